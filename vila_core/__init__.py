@@ -1,0 +1,1 @@
+"""VILA models for robots: history, prompts, models, actions, control. No ROS in here."""

@@ -1,0 +1,106 @@
+"""Configuration: one frozen dataclass per stage. A default lives here, and only here.
+
+YAML overrides it; an unknown key or an impossible value is a ConfigError at load.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from vila_core.errors import ConfigError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryConfig:
+    """Which frames are remembered (spec: NaVILA appends one per 25 cm or 15 degrees)."""
+
+    capacity: int = 512  # frames; when full, every second one is dropped, the first kept
+    min_translation_m: float = 0.25
+    min_rotation_rad: float = math.radians(15.0)
+
+    def __post_init__(self) -> None:
+        _require(self.capacity >= 16, "capacity", self.capacity, "at least 16")
+        _require_positive(self, "min_translation_m", "min_rotation_rad")
+
+
+@dataclass(frozen=True, slots=True)
+class NavigatorConfig:
+    """When a frame, a reply or an instruction is good enough to act on."""
+
+    max_image_age_s: float = 0.5
+    decision_deadline_s: float = 4.0
+    max_instruction_chars: int = 512
+    min_probability: float = 0.0
+    frozen_frames: int = 20  # identical images in a row, with new stamps, that mean a frozen camera
+
+    def __post_init__(self) -> None:
+        _require_positive(self, "max_image_age_s", "decision_deadline_s", "max_instruction_chars", "frozen_frames")
+        _require(0.0 <= self.min_probability < 1.0, "min_probability", self.min_probability, "in [0, 1)")
+
+
+@dataclass(frozen=True, slots=True)
+class ControlConfig:
+    """The motion controller: speeds, gains, tolerances and time limits."""
+
+    max_linear_mps: float = 0.3
+    max_angular_rps: float = 0.5
+    max_linear_accel_mps2: float = 1.0
+    max_angular_accel_rps2: float = 2.0
+    linear_gain: float = 2.0  # 1/s
+    angular_gain: float = 2.5  # 1/s
+    position_tolerance_m: float = 0.03
+    angle_tolerance_rad: float = math.radians(2.0)
+    stall_timeout_s: float = 1.5  # no progress for so long aborts the motion
+    odometry_timeout_s: float = 0.5
+    heartbeat_timeout_s: float = 0.5
+    max_decision_age_s: float = 4.0  # age of the image that a decision answers
+    max_distance_m: float = 0.75  # larger is refused
+    max_turn_rad: float = math.radians(45.0)  # larger is refused
+
+    def __post_init__(self) -> None:
+        _require_positive(self, *[f.name for f in dataclasses.fields(self)])
+
+
+def from_mapping(kind: type[T], values: Mapping[str, Any]) -> T:
+    """Build a config dataclass from YAML values.
+
+    Raises ConfigError for an unknown key (naming the closest known one), a value of the
+    wrong type, or one that the dataclass refuses.
+    """
+    fields = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    for key in values:
+        if key not in fields:
+            close = difflib.get_close_matches(key, fields, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(sorted(fields))}"
+            raise ConfigError(f"unknown key {key!r} for {kind.__name__}; {hint}")
+    return kind(**{k: _coerce(kind, fields[k], v) for k, v in values.items()})
+
+
+def _coerce(kind: type, field: dataclasses.Field[Any], value: Any) -> Any:
+    default = field.default
+    expected = type(default) if default is not dataclasses.MISSING else None
+    if expected is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if expected is not None and type(value) is not expected:
+        raise ConfigError(
+            f"{kind.__name__}.{field.name} = {value!r}: expected {expected.__name__}, got {type(value).__name__}"
+        )
+    return value
+
+
+def _require(condition: bool, name: str, value: object, rule: str) -> None:
+    if not condition:
+        raise ConfigError(f"{name} = {value!r}: must be {rule}")
+
+
+def _require_positive(config: object, *names: str) -> None:
+    for name in names:
+        value = getattr(config, name)
+        _require(math.isfinite(value) and value > 0, name, value, "finite and above 0")

@@ -1,0 +1,39 @@
+"""Everything that this package raises on purpose. A message names the value and the remedy."""
+
+from __future__ import annotations
+
+
+class VilaError(Exception):
+    """Base of all errors of this package."""
+
+
+class ConfigError(VilaError):
+    """An unknown key or an impossible value in a configuration."""
+
+
+class CheckpointError(VilaError):
+    """A checkpoint that cannot be read, or whose tensors do not fit its configuration."""
+
+
+class InstructionError(VilaError):
+    """An empty, over-long or malformed instruction."""
+
+
+class FrameError(VilaError):
+    """An image that cannot be used: wrong encoding, shape, stamp or content."""
+
+
+class ReplyError(VilaError):
+    """A model reply that is not one of the sentences of the grammar."""
+
+
+class BackendError(VilaError):
+    """An inference backend that cannot be loaded or failed."""
+
+
+class WorldError(VilaError):
+    """A simulated world that cannot be built, or a target that it does not hold."""
+
+
+class MissingDependencyError(VilaError):
+    """An optional library is not installed; the message says how to install it."""

@@ -1,0 +1,196 @@
+"""The values that travel between stages: frozen, slotted, SI units in their names."""
+
+from __future__ import annotations
+
+import enum
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """One camera image.
+
+    image: [H, W, 3] uint8, RGB. stamp_ns: capture time, nanoseconds of the robot's clock.
+    """
+
+    image: NDArray[np.uint8]  # [H, W, 3] RGB
+    stamp_ns: int
+    camera: str = "camera"
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """Identity of the frame in caches: camera and stamp."""
+        return (self.camera, self.stamp_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class Pose:
+    """A planar pose, REP-103: x forward, y left, yaw counter-clockwise."""
+
+    x_m: float = 0.0
+    y_m: float = 0.0
+    yaw_rad: float = 0.0
+
+    def advanced(self, distance_m: float) -> Pose:
+        """Return this pose moved along its own heading."""
+        return Pose(
+            self.x_m + distance_m * math.cos(self.yaw_rad),
+            self.y_m + distance_m * math.sin(self.yaw_rad),
+            self.yaw_rad,
+        )
+
+    def turned(self, angle_rad: float) -> Pose:
+        """Return this pose turned on the spot, left > 0, yaw wrapped to [-pi, pi)."""
+        return Pose(self.x_m, self.y_m, wrap_angle(self.yaw_rad + angle_rad))
+
+    def distance_m(self, other: Pose) -> float:
+        """Euclidean distance between the two positions."""
+        return math.hypot(self.x_m - other.x_m, self.y_m - other.y_m)
+
+
+@dataclass(frozen=True, slots=True)
+class Odometry:
+    """Pose and body velocity at a time."""
+
+    stamp_ns: int
+    pose: Pose
+    linear_mps: float = 0.0
+    angular_rps: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Instruction:
+    """What the robot was told, after sanitising; stamp_ns is when it was told."""
+
+    text: str
+    stamp_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class MoveForward:
+    """Drive straight ahead."""
+
+    distance_m: float
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Turn on the spot; left is positive."""
+
+    angle_rad: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """The instruction is finished."""
+
+
+Action = MoveForward | Turn | Stop
+
+
+@dataclass(frozen=True, slots=True)
+class VelocityCommand:
+    """Body velocity; the default is standing still."""
+
+    linear_mps: float = 0.0
+    angular_rps: float = 0.0
+
+    @property
+    def is_zero(self) -> bool:
+        """True if the robot is told to stand still."""
+        return self.linear_mps == 0.0 and self.angular_rps == 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class TemporalEvent:
+    """Something that happened between two times."""
+
+    label: str
+    start_ns: int
+    end_ns: int
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Visual:
+    """A frame's place in a prompt; tokens limits its visual tokens, None keeps them all."""
+
+    frame: Frame
+    tokens: int | None = None
+
+
+IMAGE_TOKEN = "<image>"
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """Text with one `<image>` for each visual, in order.
+
+    Raises ValueError if their numbers differ.
+    """
+
+    text: str
+    visuals: tuple[Visual, ...] = ()
+
+    def __post_init__(self) -> None:
+        count = self.text.count(IMAGE_TOKEN)
+        if count != len(self.visuals):
+            raise ValueError(f"prompt has {count} {IMAGE_TOKEN} but {len(self.visuals)} visuals")
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The scores of a finite set of replies: the index of the best and all probabilities."""
+
+    index: int
+    probabilities: tuple[float, ...]  # sums to 1
+
+
+class HoldReason(enum.IntEnum):
+    """Why the robot stands still instead of acting; the numbers are published."""
+
+    NONE = 0
+    NO_INSTRUCTION = 1
+    NO_IMAGE = 2
+    STALE_IMAGE = 3
+    FROZEN_IMAGE = 4
+    BAD_IMAGE = 5
+    CLOCK_JUMP = 6
+    NO_ODOMETRY = 7
+    UNPARSEABLE_REPLY = 8
+    LATE_DECISION = 9
+    BACKEND_ERROR = 10
+    LOW_PROBABILITY = 11
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What to do, and the stamp of the frame that it answers.
+
+    action is None exactly if the robot is to hold; hold then says why.
+    probabilities: one for each of the ten replies of actions.grammar, or empty.
+    """
+
+    action: Action | None
+    stamp_ns: int
+    probability: float = 0.0
+    probabilities: tuple[float, ...] = ()
+    reply: str = ""
+    hold: HoldReason = HoldReason.NONE
+    detail: str = ""
+    latency_ms: float = 0.0
+    frames_used: tuple[int, ...] = field(default=())  # stamps_ns of the history, oldest first
+
+    @classmethod
+    def holding(cls, reason: HoldReason, stamp_ns: int = 0, detail: str = "") -> Decision:
+        """Return a decision to stand still, with its reason."""
+        return cls(action=None, stamp_ns=stamp_ns, hold=reason, detail=detail)
+
+
+def wrap_angle(angle_rad: float) -> float:
+    """Return the angle in [-pi, pi)."""
+    return (angle_rad + math.pi) % (2 * math.pi) - math.pi
