@@ -1,0 +1,36 @@
+"""What all tests share."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.append(str(Path(__file__).resolve().parent))  # for `from conftest import golden_dir`
+from hypothesis import settings
+
+# the same examples in every run, and no time limit per example on a loaded machine
+settings.register_profile("vila", deadline=None, derandomize=True)
+settings.load_profile("vila")
+
+
+def golden_dir(name: str = "") -> Path:
+    """The folder of reference data beside the repository, or one of its parts.
+
+    Skips the test if it is missing; fails it instead where the environment variable CI is set.
+    """
+    folder = Path(__file__).resolve().parents[2] / "shared" / "golden" / name
+    if not folder.is_dir():
+        reason = f"golden data not found: {folder}"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason, allow_module_level=True)
+    return folder
+
+
+@pytest.fixture
+def golden() -> Path:
+    """The folder of reference data, see golden_dir."""
+    return golden_dir()
