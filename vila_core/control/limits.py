@@ -1,0 +1,55 @@
+"""Limits that hold whatever the model says: on actions, on speed, on acceleration."""
+
+from __future__ import annotations
+
+import math
+
+from vila_core.config import ControlConfig
+from vila_core.types import Action, MoveForward, Stop, Turn, VelocityCommand
+
+_EPSILON = 1e-6  # m and rad: rounding in messages does not make an action too large
+_MAX_DT_S = 0.1  # a controller that was held up may not jump by more than this much acceleration
+
+
+def action_refusal(action: Action, config: ControlConfig) -> str | None:
+    """Return why the action must not be executed, or None if it may.
+
+    Refused: not an action, not finite, not forward, zero, or larger than the configuration allows.
+    """
+    if isinstance(action, Stop):
+        return None
+    if isinstance(action, MoveForward):
+        if not 0 < action.distance_m <= config.max_distance_m + _EPSILON:  # also false for NaN
+            return f"distance {action.distance_m} m is not above 0 and at most {config.max_distance_m} m"
+        return None
+    if isinstance(action, Turn):
+        if not 0 < abs(action.angle_rad) <= config.max_turn_rad + _EPSILON:
+            return f"turn of {action.angle_rad} rad is zero or above {config.max_turn_rad:.4f} rad"
+        return None
+    return f"{action!r} is not an action"
+
+
+def limit_velocity(
+    command: VelocityCommand, previous: VelocityCommand, dt_s: float, config: ControlConfig
+) -> VelocityCommand:
+    """Return the command within the limits of speed, and of acceleration since the previous one.
+
+    A command that is not finite is zero at once. dt_s: time since the previous command, counted
+    as 0 if negative or not finite and as 0.1 s at most.
+    """
+    if not (math.isfinite(command.linear_mps) and math.isfinite(command.angular_rps)):
+        return VelocityCommand()
+    dt = min(dt_s, _MAX_DT_S) if math.isfinite(dt_s) and dt_s > 0 else 0.0
+    return VelocityCommand(
+        _limit(command.linear_mps, previous.linear_mps, config.max_linear_mps, config.max_linear_accel_mps2 * dt),
+        _limit(command.angular_rps, previous.angular_rps, config.max_angular_rps, config.max_angular_accel_rps2 * dt),
+    )
+
+
+def _limit(wanted: float, previous: float, top: float, max_change: float) -> float:
+    before = _clip(previous if math.isfinite(previous) else 0.0, top)
+    return before + _clip(_clip(wanted, top) - before, max_change)
+
+
+def _clip(value: float, limit: float) -> float:
+    return min(limit, max(-limit, value))

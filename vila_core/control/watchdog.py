@@ -1,0 +1,61 @@
+"""When the robot must stand still because something it relies on went silent or lies about time.
+
+Two clocks: receipts are counted on a steady clock, which runs on when simulated time pauses;
+stamps are compared with the node's clock, which may be simulated.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vila_core.config import ControlConfig
+
+MAX_FUTURE_S = 0.1  # a stamp further ahead of the clock means that the clocks disagree
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """A message that came: its stamp on the node's clock, its arrival on the steady clock."""
+
+    stamp_ns: int
+    received_ns: int
+
+
+def silence(
+    odometry: Receipt | None, heartbeat: Receipt | None, *, now_ns: int, steady_ns: int, config: ControlConfig
+) -> str | None:
+    """Return why a motion must end now, or None while all is well.
+
+    odometry, heartbeat: the latest of each, None if none came. now_ns: the node's clock;
+    steady_ns: the steady clock. A heartbeat's stamp is that of the newest image in use, which
+    may be one heartbeat_timeout_s old when sent and as much again when checked.
+    """
+    return _silence("odometry", odometry, now_ns, steady_ns, config.odometry_timeout_s, config.odometry_timeout_s) or (
+        _silence("heartbeat", heartbeat, now_ns, steady_ns, config.heartbeat_timeout_s, 2 * config.heartbeat_timeout_s)
+    )
+
+
+def decision_refusal(stamp_ns: int, now_ns: int, config: ControlConfig) -> str | None:
+    """Return why a decision for the image of that stamp comes too late (or too early), or None."""
+    age_s = (now_ns - stamp_ns) / 1e9
+    if age_s > config.max_decision_age_s:
+        return f"the decision answers an image {age_s:.2f} s old, limit {config.max_decision_age_s} s"
+    if age_s < -MAX_FUTURE_S:
+        return f"the decision answers an image {-age_s:.2f} s in the future"
+    return None
+
+
+def _silence(
+    name: str, last: Receipt | None, now_ns: int, steady_ns: int, max_silence_s: float, max_age_s: float
+) -> str | None:
+    if last is None:
+        return f"no {name} yet"
+    silent_s = (steady_ns - last.received_ns) / 1e9
+    if silent_s > max_silence_s:
+        return f"no {name} for {silent_s:.2f} s, limit {max_silence_s} s"
+    age_s = (now_ns - last.stamp_ns) / 1e9
+    if age_s > max_age_s:
+        return f"{name} stamped {age_s:.2f} s ago, limit {max_age_s} s"
+    if age_s < -MAX_FUTURE_S:
+        return f"{name} stamped {-age_s:.2f} s in the future"
+    return None
