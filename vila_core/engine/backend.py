@@ -1,0 +1,66 @@
+"""What runs a model: the protocol that the navigator sees, and the table of backends."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from vila_core.errors import BackendError
+from vila_core.types import Choice, Frame, Prompt
+
+BACKENDS = {
+    "torch": "vila_core.engine.torch_backend:load_torch_backend",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What the navigator must know of a loaded model.
+
+    num_frames: frames in a prompt, the current one included. history_tokens: visual tokens
+    of each older frame, None for all. prompt_style: a row of prompts.navigation.STYLES.
+    """
+
+    name: str
+    precision: str
+    num_frames: int
+    history_tokens: int | None
+    prompt_style: str
+    chat_template: str
+
+
+class Backend(Protocol):
+    """A loaded model. Calls raise BackendError; they do not overlap."""
+
+    info: ModelInfo
+
+    def choose(self, prompt: Prompt, replies: Sequence[str]) -> Choice:
+        """Score a finite set of replies to the prompt."""
+        ...
+
+    def generate(self, prompt: Prompt, max_new_tokens: int) -> str:
+        """Reply greedily, without the stop token."""
+        ...
+
+    def encode(self, frame: Frame) -> None:
+        """Compute the frame's visual tokens now, so that a later prompt finds them."""
+        ...
+
+    def close(self) -> None:
+        """Free the model's memory; further calls raise BackendError."""
+        ...
+
+
+def load_backend(name: str, checkpoint: Path, *, device: str = "cpu", precision: str = "float32") -> Backend:
+    """Load a checkpoint with the named backend.
+
+    Raises BackendError for an unknown name and CheckpointError for an unreadable checkpoint.
+    """
+    if name not in BACKENDS:
+        raise BackendError(f"unknown backend {name!r}; known: {', '.join(sorted(BACKENDS))}")
+    module, attribute = BACKENDS[name].split(":")
+    load = getattr(importlib.import_module(module), attribute)
+    return load(Path(checkpoint), device=device, precision=precision)

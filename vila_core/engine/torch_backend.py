@@ -1,0 +1,127 @@
+"""The torch backend: visual cache, prefill, one-pass choice, greedy decoding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vila_core.engine.backend import ModelInfo
+from vila_core.engine.reply_trie import ReplyTrie, build_trie, choose_reply
+from vila_core.engine.visual_cache import VisualCache
+from vila_core.errors import BackendError
+from vila_core.models.checkpoint import load_checkpoint
+from vila_core.models.kv_cache import KVCache
+from vila_core.models.projector import pool_tokens
+from vila_core.models.vlm import VisionLanguageModel
+from vila_core.types import Choice, Frame, Prompt, Visual
+
+VISUAL_CACHE_FRAMES = 640  # more than HistoryConfig.capacity: no frame of the history is encoded twice
+
+
+def load_torch_backend(checkpoint: Path, *, device: str, precision: str) -> TorchBackend:
+    """Load a checkpoint directory; errors as in models.checkpoint.load_checkpoint."""
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise BackendError(f"device {device!r}: torch {torch.__version__} finds no CUDA device; use device 'cpu'")
+    return TorchBackend(load_checkpoint(checkpoint, device=device, precision=precision), precision)
+
+
+class TorchBackend:
+    """Runs a vision-language model eagerly. Not thread-safe: one caller at a time."""
+
+    def __init__(self, model: VisionLanguageModel, precision: str) -> None:
+        navigation = model.config.navigation
+        self.model: VisionLanguageModel | None = model
+        self.info = ModelInfo(
+            name=model.config.name,
+            precision=precision,
+            num_frames=navigation.num_frames,
+            history_tokens=navigation.history_tokens,
+            prompt_style=navigation.prompt_style,
+            chat_template=navigation.chat_template,
+        )
+        self.visual_cache = VisualCache(VISUAL_CACHE_FRAMES)
+        self._kv: KVCache | None = None
+        self._trie = lru_cache(maxsize=8)(self._build_trie)
+
+    @torch.inference_mode()
+    def choose(self, prompt: Prompt, replies: Sequence[str]) -> Choice:
+        """Score the replies in one pass behind the prompt; see reply_trie.choose_reply."""
+        model = self._model()
+        trie, tree_mask = self._trie(tuple(replies))
+        embeddings = self._embed(prompt)
+        past, count = embeddings.shape[0], len(trie.tokens)
+        cache = self._cache(past + count)
+        positions = torch.arange(past, device=model.device)
+        last = model.language_model(embeddings[None], positions, cache=cache)[0, -1:]
+        mask = torch.cat((torch.ones(count, past, dtype=torch.bool, device=model.device), tree_mask), dim=1)
+        depths = torch.tensor(trie.depths, device=model.device)
+        nodes = model.language_model(model.embed_ids(trie.tokens)[None], past + depths, cache=cache, mask=mask)[0]
+        logits = model.language_model.logits(torch.cat((last, nodes)))
+        return choose_reply(trie, logits.float().cpu().numpy())
+
+    @torch.inference_mode()
+    def generate(self, prompt: Prompt, max_new_tokens: int) -> str:
+        """Decode greedily up to a stop token or max_new_tokens."""
+        model = self._model()
+        embeddings = self._embed(prompt)
+        cache = self._cache(embeddings.shape[0] + max_new_tokens)
+        ids: list[int] = []
+        while len(ids) < max_new_tokens:
+            positions = torch.arange(cache.length, cache.length + embeddings.shape[0], device=model.device)
+            hidden = model.language_model(embeddings[None], positions, cache=cache)[0, -1]
+            token = int(model.language_model.logits(hidden).argmax())
+            if token in model.config.language.eos_token_ids:
+                break
+            ids.append(token)
+            embeddings = model.embed_ids([token])
+        return model.tokenizer.decode(ids)
+
+    @torch.inference_mode()
+    def encode(self, frame: Frame) -> None:
+        """Compute and keep the frame's visual tokens unless they are there."""
+        if self.visual_cache.get(frame.key) is None:
+            self.visual_cache.put(frame.key, self._model().encode_frames([frame])[0])
+
+    def close(self) -> None:
+        """Drop the weights and caches."""
+        self.model = None
+        self._kv = None
+        self.visual_cache = VisualCache(1)
+
+    def _model(self) -> VisionLanguageModel:
+        if self.model is None:
+            raise BackendError("the backend is closed; load it again")
+        return self.model
+
+    def _embed(self, prompt: Prompt) -> Tensor:
+        model = self._model()
+        return model.embed(model.segments(prompt.text), [self._visual_tokens(visual) for visual in prompt.visuals])
+
+    def _visual_tokens(self, visual: Visual) -> Tensor:
+        tokens = self.visual_cache.get(visual.frame.key)
+        if tokens is None:
+            tokens = self._model().encode_frames([visual.frame])[0]
+            self.visual_cache.put(visual.frame.key, tokens)
+        return tokens if visual.tokens is None else pool_tokens(tokens, visual.tokens)
+
+    def _cache(self, needed: int) -> KVCache:
+        model = self._model()
+        limit = model.config.language.max_positions
+        if needed > limit:
+            raise BackendError(f"the prompt and its reply need {needed} tokens, the model has {limit} positions")
+        if self._kv is None or self._kv.capacity < needed:
+            capacity = min(limit, 256 * -(-needed // 256))
+            self._kv = KVCache(model.config.language, capacity, dtype=model.dtype, device=model.device)
+        self._kv.truncate(0)
+        return self._kv
+
+    def _build_trie(self, replies: tuple[str, ...]) -> tuple[ReplyTrie, Tensor]:
+        model = self._model()
+        stop = model.config.language.eos_token_ids[:1]
+        trie = build_trie([(*model.tokenizer.encode(reply), *stop) for reply in replies])
+        return trie, torch.from_numpy(np.ascontiguousarray(trie.mask())).to(model.device)

@@ -1,0 +1,106 @@
+"""The SigLIP vision transformer, up to the layer whose output the projector reads.
+
+Tensor names are those of Hugging Face's SiglipVisionModel below `vision_model.`. The layers
+behind the selected one, the post layernorm and the head never influence the result: they
+are neither built nor kept.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vila_core.models.config import VisionConfig
+
+
+class VisionTower(nn.Module):
+    """Pixels [B, 3, S, S], normalised -> patch features [B, grid * grid, C], row-major."""
+
+    def __init__(self, config: VisionConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embeddings = VisionEmbeddings(config)
+        self.encoder = VisionEncoder(config)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Return the output of the last layer kept, without a layernorm."""
+        size = self.config.image_size
+        if pixels.shape[1:] != (3, size, size):
+            raise ValueError(f"pixels: expected [B, 3, {size}, {size}], got {list(pixels.shape)}")
+        return self.encoder(self.embeddings(pixels))
+
+
+class VisionEncoder(nn.Module):
+    """The layers that run."""
+
+    def __init__(self, config: VisionConfig) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(VisionLayer(config) for _ in range(config.layers))
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """[B, N, C] -> [B, N, C]."""
+        for layer in self.layers:
+            hidden = layer(hidden)
+        return hidden
+
+
+class VisionEmbeddings(nn.Module):
+    """Cut pixels into patches, embed them, and add their positions."""
+
+    def __init__(self, config: VisionConfig) -> None:
+        super().__init__()
+        self.patch_embedding = nn.Conv2d(3, config.hidden_size, config.patch_size, stride=config.patch_size)
+        self.position_embedding = nn.Embedding(config.grid**2, config.hidden_size)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """[B, 3, S, S] -> [B, N, C]; pixels beyond a whole patch are unused."""
+        return self.patch_embedding(pixels).flatten(2).transpose(1, 2) + self.position_embedding.weight
+
+
+class VisionLayer(nn.Module):
+    """One pre-norm transformer layer with full attention."""
+
+    def __init__(self, config: VisionConfig) -> None:
+        super().__init__()
+        self.layer_norm1 = nn.LayerNorm(config.hidden_size, eps=config.eps)
+        self.self_attn = VisionAttention(config)
+        self.layer_norm2 = nn.LayerNorm(config.hidden_size, eps=config.eps)
+        self.mlp = VisionMLP(config)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """[B, N, C] -> [B, N, C]."""
+        hidden = hidden + self.self_attn(self.layer_norm1(hidden))
+        return hidden + self.mlp(self.layer_norm2(hidden))
+
+
+class VisionAttention(nn.Module):
+    """Multi-head self-attention without a mask."""
+
+    def __init__(self, config: VisionConfig) -> None:
+        super().__init__()
+        self.heads = config.heads
+        self.q_proj = nn.Linear(config.hidden_size, config.hidden_size)
+        self.k_proj = nn.Linear(config.hidden_size, config.hidden_size)
+        self.v_proj = nn.Linear(config.hidden_size, config.hidden_size)
+        self.out_proj = nn.Linear(config.hidden_size, config.hidden_size)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """[B, N, C] -> [B, N, C]."""
+        q, k, v = (
+            proj(hidden).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for proj in (self.q_proj, self.k_proj, self.v_proj)
+        )
+        return self.out_proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+
+
+class VisionMLP(nn.Module):
+    """Two linears around tanh-approximated GELU (gelu_pytorch_tanh)."""
+
+    def __init__(self, config: VisionConfig) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(config.hidden_size, config.intermediate_size)
+        self.fc2 = nn.Linear(config.intermediate_size, config.hidden_size)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """[B, N, C] -> [B, N, C]."""
+        return self.fc2(F.gelu(self.fc1(hidden), approximate="tanh"))
