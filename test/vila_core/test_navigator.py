@@ -1,0 +1,301 @@
+"""The navigator with a scripted model: it decides, or it says why it holds."""
+
+import dataclasses
+import math
+import threading
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vila_core.actions.grammar import ACTIONS, SENTENCES
+from vila_core.config import HistoryConfig, NavigatorConfig
+from vila_core.errors import BackendError, CheckpointError, ConfigError, FrameError, InstructionError
+from vila_core.navigator import Navigator
+from vila_core.testing import SCRIPTED_INFO, ScriptedBackend, make_frame
+from vila_core.types import Choice, Frame, HoldReason, Instruction, Odometry, Pose
+
+S = 1_000_000_000
+FORWARD = SENTENCES[2]
+
+
+def make_navigator(*script, info=SCRIPTED_INFO, clock=None, probability=1.0, **config):
+    backend = ScriptedBackend(*(script or (FORWARD,)), info=info, probability=probability)
+    navigator = Navigator(backend, NavigatorConfig(**config), HistoryConfig(), clock)
+    navigator.start(Instruction("go to the red chair"))
+    return navigator, backend
+
+
+def show(navigator, stamp_ns, pose=None, **frame):
+    odometry = None if pose is None else Odometry(stamp_ns, pose)
+    navigator.observe(make_frame(stamp_ns, **frame), odometry)
+
+
+def test_decides():
+    navigator, backend = make_navigator(probability=0.91)
+    show(navigator, S, Pose())
+    decision = navigator.decide(S + S // 10)
+    assert decision.action == ACTIONS[2] and decision.reply == FORWARD
+    assert decision.hold is HoldReason.NONE and decision.stamp_ns == S
+    assert decision.probability == pytest.approx(0.91) and sum(decision.probabilities) == pytest.approx(1.0)
+    assert decision.frames_used == (S,)
+    prompt = backend.prompts[0]
+    assert 'Your assigned task is: "Go to the red chair"' in prompt.text
+    assert [v.frame.camera for v in prompt.visuals] == ["blank"] * 7 + ["camera"]
+    assert prompt.visuals[0].frame.image.shape == prompt.visuals[-1].frame.image.shape
+    assert not prompt.visuals[0].frame.image.any()
+
+
+def test_history_goes_into_the_prompt_with_its_token_plan():
+    info = dataclasses.replace(SCRIPTED_INFO, num_frames=4, history_tokens=4, prompt_style="nano", chat_template="nano")
+    navigator, backend = make_navigator(info=info)
+    for i in range(10):
+        show(navigator, (i + 1) * S, Pose(x_m=0.25 * i))
+    navigator.observe(make_frame(11 * S), Odometry(11 * S, Pose(x_m=0.25 * 9 + 0.1)))
+    assert navigator.history_frames == 11 and navigator.newest_stamp_ns == 11 * S
+    assert navigator.decide(11 * S).frames_used == tuple(s * S for s in (1, 4, 7, 11))
+    assert [v.tokens for v in backend.prompts[0].visuals] == [4, 4, 4, None]
+    assert backend.prompts[0].text == "<s>Task: go to the red chair\nSeen:<image><image><image>\nNow:<image>\nAct: "
+
+
+def test_start_forgets_and_stop_holds():
+    navigator, _ = make_navigator()
+    show(navigator, S)
+    navigator.start(Instruction("turn around"))
+    assert navigator.history_frames == 0 and navigator.newest_stamp_ns is None
+    assert navigator.decide(S).hold is HoldReason.NO_IMAGE
+    show(navigator, S)
+    assert navigator.decide(S).action is not None
+    navigator.stop()
+    assert navigator.decide(S).hold is HoldReason.NO_INSTRUCTION and navigator.instruction is None
+
+
+@pytest.mark.parametrize("text", ["", "x" * 600, "find the <image>", "a\x00b"])
+def test_a_bad_instruction_changes_nothing(text):
+    navigator, _ = make_navigator()
+    show(navigator, S)
+    with pytest.raises(InstructionError):
+        navigator.start(Instruction(text))
+    assert navigator.instruction.text == "go to the red chair" and navigator.history_frames == 1
+
+
+def assert_holds(navigator, backend, now_ns, reason, calls=0):
+    decision = navigator.decide(now_ns)
+    assert decision.action is None and decision.hold is reason
+    assert len(backend.prompts) == calls
+    return decision
+
+
+def test_holds_without_instruction():
+    backend = ScriptedBackend(FORWARD)
+    navigator = Navigator(backend, NavigatorConfig(), HistoryConfig())
+    show(navigator, S)
+    assert_holds(navigator, backend, S, HoldReason.NO_INSTRUCTION)
+
+
+def test_holds_without_image():
+    assert_holds(*make_navigator(), S, HoldReason.NO_IMAGE)
+
+
+@pytest.mark.parametrize(("age_s", "holds"), [(0.0, False), (0.49, False), (0.51, True), (100.0, True)])
+def test_holds_on_a_stale_image(age_s, holds):
+    navigator, backend = make_navigator()
+    show(navigator, S)
+    now_ns = S + round(age_s * S)
+    if holds:
+        decision = assert_holds(navigator, backend, now_ns, HoldReason.STALE_IMAGE)
+        assert f"{age_s:.2f} s old" in decision.detail and decision.stamp_ns == S
+    else:
+        assert navigator.decide(now_ns).action is not None
+
+
+@pytest.mark.parametrize(("ahead_s", "holds"), [(0.05, False), (0.2, True)])
+def test_holds_on_a_frame_from_the_future(ahead_s, holds):
+    navigator, backend = make_navigator()
+    show(navigator, S + round(ahead_s * S))
+    assert (navigator.decide(S).hold is HoldReason.CLOCK_JUMP) is holds
+    assert len(backend.prompts) == (not holds)
+
+
+def test_holds_when_the_camera_stamps_go_back_until_the_next_start():
+    navigator, backend = make_navigator()
+    show(navigator, 10 * S)
+    show(navigator, 2 * S)
+    assert navigator.history_frames == 1 and navigator.newest_stamp_ns == 2 * S
+    assert "went back" in assert_holds(navigator, backend, 2 * S, HoldReason.CLOCK_JUMP).detail
+    show(navigator, 3 * S)
+    assert_holds(navigator, backend, 3 * S, HoldReason.CLOCK_JUMP)
+    navigator.start(Instruction("go on"))
+    show(navigator, 4 * S)
+    assert navigator.decide(4 * S).action is not None
+
+
+def test_holds_when_time_goes_back():
+    navigator, backend = make_navigator()
+    show(navigator, 10 * S)
+    navigator.decide(10 * S)
+    assert_holds(navigator, backend, 9 * S, HoldReason.CLOCK_JUMP, calls=1)
+    assert navigator.history_frames == 0
+
+
+@pytest.mark.parametrize("stamp_ns", [S, S - S // 100])
+def test_a_repeated_or_reordered_frame_is_refused(stamp_ns):
+    navigator, _ = make_navigator()
+    show(navigator, S)
+    with pytest.raises(FrameError, match="not after"):
+        show(navigator, stamp_ns)
+    assert navigator.decide(S).action is not None
+
+
+def test_a_bad_image_is_refused():
+    navigator, _ = make_navigator()
+    with pytest.raises(FrameError):
+        navigator.observe(Frame(np.zeros((4, 4), np.uint8), S), None)
+    assert navigator.decide(S).hold is HoldReason.NO_IMAGE
+
+
+def run_frames(navigator, count, *, seed=None, step_m=0.0, step_rad=0.0, start=0):
+    for i in range(start, start + count):
+        show(navigator, (i + 1) * S // 10, Pose(x_m=step_m * i, yaw_rad=step_rad * i), seed=seed)
+    return navigator.decide((start + count) * S // 10)
+
+
+@pytest.mark.parametrize(("step_m", "step_rad"), [(0.03, 0.0), (0.0, math.radians(3)), (0.011, 0.0)])
+def test_holds_on_a_frozen_camera_while_the_robot_moves(step_m, step_rad):
+    navigator, _ = make_navigator()
+    decision = run_frames(navigator, 60, seed=7, step_m=step_m, step_rad=step_rad)
+    assert decision.hold is HoldReason.FROZEN_IMAGE
+
+
+def test_identical_images_of_a_robot_that_stands_still_are_no_fault():
+    navigator, _ = make_navigator()
+    assert run_frames(navigator, 100, seed=7).action is not None
+
+
+def test_changing_images_are_no_fault():
+    navigator, _ = make_navigator()
+    assert run_frames(navigator, 100, step_m=0.05).action is not None
+
+
+def test_a_camera_that_comes_back_is_used_again():
+    navigator, _ = make_navigator()
+    assert run_frames(navigator, 40, seed=7, step_m=0.05).hold is HoldReason.FROZEN_IMAGE
+    assert run_frames(navigator, 1, seed=8, step_m=0.05, start=40).action is not None
+
+
+@pytest.mark.parametrize("error", [BackendError("out of memory"), CheckpointError("gone")])
+def test_holds_on_a_backend_error_and_recovers(error):
+    navigator, backend = make_navigator(error, FORWARD)
+    show(navigator, S)
+    assert str(error) in assert_holds(navigator, backend, S, HoldReason.BACKEND_ERROR, calls=1).detail
+    assert navigator.decide(S).action is not None
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [Choice(10, (0.1,) * 10), Choice(-1, (0.1,) * 10), Choice(0, (1.0,)), Choice(0, (math.nan,) * 10)],
+)
+def test_holds_on_unusable_scores(choice):
+    navigator, backend = make_navigator(choice)
+    show(navigator, S)
+    assert_holds(navigator, backend, S, HoldReason.BACKEND_ERROR, calls=1)
+
+
+OPEN_INFO = dataclasses.replace(SCRIPTED_INFO, prompt_style="vila")
+
+
+def test_an_open_model_is_asked_for_text():
+    navigator, backend = make_navigator(SENTENCES[4], info=OPEN_INFO, min_probability=0.5)
+    show(navigator, S)
+    decision = navigator.decide(S)
+    assert decision.action == ACTIONS[4] and decision.probabilities == ()
+    assert SENTENCES[9] in backend.prompts[0].text
+
+
+@pytest.mark.parametrize("reply", ["", "stop", "move forward 75 cm", "The next action is move forward 1000 cm."])
+def test_holds_on_a_reply_that_is_no_sentence(reply):
+    navigator, backend = make_navigator(reply, info=OPEN_INFO)
+    show(navigator, S)
+    assert_holds(navigator, backend, S, HoldReason.UNPARSEABLE_REPLY, calls=1)
+
+
+@given(st.text(max_size=60))
+def test_no_text_moves_the_robot_unless_it_is_a_sentence(reply):
+    navigator, _ = make_navigator(reply, info=OPEN_INFO)
+    show(navigator, S, height=2, width=2)
+    decision = navigator.decide(S)
+    assert decision.action is None and decision.hold is HoldReason.UNPARSEABLE_REPLY
+
+
+@pytest.mark.parametrize(("done_s", "reason"), [(3.0, HoldReason.NONE), (6.0, HoldReason.LATE_DECISION)])
+def test_holds_on_a_late_decision(done_s, reason):
+    navigator, _ = make_navigator(clock=lambda: round((1.0 + done_s) * S))
+    show(navigator, S)
+    decision = navigator.decide(S + S // 10)
+    assert decision.hold is reason
+    assert (decision.action is None) == (reason is not HoldReason.NONE)
+    assert decision.latency_ms == pytest.approx(done_s * 1000 - 100)
+
+
+def test_holds_when_time_goes_back_while_deciding():
+    navigator, _ = make_navigator(clock=lambda: S // 2)
+    show(navigator, S)
+    assert navigator.decide(S).hold is HoldReason.CLOCK_JUMP
+
+
+def test_holds_on_a_low_probability_but_tells_it():
+    navigator, _ = make_navigator(probability=0.3, min_probability=0.4)
+    show(navigator, S)
+    decision = navigator.decide(S)
+    assert decision.hold is HoldReason.LOW_PROBABILITY and decision.action is None
+    assert decision.probability == pytest.approx(0.3) and decision.reply == FORWARD
+
+
+def test_an_unknown_prompt_style_fails_at_the_start():
+    with pytest.raises(ConfigError, match="unknown prompt style"):
+        make_navigator(info=dataclasses.replace(SCRIPTED_INFO, prompt_style="none"))
+
+
+class SlowBackend(ScriptedBackend):
+    """Waits inside `choose` until it is told to go on."""
+
+    def __init__(self):
+        super().__init__(FORWARD)
+        self.entered, self.proceed = threading.Event(), threading.Event()
+
+    def choose(self, prompt, replies):
+        self.entered.set()
+        assert self.proceed.wait(10)
+        return super().choose(prompt, replies)
+
+
+@pytest.mark.parametrize("end", [lambda n: n.stop(), lambda n: n.start(Instruction("go elsewhere"))])
+def test_observing_goes_on_while_deciding_and_an_old_mission_is_void(end):
+    backend = SlowBackend()
+    navigator = Navigator(backend, NavigatorConfig(), HistoryConfig())
+    navigator.start(Instruction("go to the red chair"))
+    show(navigator, S)
+    decisions = []
+    worker = threading.Thread(target=lambda: decisions.append(navigator.decide(S)))
+    worker.start()
+    assert backend.entered.wait(10)
+    for i in range(1, 50):
+        show(navigator, S + i)
+    assert navigator.newest_stamp_ns == S + 49
+    end(navigator)
+    backend.proceed.set()
+    worker.join(10)
+    assert decisions[0].action is None and decisions[0].hold is HoldReason.NO_INSTRUCTION
+
+
+def test_observe_is_quick():
+    navigator, _ = make_navigator()
+    frames = [make_frame(i + 1, height=480, width=640, seed=i % 3) for i in range(100)]
+    durations = []
+    for i, frame in enumerate(frames):
+        begin = time.perf_counter()
+        navigator.observe(frame, Odometry(frame.stamp_ns, Pose(x_m=0.1 * i)))
+        durations.append(time.perf_counter() - begin)
+    assert sorted(durations)[50] < 0.001
