@@ -1,0 +1,1 @@
+"""Simulated furnished flats for language-guided robots."""

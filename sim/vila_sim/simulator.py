@@ -1,0 +1,280 @@
+"""A flat with a robot in MuJoCo: physics, camera, segmentation, laser scan, map."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+# MuJoCo chooses its OpenGL when it is imported; llvmpipe is faster on one thread at our sizes.
+_CHOSEN_WITHOUT_US = "mujoco" in sys.modules and "MUJOCO_GL" not in os.environ
+if sys.platform == "linux":
+    os.environ.setdefault("MUJOCO_GL", "egl")
+os.environ.setdefault("LP_NUM_THREADS", "1")
+
+import mujoco  # noqa: E402
+
+from vila_core.errors import MissingDependencyError, WorldError  # noqa: E402
+from vila_core.types import Odometry, Pose, VelocityCommand, wrap_angle  # noqa: E402
+from vila_sim.mjcf import (  # noqa: E402
+    GROUP_DECOR,
+    GROUP_OBJECT,
+    GROUP_OVERHEAD,
+    GROUP_SHELL,
+    MAP_MARGIN_M,
+    MAX_MAP_PX,
+    TIMESTEP_S,
+    CameraConfig,
+    RobotConfig,
+    map_size,
+    texture_assets,
+    write_mjcf,
+)
+from vila_sim.scene import Flat  # noqa: E402
+
+__all__ = ["CameraConfig", "MapView", "RobotConfig", "Simulator"]
+
+STEP_NS = round(TIMESTEP_S * 1e9)
+CAMERA_GROUPS = (GROUP_SHELL, GROUP_OBJECT, GROUP_DECOR, GROUP_OVERHEAD)
+MAP_GROUPS = (GROUP_SHELL, GROUP_OBJECT, GROUP_DECOR)
+SCAN_GROUPS = (GROUP_SHELL, GROUP_OBJECT)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MapView:
+    """The flat from above, north up, and where the world is in it."""
+
+    image: NDArray[np.uint8]  # [H, W, 3] RGB
+    pixels_per_m: float
+    left_m: float  # world x of the left edge
+    top_m: float  # world y of the upper edge
+
+    def pixel(self, x_m: float, y_m: float) -> tuple[float, float]:
+        """Column and row (u, v) of a point of the world."""
+        return (x_m - self.left_m) * self.pixels_per_m, (self.top_m - y_m) * self.pixels_per_m
+
+
+class Simulator:
+    """One flat, one robot.
+
+    Physics may be stepped from any one thread at a time. The first render makes an OpenGL
+    context that belongs to its thread: rendering or closing from another raises WorldError.
+    """
+
+    def __init__(self, flat: Flat, camera: CameraConfig | None = None, robot: RobotConfig | None = None) -> None:
+        """Compile the flat; WorldError if MuJoCo refuses it. No OpenGL yet."""
+        self.flat = flat
+        self.camera = camera or CameraConfig()
+        self.robot = robot or RobotConfig()
+        try:
+            self._model = mujoco.MjModel.from_xml_string(
+                write_mjcf(flat, self.camera, self.robot), texture_assets(flat)
+            )
+        except ValueError as err:
+            raise WorldError(f"MuJoCo refuses the flat of seed {flat.seed}: {err}") from err
+        self._data = mujoco.MjData(self._model)
+        self._hull = self._model.geom("hull").id
+        self._base = self._model.body("base").id
+        self._object_of_geom = _object_of_geom(self._model)
+        self._renderer: Any = None
+        self._render_thread: int | None = None
+        self._option = _groups(CAMERA_GROUPS)
+        self._steps = 0
+        self._owed_s = 0.0
+        self._collided = False
+        self.reset(_free_pose(flat))
+
+    def reset(self, pose: Pose) -> None:
+        """Start over at a pose: time zero, standing still."""
+        self._steps = 0
+        self.teleport(pose)
+
+    def teleport(self, pose: Pose) -> None:
+        """Put the robot at a pose, standing still; time goes on. ValueError if not finite."""
+        values = (pose.x_m, pose.y_m, pose.yaw_rad)
+        if not all(math.isfinite(value) for value in values):
+            raise ValueError(f"pose {pose} is not finite")
+        mujoco.mj_resetData(self._model, self._data)
+        self._data.qpos[:] = values
+        mujoco.mj_forward(self._model, self._data)
+        self._owed_s = 0.0
+        self._collided = False
+
+    def step(self, command: VelocityCommand, duration_s: float) -> None:
+        """Drive for a while; a duration that is no multiple of 5 ms is made up for later.
+
+        The command is clipped to the robot's limits; one that is not finite counts as zero.
+        """
+        linear, angular = _clipped(command, self.robot)
+        self._owed_s += duration_s
+        count = int(self._owed_s / TIMESTEP_S + 1e-6)
+        self._owed_s -= count * TIMESTEP_S
+        self._collided = False
+        for _ in range(count):
+            yaw = self._data.qpos[2]
+            self._data.ctrl[:] = linear * math.cos(yaw), linear * math.sin(yaw), angular
+            mujoco.mj_step(self._model, self._data)
+            self._collided = self._collided or self._data.ncon > 0
+        self._steps += count
+
+    @property
+    def time_ns(self) -> int:
+        """Simulated time since the last reset."""
+        return self._steps * STEP_NS
+
+    @property
+    def collided(self) -> bool:
+        """True if the robot touched something during the last step()."""
+        return self._collided
+
+    def odometry(self) -> Odometry:
+        """True pose and body velocity, stamped with the simulated time."""
+        x, y, yaw = (float(value) for value in self._data.qpos)
+        vx, vy, turn = (float(value) for value in self._data.qvel)
+        forward = vx * math.cos(yaw) + vy * math.sin(yaw)
+        return Odometry(self.time_ns, Pose(x, y, wrap_angle(yaw)), forward, turn)
+
+    def render(self) -> NDArray[np.uint8]:
+        """Picture of the robot's camera: [H, W, 3] uint8 RGB, a new array.
+
+        Raises WorldError from a thread other than that of the first render, and
+        MissingDependencyError without EGL.
+        """
+        renderer = self._own_renderer()
+        renderer.update_scene(self._data, "eye", self._option)
+        image: NDArray[np.uint8] = renderer.render()
+        return image
+
+    def render_segmentation(self) -> NDArray[np.int16]:
+        """Which object each pixel of the camera shows: [H, W] int16 index into flat.objects, or -1.
+
+        Raises as render does.
+        """
+        renderer = self._own_renderer()
+        renderer.update_scene(self._data, "eye", self._option)
+        renderer.enable_segmentation_rendering()
+        try:
+            geoms = renderer.render()[..., 0]
+        finally:
+            renderer.disable_segmentation_rendering()
+        objects: NDArray[np.int16] = self._object_of_geom[geoms]  # the last entry, at -1, is -1
+        return objects
+
+    def render_map(self, width_px: int = 512) -> MapView:
+        """Picture of the flat from above, without ceiling and robot.
+
+        Raises WorldError for a size above 2048 px, and as render does.
+        """
+        width, height = map_size(self.flat, width_px)
+        if not (16 <= width <= MAX_MAP_PX and 16 <= height <= MAX_MAP_PX):
+            raise WorldError(f"map of {width} x {height} px: must be 16 to {MAX_MAP_PX} px")
+        self._own_renderer()
+        renderer = _new_renderer(self._model, width, height)
+        try:
+            renderer.update_scene(self._data, "map", _groups(MAP_GROUPS))
+            _make_orthographic(renderer.scene, self.flat.depth_m + 2 * MAP_MARGIN_M)
+            image = renderer.render()
+        finally:
+            renderer.close()
+        scale = height / (self.flat.depth_m + 2 * MAP_MARGIN_M)
+        return MapView(image, scale, self.flat.width_m / 2 - width / 2 / scale, self.flat.depth_m + MAP_MARGIN_M)
+
+    def scan(self, rays: int = 180, fov_rad: float = 2 * math.pi, max_m: float = 8.0) -> NDArray[np.float32]:
+        """Laser distances from the robot's centre, counter-clockwise: [rays] float32, inf beyond max_m.
+
+        Ray i looks at -fov/2 + i * fov/rays from the robot's heading.
+        """
+        x, y, yaw = (float(value) for value in self._data.qpos)
+        origin = np.array([x, y, self.robot.scan_height_m])
+        groups = _group_mask(SCAN_GROUPS)
+        angles = yaw - fov_rad / 2 + np.arange(rays) * fov_rad / rays
+        directions = np.stack([np.cos(angles), np.sin(angles), np.zeros(rays)], axis=1)
+        ranges, hit = np.empty(rays, np.float32), np.empty(1, np.int32)
+        for i, direction in enumerate(directions):
+            ranges[i] = mujoco.mj_ray(self._model, self._data, origin, direction, groups, 1, self._base, hit)
+        ranges[(ranges < 0) | (ranges > max_m)] = np.inf
+        return ranges
+
+    def close(self) -> None:
+        """Free the OpenGL context, if there is one; in the thread that renders. May be called twice."""
+        if self._renderer is not None:
+            self._own_renderer().close()
+            self._renderer = None
+            self._render_thread = None
+
+    def _own_renderer(self) -> Any:
+        thread = threading.get_ident()
+        if self._renderer is None:
+            self._renderer = _new_renderer(self._model, self.camera.width_px, self.camera.height_px)
+            self._render_thread = thread
+        if thread != self._render_thread:
+            raise WorldError(
+                f"rendering belongs to thread {self._render_thread}, called from {thread}: an OpenGL context serves"
+                " one thread; render and close in the thread of the first render"
+            )
+        return self._renderer
+
+
+def _new_renderer(model: Any, width: int, height: int) -> Any:
+    """Make a MuJoCo renderer with its own OpenGL context, whose buffer is no larger than needed."""
+    if _CHOSEN_WITHOUT_US and sys.platform == "linux" and not os.environ.get("DISPLAY"):
+        raise MissingDependencyError(
+            "mujoco was imported before vila_sim.simulator and chose a windowed OpenGL, but there is no display:"
+            " import vila_sim.simulator first, or set MUJOCO_GL=egl"
+        )
+    model.vis.global_.offwidth, model.vis.global_.offheight = width, height
+    try:
+        return mujoco.Renderer(model, height, width, max_geom=model.ngeom + 64)
+    except (ImportError, AttributeError, OSError) as err:
+        raise MissingDependencyError(
+            f"no OpenGL for MuJoCo (MUJOCO_GL={os.environ.get('MUJOCO_GL')!r}): {err}."
+            " On Debian and Ubuntu: apt-get install libegl1 libgl1"
+        ) from err
+
+
+def _make_orthographic(scene: Any, height_m: float) -> None:
+    """Change the scene's cameras; done here because MJCF spells it differently in each version."""
+    for camera in scene.camera:
+        camera.orthographic = 1
+        camera.frustum_top, camera.frustum_bottom = height_m / 2, -height_m / 2
+
+
+def _object_of_geom(model: Any) -> NDArray[np.int16]:
+    """Index of the object that each geom belongs to, -1 for none; one entry more, -1, for "no geom"."""
+    owner = np.full(model.ngeom + 1, -1, np.int16)
+    for geom in range(model.ngeom):
+        kind, _, rest = model.geom(geom).name.partition(":")
+        if kind == "object":
+            owner[geom] = int(rest.split(":")[0])
+    return owner
+
+
+def _group_mask(groups: tuple[int, ...]) -> NDArray[np.uint8]:
+    return np.array([group in groups for group in range(mujoco.mjNGROUP)], np.uint8)
+
+
+def _groups(groups: tuple[int, ...]) -> Any:
+    option = mujoco.MjvOption()
+    option.geomgroup[:] = _group_mask(groups)
+    return option
+
+
+def _clipped(command: VelocityCommand, robot: RobotConfig) -> tuple[float, float]:
+    if not (math.isfinite(command.linear_mps) and math.isfinite(command.angular_rps)):
+        return 0.0, 0.0
+    linear = min(max(command.linear_mps, -robot.max_linear_mps), robot.max_linear_mps)
+    angular = min(max(command.angular_rps, -robot.max_angular_rps), robot.max_angular_rps)
+    return linear, angular
+
+
+def _free_pose(flat: Flat) -> Pose:
+    """The middle of the first room: the corridor, which holds no furniture."""
+    room = flat.rooms[0]
+    along_y = room.y_max_m - room.y_min_m > room.x_max_m - room.x_min_m
+    return Pose((room.x_min_m + room.x_max_m) / 2, (room.y_min_m + room.y_max_m) / 2, math.pi / 2 if along_y else 0.0)
