@@ -1,0 +1,53 @@
+"""What vila-nano is and how it is trained: sizes, steps, rates. The one place that says so."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSizes:
+    """The shape of a small NVILA: SigLIP tower, 2x2 space-to-channel projector, Qwen2 decoder."""
+
+    image_size: int = 96
+    patch_size: int = 12
+    vision_width: int = 160
+    vision_layers: int = 4
+    vision_heads: int = 5
+    width: int = 128
+    layers: int = 4
+    heads: int = 4
+    kv_heads: int = 2
+    intermediate: int = 384
+    vocab_size: int = 512
+    max_positions: int = 1024
+    num_frames: int = 4
+    history_tokens: int = 4
+
+
+@dataclass(frozen=True, slots=True)
+class StageRecipe:
+    """One stage of training: AdamW, linear warm-up, cosine decay to a tenth."""
+
+    steps: int
+    batch_size: int
+    learning_rate: float
+    vision_learning_rate: float = 0.0  # 0: the tower is frozen
+    weight_decay: float = 0.05
+    warmup_steps: int = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """The three stages: see what is where, follow words with frozen eyes, then both together."""
+
+    sizes: ModelSizes = field(default_factory=ModelSizes)
+    vision: StageRecipe = field(default_factory=lambda: StageRecipe(2600, 64, 1e-3))
+    policy: StageRecipe = field(default_factory=lambda: StageRecipe(3200, 128, 1.5e-3))
+    joint: StageRecipe = field(default_factory=lambda: StageRecipe(400, 64, 3e-4, 1e-4))
+    grounding_weight: float = 1.0
+    aim_weight: float = 0.3
+    forced_token_weight: float = 0.05
+    own_target_share: float = 0.5  # of samples that ask for the target that the robot was driving to
+    nonsense_share: float = 0.2  # of instructions whose filler words are replaced by nonsense
+    seed: int = 0

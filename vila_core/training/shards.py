@@ -1,0 +1,99 @@
+"""Read what `vila data` wrote: frames of simulated drives with the oracle's label for every object in the room."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vila_core.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Drives:
+    """All frames of a data directory, shards joined. S object slots a frame; a slot is an object of the room."""
+
+    images: NDArray[np.uint8]  # [N, S, S, 3]
+    seg: NDArray[np.uint8]  # [N, 48, 48] flat object index, 255 none
+    labels: NDArray[np.int8]  # [N, S] index of the sentence, -1 for an empty slot
+    visible: NDArray[np.bool_]  # [N, S]
+    distance_m: NDArray[np.float32]  # [N, S]
+    bearing_rad: NDArray[np.float32]  # [N, S]
+    first: NDArray[np.int64]  # [N] index of the first frame of the frame's episode
+    target_slot: NDArray[np.int64]  # [N] slot that the robot was driving to
+    slots: NDArray[np.int64]  # [N, S] flat object index of each slot, -1 empty
+    kinds: NDArray[np.int64]  # [N, 64] kind of each flat object, -1
+    colours: NDArray[np.int64]  # [N, 64] colour of each flat object, -1
+    kind_names: tuple[str, ...]
+    colour_names: tuple[str, ...]
+    templates: tuple[str, ...]
+    sentences: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def read_drives(folder: Path) -> Drives:
+    """Join the shards of a data directory; ConfigError if there are none or meta.json is missing."""
+    meta_file = folder / "meta.json"
+    shards = sorted(path for path in folder.glob("shard_*") if path.is_dir())
+    if not meta_file.is_file() or not shards:
+        raise ConfigError(f"{folder} holds no training data; make it with: vila data --out {folder}")
+    meta = json.loads(meta_file.read_text(encoding="utf-8"))
+    parts = [_read_shard(shard) for shard in shards]
+    offsets = np.cumsum([0] + [len(part["labels"]) for part in parts])
+    for part, offset in zip(parts, offsets, strict=False):
+        part["first"] = part["first"] + offset
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return Drives(
+        **joined,
+        kind_names=tuple(meta["kinds"]),
+        colour_names=tuple(meta["colours"]),
+        templates=tuple(meta["train_templates"]),
+        sentences=tuple(meta["sentences"]),
+    )
+
+
+def _read_shard(shard: Path) -> dict[str, NDArray[Any]]:
+    def load(name: str) -> NDArray[Any]:
+        return np.load(shard / f"{name}.npy")
+
+    episode = load("episode").astype(np.int64)
+    starts = np.r_[True, episode[1:] != episode[:-1]]
+    flat = load("flat").astype(np.int64)[episode]
+    objects = load("objects").astype(np.int64)[flat]  # [N, 64, 2]
+    return {
+        "images": load("images"),
+        "seg": load("seg"),
+        "labels": load("labels"),
+        "visible": load("visible"),
+        "distance_m": load("distance"),
+        "bearing_rad": load("bearing"),
+        "first": np.flatnonzero(starts)[np.cumsum(starts) - 1],
+        "target_slot": load("target_slot").astype(np.int64)[episode],
+        "slots": load("slots").astype(np.int64)[episode],
+        "kinds": objects[..., 0],
+        "colours": objects[..., 1],
+    }
+
+
+def grid_objects(seg: NDArray[np.uint8], grid: int, least: float) -> NDArray[np.int64]:
+    """The object that covers most of each cell of a grid x grid, or -1.
+
+    seg: [B, 48, 48]. A cell counts if one object covers at least the share `least` of it.
+    """
+    batch, size, _ = seg.shape
+    step = size // grid
+    cells = seg.reshape(batch, grid, step, grid, step).swapaxes(2, 3).reshape(batch, grid * grid, step * step)
+    cells = np.sort(cells, axis=-1).astype(np.int64)
+    need = max(1, round(least * step * step))
+    same = (cells[..., need - 1 :] == cells[..., : cells.shape[-1] - need + 1]) & (
+        cells[..., : cells.shape[-1] - need + 1] != 255
+    )  # a run of `need` equal values: an object that covers enough
+    where = same.argmax(-1)
+    found = np.take_along_axis(cells, where[..., None], -1)[..., 0]
+    return np.where(same.any(-1), found, -1)
