@@ -19,11 +19,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class HistoryConfig:
-    """Which frames are remembered (spec: NaVILA appends one per 25 cm or 15 degrees)."""
+    """Which frames are remembered.
+
+    NaVILA appends one per 25 cm or 15 degrees. The thresholds lie a little below, so that a
+    motion of that size which ends within the controller's tolerance counts.
+    """
 
     capacity: int = 512  # frames; when full, every second one is dropped, the first kept
-    min_translation_m: float = 0.25
-    min_rotation_rad: float = math.radians(15.0)
+    min_translation_m: float = 0.22
+    min_rotation_rad: float = math.radians(13.0)
 
     def __post_init__(self) -> None:
         _require(self.capacity >= 16, "capacity", self.capacity, "at least 16")

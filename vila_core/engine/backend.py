@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from vila_core.errors import BackendError
 from vila_core.types import Choice, Frame, Prompt
+
+EMBEDDED_CHECKPOINT = Path(__file__).resolve().parents[1] / "checkpoints" / "vila_nano"
 
 BACKENDS = {
     "torch": "vila_core.engine.torch_backend:load_torch_backend",
@@ -62,5 +64,5 @@ def load_backend(name: str, checkpoint: Path, *, device: str = "cpu", precision:
     if name not in BACKENDS:
         raise BackendError(f"unknown backend {name!r}; known: {', '.join(sorted(BACKENDS))}")
     module, attribute = BACKENDS[name].split(":")
-    load = getattr(importlib.import_module(module), attribute)
+    load: Callable[..., Backend] = getattr(importlib.import_module(module), attribute)
     return load(Path(checkpoint), device=device, precision=precision)

@@ -1,0 +1,83 @@
+# `make` alone lists what there is.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+INSTRUCTION ?= go to the red chair
+SEED ?= 3
+PIP_ARGS ?=
+
+VENV := $(CURDIR)/.venv
+READY := $(VENV)/.vila_nav_ready
+PIP := $(VENV)/bin/python -m pip install --constraint requirements/constraints.txt $(PIP_ARGS)
+SETUP_INPUTS := setup.py pyproject.toml CMakeLists.txt package.xml $(wildcard requirements/*.txt msg/* srv/* action/*)
+
+# The virtual environment is an ament prefix: messages, parameters and node executables lie in it.
+export AMENT_PREFIX_PATH := $(VENV)
+export CMAKE_PREFIX_PATH := $(VENV)
+# A sourced ROS of the system's must not mix with it.
+unexport PYTHONPATH LD_LIBRARY_PATH _ROS_WHEELS_BOOTSTRAP_COMPLETE
+
+.PHONY: help setup platform system demo test lint colcon clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+
+demo: setup  ## drive to INSTRUCTION="go to the red chair" in the flat of SEED=3, results in out/
+	@$(VENV)/bin/vila demo --instruction "$(INSTRUCTION)" --seed $(SEED)
+
+test: lint  ## ruff, mypy, import contracts, then all tests; results in out/tests.xml
+	@mkdir -p out
+	$(VENV)/bin/python -m pytest --junit-xml=out/tests.xml
+
+lint: setup  ## ruff, mypy and the import contracts
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+colcon: setup  ## the other build: colcon build and colcon test, on the ROS in .venv
+	$(PIP) --quiet colcon-common-extensions
+	PATH="$(VENV)/bin:$$PATH" colcon build --paths . --event-handlers console_cohesion+
+	PATH="$(VENV)/bin:$$PATH" colcon test --paths . --event-handlers console_cohesion+
+	$(VENV)/bin/colcon test-result --verbose
+
+clean:  ## remove builds, results and caches; keep .venv and data
+	rm -rf build install log out *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+
+setup: $(READY)  ## system libraries, .venv, this package with all extras; nothing to do the second time
+
+$(READY): $(SETUP_INPUTS) | platform system
+	@echo "[setup] virtual environment in .venv"
+	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	@echo "[setup] build tools and ROS 2 wheels (minutes, once)"
+	$(PIP) -r requirements/build.txt
+	@echo "[setup] messages and this package with its libraries (minutes, once)"
+	PATH="$(VENV)/bin:$$PATH" $(PIP) --no-build-isolation --editable '.[all]'
+	@touch $(READY)
+	@echo "[setup] done"
+
+platform:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+	  echo "setup: $(PYTHON) is missing or older than 3.10; name another: make setup PYTHON=python3.12" >&2; exit 1; }
+	@test "$$(uname -s)-$$(uname -m)" = Linux-x86_64 || { \
+	  echo "setup: this is $$(uname -s) $$(uname -m); the ROS 2 wheels are for Linux x86_64 alone." >&2; \
+	  echo "  works here:  pip install '.[sim]' for the model and the simulator" >&2; \
+	  echo "  with a ROS 2 of your own (Humble, Jazzy, Kilted): colcon build; see README.md" >&2; exit 1; }
+
+# What is missing and apt can bring: OpenGL without a screen, a C++ compiler and Python's own parts.
+system:
+	@missing=""; \
+	libraries="$$(PATH="$$PATH:/sbin:/usr/sbin" ldconfig -p)"; \
+	grep -q libEGL.so.1 <<<"$$libraries" || missing+=" libegl1"; \
+	grep -q libGL.so.1 <<<"$$libraries" || missing+=" libgl1"; \
+	command -v g++ >/dev/null || missing+=" g++"; \
+	$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || missing+=" python3-venv"; \
+	$(PYTHON) -c 'import pathlib, sysconfig, sys; \
+	  sys.exit(not pathlib.Path(sysconfig.get_path("include"), "Python.h").exists())' || missing+=" python3-dev"; \
+	test -n "$$missing" || exit 0; \
+	sudo=""; test "$$(id -u)" = 0 || sudo=sudo; \
+	if ! command -v apt-get >/dev/null || ! command -v $${sudo:-true} >/dev/null; then \
+	  echo "setup: missing system packages:$$missing; install them (names of Debian and Ubuntu), then repeat" >&2; exit 1; fi; \
+	echo "[setup] apt-get install$$missing"; \
+	$$sudo apt-get update -qq && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing

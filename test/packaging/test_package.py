@@ -1,0 +1,165 @@
+"""The package's own papers: what they promise is there, and they agree with each other."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from vila_core import cli
+from vila_core.errors import ConfigError
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = (ROOT / "vila_core", ROOT / "vila_ros", ROOT / "sim" / "vila_sim", ROOT / "launch")
+OWN = {"vila_core", "vila_ros", "vila_sim", "vila_nav"}
+ROSDEP_KEYS = {"PIL": "python3-pil", "cv2": "python3-opencv", "yaml": "python3-yaml"}
+FROM_PIP_ALONE = {"av", "mcap", "mcap_ros2", "mujoco", "safetensors", "tokenizers", "torch"}  # no rosdep key
+DISTRIBUTIONS = {"PIL": "pillow", "cv2": "opencv-python-headless", "yaml": "pyyaml", "mcap_ros2": "mcap-ros2-support"}
+MAX_FILE_BYTES = 12 * 2**20
+
+
+def manifest() -> ElementTree.Element:
+    return ElementTree.parse(ROOT / "package.xml").getroot()
+
+
+def pyproject() -> str:
+    return (ROOT / "pyproject.toml").read_text()
+
+
+def tracked_files() -> list[Path]:
+    names = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True
+    )
+    if names.returncode:
+        pytest.skip("not a git checkout")
+    return [ROOT / name for name in names.stdout.splitlines() if (ROOT / name).is_file()]
+
+
+def imported_names(folder: Path) -> Iterator[str]:
+    for path in folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                yield from (alias.name.split(".")[0] for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                yield node.module.split(".")[0]
+
+
+def foreign_imports() -> set[str]:
+    names = {name for folder in PACKAGES for name in imported_names(folder)}
+    return names - OWN - set(sys.stdlib_module_names)
+
+
+def test_manifest_is_format_3_and_joins_the_interface_packages():
+    root = manifest()
+    assert root.get("format") == "3"
+    assert root.findtext("name") == "vila_nav"
+    assert root.findtext("member_of_group") == "rosidl_interface_packages"
+    assert root.findtext("export/build_type") == "ament_cmake"
+    assert root.findtext("license") == "Apache-2.0"
+    assert "Apache License" in (ROOT / root.find("license").get("file")).read_text()
+
+
+def test_manifest_names_what_the_code_imports():
+    named = {element.text for element in manifest() if element.tag in ("depend", "exec_depend")}
+    for name in foreign_imports() - FROM_PIP_ALONE:
+        keys = {name, ROSDEP_KEYS.get(name, f"python3-{name}")}
+        assert keys & named, f"package.xml has no <exec_depend> for {name!r}: one of {sorted(keys)}"
+
+
+def test_pyproject_names_what_the_code_imports():
+    in_ros = {element.text for element in manifest()}
+    for name in foreign_imports() - in_ros:
+        distribution = DISTRIBUTIONS.get(name, name)
+        assert re.search(rf'"{distribution}[<>=]', pyproject()), f"pyproject.toml has no {distribution!r}"
+
+
+def test_builds_with_and_without_isolation_ask_for_the_same():
+    isolated = re.search(r"^requires = \[\n(.*?)^\]", pyproject(), re.MULTILINE | re.DOTALL).group(1)
+    wanted = set(re.findall(r'^    "(.*)",$', isolated, re.MULTILINE))
+    lines = (ROOT / "requirements" / "build.txt").read_text().splitlines()
+    assert wanted == {line for line in lines if not line.startswith("#")}
+
+
+def test_one_version_everywhere():
+    version = manifest().findtext("version")
+    assert f'\nversion = "{version}"\n' in pyproject()
+    assert f"\n## [{version}]" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_every_interface_is_built():
+    built = set(re.findall(r'"((?:msg|srv|action)/\S+)"', (ROOT / "CMakeLists.txt").read_text()))
+    there = {f"{kind}/{path.name}" for kind in ("msg", "srv", "action") for path in (ROOT / kind).glob(f"*.{kind}")}
+    assert built == there
+
+
+def test_every_node_is_an_executable_of_both_builds():
+    modules = {path.stem for path in (ROOT / "vila_ros").glob("*_node.py")}
+    nodes = re.search(r"foreach\(node (.*)\)", (ROOT / "CMakeLists.txt").read_text()).group(1).split()
+    scripts = re.findall(r'^(\w+_node) = "vila_ros\.\1:main"$', pyproject(), re.MULTILINE)
+    assert modules == set(nodes) == set(scripts)
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_subcommand_exists_and_helps(name):
+    module = importlib.util.find_spec(cli.COMMANDS[name].target.split(":")[0])
+    assert module is not None, f"vila {name}: no module {cli.COMMANDS[name].target}"
+    with pytest.raises(SystemExit) as end:
+        cli.main([*name.split(), "--help"])
+    assert end.value.code == 0
+
+
+def test_help_lists_every_subcommand(capsys):
+    assert cli.main(["--help"]) == 0
+    text = capsys.readouterr().out
+    assert all(name in text and command.help in text for name, command in cli.COMMANDS.items())
+
+
+@pytest.mark.parametrize("arguments", [[], ["fly"], ["bench"], ["bench", "fly"]])
+def test_an_unknown_subcommand_is_an_input_error(arguments, capsys):
+    assert cli.main(arguments) == cli.INPUT_ERROR
+    assert "demo" in "".join(capsys.readouterr())
+
+
+def raising(error: BaseException):
+    def run(arguments: list[str]) -> int:
+        raise error
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "words"),
+    [
+        (ConfigError("seed = -1: must be 0 or more"), cli.INPUT_ERROR, "seed = -1"),
+        (ModuleNotFoundError("no", name="mujoco.egl"), cli.INPUT_ERROR, "pip install '.[sim]'"),
+        (ModuleNotFoundError("no", name="nav_msgs"), cli.INPUT_ERROR, "pip install '.[ros]'"),
+        (ModuleNotFoundError("no", name="torch"), cli.INPUT_ERROR, "pip install ."),
+        (KeyboardInterrupt(), cli.INTERRUPTED, ""),
+    ],
+)
+def test_an_error_is_one_line(error, status, words, capsys, monkeypatch):
+    monkeypatch.setattr(cli.Command, "load", lambda self: raising(error))
+    assert cli.main(["demo"]) == status
+    printed = capsys.readouterr().err
+    assert words in printed
+    assert printed.count("\n") <= 1
+
+
+def test_no_file_is_large():
+    large = [path for path in tracked_files() if path.stat().st_size > MAX_FILE_BYTES]
+    assert not large
+
+
+def test_no_text_names_a_machine():
+    pattern = re.compile(r"(?<![\w.])/(?:work|root|home|Users|tmp/\w)[/\w]*")
+    for path in tracked_files():
+        if path.suffix in (".py", ".md", ".xml", ".yaml", ".toml", ".txt", ".msg", ".srv", ".action", ""):
+            found = pattern.search(path.read_text(errors="replace"))
+            assert found is None or path == Path(__file__), f"{path}: {found.group()}"

@@ -1,0 +1,104 @@
+"""The console script `vila`: a table of subcommands, each imported only when it runs."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from vila_core.errors import VilaError
+
+INPUT_ERROR = 2
+INTERRUPTED = 130
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A subcommand: the "module:function" that runs it and one line of help."""
+
+    target: str
+    help: str
+
+    def load(self) -> Callable[[list[str]], int]:
+        """Import the function that runs the command. Raises ModuleNotFoundError."""
+        module, function = self.target.split(":")
+        return getattr(importlib.import_module(module), function)
+
+
+COMMANDS = {
+    "demo": Command("vila_ros.demo:main", "drive a simulated robot to what you name, on real ROS 2"),
+    "data": Command("vila_sim.dataset:main", "write the training set: episodes of the oracle in simulated flats"),
+    "train": Command("vila_core.training.train:main", "train vila-nano on that set; resumes where it was stopped"),
+    "bench nav": Command("vila_core.evaluation.navigation:main", "navigate unseen episodes beside the baselines"),
+}
+
+EXTRAS = {
+    "av": "sim",
+    "hypothesis": "test",
+    "matplotlib": "sim",
+    "mcap": "ros",
+    "mcap_ros2": "ros",
+    "mujoco": "sim",
+    "rclpy": "ros",
+    "scipy": "sim",
+    "tqdm": "train",
+    "vila_nav": "ros",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `vila SUBCOMMAND ...` and return the exit status.
+
+    2: unknown command, bad input or a missing library, told in one line. 130: interrupted.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0 if arguments else INPUT_ERROR
+    name = _command_name(arguments)
+    if name is None:
+        return _fail(f"unknown command {' '.join(arguments[:2])!r}; known: {', '.join(COMMANDS)}")
+    return _run(COMMANDS[name], arguments[len(name.split()) :])
+
+
+def usage() -> str:
+    """Return the help text: one line for each command."""
+    width = max(map(len, COMMANDS))
+    rows = [f"  {name:<{width}}  {command.help}" for name, command in COMMANDS.items()]
+    last = "`vila COMMAND --help` tells a command's options."
+    return "\n".join(["usage: vila COMMAND [OPTIONS]", "", *rows, "", last])
+
+
+def _command_name(arguments: list[str]) -> str | None:
+    candidates = (" ".join(arguments[:words]) for words in (2, 1))
+    return next((name for name in candidates if name in COMMANDS), None)
+
+
+def _run(command: Command, arguments: list[str]) -> int:
+    try:
+        return command.load()(arguments)
+    except VilaError as error:
+        return _fail(str(error))
+    except ModuleNotFoundError as error:
+        return _fail(_missing(error))
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _missing(error: ModuleNotFoundError) -> str:
+    """Name the library and the extra that brings it."""
+    top = (error.name or "").split(".")[0]
+    extra = EXTRAS.get(top, "ros" if top.endswith("_msgs") else None)
+    if extra is None:
+        return f"library {top!r} is not installed; run `pip install .` again"
+    return f"library {top!r} is not installed; run `pip install '.[{extra}]'`"
+
+
+def _fail(message: str) -> int:
+    print(f"vila: {message}", file=sys.stderr)
+    return INPUT_ERROR
+
+
+if __name__ == "__main__":
+    sys.exit(main())
