@@ -42,9 +42,9 @@ class Recipe:
     """The three stages: see what is where, follow words with frozen eyes, then both together."""
 
     sizes: ModelSizes = field(default_factory=ModelSizes)
-    vision: StageRecipe = field(default_factory=lambda: StageRecipe(2600, 64, 1e-3))
-    policy: StageRecipe = field(default_factory=lambda: StageRecipe(3200, 128, 1.5e-3))
-    joint: StageRecipe = field(default_factory=lambda: StageRecipe(400, 64, 3e-4, 1e-4))
+    vision: StageRecipe = field(default_factory=lambda: StageRecipe(2400, 64, 1e-3))
+    policy: StageRecipe = field(default_factory=lambda: StageRecipe(2800, 128, 1.5e-3))
+    joint: StageRecipe = field(default_factory=lambda: StageRecipe(300, 64, 3e-4, 1e-4))
     grounding_weight: float = 1.0
     aim_weight: float = 0.3
     forced_token_weight: float = 0.05

@@ -1,0 +1,354 @@
+"""`vila data`: the training set of vila-nano, made in shards by the oracle in the simulator.
+
+A shard is a folder of .npy files. N frames, S slots (objects of the episode's room), E episodes,
+F flats in the shard:
+
+    images   [N, 96, 96, 3] uint8   rendered at 224 x 224, resized with an antialiased bicubic
+    seg      [N, 48, 48]    uint8   index into the flat's objects, 255 elsewhere
+    labels   [N, S]         int8    oracle's action for each slot as a target, -1 without one
+    visible  [N, S]         bool    at least 30 of the 224 x 224 pixels show the object
+    distance [N, S]         float32 geodesic metres to the object's goal cells, nan in an empty slot
+    bearing  [N, S]         float32 radians to the object's centre, left > 0, nan in an empty slot
+    executed [N]            int8    action begun at this frame, -1 within one
+    pose     [N, 3]         float32 x, y, yaw
+    episode  [N] int32, step [N] int32   index into E; unit steps since the episode's start
+    slots    [E, S]         int16   index into the flat's objects, -1 in an empty slot
+    target_slot [E] int8, flat [E] int32  the slot that was really driven to; index into F
+    objects  [F, 64, 2]     int16   kind and colour indices of meta.json, -1 beyond the last
+    flat_seed [F]           int64
+
+Frames are one unit step (25 cm or 15 degrees) apart; a blocked step stays in place.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import math
+import multiprocessing
+import os
+import shutil
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from tqdm import tqdm
+
+from vila_core.actions.grammar import ACTIONS, SENTENCES, action_index, unit_steps
+from vila_core.errors import WorldError
+from vila_core.types import Action, Pose, Stop, Turn
+from vila_sim.environment import VISIBLE_PIXELS, bearing_rad, move, visible_pixels
+from vila_sim.episodes import held_out_pairs, layout_seed, split_flat
+from vila_sim.furniture import COLOURS, KINDS
+from vila_sim.grid import DistanceField, OccupancyGrid
+from vila_sim.instructions import HELD_OUT_TEMPLATES, TRAIN_TEMPLATES
+from vila_sim.oracle import TargetView, oracle_action
+from vila_sim.scene import Flat, Room
+from vila_sim.simulator import CameraConfig, Simulator
+
+FORMAT_VERSION = 1
+IMAGE_PX = 96
+SEG_PX = 48
+SLOTS = 8
+MAX_OBJECTS = 64
+FRAMES_PER_FLAT = 125
+FRAMES_PER_SHARD = 2000
+MAX_EPISODE_FRAMES = 44
+NOISE = 0.25  # probability of a random motion instead of the oracle's
+CONTINUE = 0.5  # probability that the next episode starts where this one stopped
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Make the shards that are missing; the last line on stdout is a JSON object."""
+    args = _parser().parse_args(argv)
+    count = math.ceil(args.frames / FRAMES_PER_SHARD)
+    args.out.mkdir(parents=True, exist_ok=True)
+    _write_meta(args.out, args.seed)
+    missing = [i for i in range(count) if not shard_path(args.out, i).is_dir()]
+    began = time.perf_counter()
+    jobs = [(args.out, index, args.seed) for index in missing]
+    with tqdm(total=count * FRAMES_PER_SHARD, initial=(count - len(missing)) * FRAMES_PER_SHARD, unit="frame") as bar:
+        for _ in _run(jobs, args.workers):
+            bar.update(FRAMES_PER_SHARD)
+    elapsed = time.perf_counter() - began
+    made = len(missing) * FRAMES_PER_SHARD
+    summary = {
+        "out": str(args.out),
+        "shards": count,
+        "frames": count * FRAMES_PER_SHARD,
+        "frames_made": made,
+        "seconds": round(elapsed, 1),
+        "frames_per_s": round(made / elapsed, 1) if made else 0.0,
+    }
+    print(json.dumps(summary))
+    return 0
+
+
+def shard_path(out: Path, index: int) -> Path:
+    """Where the shard of that index lies once it is finished."""
+    return out / f"shard_{index:05d}"
+
+
+def make_shard(out: Path, index: int, seed: int, *, frames: int = FRAMES_PER_SHARD) -> Path:
+    """Make one shard and move it into place in one step, so that a shard that exists is complete.
+
+    The same seed and index give the same shard. Raises WorldError if frames is no multiple of
+    FRAMES_PER_FLAT.
+    """
+    if frames <= 0 or frames % FRAMES_PER_FLAT:
+        raise WorldError(f"a shard of {frames} frames: must be a multiple of {FRAMES_PER_FLAT}")
+    flats = frames // FRAMES_PER_FLAT
+    shard = _Shard()
+    for number in range(flats):
+        flat = split_flat(layout_seed("train", index * flats + number, seed))
+        rng = np.random.default_rng([seed, index, number])
+        with _Recorder(flat, rng, shard) as recorder:
+            recorder.record(FRAMES_PER_FLAT)
+    target = shard_path(out, index)
+    unfinished = out / f".{target.name}.{os.getpid()}"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    for name, array in shard.arrays().items():
+        np.save(unfinished / f"{name}.npy", array)
+    if target.exists():  # another run was faster; both made the same
+        shutil.rmtree(unfinished)
+    else:
+        unfinished.rename(target)
+    return target
+
+
+def small_image(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Resize a camera image [H, W, 3] to what the model sees, [96, 96, 3]."""
+    return np.asarray(Image.fromarray(image).resize((IMAGE_PX, IMAGE_PX), Image.Resampling.BICUBIC))
+
+
+def small_segmentation(segmentation: NDArray[np.int16]) -> NDArray[np.uint8]:
+    """Sample a segmentation [H, W] (-1 for none) at [48, 48] (255 for none)."""
+    rows = ((np.arange(SEG_PX) + 0.5) * segmentation.shape[0] / SEG_PX).astype(np.intp)
+    columns = ((np.arange(SEG_PX) + 0.5) * segmentation.shape[1] / SEG_PX).astype(np.intp)
+    return segmentation[np.ix_(rows, columns)].astype(np.uint8)  # -1 becomes 255
+
+
+@dataclass(slots=True)
+class _Shard:
+    """The rows gathered so far, by array name."""
+
+    frames: dict[str, list[Any]] = field(default_factory=dict)
+    episodes: dict[str, list[Any]] = field(default_factory=dict)
+    flats: dict[str, list[Any]] = field(default_factory=dict)
+
+    def add(self, table: dict[str, list[Any]], **row: Any) -> None:
+        for name, value in row.items():
+            table.setdefault(name, []).append(value)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        tables = {**self.frames, **self.episodes, **self.flats}
+        return {name: np.asarray(rows, _DTYPES[name]) for name, rows in tables.items()}
+
+
+_DTYPES: dict[str, Any] = {
+    "images": np.uint8,
+    "seg": np.uint8,
+    "labels": np.int8,
+    "visible": np.bool_,
+    "distance": np.float32,
+    "bearing": np.float32,
+    "executed": np.int8,
+    "pose": np.float32,
+    "episode": np.int32,
+    "step": np.int32,
+    "slots": np.int16,
+    "target_slot": np.int8,
+    "flat": np.int32,
+    "objects": np.int16,
+    "flat_seed": np.int64,
+}
+
+
+class _Recorder:
+    """Plays noisy oracle episodes in one flat and records every frame."""
+
+    def __init__(self, flat: Flat, rng: np.random.Generator, shard: _Shard) -> None:
+        self.flat, self.rng, self.shard = flat, rng, shard
+        self.grid = OccupancyGrid(flat)
+        self.simulator = Simulator(flat, CameraConfig())
+        self._fields: dict[str, list[tuple[int, DistanceField]]] = {}
+        if len(flat.objects) > MAX_OBJECTS:
+            raise WorldError(f"flat {flat.seed} holds {len(flat.objects)} objects, more than {MAX_OBJECTS}")
+        shard.add(shard.flats, objects=_object_table(flat), flat_seed=flat.seed)
+
+    def __enter__(self) -> _Recorder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.simulator.close()
+
+    def record(self, frames: int) -> None:
+        """Record exactly so many frames; the last episode may be cut short."""
+        rooms = [room for room in self.flat.rooms if len(self._slots(room)) >= 2]
+        left = frames
+        while left > 0:
+            room = rooms[self.rng.integers(len(rooms))]
+            pose: Pose | None = self._random_pose(room)
+            target = -1
+            while pose is not None and left > 0:
+                others = [slot for slot in range(len(self._slots(room))) if slot != target]
+                target = int(self.rng.choice(others))
+                used, pose = self._episode(room, target, pose, min(left, MAX_EPISODE_FRAMES))
+                left -= used
+                if self.rng.random() >= CONTINUE:
+                    pose = None
+
+    def _episode(self, room: Room, target: int, pose: Pose, limit: int) -> tuple[int, Pose | None]:
+        """Record one episode; return its length and, if the oracle stopped it, where."""
+        slots = self._slots(room)
+        number = len(self.shard.episodes.get("flat", ()))
+        indices = [index for index, _ in slots]
+        self.shard.add(
+            self.shard.episodes,
+            slots=indices + [-1] * (SLOTS - len(indices)),
+            target_slot=target,
+            flat=len(self.shard.flats["flat_seed"]) - 1,
+        )
+        seen = np.zeros(len(slots), bool)
+        rotated, queue = 0.0, deque[Action]()
+        for step in range(limit):
+            labels, visible = self._observe(slots, pose, seen, rotated)
+            seen |= visible
+            executed = -1
+            if not queue:
+                executed = labels[target]
+                if executed >= 0 and not isinstance(ACTIONS[executed], Stop) and self.rng.random() < NOISE:
+                    executed = _random_motion(self.rng)
+                if executed >= 0:
+                    queue.extend(unit_steps(ACTIONS[executed]))
+            self.shard.add(self.shard.frames, executed=executed, episode=number, step=step)
+            if not queue:  # no path: the noise drove the robot out of the window
+                return step + 1, None
+            action = queue.popleft()
+            if isinstance(action, Stop):
+                return step + 1, pose
+            rotated += abs(action.angle_rad) if isinstance(action, Turn) else 0.0
+            pose, _ = move(self.grid, pose, action)
+        return limit, None
+
+    def _observe(
+        self, slots: list[tuple[int, DistanceField]], pose: Pose, seen: NDArray[np.bool_], rotated: float
+    ) -> tuple[list[int], NDArray[np.bool_]]:
+        """Render and record what belongs to the pose; return the labels and the slots in view."""
+        self.simulator.teleport(pose)
+        segmentation = self.simulator.render_segmentation()
+        pixels = visible_pixels(segmentation, len(self.flat.objects))
+        visible = np.array([pixels[index] >= VISIBLE_PIXELS for index, _ in slots])
+        bearings = [bearing_rad(pose, self.flat.objects[index]) for index, _ in slots]
+        distances = [to_goal.at(pose.x_m, pose.y_m) for _, to_goal in slots]
+        labels = []
+        for slot, (_, to_goal) in enumerate(slots):
+            view = TargetView(bool(visible[slot]), bool(seen[slot]), rotated, bearings[slot])
+            reachable = math.isfinite(distances[slot])
+            labels.append(action_index(oracle_action(pose, to_goal, view)) if reachable else -1)
+        self.shard.add(
+            self.shard.frames,
+            images=small_image(self.simulator.render()),
+            seg=small_segmentation(segmentation),
+            labels=_padded(labels, -1),
+            visible=_padded(visible, False),
+            distance=_padded(distances, math.nan),
+            bearing=_padded(bearings, math.nan),
+            pose=(pose.x_m, pose.y_m, pose.yaw_rad),
+        )
+        return labels, visible
+
+    def _slots(self, room: Room) -> list[tuple[int, DistanceField]]:
+        """The objects of the room (at most S) with their distance fields."""
+        if room.name not in self._fields:
+            indices = [i for i, item in enumerate(self.flat.objects) if item.room == room.name][:SLOTS]
+            fields = [self.grid.field_to(self.flat.objects[i], within_room=True) for i in indices]
+            self._fields[room.name] = list(zip(indices, fields, strict=True))
+        return self._fields[room.name]
+
+    def _random_pose(self, room: Room) -> Pose:
+        cells = np.argwhere(self.grid.room_cells(room))
+        x, y = self.grid.centre(*cells[self.rng.integers(len(cells))])
+        jitter = self.rng.uniform(-0.45, 0.45, 2) * self.grid.cell_m
+        return Pose(float(x + jitter[0]), float(y + jitter[1]), float(self.rng.uniform(-math.pi, math.pi)))
+
+
+def _random_motion(rng: np.random.Generator) -> int:
+    motions = [index for index, action in enumerate(ACTIONS) if not isinstance(action, Stop)]
+    return motions[rng.integers(len(motions))]
+
+
+def _padded(values: Sequence[Any] | NDArray[Any], empty: object) -> list[Any]:
+    return [*values, *[empty] * (SLOTS - len(values))]
+
+
+def _object_table(flat: Flat) -> NDArray[np.int16]:
+    kinds, colours = list(KINDS), list(COLOURS)
+    table = np.full((MAX_OBJECTS, 2), -1, np.int16)
+    for index, item in enumerate(flat.objects):
+        table[index] = kinds.index(item.kind), colours.index(item.colour)
+    return table
+
+
+def _run(jobs: list[tuple[Path, int, int]], workers: int) -> Iterator[Path]:
+    """Yield the finished shards; each process renders in an EGL context of its own."""
+    if workers <= 1 or len(jobs) <= 1:
+        yield from map(_job, jobs)
+        return
+    with multiprocessing.get_context("spawn").Pool(min(workers, len(jobs)), maxtasksperchild=8) as pool:
+        yield from pool.imap_unordered(_job, jobs)
+
+
+def _job(job: tuple[Path, int, int]) -> Path:
+    return make_shard(*job)
+
+
+def _write_meta(out: Path, seed: int) -> None:
+    """Write meta.json, or check that the one there was made by the same seed and format."""
+    meta = {
+        "format": FORMAT_VERSION,
+        "seed": seed,
+        "kinds": list(KINDS),
+        "colours": list(COLOURS),
+        "sentences": list(SENTENCES),
+        "image_px": IMAGE_PX,
+        "render_px": CameraConfig().width_px,
+        "seg_px": SEG_PX,
+        "slots": SLOTS,
+        "frames_per_flat": FRAMES_PER_FLAT,
+        "noise": NOISE,
+        "held_out_pairs": sorted(held_out_pairs()),
+        "train_templates": list(TRAIN_TEMPLATES),
+        "held_out_templates": list(HELD_OUT_TEMPLATES),
+    }
+    path = out / "meta.json"
+    if path.exists():
+        found = json.loads(path.read_text())
+        found.pop("versions", None)
+        if found != json.loads(json.dumps(meta)):
+            raise WorldError(f"{path} was made with other settings: choose another folder or delete it")
+        return
+    versions = {name: importlib.metadata.version(name) for name in ("mujoco", "numpy", "scipy", "pillow")}
+    path.write_text(json.dumps({**meta, "versions": versions}, indent=1))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="vila data", description="Make the training set of vila-nano.")
+    parser.add_argument("--out", type=Path, default=Path("data/nano"), help="folder of the data set")
+    parser.add_argument("--frames", type=int, default=60_000, help="rounded up to whole shards of 2000")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=2, help="processes")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

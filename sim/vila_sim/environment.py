@@ -1,0 +1,182 @@
+"""Episodes played step by step: 25 cm and 15 degree moves, as in VLN-CE, seen through the camera."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vila_core.actions.grammar import unit_steps
+from vila_core.errors import WorldError
+from vila_core.types import Action, Frame, MoveForward, Odometry, Pose, Stop, Turn, wrap_angle
+from vila_sim.episodes import SUCCESS_RADIUS_M, Episode, Pair, flat_of
+from vila_sim.grid import DistanceField, OccupancyGrid
+from vila_sim.oracle import TargetView
+from vila_sim.scene import Flat, SceneObject
+from vila_sim.simulator import CameraConfig, Simulator
+
+STEP_NS = 500_000_000  # simulated time of a unit step
+VISIBLE_PIXELS = 30  # of the object, in a 224 px image, for it to count as seen
+_SUBSTEPS = 10
+
+
+def move(grid: OccupancyGrid, pose: Pose, action: Action) -> tuple[Pose, bool]:
+    """Execute a unit step without physics: the new pose, and whether the robot touched something.
+
+    A blocked forward step advances as far as it can and slides along the obstacle.
+    """
+    if isinstance(action, Turn):
+        return pose.turned(action.angle_rad), False
+    if isinstance(action, MoveForward):
+        return _slide(grid, pose, action.distance_m)
+    return pose, False
+
+
+def bearing_rad(pose: Pose, target: SceneObject) -> float:
+    """Direction from the robot to the object's centre relative to its heading, left > 0, in [-pi, pi)."""
+    towards = math.atan2(target.y_m - pose.y_m, target.x_m - pose.x_m)
+    return wrap_angle(towards - pose.yaw_rad)
+
+
+def visible_pixels(segmentation: NDArray[np.int16], objects: int) -> NDArray[np.int64]:
+    """Number of pixels of each object [objects], scaled to a 224 x 224 image.
+
+    segmentation: [H, W] int16, index into flat.objects or -1.
+    """
+    counts = np.bincount(segmentation[segmentation >= 0], minlength=objects)
+    return (counts * (224 * 224 / segmentation.size)).astype(np.int64)
+
+
+class FlatEnv:
+    """Runs episodes in a kinematic world and keeps what the metrics need.
+
+    Belongs to one thread (rendering does). The flat, its grid and its simulator are kept until an
+    episode needs another flat.
+    Stamps grow from episode to episode too, so that no two frames of an environment share a key.
+    """
+
+    def __init__(self, camera: CameraConfig | None = None) -> None:
+        self._camera = camera or CameraConfig()
+        self._track_target, self._render = False, True
+        self._world: tuple[int, tuple[Pair, ...]] | None = None
+        self._simulator: Simulator | None = None
+        self.flat: Flat
+        self.grid: OccupancyGrid
+        self.episode: Episode
+        self.target: SceneObject
+        self.field: DistanceField
+        self.path: list[Pose] = []  # the start, then one pose for each unit step
+        self.distances_m: list[float] = []  # geodesic distance to the goal at each pose of path
+        self.collisions = 0
+        self.stop_called = False
+        self._stamp_ns = 0
+
+    @property
+    def pose(self) -> Pose:
+        """Where the robot is."""
+        return self.path[-1]
+
+    @property
+    def distance_m(self) -> float:
+        """Geodesic distance to the goal cells."""
+        return self.distances_m[-1]
+
+    @property
+    def succeeded(self) -> bool:
+        """True if stop was called nearer than 1.0 m to the goal cells."""
+        return self.stop_called and self.distance_m < SUCCESS_RADIUS_M
+
+    def reset(self, episode: Episode, *, track_target: bool = False, render: bool = True) -> tuple[Frame, Odometry]:
+        """Start an episode and return what the robot sees and measures first.
+
+        track_target: also render the segmentation at every step, so that target_view works.
+        render: False gives black frames, for drivers that don't look.
+        Raises WorldError if the flat does not hold the target.
+        """
+        self._load(episode)
+        self.episode, self._track_target, self._render = episode, track_target, render
+        self.target = _find(self.flat, episode.target)
+        self._target_index = self.flat.objects.index(self.target)
+        self.field = self.grid.field_to(self.target)
+        self.path, self.distances_m = [], []
+        self.collisions, self.stop_called = 0, False
+        self._visible_now = self._seen = False
+        self._rotated_rad = 0.0
+        return self._arrive(episode.start)
+
+    def act(self, action: Action) -> tuple[tuple[Frame, Odometry], ...]:
+        """Execute an action; return what is seen and measured after each unit step of it.
+
+        Stop returns nothing and ends the episode; acting after it raises WorldError.
+        """
+        if self.stop_called:
+            raise WorldError(f"episode {self.episode.episode_id} is over: stop was called")
+        self.stop_called = isinstance(action, Stop)
+        seen = []
+        for step in unit_steps(action) if not self.stop_called else ():
+            pose, collided = move(self.grid, self.pose, step)
+            self.collisions += collided
+            self._rotated_rad += abs(step.angle_rad) if isinstance(step, Turn) else 0.0
+            seen.append(self._arrive(pose))
+        return tuple(seen)
+
+    def target_view(self) -> TargetView:
+        """What the oracle may know of the target; WorldError without track_target."""
+        if not self._track_target:
+            raise WorldError("the episode was reset without track_target: what is in view is not followed")
+        return TargetView(self._visible_now, self._seen, self._rotated_rad, bearing_rad(self.pose, self.target))
+
+    def close(self) -> None:
+        """Free the renderer."""
+        if self._simulator is not None:
+            self._simulator.close()
+        self._simulator, self._world = None, None
+
+    def _load(self, episode: Episode) -> None:
+        world = (episode.flat_seed, episode.include)
+        if self._world == world:
+            return
+        self.close()
+        self.flat = flat_of(episode)
+        self.grid = OccupancyGrid(self.flat)
+        self._simulator = Simulator(self.flat, self._camera)
+        self._world = world
+
+    def _arrive(self, pose: Pose) -> tuple[Frame, Odometry]:
+        simulator = self._simulator
+        assert simulator is not None
+        simulator.teleport(pose)
+        self._stamp_ns += STEP_NS
+        self.path.append(pose)
+        self.distances_m.append(self.field.at(pose.x_m, pose.y_m))
+        if self._track_target:
+            self._seen |= self._visible_now
+            pixels = visible_pixels(simulator.render_segmentation(), len(self.flat.objects))
+            self._visible_now = bool(pixels[self._target_index] >= VISIBLE_PIXELS)
+        image = simulator.render() if self._render else self._black_image()
+        return Frame(image, self._stamp_ns), Odometry(self._stamp_ns, pose)
+
+    def _black_image(self) -> NDArray[np.uint8]:
+        return np.zeros((self._camera.height_px, self._camera.width_px, 3), np.uint8)
+
+
+def _slide(grid: OccupancyGrid, pose: Pose, distance_m: float) -> tuple[Pose, bool]:
+    dx = distance_m * math.cos(pose.yaw_rad) / _SUBSTEPS
+    dy = distance_m * math.sin(pose.yaw_rad) / _SUBSTEPS
+    x, y, touched = pose.x_m, pose.y_m, False
+    for _ in range(_SUBSTEPS):
+        if grid.free(x + dx, y + dy):
+            x, y = x + dx, y + dy
+            continue
+        touched = True
+        along = [(x + dx, y), (x, y + dy)] if abs(dx) >= abs(dy) else [(x, y + dy), (x + dx, y)]
+        x, y = next((point for point in along if grid.free(*point)), (x, y))
+    return Pose(x, y, pose.yaw_rad), touched
+
+
+def _find(flat: Flat, name: str) -> SceneObject:
+    for item in flat.objects:
+        if item.name == name:
+            return item
+    raise WorldError(f"flat {flat.seed} holds no {name!r}; it holds {', '.join(o.name for o in flat.objects)}")

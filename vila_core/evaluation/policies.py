@@ -1,0 +1,161 @@
+"""What drives the robot in an evaluation: the navigator, its blinded twins, and the baselines."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from vila_core.actions.grammar import ACTIONS
+from vila_core.config import HistoryConfig, NavigatorConfig
+from vila_core.engine.backend import Backend
+from vila_core.errors import ConfigError
+from vila_core.navigator import Navigator
+from vila_core.types import Action, Frame, Instruction, MoveForward, Odometry, Stop
+from vila_sim.environment import FlatEnv
+from vila_sim.instructions import NEUTRAL_INSTRUCTION
+from vila_sim.oracle import oracle_action
+
+POLICIES = ("ours", "image_blind", "instruction_blind", "oracle", "forward", "random", "stop")
+MODEL_POLICIES = frozenset({"ours", "image_blind", "instruction_blind"})  # these need a checkpoint
+SEEING_POLICIES = frozenset({"ours", "instruction_blind"})  # for the others nothing need be rendered
+_NEVER_FROZEN = 1_000_000  # frames
+
+
+class Policy(Protocol):
+    """A driver: told the task, shown every unit step's frame, asked for the next action."""
+
+    def start(self, instruction: str) -> None:
+        """Begin an episode."""
+        ...
+
+    def observe(self, frame: Frame, odometry: Odometry) -> None:
+        """Take what the robot sees and measures after each unit step, and at the start."""
+        ...
+
+    def decide(self) -> Action | None:
+        """The next action, or None to hold."""
+        ...
+
+
+def make_policy(name: str, env: FlatEnv, backend: Backend | None, seed: int = 0) -> Policy:
+    """Build the named policy for the environment.
+
+    Raises ConfigError for an unknown name, or without a backend for one that needs the model.
+    """
+    if name in MODEL_POLICIES:
+        if backend is None:
+            raise ConfigError(f"policy {name!r} needs a checkpoint")
+        blank = name == "image_blind"
+        return ModelPolicy(backend, blank_images=blank, instruction=_NEUTRAL.get(name))
+    makers: dict[str, Callable[[], Policy]] = {
+        "oracle": lambda: OraclePolicy(env),
+        "forward": lambda: ForwardPolicy(env),
+        "random": lambda: RandomPolicy(np.random.default_rng(seed)),
+        "stop": StopPolicy,
+    }
+    if name not in makers:
+        raise ConfigError(f"unknown policy {name!r}; known: {', '.join(POLICIES)}")
+    return makers[name]()
+
+
+_NEUTRAL = {"instruction_blind": NEUTRAL_INSTRUCTION}
+
+
+class ModelPolicy:
+    """The navigator exactly as on the robot, on the clock of the frames.
+
+    blank_images: black images instead of what the camera saw, in the cache's eyes of another
+    camera; they don't count as frozen. instruction: one sentence instead
+    of what each episode says.
+    """
+
+    def __init__(self, backend: Backend, *, blank_images: bool = False, instruction: str | None = None) -> None:
+        config = NavigatorConfig(frozen_frames=_NEVER_FROZEN) if blank_images else NavigatorConfig()
+        self._navigator = Navigator(backend, config, HistoryConfig())
+        self._blank_images = blank_images
+        self._instruction = instruction
+        self._now_ns = 0
+
+    def start(self, instruction: str) -> None:
+        """Forget the last episode and follow the instruction."""
+        self._navigator.start(Instruction(self._instruction or instruction, self._now_ns))
+
+    def observe(self, frame: Frame, odometry: Odometry) -> None:
+        """Show the navigator the frame."""
+        if self._blank_images:
+            frame = dataclasses.replace(frame, image=np.zeros_like(frame.image), camera="blind")
+        self._navigator.observe(frame, odometry)
+        self._now_ns = frame.stamp_ns
+
+    def decide(self) -> Action | None:
+        """The navigator's decision at the newest frame."""
+        return self._navigator.decide(self._now_ns).action
+
+
+@dataclass(slots=True)
+class OraclePolicy:
+    """Knows the map and the goal; the episode must be reset with track_target."""
+
+    env: FlatEnv
+
+    def start(self, instruction: str) -> None:
+        """Need nothing: the environment knows the episode."""
+
+    def observe(self, frame: Frame, odometry: Odometry) -> None:
+        """Need nothing: the environment tracks what is in view."""
+
+    def decide(self) -> Action:
+        """The teacher's action."""
+        return oracle_action(self.env.pose, self.env.field, self.env.target_view())
+
+
+@dataclass(slots=True)
+class ForwardPolicy:
+    """Drives straight ahead until something is in the way, then stops."""
+
+    env: FlatEnv
+
+    def start(self, instruction: str) -> None:
+        """Need nothing: a straight line has no memory."""
+
+    def observe(self, frame: Frame, odometry: Odometry) -> None:
+        """Need nothing: collisions are asked of the environment."""
+
+    def decide(self) -> Action:
+        """Forward, or stop after the first collision."""
+        return Stop() if self.env.collisions else MoveForward(0.25)
+
+
+@dataclass(slots=True)
+class RandomPolicy:
+    """Draws one of the ten actions, all equally likely."""
+
+    rng: np.random.Generator
+
+    def start(self, instruction: str) -> None:
+        """Need nothing: every draw is independent."""
+
+    def observe(self, frame: Frame, odometry: Odometry) -> None:
+        """Look at nothing."""
+
+    def decide(self) -> Action:
+        """One of the ten."""
+        return ACTIONS[self.rng.integers(len(ACTIONS))]
+
+
+class StopPolicy:
+    """Stops where it starts."""
+
+    def start(self, instruction: str) -> None:
+        """Need nothing."""
+
+    def observe(self, frame: Frame, odometry: Odometry) -> None:
+        """Look at nothing."""
+
+    def decide(self) -> Action:
+        """Stop."""
+        return Stop()
