@@ -1,0 +1,63 @@
+"""Navigator and controller on a robot: `ros2 launch vila_nav navigation.launch.py image:=/camera/image_raw`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ament_index_python.packages import get_package_share_directory
+from launch.actions import DeclareLaunchArgument, SetEnvironmentVariable
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import Node
+from launch_ros.parameter_descriptions import ParameterValue
+
+from launch import LaunchDescription
+
+SHARE = Path(get_package_share_directory("vila_nav"))
+
+ARGUMENTS = (
+    ("namespace", "", "namespace of the nodes"),
+    ("use_sim_time", "false", "take the time from /clock"),
+    ("params_file", str(SHARE / "config" / "robot.yaml"), "parameters of the nodes"),
+    ("autostart", "true", "bring the navigator up; false leaves that to a lifecycle manager"),
+    ("log_level", "info", "debug, info, warn or error"),
+    ("use_respawn", "false", "start a node again that has ended"),
+    ("image", "camera/image_raw", "topic of the images"),
+    ("odom", "odom", "topic of the odometry"),
+    ("cmd_vel", "cmd_vel", "topic of the velocity commands"),
+)
+
+
+def generate_launch_description() -> LaunchDescription:
+    """Describe what to start; called by `ros2 launch`."""
+    profile = str(SHARE / "config" / "fastdds.xml")
+    return LaunchDescription(
+        [
+            *(DeclareLaunchArgument(name, default_value=value, description=text) for name, value, text in ARGUMENTS),
+            SetEnvironmentVariable("FASTDDS_DEFAULT_PROFILES_FILE", profile),
+            SetEnvironmentVariable("FASTRTPS_DEFAULT_PROFILES_FILE", profile),  # its name on Humble
+            _node("controller", remaps=("odom", "cmd_vel")),
+            _node("navigator", remaps=("odom",), image="image_raw", autostart=_flag("autostart")),
+        ]
+    )
+
+
+def _node(name: str, *, remaps: tuple[str, ...], image: str = "", **parameters: ParameterValue) -> Node:
+    remappings = [(topic, LaunchConfiguration(topic)) for topic in remaps]
+    if image:
+        remappings.append((image, LaunchConfiguration("image")))
+    return Node(
+        package="vila_nav",
+        executable=f"{name}_node",
+        name=name,
+        namespace=LaunchConfiguration("namespace"),
+        output="screen",
+        respawn=LaunchConfiguration("use_respawn"),
+        respawn_delay=2.0,
+        parameters=[LaunchConfiguration("params_file"), {"use_sim_time": _flag("use_sim_time")} | parameters],
+        arguments=["--ros-args", "--log-level", LaunchConfiguration("log_level")],
+        remappings=remappings,
+    )
+
+
+def _flag(name: str) -> ParameterValue:
+    return ParameterValue(LaunchConfiguration(name), value_type=bool)

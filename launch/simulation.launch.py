@@ -1,0 +1,85 @@
+"""The simulator, with navigator and controller: `ros2 launch vila_nav simulation.launch.py seed:=3`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ament_index_python.packages import get_package_share_directory
+from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, SetEnvironmentVariable
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import Node
+from launch_ros.parameter_descriptions import ParameterValue
+
+from launch import LaunchDescription
+
+SHARE = Path(get_package_share_directory("vila_nav"))
+
+ARGUMENTS = (
+    ("namespace", "", "namespace of the nodes"),
+    ("use_sim_time", "true", "take the time from the simulator"),
+    ("params_file", str(SHARE / "config" / "simulation.yaml"), "parameters of the nodes"),
+    ("autostart", "true", "bring the navigator up; false leaves that to a lifecycle manager"),
+    ("log_level", "info", "debug, info, warn or error"),
+    ("use_respawn", "false", "start a node again that has ended"),
+    ("seed", "0", "which flat, and where the robot starts"),
+    ("instruction", "go to the red chair", "the flat will hold what this names; nobody is told it yet"),
+    ("image", "camera/image_raw", "topic of the images"),
+    ("odom", "odom", "topic of the odometry"),
+    ("cmd_vel", "cmd_vel", "topic of the velocity commands"),
+)
+PASSED_ON = (
+    "namespace",
+    "use_sim_time",
+    "params_file",
+    "autostart",
+    "log_level",
+    "use_respawn",
+    "image",
+    "odom",
+    "cmd_vel",
+)
+
+
+def generate_launch_description() -> LaunchDescription:
+    """Describe what to start; called by `ros2 launch`."""
+    profile = str(SHARE / "config" / "fastdds.xml")
+    return LaunchDescription(
+        [
+            *(DeclareLaunchArgument(name, default_value=value, description=text) for name, value, text in ARGUMENTS),
+            SetEnvironmentVariable("FASTDDS_DEFAULT_PROFILES_FILE", profile),
+            SetEnvironmentVariable("FASTRTPS_DEFAULT_PROFILES_FILE", profile),  # its name on Humble
+            SetEnvironmentVariable("MUJOCO_GL", "egl"),
+            SetEnvironmentVariable("OMP_NUM_THREADS", "1"),  # a small model beside a renderer on few cores
+            _simulator(),
+            IncludeLaunchDescription(
+                PythonLaunchDescriptionSource(str(SHARE / "launch" / "navigation.launch.py")),
+                launch_arguments=[(name, LaunchConfiguration(name)) for name in PASSED_ON],
+            ),
+        ]
+    )
+
+
+def _simulator() -> Node:
+    return Node(
+        package="vila_nav",
+        executable="simulator_node",
+        name="simulator",
+        namespace=LaunchConfiguration("namespace"),
+        output="screen",
+        respawn=LaunchConfiguration("use_respawn"),
+        parameters=[
+            LaunchConfiguration("params_file"),
+            {
+                "use_sim_time": False,
+                "seed": ParameterValue(LaunchConfiguration("seed"), value_type=int),
+                "instruction": ParameterValue(LaunchConfiguration("instruction"), value_type=str),
+            },
+        ],
+        arguments=["--ros-args", "--log-level", LaunchConfiguration("log_level")],
+        remappings=[
+            ("camera/image_raw", LaunchConfiguration("image")),
+            ("odom", LaunchConfiguration("odom")),
+            ("cmd_vel", LaunchConfiguration("cmd_vel")),
+        ],
+    )

@@ -1,0 +1,99 @@
+"""Real ROS for the tests: one domain per module, this machine only, the package's DDS profile."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import zlib
+from collections.abc import Callable, Iterator
+
+import pytest
+
+pytest.importorskip("rclpy")
+pytest.importorskip("vila_nav")
+
+import rclpy
+from rclpy.executors import ExternalShutdownException, ShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+
+from vila_ros.processes import node_environment
+
+
+def module_domain(name: str) -> int:
+    """A ROS domain that neither another module nor another test run is likely to use."""
+    return 1 + (os.getpid() * 31 + zlib.crc32(name.encode())) % 100
+
+
+@pytest.fixture(scope="module")
+def ros_environment(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
+    """The environment of this module's processes; also set in this one while the module runs."""
+    environment = node_environment(module_domain(request.module.__name__))
+    before = dict(os.environ)
+    os.environ.update(environment)
+    yield environment
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture(scope="module")
+def ros(ros_environment: dict[str, str]) -> Iterator[None]:
+    rclpy.init(domain_id=int(ros_environment["ROS_DOMAIN_ID"]))
+    yield
+    rclpy.try_shutdown()
+
+
+class Spinner:
+    """Spins each node in a thread of its own until closed."""
+
+    def __init__(self) -> None:
+        self._running: list[tuple[Node, SingleThreadedExecutor, threading.Thread]] = []
+
+    def add(self, node: Node) -> Node:
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        thread = threading.Thread(target=self._spin, args=(executor,), daemon=True)
+        thread.start()
+        self._running.append((node, executor, thread))
+        return node
+
+    def remove(self, node: Node) -> None:
+        for entry in [entry for entry in self._running if entry[0] is node]:
+            self._running.remove(entry)
+            _, executor, thread = entry
+            executor.shutdown()
+            thread.join(5.0)
+            node.destroy_node()
+
+    def close(self) -> None:
+        for node, _, _ in reversed(list(self._running)):
+            self.remove(node)
+
+    @staticmethod
+    def _spin(executor: SingleThreadedExecutor) -> None:
+        try:
+            executor.spin()
+        except (ShutdownException, ExternalShutdownException):
+            return
+
+
+@pytest.fixture
+def spinner(ros: None) -> Iterator[Spinner]:
+    spinner = Spinner()
+    yield spinner
+    spinner.close()
+
+
+@pytest.fixture
+def wait_until() -> Callable[..., float]:
+    """wait_until(condition, timeout_s=8): returns the seconds it took; fails the test after the timeout."""
+
+    def wait(condition: Callable[[], object], timeout_s: float = 8.0, what: str = "") -> float:
+        begun = time.monotonic()
+        while not condition():
+            if time.monotonic() - begun > timeout_s:
+                pytest.fail(f"not within {timeout_s} s: {what or condition}")
+            time.sleep(0.002)
+        return time.monotonic() - begun
+
+    return wait

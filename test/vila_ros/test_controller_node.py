@@ -1,0 +1,277 @@
+"""The controller with a robot that does what it is told: it moves when it may, and stands when in doubt."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import signal
+import subprocess
+import time
+
+import pytest
+
+pytest.importorskip("rclpy")
+pytest.importorskip("vila_nav")
+
+from geometry_msgs.msg import Twist, TwistStamped
+from nav_msgs.msg import Odometry as OdometryMsg
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from std_msgs.msg import Header
+from vila_nav.msg import NavAction
+
+from vila_core.errors import ConfigError
+from vila_core.testing import Unicycle
+from vila_core.types import Decision, HoldReason, MoveForward, Pose, Stop, Turn, VelocityCommand
+from vila_ros.controller_node import ControllerNode
+from vila_ros.conversions import message_from_decision, message_from_odometry, stamp_from_ns
+from vila_ros.processes import NodeSpec
+from vila_ros.qos import reliable_qos
+
+PERIOD_S = 0.02
+
+
+class Robot(Node):
+    """A robot and a navigator in one: odometry and heartbeat, each of which can be cut off."""
+
+    def __init__(self, velocity=Twist) -> None:
+        super().__init__("robot")
+        self.body = Unicycle(Pose(1.0, 2.0, 0.5))
+        self.odometry_on = self.heartbeat_on = True
+        self.heartbeat_age_s = 0.0
+        self.command = VelocityCommand()
+        self.commands = 0
+        self.nonzero_at = self.zero_at = 0.0
+        self.reports: list[NavAction] = []
+        self._id = 0
+        self._odometry = self.create_publisher(OdometryMsg, "odom", reliable_qos())
+        self._heartbeat = self.create_publisher(Header, "navigator/heartbeat", reliable_qos())
+        self._action = self.create_publisher(NavAction, "navigator/action", reliable_qos())
+        self.create_subscription(velocity, "cmd_vel", self._on_velocity, reliable_qos())
+        self.create_subscription(NavAction, "controller/execution", self.reports.append, reliable_qos())
+        self.create_timer(PERIOD_S, self._on_timer)
+
+    def send(self, action, age_s: float = 0.0, **changes) -> NavAction:
+        self._id += 1
+        stamp_ns = self.now_ns() - round(age_s * 1e9)
+        decision = action if isinstance(action, Decision) else Decision(action, stamp_ns, probability=0.9)
+        message = message_from_decision(dataclasses.replace(decision, stamp_ns=stamp_ns), self._id)
+        for name, value in changes.items():
+            setattr(message, name, value)
+        self._action.publish(message)
+        return message
+
+    def state_of(self, message: NavAction) -> NavAction | None:
+        return next((r for r in reversed(self.reports) if r.id == message.id and r.state != NavAction.RUNNING), None)
+
+    def ready(self) -> bool:
+        return (
+            self.commands > 0
+            and self._action.get_subscription_count() > 0
+            and self._heartbeat.get_subscription_count() > 0
+            and self.count_publishers("controller/execution") > 0
+        )
+
+    def now_ns(self) -> int:
+        return self.get_clock().now().nanoseconds
+
+    def _on_velocity(self, message: Twist | TwistStamped) -> None:
+        twist = message.twist if isinstance(message, TwistStamped) else message
+        before, self.command = self.command, VelocityCommand(twist.linear.x, twist.angular.z)
+        self.commands += 1
+        if self.command.is_zero and not before.is_zero:
+            self.zero_at = time.monotonic()
+
+    def _on_timer(self) -> None:
+        odometry = self.body.drive(self.command, PERIOD_S)
+        if self.odometry_on:
+            self._odometry.publish(message_from_odometry(dataclasses.replace(odometry, stamp_ns=self.now_ns())))
+        if self.heartbeat_on:
+            self._heartbeat.publish(Header(stamp=stamp_from_ns(self.now_ns() - round(self.heartbeat_age_s * 1e9))))
+
+
+@pytest.fixture
+def start(spinner, wait_until):
+    """start(**parameters): the robot, with a controller that is ready."""
+
+    def begin(**parameters) -> Robot:
+        robot = Robot(TwistStamped if parameters.get("stamped_velocity") else Twist)
+        overrides = [Parameter(name.replace("__", "."), value=value) for name, value in parameters.items()]
+        spinner.add(ControllerNode(overrides))
+        spinner.add(robot)
+        wait_until(robot.ready, what="the controller to be there")
+        wait_for_odometry = robot.body.now_ns
+        wait_until(lambda: robot.body.now_ns > wait_for_odometry + 200_000_000)
+        return robot
+
+    return begin
+
+
+@pytest.mark.parametrize("stamped", [False, True])
+def test_it_drives_as_far_as_it_was_told(start, wait_until, stamped: bool) -> None:
+    robot = start(stamped_velocity=stamped)
+    goal = robot.body.pose.advanced(0.25)
+    message = robot.send(MoveForward(0.25))
+    wait_until(lambda: robot.state_of(message), what="the motion to end")
+    report = robot.state_of(message)
+    assert report.state == NavAction.DONE and report.executed_m == pytest.approx(0.25, abs=0.04)
+    assert report.header == message.header and report.reply == message.reply
+    assert robot.body.pose.distance_m(goal) < 0.05
+    wait_until(lambda: robot.command.is_zero)
+    assert any(r.state == NavAction.RUNNING for r in robot.reports)
+
+
+def test_it_turns_as_far_as_it_was_told(start, wait_until) -> None:
+    robot = start()
+    goal = robot.body.pose.turned(math.radians(30))
+    message = robot.send(Turn(math.radians(30)))
+    wait_until(lambda: robot.state_of(message))
+    assert robot.state_of(message).state == NavAction.DONE
+    assert robot.body.pose.yaw_rad == pytest.approx(goal.yaw_rad, abs=math.radians(3))
+
+
+def moving(robot: Robot, wait_until) -> NavAction:
+    """Send until the robot moves: right after discovery the heartbeat may still be missing."""
+    sent: list[NavAction] = []
+
+    def is_moving() -> bool:
+        if not sent or robot.state_of(sent[-1]):
+            sent.append(robot.send(MoveForward(0.75)))
+        return robot.command.linear_mps > 0.1
+
+    wait_until(is_moving, what="the robot to move")
+    return sent[-1]
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value", "word"),
+    [
+        ("odometry_on", False, "no odometry"),
+        ("heartbeat_on", False, "no heartbeat"),
+        ("heartbeat_age_s", 1.5, "heartbeat stamped"),
+    ],
+)
+def test_silence_stops_the_robot_within_six_tenths(start, wait_until, attribute: str, value, word: str) -> None:
+    robot = start()
+    message = moving(robot, wait_until)
+    setattr(robot, attribute, value)
+    cut = time.monotonic()
+    wait_until(lambda: robot.command.is_zero, what="zero velocity")
+    assert robot.zero_at - cut <= 0.6
+    wait_until(lambda: robot.state_of(message))
+    report = robot.state_of(message)
+    assert report.state == NavAction.ABORTED and word in report.detail
+
+
+def test_nothing_resumes_by_itself(start, wait_until) -> None:
+    robot = start()
+    message = moving(robot, wait_until)
+    robot.heartbeat_on = False
+    wait_until(lambda: robot.state_of(message))
+    robot.heartbeat_on = True
+    seen = robot.commands
+    wait_until(lambda: robot.commands > seen + 10)
+    assert robot.command.is_zero
+    moving(robot, wait_until)
+
+
+@pytest.mark.parametrize(
+    "decision", [Decision(Stop(), 1), Decision.holding(HoldReason.STALE_IMAGE)], ids=["stop", "hold"]
+)
+def test_stop_and_hold_are_obeyed_at_once(start, wait_until, decision: Decision) -> None:
+    robot = start()
+    running = moving(robot, wait_until)
+    message = robot.send(decision)
+    assert wait_until(lambda: robot.command.is_zero) < 0.3
+    wait_until(lambda: robot.state_of(message) and robot.state_of(running))
+    assert robot.state_of(message).state == NavAction.DONE
+    assert robot.state_of(running).state == NavAction.ABORTED
+
+
+@pytest.mark.parametrize(
+    ("action", "age_s", "changes", "word"),
+    [
+        (MoveForward(0.76), 0.0, {}, "0.76"),
+        (MoveForward(1000.0), 0.0, {}, "1000"),
+        (MoveForward(0.0), 0.0, {}, "above 0"),
+        (MoveForward(-0.25), 0.0, {}, "-0.25"),
+        (MoveForward(0.25), 0.0, {"distance_m": math.nan}, "nan"),
+        (Turn(math.radians(60)), 0.0, {}, "turn"),
+        (Turn(math.inf), 0.0, {}, "inf"),
+        (MoveForward(0.25), 4.5, {}, "4.5"),
+        (MoveForward(0.25), -1.0, {}, "future"),
+        (MoveForward(0.25), 2.0, {}, "no pose"),
+        (MoveForward(0.25), 0.0, {"kind": 17}, "17"),
+    ],
+)
+def test_what_is_oversized_stale_or_strange_is_refused(start, wait_until, action, age_s, changes, word) -> None:
+    robot = start()
+    before = robot.body.pose
+    message = robot.send(action, age_s, **changes)
+    wait_until(lambda: robot.state_of(message))
+    report = robot.state_of(message)
+    assert report.state == NavAction.REFUSED and word in report.detail
+    assert robot.body.pose == before and robot.command.is_zero
+
+
+def test_a_blocked_robot_is_reported(start, wait_until) -> None:
+    robot = start(control__stall_timeout_s=0.5)
+    robot.body.stalled = True
+    message = robot.send(MoveForward(0.5))
+    wait_until(lambda: robot.state_of(message))
+    report = robot.state_of(message)
+    assert report.state == NavAction.ABORTED and report.executed_m == pytest.approx(0.0, abs=0.01)
+
+
+def test_a_new_action_replaces_the_running_one(start, wait_until) -> None:
+    robot = start()
+    first = moving(robot, wait_until)
+    second = robot.send(Turn(math.radians(15)))
+    wait_until(lambda: robot.state_of(second))
+    assert robot.state_of(second).state == NavAction.DONE
+    assert f"replaced by action {second.id}" in robot.state_of(first).detail
+
+
+def test_odometry_that_is_not_finite_counts_as_none(start, wait_until) -> None:
+    robot = start()
+    moving(robot, wait_until)
+    robot.body.pose = Pose(math.nan, 0.0, 0.0)
+    assert wait_until(lambda: robot.command.is_zero) <= 0.7
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "word"),
+    [
+        ("control.max_linear_speed", 1.0, "control.max_linear_mps"),
+        ("odometry_reliability", "perfect", "best_effort"),
+        ("rate_hz", 0.0, "rate_hz = 0.0"),
+    ],
+)
+def test_bad_parameters_are_refused(ros, name: str, value, word: str) -> None:
+    with pytest.raises(ConfigError, match=word):
+        ControllerNode([Parameter(name, value=value)])
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_zero_is_the_last_word_of_a_controller_that_is_told_to_end(
+    ros_environment, spinner, wait_until, number: int
+) -> None:
+    robot = spinner.add(Robot())
+    process = subprocess.Popen(NodeSpec("controller", "vila_ros.controller_node").command(), env=ros_environment)
+    try:
+        wait_until(robot.ready, timeout_s=20)
+        moving(robot, wait_until)
+        asked = time.monotonic()
+        process.send_signal(number)
+        assert process.wait(5) == 0
+        wait_until(lambda: robot.command.is_zero)
+        assert robot.zero_at - asked <= 0.6
+    finally:
+        process.kill()
+
+
+def test_a_process_with_an_unknown_parameter_says_so_and_ends(ros_environment) -> None:
+    spec = NodeSpec("controller", "vila_ros.controller_node", parameters={"control.max_linear_speed": 1.0})
+    done = subprocess.run(spec.command(), env=ros_environment, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 2
+    assert "control.max_linear_speed" in done.stderr and "did you mean 'control.max_linear_mps'" in done.stderr

@@ -1,0 +1,135 @@
+import math
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy")
+pytest.importorskip("vila_nav")
+
+from sensor_msgs.msg import Image
+from vila_nav.msg import NavAction
+
+from vila_core.actions.grammar import ACTIONS
+from vila_core.errors import FrameError
+from vila_core.testing import make_frame
+from vila_core.types import Decision, HoldReason, Odometry, Pose
+from vila_ros import conversions as c
+
+HEIGHT, WIDTH = 3, 4
+
+
+def image(encoding: str, pixels: np.ndarray, padding: int = 0) -> Image:
+    rows = pixels.reshape(HEIGHT, -1)
+    rows = np.pad(rows, ((0, 0), (0, padding)), constant_values=99)
+    message = Image(height=HEIGHT, width=WIDTH, encoding=encoding, step=rows.shape[1], data=rows.tobytes())
+    message.header.stamp.sec, message.header.stamp.nanosec = 7, 9
+    return message
+
+
+@pytest.mark.parametrize("padding", [0, 5])
+@pytest.mark.parametrize(
+    ("encoding", "to_rgb"),
+    [
+        ("rgb8", lambda p: p),
+        ("bgr8", lambda p: p[:, :, ::-1]),
+        ("rgba8", lambda p: p[:, :, :3]),
+        ("bgra8", lambda p: p[:, :, 2::-1]),
+        ("mono8", lambda p: np.repeat(p, 3, axis=2)),
+    ],
+)
+def test_every_encoding_becomes_rgb(encoding: str, to_rgb, padding: int) -> None:
+    channels = c.ENCODINGS[encoding][0]
+    pixels = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, channels), dtype=np.uint8)
+    frame = c.frame_from_image(image(encoding, pixels, padding), "eye")
+    np.testing.assert_array_equal(frame.image, to_rgb(pixels))
+    assert frame.image.shape == (HEIGHT, WIDTH, 3) and frame.image.dtype == np.uint8
+    assert (frame.stamp_ns, frame.camera) == (7_000_000_009, "eye")
+
+
+def test_rgb_without_padding_is_not_copied() -> None:
+    message = image("rgb8", np.zeros((HEIGHT, WIDTH, 3), np.uint8))
+    frame = c.frame_from_image(message)
+    message.data[0] = 200
+    assert frame.image[0, 0, 0] == 200
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"encoding": "yuv422"}, ["'yuv422'", "rgb8", "bgra8"]),
+        ({"encoding": ""}, ["''", "rgb8"]),
+        ({"width": 0}, ["empty"]),
+        ({"height": 0}, ["empty"]),
+        ({"step": 5}, ["step 5", "12 bytes"]),
+        ({"height": 4}, ["36 bytes", "4 rows of 12"]),
+        ({"data": b""}, ["0 bytes"]),
+    ],
+)
+def test_an_unusable_image_is_named(change: dict, words: list[str]) -> None:
+    message = image("rgb8", np.zeros((HEIGHT, WIDTH, 3), np.uint8))
+    for name, value in change.items():
+        setattr(message, name, value)
+    with pytest.raises(FrameError) as caught:
+        c.frame_from_image(message)
+    assert all(word in str(caught.value) for word in words)
+
+
+def test_a_frame_survives_the_way_there_and_back() -> None:
+    frame = make_frame(123_456_789_012)
+    back = c.frame_from_image(c.image_from_frame(frame, "optical"))
+    np.testing.assert_array_equal(back.image, frame.image)
+    assert back.stamp_ns == frame.stamp_ns
+
+
+@pytest.mark.parametrize("yaw", [0.0, 0.3, -2.9, math.pi - 1e-6])
+def test_odometry_survives_the_way_there_and_back(yaw: float) -> None:
+    odometry = Odometry(5_000_000_001, Pose(1.5, -2.0, yaw), 0.3, -0.2)
+    back = c.odometry_from_message(c.message_from_odometry(odometry))
+    assert back.stamp_ns == odometry.stamp_ns
+    assert back.pose.yaw_rad == pytest.approx(yaw)
+    assert (back.pose.x_m, back.pose.y_m, back.linear_mps, back.angular_rps) == (1.5, -2.0, 0.3, -0.2)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.parametrize("field", ["pose.pose.position.x", "pose.pose.orientation.z", "twist.twist.angular.z"])
+def test_odometry_that_is_not_finite_is_refused(field: str, bad: float) -> None:
+    message = c.message_from_odometry(Odometry(1, Pose()))
+    *path, last = field.split(".")
+    target = message
+    for name in path:
+        target = getattr(target, name)
+    setattr(target, last, bad)
+    with pytest.raises(c.OdometryError, match="not finite"):
+        c.odometry_from_message(message)
+
+
+def test_an_unset_quaternion_is_no_heading() -> None:
+    message = c.message_from_odometry(Odometry(1, Pose()))
+    message.pose.pose.orientation.w = 0.0
+    with pytest.raises(c.OdometryError):
+        c.odometry_from_message(message)
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_every_action_survives_the_way_there_and_back(action) -> None:
+    message = c.message_from_decision(Decision(action, 42, probability=0.5, reply="words"), 3)
+    assert c.action_from_message(message) == action
+    assert (message.id, message.state, message.reply) == (3, NavAction.COMMANDED, "words")
+    assert c.ns_from_stamp(message.header.stamp) == 42
+
+
+@pytest.mark.parametrize("reason", list(HoldReason))
+def test_a_hold_keeps_its_reason(reason: HoldReason) -> None:
+    message = c.message_from_decision(Decision.holding(reason, 1, "why"), 1)
+    assert (message.kind, message.hold_reason, message.detail) == (NavAction.HOLD, reason, "why")
+    assert c.action_from_message(message) is None
+
+
+def test_an_unknown_kind_is_refused() -> None:
+    with pytest.raises(ValueError, match="kind = 9"):
+        c.action_from_message(NavAction(kind=9))
+
+
+@pytest.mark.parametrize(("stamp_ns", "expected"), [(0, 0), (1, 1), (10**18 + 7, 10**18 + 7), (-5, 0)])
+def test_stamps(stamp_ns: int, expected: int) -> None:
+    assert c.ns_from_stamp(c.stamp_from_ns(stamp_ns)) == expected

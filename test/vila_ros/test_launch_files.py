@@ -1,0 +1,155 @@
+"""Launch and parameter files, checked without `launch`: they load, and all that they name exists."""
+
+from __future__ import annotations
+
+import dataclasses
+import runpy
+import sys
+import types
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+pytest.importorskip("rclpy")
+pytest.importorskip("vila_nav")
+
+from rclpy.parameter import Parameter
+
+from vila_ros.controller_node import ControllerNode
+from vila_ros.demo import DemoOptions, node_specs
+from vila_ros.navigator_node import NavigatorNode
+from vila_ros.resources import share_file
+
+ROOT = Path(__file__).resolve().parents[2]
+LAUNCH_FILES = sorted((ROOT / "launch").glob("*.launch.py"))
+USUAL_ARGUMENTS = {"namespace", "use_sim_time", "params_file", "autostart", "log_level", "use_respawn"}
+USUAL_ARGUMENTS |= {"image", "odom", "cmd_vel"}
+
+
+class Call:
+    """A stand-in for a class of `launch`: remembers how it was made."""
+
+    def __init__(self, name: str, args: tuple, kwargs: dict[str, Any]) -> None:
+        self.name, self.args, self.kwargs = name, args, kwargs
+
+
+def stand_in(module: str, *names: str) -> types.ModuleType:
+    fake = types.ModuleType(module)
+    for name in names:
+        setattr(fake, name, lambda *args, _name=name, **kwargs: Call(_name, args, kwargs))
+    return fake
+
+
+@pytest.fixture(params=LAUNCH_FILES, ids=lambda p: p.name)
+def description(request, monkeypatch) -> list[Call]:
+    fakes = [
+        stand_in("launch", "LaunchDescription"),
+        stand_in("launch.actions", "DeclareLaunchArgument", "IncludeLaunchDescription", "SetEnvironmentVariable"),
+        stand_in("launch.launch_description_sources", "PythonLaunchDescriptionSource"),
+        stand_in("launch.substitutions", "LaunchConfiguration"),
+        stand_in("launch_ros", "_"),
+        stand_in("launch_ros.actions", "Node"),
+        stand_in("launch_ros.parameter_descriptions", "ParameterValue"),
+        stand_in("ament_index_python", "_"),
+        stand_in("ament_index_python.packages", "_"),
+    ]
+    fakes[-1].get_package_share_directory = lambda package: str({"vila_nav": ROOT}[package])
+    for fake in fakes:
+        monkeypatch.setitem(sys.modules, fake.__name__, fake)
+    return runpy.run_path(str(request.param))["generate_launch_description"]().args[0]
+
+
+def of(description: list[Call], name: str) -> list[Call]:
+    return [call for call in description if call.name == name]
+
+
+def test_there_are_two() -> None:
+    assert [path.name for path in LAUNCH_FILES] == ["navigation.launch.py", "simulation.launch.py"]
+
+
+def test_the_usual_arguments_are_there_and_every_used_one_is_declared(description) -> None:
+    declared = {call.args[0] for call in of(description, "DeclareLaunchArgument")}
+    assert declared >= USUAL_ARGUMENTS
+
+    def used(value: Any) -> set[str]:
+        if isinstance(value, Call):
+            own = {value.args[0]} if value.name == "LaunchConfiguration" else set()
+            return own | used(list(value.args)) | used(list(value.kwargs.values()))
+        if isinstance(value, dict):
+            return used(list(value.values()))
+        if isinstance(value, list | tuple):
+            return {name for item in value for name in used(item)}
+        return set()
+
+    assert used(description) <= declared
+
+
+def test_executables_exist(description) -> None:
+    for node in of(description, "Node"):
+        executable = node.kwargs["executable"]
+        assert node.kwargs["package"] == "vila_nav" and executable == node.kwargs["name"] + "_node"
+        assert (ROOT / "vila_ros" / f"{executable}.py").is_file()
+        assert executable in (ROOT / "pyproject.toml").read_text()
+
+
+def test_the_dds_profile_is_set(description) -> None:
+    names = {call.args[0] for call in of(description, "SetEnvironmentVariable")}
+    assert names >= {"FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"}
+
+
+def test_files_that_are_named_exist(description) -> None:
+    for call in of(description, "DeclareLaunchArgument"):
+        if call.args[0] == "params_file":
+            assert Path(call.kwargs["default_value"]).is_file()
+    for call in of(description, "IncludeLaunchDescription"):
+        assert Path(call.args[0].args[0]).is_file()
+
+
+def test_parameters_given_in_launch_files_are_declared(description, ros) -> None:
+    for node in of(description, "Node"):
+        given = set(node.kwargs["parameters"][1]) - {"use_sim_time"}
+        assert given <= declared_names(node.kwargs["name"])
+
+
+def declared_names(name: str) -> set[str]:
+    if name == "simulator":
+        pytest.importorskip("vila_sim.simulator")
+        from vila_ros.simulator_node import SimulatorNodeConfig
+        from vila_sim.simulator import CameraConfig, RobotConfig
+
+        kinds = (("", SimulatorNodeConfig), ("camera.", CameraConfig), ("robot.", RobotConfig))
+        return {prefix + field.name for prefix, kind in kinds for field in dataclasses.fields(kind)}
+    node = {"navigator": NavigatorNode, "controller": ControllerNode}[name]()
+    names = set(node._parameters)
+    node.destroy_node()
+    return names
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.yaml")), ids=lambda p: p.name)
+def test_parameter_files_hold_declared_parameters_with_good_values(path: Path, ros) -> None:
+    for name, content in yaml.safe_load(path.read_text())["/**"].items():
+        given = content["ros__parameters"]
+        assert set(given) <= declared_names(name) | {"use_sim_time"}
+        overrides = [Parameter(key, value=value) for key, value in given.items() if key != "use_sim_time"]
+        if name != "simulator":
+            node = {"navigator": NavigatorNode, "controller": ControllerNode}[name](overrides)
+            node.destroy_node()
+
+
+def test_the_demo_uses_the_same_files_and_executables() -> None:
+    for spec in node_specs(DemoOptions()):
+        assert spec.params_file == share_file("config/simulation.yaml")
+        assert spec.module == f"vila_ros.{spec.name}_node"
+        assert spec.name in yaml.safe_load(spec.params_file.read_text())["/**"]
+
+
+def test_the_dds_profile_is_as_measured() -> None:
+    root = ElementTree.parse(ROOT / "config" / "fastdds.xml").getroot()
+    text = {element.tag.split("}")[-1]: (element.text or "").strip() for element in root.iter()}
+    assert text["segment_size"] == str(16 * 2**20) and text["maxMessageSize"] == str(4 * 2**20)
+    assert text["useBuiltinTransports"] == "false"
+    kinds = {element.text for element in root.iter() if element.tag.endswith("}type")}
+    assert kinds == {"SHM", "UDPv4"}

@@ -1,0 +1,233 @@
+import math
+
+import pytest
+
+pytest.importorskip("vila_ros")
+
+from vila_core.errors import ConfigError
+from vila_core.types import Decision, HoldReason, MoveForward, Odometry, Pose, Stop
+from vila_ros.mission import Mission, MissionConfig, MissionError, MissionState, MotionReport, Outcome, limited
+
+S = 1_000_000_000
+CONFIG = MissionConfig(max_decisions=5)
+MOVE = Decision(MoveForward(0.25), stamp_ns=10)
+STOP = Decision(Stop(), stamp_ns=10)
+
+
+class Story:
+    """A mission with a clock; each step advances it by 0.1 s and keeps image and odometry coming."""
+
+    def __init__(self, config: MissionConfig = CONFIG) -> None:
+        self.now = 100 * S
+        self.id = 0
+        self.pose = Pose()
+        self.images = self.odometry = self.controller = True
+        self.mission = Mission(config, self.now)
+
+    def tick(self, seconds: float = 0.1, velocity: float = 0.0) -> None:
+        for _ in range(round(seconds / 0.1)):
+            self.now += S // 10
+            if self.images:
+                self.mission.on_image(self.now)
+            if self.odometry:
+                self.mission.on_odometry(Odometry(0, self.pose, velocity), self.now)
+            if self.controller:
+                self.mission.on_controller(self.now)
+            self.mission.tick(self.now)
+
+    def decide(self, decision: Decision) -> None:
+        self.id += 1
+        self.mission.on_decision(decision, self.id, self.now)
+        self.tick()
+
+    def report(self, report: MotionReport, action_id: int | None = None) -> None:
+        action_id = self.id if action_id is None else action_id
+        self.mission.on_report(report, action_id, "detail", stamp_ns=20, now_ns=self.now)
+        self.tick()
+
+    def moves(self, count: int, report: MotionReport = MotionReport.DONE) -> None:
+        for _ in range(count):
+            self.decide(MOVE)
+            self.report(report)
+
+    def holds(self, *reasons: HoldReason) -> None:
+        for reason in reasons:
+            self.decide(Decision.holding(reason, 10, "why"))
+
+    @property
+    def error(self) -> MissionError | None:
+        return None if self.mission.end is None else self.mission.end.error
+
+
+def end_of(script, config: MissionConfig = CONFIG) -> MissionError | None:
+    story = Story(config)
+    script(story)
+    return story.error
+
+
+def lose(story: Story, what: str, seconds: float) -> None:
+    setattr(story, what, False)
+    story.tick(seconds)
+
+
+def turn(story: Story, degrees: float) -> None:
+    for _ in range(round(abs(degrees) / 15)):
+        story.pose = story.pose.turned(math.copysign(math.radians(15), degrees))
+        story.tick()
+
+
+def patrol(story: Story) -> None:
+    for _ in range(6):
+        turn(story, 345)
+        story.pose = story.pose.advanced(0.4)
+        story.tick()
+
+
+H, E = HoldReason, MissionError
+UNPARSEABLE, FAILED = H.UNPARSEABLE_REPLY, H.BACKEND_ERROR
+
+
+@pytest.mark.parametrize(
+    ("script", "error"),
+    [
+        pytest.param(lambda s: s.tick(2.0), None, id="waiting is no failure"),
+        pytest.param(lambda s: s.decide(STOP), E.NONE, id="stop, and still"),
+        pytest.param(lambda s: s.holds(UNPARSEABLE, UNPARSEABLE), None, id="two bad replies"),
+        pytest.param(lambda s: s.holds(UNPARSEABLE, UNPARSEABLE, UNPARSEABLE), E.BAD_REPLIES, id="three bad replies"),
+        pytest.param(lambda s: s.holds(UNPARSEABLE, H.LOW_PROBABILITY, UNPARSEABLE), E.BAD_REPLIES, id="unsure counts"),
+        pytest.param(
+            lambda s: (s.holds(UNPARSEABLE, UNPARSEABLE), s.moves(1), s.holds(UNPARSEABLE, UNPARSEABLE)),
+            None,
+            id="a good reply between",
+        ),
+        pytest.param(lambda s: s.holds(FAILED, H.LATE_DECISION, FAILED), E.BACKEND_ERROR, id="the model fails"),
+        pytest.param(lambda s: s.holds(H.CLOCK_JUMP), E.CLOCK_JUMP, id="clock jump"),
+        pytest.param(lambda s: s.moves(2, MotionReport.ABORTED), None, id="two aborts"),
+        pytest.param(lambda s: s.moves(3, MotionReport.ABORTED), E.STUCK, id="three aborts"),
+        pytest.param(lambda s: s.moves(3, MotionReport.REFUSED), E.STUCK, id="three refusals"),
+        pytest.param(
+            lambda s: (s.moves(2, MotionReport.ABORTED), s.moves(1), s.moves(2, MotionReport.ABORTED)),
+            E.TOO_MANY_DECISIONS,
+            id="aborts with a success between",
+        ),
+        pytest.param(lambda s: s.moves(4), None, id="four decisions"),
+        pytest.param(lambda s: s.moves(5), E.TOO_MANY_DECISIONS, id="five decisions"),
+        pytest.param(lambda s: lose(s, "images", 2.9), None, id="image away for 2.9 s"),
+        pytest.param(lambda s: lose(s, "images", 3.2), E.IMAGE_LOST, id="image lost"),
+        pytest.param(lambda s: s.holds(*[H.FROZEN_IMAGE] * 35), E.IMAGE_LOST, id="frozen camera"),
+        pytest.param(lambda s: lose(s, "odometry", 2.2), E.ODOMETRY_LOST, id="odometry lost"),
+        pytest.param(lambda s: (s.decide(MOVE), s.tick(2.2)), E.CONTROLLER_LOST, id="no report"),
+        pytest.param(lambda s: lose(s, "controller", 2.2), E.CONTROLLER_LOST, id="no controller"),
+        pytest.param(
+            lambda s: (s.decide(MOVE), *[(s.report(MotionReport.RUNNING), s.tick(1.0)) for _ in range(4)]),
+            None,
+            id="running reports keep it alive",
+        ),
+        pytest.param(lambda s: (s.decide(MOVE), s.report(MotionReport.DONE, 99), s.tick(2)), E.CONTROLLER_LOST,
+                     id="a report on another action does not count"),
+        pytest.param(lambda s: turn(s, 705), None, id="nearly two turns"),
+        pytest.param(lambda s: turn(s, 750), E.STUCK_ROTATING, id="more than two turns left"),
+        pytest.param(lambda s: turn(s, -750), E.STUCK_ROTATING, id="more than two turns right"),
+        pytest.param(lambda s: [turn(s, d) for d in (600, -600, 600)], None, id="to and fro is no endless turning"),
+        pytest.param(patrol, None, id="turns with progress between"),
+    ],
+)  # fmt: skip
+def test_how_a_mission_ends(script, error: MissionError | None) -> None:
+    assert end_of(script) is error
+
+
+def test_limits_of_time_and_way() -> None:
+    assert end_of(lambda s: s.tick(1.2), MissionConfig(max_duration_s=1.0)) is E.TIMEOUT
+
+    def drive(story: Story) -> None:
+        story.tick()
+        story.pose = story.pose.advanced(2.5)
+        story.tick()
+
+    assert end_of(drive, MissionConfig(max_distance_m=2.0)) is E.TOO_FAR
+    assert end_of(drive, MissionConfig(max_distance_m=3.0)) is None
+    assert end_of(drive, MissionConfig()) is None
+
+
+def test_success_needs_a_robot_that_stands() -> None:
+    story = Story()
+    story.mission.on_decision(STOP, 1, story.now)
+    story.tick(1.0, velocity=0.2)
+    assert story.mission.end is None
+    story.tick(0.1)
+    assert story.mission.end is not None and story.mission.end.outcome is Outcome.REACHED
+
+
+def test_a_robot_that_rolls_on_after_stop_is_a_failure() -> None:
+    story = Story()
+    story.mission.on_decision(STOP, 1, story.now)
+    story.tick(3.2, velocity=0.2)
+    assert story.error is E.STUCK
+
+
+def test_the_next_decision_needs_a_frame_from_after_the_motion() -> None:
+    story = Story()
+    assert story.mission.wants_decision and story.mission.decide_after_ns < 0
+    story.decide(MOVE)
+    assert not story.mission.wants_decision
+    story.report(MotionReport.DONE)
+    assert story.mission.wants_decision and story.mission.decide_after_ns == 20
+
+
+def test_a_pause_takes_no_report_of_the_old_action_for_a_failure() -> None:
+    story = Story()
+    for _ in range(6):
+        story.decide(MOVE)
+        story.mission.pause()
+        assert story.mission.state is MissionState.WAITING
+        story.report(MotionReport.ABORTED)
+    assert story.error is None
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [(E.CANCELED, Outcome.STOPPED), (E.PREEMPTED, Outcome.STOPPED), (E.NOT_ACTIVE, Outcome.FAILED)],
+)
+def test_stopped_from_outside(error: MissionError, outcome: Outcome) -> None:
+    story = Story()
+    story.mission.stop(error, "why", story.now + 2 * S)
+    end = story.mission.end
+    assert end is not None and (end.outcome, end.error, end.message, end.duration_s) == (outcome, error, "why", 2.0)
+    story.mission.stop(E.UNKNOWN, "too late", story.now)
+    assert story.error is error
+
+
+def test_nothing_changes_after_the_end() -> None:
+    story = Story()
+    story.decide(STOP)
+    story.decide(MOVE)
+    story.report(MotionReport.ABORTED)
+    story.tick(10)
+    assert story.error is E.NONE and story.mission.state is MissionState.ENDED
+
+
+def test_distance_and_decisions_are_measured() -> None:
+    story = Story()
+    story.tick()
+    for _ in range(3):
+        story.decide(MOVE)
+        story.pose = story.pose.advanced(0.25)
+        story.report(MotionReport.DONE)
+    story.decide(STOP)
+    end = story.mission.end
+    assert end is not None and end.decisions == 4 and end.distance_m == pytest.approx(0.75)
+
+
+def test_a_goal_has_its_own_limits() -> None:
+    own = limited(CONFIG, max_decisions=7, max_duration_s=0.0, max_distance_m=2.5)
+    assert (own.max_decisions, own.max_duration_s, own.max_distance_m) == (7, CONFIG.max_duration_s, 2.5)
+    with pytest.raises(ConfigError, match="max_duration_s = -1"):
+        limited(CONFIG, max_decisions=0, max_duration_s=-1.0, max_distance_m=0.0)
+    with pytest.raises(ConfigError, match="nan"):
+        limited(CONFIG, max_decisions=0, max_duration_s=0.0, max_distance_m=math.nan)
+
+
+def test_codes_are_those_of_the_action() -> None:
+    result = pytest.importorskip("vila_nav.action").NavigateInstruction.Result
+    assert {e.name: e.value for e in E} == {e.name: getattr(result, e.name) for e in E}
+    assert {o.name: o.value for o in Outcome} == {o.name: getattr(result, o.name) for o in Outcome}

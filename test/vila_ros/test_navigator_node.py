@@ -1,0 +1,414 @@
+"""The navigator with a scripted model: instructions in by every door, actions out, holds when in doubt."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy")
+pytest.importorskip("vila_nav")
+
+from action_msgs.msg import GoalStatus
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from nav_msgs.msg import Odometry as OdometryMsg
+from rclpy.action import ActionClient
+from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header, String
+from vila_nav.action import NavigateInstruction
+from vila_nav.msg import DecisionStats, NavAction
+from vila_nav.srv import CancelInstruction, SetInstruction
+
+from vila_core.actions.grammar import SENTENCES
+from vila_core.errors import BackendError, CheckpointError, ConfigError
+from vila_core.testing import SCRIPTED_INFO, ScriptedBackend
+from vila_core.types import Frame, HoldReason, Odometry, Pose
+from vila_ros.conversions import image_from_frame, message_from_odometry, ns_from_stamp
+from vila_ros.navigator_node import NavigatorNode
+from vila_ros.qos import reliable_qos, sensor_qos
+
+Result = NavigateInstruction.Result
+STOP, FORWARD, LEFT = SENTENCES[0], SENTENCES[1], SENTENCES[4]
+
+
+class Robot(Node):
+    """Camera, odometry and controller in one; each action is done as soon as it comes."""
+
+    def __init__(self) -> None:
+        super().__init__("robot")
+        self.images_on = self.odometry_on = self.controller_on = True
+        self.encoding = "rgb8"
+        self.image_offset_ns = 0
+        self.pose = Pose()
+        self.actions: list[NavAction] = []
+        self.stats: list[DecisionStats] = []
+        self.heartbeats: list[Header] = []
+        self.diagnostics: list[DiagnosticStatus] = []
+        self._rng = np.random.default_rng(0)
+        self._image = self.create_publisher(Image, "image_raw", sensor_qos())
+        self._odometry = self.create_publisher(OdometryMsg, "odom", reliable_qos())
+        self._execution = self.create_publisher(NavAction, "controller/execution", reliable_qos())
+        self.instruction = self.create_publisher(String, "navigator/instruction", reliable_qos())
+        self.create_subscription(NavAction, "navigator/action", self._on_action, reliable_qos())
+        self.create_subscription(DecisionStats, "navigator/stats", self.stats.append, reliable_qos())
+        self.create_subscription(Header, "navigator/heartbeat", self.heartbeats.append, reliable_qos())
+        self.create_subscription(
+            DiagnosticArray, "/diagnostics", lambda m: self.diagnostics.extend(m.status), reliable_qos()
+        )
+        self.goals = ActionClient(self, NavigateInstruction, "navigator/navigate")
+        self.set_instruction = self.create_client(SetInstruction, "navigator/set_instruction")
+        self.cancel_instruction = self.create_client(CancelInstruction, "navigator/cancel_instruction")
+        self.create_timer(0.05, self._on_timer)
+
+    def moves(self) -> list[NavAction]:
+        return [a for a in self.actions if a.kind in (NavAction.MOVE_FORWARD, NavAction.TURN)]
+
+    def holds(self) -> list[int]:
+        return [a.hold_reason for a in self.actions if a.kind == NavAction.HOLD]
+
+    def ready(self) -> bool:
+        publishers = (self._image, self._odometry, self._execution, self.instruction)
+        return (
+            all(p.get_subscription_count() > 0 for p in publishers)
+            and self.goals.server_is_ready()
+            and self.set_instruction.service_is_ready()
+            and self.cancel_instruction.service_is_ready()
+            and all(self.count_publishers(f"navigator/{t}") > 0 for t in ("action", "stats", "heartbeat"))
+        )
+
+    def now_ns(self) -> int:
+        return self.get_clock().now().nanoseconds
+
+    def _on_timer(self) -> None:
+        now_ns = self.now_ns()
+        if self.odometry_on:
+            self._odometry.publish(message_from_odometry(Odometry(now_ns, self.pose)))
+        if self.images_on:
+            pixels = self._rng.integers(0, 256, (48, 64, 3), dtype=np.uint8)
+            image = image_from_frame(Frame(pixels, now_ns + self.image_offset_ns))
+            image.encoding = self.encoding
+            self._image.publish(image)
+
+    def _on_action(self, message: NavAction) -> None:
+        self.actions.append(message)
+        if not self.controller_on or message.kind in (NavAction.HOLD, NavAction.STOP):
+            return
+        self.pose = self.pose.advanced(message.distance_m).turned(message.angle_rad)
+        for state in (NavAction.RUNNING, NavAction.DONE):
+            message.state = state
+            self._execution.publish(message)
+
+
+class Goal:
+    """A goal on its way."""
+
+    def __init__(self, robot: Robot, text: str, wait_until: Callable[..., float], **limits) -> None:
+        self._wait = wait_until
+        self.feedback: list[NavigateInstruction.Feedback] = []
+        request = NavigateInstruction.Goal(instruction=text, **limits)
+        future = robot.goals.send_goal_async(request, feedback_callback=lambda m: self.feedback.append(m.feedback))
+        wait_until(future.done, what="the goal to be accepted")
+        self.handle = future.result()
+        assert self.handle.accepted
+        self._result = self.handle.get_result_async()
+
+    def result(self, timeout_s: float = 8.0) -> tuple[int, Result]:
+        self._wait(self._result.done, timeout_s, what="the goal's result")
+        return self._result.result().status, self._result.result().result
+
+
+@pytest.fixture
+def start(spinner, wait_until, tmp_path):
+    """start(backend, **parameters): a robot and an active navigator that know each other."""
+
+    def begin(backend, /, **parameters) -> Robot:
+        values = {"checkpoint": str(tmp_path)} | {n.replace("__", "."): v for n, v in parameters.items()}
+        overrides = [Parameter(name, value=value) for name, value in values.items()]
+        node = NavigatorNode(overrides, load=lambda *_, **__: backend)
+        node.bring_up()
+        robot = Robot()
+        robot.navigator = node
+        spinner.add(node)
+        spinner.add(robot)
+        wait_until(robot.ready, what="the graph to be complete")
+        wait_until(lambda: node._image, what="the first image")
+        wait_until(lambda: node.count_clients("navigator/navigate/_action/send_goal"), what="the client to be known")
+        return robot
+
+    return begin
+
+
+@pytest.fixture
+def goal(wait_until):
+    return lambda robot, text="go to the red chair", **limits: Goal(robot, text, wait_until, **limits)
+
+
+class SlowBackend(ScriptedBackend):
+    """Answers only when it is allowed to."""
+
+    def __init__(self, *script) -> None:
+        super().__init__(*script)
+        self.allowed = threading.Event()
+        self.asked = threading.Event()
+
+    def _next(self, prompt):
+        self.asked.set()
+        assert self.allowed.wait(10)
+        return super()._next(prompt)
+
+
+def test_a_goal_is_followed_to_the_models_stop(start, goal, wait_until) -> None:
+    robot = start(ScriptedBackend(FORWARD, LEFT, FORWARD, STOP))
+    status, result = (running := goal(robot)).result()
+    assert status == GoalStatus.STATUS_SUCCEEDED
+    assert (result.outcome, result.error_code, result.decisions) == (Result.REACHED, Result.NONE, 4)
+    assert result.distance_m == pytest.approx(0.5, abs=1e-3)
+    kinds = [NavAction.MOVE_FORWARD, NavAction.TURN, NavAction.MOVE_FORWARD, NavAction.STOP]
+    assert [a.kind for a in robot.actions] == kinds
+    assert robot.actions[0].distance_m == 0.25 and robot.actions[1].angle_rad == pytest.approx(np.radians(15))
+    wait_until(lambda: len(robot.stats) == 4 and len(running.feedback) == 4)
+    stamps = [ns_from_stamp(a.header.stamp) for a in robot.actions]
+    assert stamps == sorted(set(stamps)) and stamps[0] > 0
+    assert [ns_from_stamp(s.header.stamp) for s in robot.stats] == stamps
+    assert [ns_from_stamp(f.image_stamp) for f in running.feedback] == stamps
+    assert all(s.latency_ms > 0 and s.image_age_ms >= 0 for s in robot.stats)
+    assert [s.id for s in robot.stats] == [a.id for a in robot.actions]
+
+
+def test_nothing_moves_without_an_instruction(start, wait_until) -> None:
+    robot = start(ScriptedBackend(FORWARD))
+    wait_until(lambda: robot.diagnostics, what="diagnostics")
+    assert robot.actions == [] and robot.heartbeats == []
+    assert robot.diagnostics[-1].message == "idle"
+
+
+def test_an_instruction_by_topic_and_its_cancellation_by_service(start, wait_until) -> None:
+    robot = start(ScriptedBackend(LEFT), mission__max_rotation_rad=1000.0, mission__max_decisions=1000)
+    robot.instruction.publish(String(data="go to the door"))
+    wait_until(lambda: len(robot.moves()) >= 3)
+    future = robot.cancel_instruction.call_async(CancelInstruction.Request())
+    wait_until(future.done)
+    assert future.result().success
+    wait_until(lambda: robot.actions[-1].kind == NavAction.HOLD)
+    count = len(robot.actions)
+    future = robot.cancel_instruction.call_async(CancelInstruction.Request())
+    wait_until(future.done)
+    assert not future.result().success and "no instruction" in future.result().error_msg
+    assert len(robot.actions) == count
+
+
+@pytest.mark.parametrize("text", ["", "   ", "x" * 1000, "go <image> there", "a<|eot_id|>b"])
+def test_a_bad_instruction_is_refused_by_every_door(start, goal, wait_until, text: str) -> None:
+    robot = start(ScriptedBackend(FORWARD))
+    status, result = goal(robot, text).result()
+    assert (status, result.error_code) == (GoalStatus.STATUS_ABORTED, Result.BAD_INSTRUCTION) and result.error_msg
+    future = robot.set_instruction.call_async(SetInstruction.Request(instruction=text))
+    wait_until(future.done)
+    assert (future.result().success, future.result().error_code) == (False, Result.BAD_INSTRUCTION)
+    assert robot.actions == []
+
+
+def test_limits_that_make_no_sense_are_a_bad_instruction(start, goal) -> None:
+    _, result = goal(start(ScriptedBackend(FORWARD)), max_duration_s=-3.0).result()
+    assert result.error_code == Result.BAD_INSTRUCTION and "max_duration_s = -3.0" in result.error_msg
+
+
+def test_a_newer_instruction_preempts(start, goal, wait_until) -> None:
+    robot = start(ScriptedBackend(LEFT, LEFT, LEFT, STOP))
+    robot.controller_on = False
+    first = goal(robot)
+    wait_until(lambda: robot.moves())
+    robot.controller_on = True
+    second = goal(robot, "go to the blue bed")
+    status, result = first.result()
+    assert (status, result.outcome, result.error_code) == (
+        GoalStatus.STATUS_ABORTED,
+        Result.STOPPED,
+        Result.PREEMPTED,
+    )
+    assert second.result()[0] == GoalStatus.STATUS_SUCCEEDED
+    assert robot.actions[1].kind == NavAction.HOLD  # stands still before it takes up the new one
+
+
+def test_cancel_holds_the_robot_and_ends_the_heartbeat(start, goal, wait_until) -> None:
+    robot = start(ScriptedBackend(FORWARD))
+    robot.controller_on = False
+    running = goal(robot)
+    wait_until(lambda: robot.moves() and robot.heartbeats)
+    canceling = running.handle.cancel_goal_async()
+    assert wait_until(lambda: robot.actions[-1].kind == NavAction.HOLD) < 0.3
+    wait_until(canceling.done)
+    status, result = running.result()
+    assert (status, result.outcome, result.error_code) == (
+        GoalStatus.STATUS_CANCELED,
+        Result.STOPPED,
+        Result.CANCELED,
+    )
+    beats, seen = len(robot.heartbeats), len(robot.diagnostics)
+    wait_until(lambda: len(robot.diagnostics) > seen)
+    assert len(robot.heartbeats) <= beats + 1
+
+
+def test_garbage_never_moves_the_robot(start, goal) -> None:
+    garbage = ("", "move", "should I stop? move forward 75 cm")
+    free_text = dataclasses.replace(SCRIPTED_INFO, prompt_style="vila", chat_template="qwen2")
+    robot = start(ScriptedBackend(*garbage, info=free_text))
+    status, result = goal(robot).result()
+    assert (status, result.outcome) == (GoalStatus.STATUS_ABORTED, Result.FAILED)
+    assert result.error_code == Result.BAD_REPLIES and "move forward 75 cm" in result.error_msg
+    assert robot.moves() == [] and result.decisions == 0
+    assert robot.holds()[:3] == [HoldReason.UNPARSEABLE_REPLY] * 3
+
+
+@pytest.mark.parametrize("error", [BackendError("out of memory"), RuntimeError("boom"), KeyError("x")])
+def test_a_failing_model_never_moves_the_robot(start, goal, error: Exception) -> None:
+    robot = start(ScriptedBackend(error))
+    _, result = goal(robot).result()
+    assert result.error_code == Result.BACKEND_ERROR
+    assert robot.moves() == [] and set(robot.holds()[:3]) == {HoldReason.BACKEND_ERROR}
+
+
+def test_a_late_decision_is_dropped(start, goal, wait_until) -> None:
+    backend = SlowBackend(FORWARD)
+    robot = start(backend, navigator__decision_deadline_s=0.4)
+    running = goal(robot)
+    wait_until(lambda: HoldReason.LATE_DECISION in robot.holds())
+    backend.allowed.set()
+    wait_until(lambda: robot.navigator.late_answers)
+    wait_until(lambda: robot.moves())
+    late = [a for a in robot.moves() if ns_from_stamp(a.header.stamp) <= ns_from_stamp(robot.actions[0].header.stamp)]
+    assert late == []
+    running.handle.cancel_goal_async()
+    running.result()
+
+
+def test_a_wrong_encoding_holds_and_then_aborts(start, goal, wait_until) -> None:
+    robot = start(ScriptedBackend(FORWARD), mission__image_timeout_s=1.0)
+    robot.encoding = "yuv422"
+    wait_until(lambda: "image" in robot.navigator._image_fault and not robot.navigator._is_image_fresh())
+    _, result = goal(robot).result()
+    assert result.error_code == Result.IMAGE_LOST and "'yuv422'" in result.error_msg and "rgb8" in result.error_msg
+    assert robot.moves() == [] and robot.holds()[0] == HoldReason.BAD_IMAGE
+    assert robot.heartbeats == []
+
+
+def test_a_camera_that_stops_holds_the_robot_and_resumes_when_it_returns(start, goal, wait_until) -> None:
+    robot = start(ScriptedBackend(FORWARD, STOP))
+    robot.controller_on = False
+    running = goal(robot)
+    wait_until(lambda: robot.moves())
+    robot.images_on = False
+    cut = time.monotonic()
+    wait_until(lambda: robot.actions[-1].kind == NavAction.HOLD)
+    assert time.monotonic() - cut < 0.9 and robot.holds() == [HoldReason.STALE_IMAGE]
+    beats = len(robot.heartbeats)
+    robot.images_on = True
+    assert running.result()[0] == GoalStatus.STATUS_SUCCEEDED
+    assert len(robot.heartbeats) > beats
+
+
+def test_a_camera_that_stays_away_aborts(start, goal, wait_until) -> None:
+    robot = start(ScriptedBackend(LEFT), mission__image_timeout_s=1.0)
+    running = goal(robot)
+    wait_until(lambda: robot.moves())
+    robot.images_on = False
+    _, result = running.result()
+    assert result.error_code == Result.IMAGE_LOST
+
+
+@pytest.mark.parametrize(("offset_s", "word"), [(5, "future"), (-5, "old")])
+def test_stamps_from_another_time_never_move_the_robot(start, goal, wait_until, offset_s: int, word: str) -> None:
+    robot = start(ScriptedBackend(FORWARD), mission__image_timeout_s=0.5)
+    robot.image_offset_ns = offset_s * 1_000_000_000
+    wait_until(lambda: robot.navigator._image and abs(robot.navigator._image.stamp_ns - robot.now_ns()) > 4e9)
+    _, result = goal(robot).result()
+    assert result.error_code == Result.IMAGE_LOST and word in result.error_msg
+    assert robot.moves() == []
+
+
+def test_missing_odometry_aborts(start, goal) -> None:
+    robot = start(ScriptedBackend(LEFT), mission__odometry_timeout_s=0.5)
+    robot.odometry_on = False
+    _, result = goal(robot).result()
+    assert result.error_code == Result.ODOMETRY_LOST
+
+
+def test_a_missing_controller_aborts(start, goal) -> None:
+    robot = start(ScriptedBackend(LEFT), mission__controller_timeout_s=0.5)
+    robot.controller_on = False
+    _, result = goal(robot).result()
+    assert result.error_code == Result.CONTROLLER_LOST
+
+
+def test_endless_turning_aborts(start, goal) -> None:
+    robot = start(ScriptedBackend(LEFT), mission__max_rotation_rad=1.0)
+    _, result = goal(robot).result()
+    assert result.error_code == Result.STUCK_ROTATING
+
+
+def test_limits_of_the_goal_hold(start, goal) -> None:
+    robot = start(ScriptedBackend(FORWARD))
+    _, result = goal(robot, max_decisions=3).result()
+    assert (result.error_code, result.decisions) == (Result.TOO_MANY_DECISIONS, 3)
+    _, result = goal(robot, max_distance_m=0.6).result()
+    assert result.error_code == Result.TOO_FAR
+
+
+def test_diagnostics_tell_model_speed_and_the_last_hold(start, goal, wait_until) -> None:
+    robot = start(ScriptedBackend(RuntimeError("boom")), backend="torch", mission__max_backend_errors=1000)
+    running = goal(robot)
+    wait_until(lambda: any(d.level == DiagnosticStatus.WARN for d in robot.diagnostics))
+    status = next(d for d in robot.diagnostics if d.level == DiagnosticStatus.WARN)
+    values = {v.key: v.value for v in status.values}
+    assert values["checkpoint"] == "scripted" and values["backend"] == "torch" and values["precision"] == "none"
+    assert values["last_hold"] == "BACKEND_ERROR" and "boom" in values["last_hold_detail"]
+    running.handle.cancel_goal_async()
+    running.result()
+
+
+def test_the_lifecycle_holds_the_robot_and_can_go_round(start, goal, wait_until) -> None:
+    backend = ScriptedBackend(LEFT, LEFT, STOP)
+    robot = start(backend)
+    robot.controller_on = False
+    running = goal(robot)
+    wait_until(lambda: robot.moves())
+    assert robot.navigator.trigger_deactivate() == TransitionCallbackReturn.SUCCESS
+    _, result = running.result()
+    assert result.error_code == Result.NOT_ACTIVE and robot.actions[-1].kind == NavAction.HOLD
+    assert backend.closed
+    _, result = goal(robot).result()
+    assert result.error_code == Result.NOT_ACTIVE
+    backend.closed = False
+    robot.controller_on = True
+    assert robot.navigator.trigger_activate() == TransitionCallbackReturn.SUCCESS
+    assert goal(robot).result()[0] == GoalStatus.STATUS_SUCCEEDED
+
+
+@pytest.mark.parametrize(
+    ("parameters", "error", "words"),
+    [
+        ({"checkpoint": "/nowhere/at/all"}, CheckpointError, ["/nowhere/at/all", "checkpoint"]),
+        ({"image_reliability": "maybe"}, ConfigError, ["'maybe'", "best_effort"]),
+        ({"navigator.max_image_age_s": 0.0}, ConfigError, ["max_image_age_s = 0.0"]),
+        ({"backend": "abacus"}, BackendError, ["'abacus'", "torch"]),
+    ],
+)
+def test_what_cannot_work_is_refused_at_start(ros, tmp_path, parameters, error, words) -> None:
+    values = {"checkpoint": str(tmp_path)} | parameters
+    node = NavigatorNode([Parameter(name, value=value) for name, value in values.items()])
+    with pytest.raises(error) as caught:
+        node.bring_up()
+    node.destroy_node()
+    assert all(word in str(caught.value) for word in words)
+
+
+def test_an_unknown_parameter_is_refused_at_once(ros) -> None:
+    with pytest.raises(ConfigError, match=r"did you mean 'mission\.max_decisions'"):
+        NavigatorNode([Parameter("mission.max_decision", value=3)])

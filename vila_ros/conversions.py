@@ -1,0 +1,174 @@
+"""Between ROS messages and the values of vila_core; nothing is guessed, nothing is copied in vain."""
+
+from __future__ import annotations
+
+import array
+import math
+
+import numpy as np
+from builtin_interfaces.msg import Time
+from geometry_msgs.msg import Quaternion
+from nav_msgs.msg import Odometry as OdometryMsg
+from numpy.typing import NDArray
+from sensor_msgs.msg import Image
+from vila_nav.msg import NavAction
+
+from vila_core.errors import FrameError, VilaError
+from vila_core.types import Action, Decision, Frame, MoveForward, Odometry, Pose, Stop, Turn
+
+# encoding -> bytes per pixel, and the channels that make RGB
+ENCODINGS: dict[str, tuple[int, tuple[int, int, int]]] = {
+    "rgb8": (3, (0, 1, 2)),
+    "bgr8": (3, (2, 1, 0)),
+    "rgba8": (4, (0, 1, 2)),
+    "bgra8": (4, (2, 1, 0)),
+    "mono8": (1, (0, 0, 0)),
+}
+
+
+class OdometryError(VilaError):
+    """An odometry message that holds numbers that are not finite."""
+
+
+def stamp_from_ns(stamp_ns: int) -> Time:
+    """Return the ROS time of a stamp in nanoseconds; a negative one becomes zero."""
+    seconds, nanoseconds = divmod(max(int(stamp_ns), 0), 1_000_000_000)
+    return Time(sec=seconds, nanosec=nanoseconds)
+
+
+def ns_from_stamp(stamp: Time) -> int:
+    """Return a ROS time in nanoseconds."""
+    return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
+
+
+def frame_from_image(message: Image, camera: str = "camera") -> Frame:
+    """Return the message's pixels as a frame, [height, width, 3] uint8 RGB.
+
+    rgb8 without row padding is a view of the message's own bytes, not a copy. Raises FrameError
+    for an encoding that is not in ENCODINGS, an empty image, or data that does not fit the header.
+    """
+    if message.encoding not in ENCODINGS:
+        raise FrameError(
+            f"image encoding {message.encoding!r} is not supported; publish one of: {', '.join(ENCODINGS)}"
+        )
+    size, channels = ENCODINGS[message.encoding]
+    rows = _rows(message, size)
+    pixels = rows[:, : message.width * size].reshape(message.height, message.width, size)
+    if message.encoding == "mono8":
+        image = np.repeat(pixels, 3, axis=2)
+    elif message.encoding == "rgb8":
+        image = pixels
+    else:
+        image = np.ascontiguousarray(pixels[:, :, list(channels)])
+    return Frame(image, ns_from_stamp(message.header.stamp), camera)
+
+
+def image_from_frame(frame: Frame, frame_id: str = "") -> Image:
+    """Return the frame as an rgb8 image message; the pixels are copied once, by memoryview."""
+    height, width, _ = frame.image.shape
+    message = Image(height=height, width=width, encoding="rgb8", is_bigendian=0, step=3 * width)
+    message.header.stamp = stamp_from_ns(frame.stamp_ns)
+    message.header.frame_id = frame_id
+    data = array.array("B")
+    data.frombytes(np.ascontiguousarray(frame.image).data.cast("B"))
+    message.data = data
+    return message
+
+
+def odometry_from_message(message: OdometryMsg) -> Odometry:
+    """Return the planar pose and body velocity. Raises OdometryError if a number is not finite."""
+    position, twist = message.pose.pose.position, message.twist.twist
+    odometry = Odometry(
+        ns_from_stamp(message.header.stamp),
+        Pose(position.x, position.y, yaw_from_quaternion(message.pose.pose.orientation)),
+        twist.linear.x,
+        twist.angular.z,
+    )
+    pose = odometry.pose
+    numbers = (pose.x_m, pose.y_m, pose.yaw_rad, odometry.linear_mps, odometry.angular_rps)
+    if not all(map(math.isfinite, numbers)):
+        raise OdometryError(f"odometry (x, y, yaw, v, w) = {numbers} is not finite; check the robot's odometry source")
+    return odometry
+
+
+def message_from_odometry(odometry: Odometry, frame_id: str = "odom", child_frame_id: str = "base_link") -> OdometryMsg:
+    """Return the odometry as a message, in the frames of REP-105."""
+    message = OdometryMsg(child_frame_id=child_frame_id)
+    message.header.stamp = stamp_from_ns(odometry.stamp_ns)
+    message.header.frame_id = frame_id
+    message.pose.pose.position.x = odometry.pose.x_m
+    message.pose.pose.position.y = odometry.pose.y_m
+    message.pose.pose.orientation = quaternion_from_yaw(odometry.pose.yaw_rad)
+    message.twist.twist.linear.x = odometry.linear_mps
+    message.twist.twist.angular.z = odometry.angular_rps
+    return message
+
+
+def yaw_from_quaternion(q: Quaternion) -> float:
+    """Return the heading in radians; NaN if the quaternion has no length (an unset message) or is not finite."""
+    length = math.sqrt(q.x * q.x + q.y * q.y + q.z * q.z + q.w * q.w)
+    if length == 0.0 or not math.isfinite(length):
+        return math.nan
+    return math.atan2(2.0 * (q.w * q.z + q.x * q.y), q.w * q.w + q.x * q.x - q.y * q.y - q.z * q.z)
+
+
+def quaternion_from_yaw(yaw_rad: float) -> Quaternion:
+    """Return the rotation about z."""
+    return Quaternion(z=math.sin(yaw_rad / 2.0), w=math.cos(yaw_rad / 2.0))
+
+
+def message_from_decision(decision: Decision, decision_id: int, frame_id: str = "odom") -> NavAction:
+    """Return the decision as a command; one without an action becomes HOLD."""
+    message = NavAction(
+        id=decision_id,
+        state=NavAction.COMMANDED,
+        probability=float(decision.probability),
+        hold_reason=int(decision.hold),
+        reply=decision.reply,
+        detail=decision.detail,
+    )
+    message.header.stamp = stamp_from_ns(decision.stamp_ns)
+    message.header.frame_id = frame_id
+    match decision.action:
+        case MoveForward(distance_m):
+            message.kind, message.distance_m = NavAction.MOVE_FORWARD, float(distance_m)
+        case Turn(angle_rad):
+            message.kind, message.angle_rad = NavAction.TURN, float(angle_rad)
+        case Stop():
+            message.kind = NavAction.STOP
+        case None:
+            message.kind = NavAction.HOLD
+    return message
+
+
+def action_from_message(message: NavAction) -> Action | None:
+    """Return the commanded action, None for HOLD. Raises ValueError for an unknown kind.
+
+    Values are passed on as they are; whoever executes them checks their size.
+    """
+    match message.kind:
+        case NavAction.MOVE_FORWARD:
+            return MoveForward(message.distance_m)
+        case NavAction.TURN:
+            return Turn(message.angle_rad)
+        case NavAction.STOP:
+            return Stop()
+        case NavAction.HOLD:
+            return None
+    raise ValueError(f"NavAction.kind = {message.kind}: not STOP (0), MOVE_FORWARD (1), TURN (2) or HOLD (3)")
+
+
+def _rows(message: Image, pixel_size: int) -> NDArray[np.uint8]:
+    """Return the data as [height, step] bytes, after checking that it fits."""
+    if message.height == 0 or message.width == 0:
+        raise FrameError(f"image of {message.width} x {message.height} pixels is empty")
+    if message.step < message.width * pixel_size:
+        raise FrameError(
+            f"image step {message.step} is shorter than a row of {message.width} {message.encoding} pixels "
+            f"({message.width * pixel_size} bytes)"
+        )
+    data = np.frombuffer(message.data, np.uint8)
+    expected = message.height * message.step
+    if data.size != expected:
+        raise FrameError(f"image data holds {data.size} bytes, its header says {message.height} rows of {message.step}")
+    return data.reshape(message.height, message.step)

@@ -1,0 +1,290 @@
+"""A mission: following one instruction from its start to its typed end. Pure logic, no ROS.
+
+    WAITING --decision: move--> MOVING --report: done or aborted--> WAITING
+    MOVING --pause: the image is lost--> WAITING
+    WAITING --decision: stop--> STOPPING --odometry says still--> ended, REACHED
+    anything --limit, loss, repeated failure--> ended, with an error code
+
+`now_ns` is a steady clock's time (it runs on when simulated time stands still); stamps are ROS time.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from dataclasses import dataclass
+
+from vila_core.config import from_mapping
+from vila_core.errors import ConfigError
+from vila_core.types import Decision, HoldReason, Odometry, Pose, Stop, wrap_angle
+
+
+class MissionError(enum.IntEnum):
+    """Why a mission did not succeed; the numbers of the action NavigateInstruction."""
+
+    NONE = 0
+    BAD_INSTRUCTION = 701
+    NOT_ACTIVE = 702
+    PREEMPTED = 703
+    CANCELED = 704
+    IMAGE_LOST = 705
+    ODOMETRY_LOST = 706
+    BAD_REPLIES = 707
+    TOO_MANY_DECISIONS = 708
+    TIMEOUT = 709
+    TOO_FAR = 710
+    STUCK = 711
+    STUCK_ROTATING = 712
+    BACKEND_ERROR = 713
+    CONTROLLER_LOST = 714
+    CLOCK_JUMP = 715
+    UNKNOWN = 799
+
+
+class Outcome(enum.IntEnum):
+    """How a mission ended; the numbers of the action NavigateInstruction."""
+
+    REACHED = 0
+    STOPPED = 1
+    FAILED = 2
+
+
+class MotionReport(enum.Enum):
+    """How an action ended, as the controller reports it."""
+
+    RUNNING = "running"
+    DONE = "done"
+    REFUSED = "refused"
+    ABORTED = "aborted"
+
+
+@dataclass(frozen=True, slots=True)
+class MissionConfig:
+    """When a mission is given up. 0 means no limit where that is said."""
+
+    max_bad_replies: int = 3  # replies in a row that are no action
+    max_backend_errors: int = 3  # failed or late decisions in a row
+    max_aborts: int = 3  # motions in a row that the controller refused or aborted
+    max_decisions: int = 100
+    max_duration_s: float = 300.0
+    max_distance_m: float = 0.0  # 0: no limit
+    image_timeout_s: float = 3.0  # so long without a usable image
+    odometry_timeout_s: float = 2.0
+    controller_timeout_s: float = 2.0  # so long without a controller, or without its report on a motion
+    stop_timeout_s: float = 3.0  # to stand still after the model's stop
+    max_rotation_rad: float = math.radians(720.0)  # net turn without progress; looking round once is normal
+    progress_m: float = 0.3
+    still_mps: float = 0.02
+    still_rps: float = 0.05
+
+    def __post_init__(self) -> None:
+        for name in self.__slots__:
+            value = getattr(self, name)
+            least_ok = value >= 0 if name == "max_distance_m" else value > 0
+            if not (math.isfinite(value) and least_ok):
+                raise ConfigError(f"{name} = {value!r}: must be finite and {'0 or above' if value < 0 else 'above 0'}")
+
+
+@dataclass(frozen=True, slots=True)
+class MissionEnd:
+    """The result of a mission."""
+
+    outcome: Outcome
+    error: MissionError
+    message: str
+    distance_m: float
+    decisions: int
+    duration_s: float
+
+
+class MissionState(enum.Enum):
+    """What the mission waits for."""
+
+    WAITING = "a decision"
+    MOVING = "the controller"
+    STOPPING = "the robot to stand still"
+    ENDED = "nothing"
+
+
+BAD_REPLY_HOLDS = frozenset({HoldReason.UNPARSEABLE_REPLY, HoldReason.LOW_PROBABILITY})
+BACKEND_HOLDS = frozenset({HoldReason.BACKEND_ERROR, HoldReason.LATE_DECISION})
+IMAGE_HOLDS = frozenset({HoldReason.NO_IMAGE, HoldReason.STALE_IMAGE, HoldReason.FROZEN_IMAGE, HoldReason.BAD_IMAGE})
+
+
+class Mission:
+    """The state of one mission. Every `on_...` and `tick` may end it: see `end`."""
+
+    def __init__(self, config: MissionConfig, now_ns: int) -> None:
+        self.config = config
+        self.state = MissionState.WAITING
+        self.end: MissionEnd | None = None
+        self.decisions = 0
+        self.distance_m = 0.0
+        self.decide_after_ns = -1  # ROS time: the next decision needs a newer frame than this
+        self._start_ns = now_ns
+        self._image_ns = now_ns
+        self._image_hold_ns: int | None = None  # since when every decision found fault with the image
+        self._image_fault = ""
+        self._odometry_ns = now_ns
+        self._report_ns = now_ns
+        self._stop_ns = now_ns
+        self._action_id = 0
+        self._bad_replies = self._backend_errors = self._aborts = 0
+        self._pose: Pose | None = None
+        self._anchor: Pose | None = None  # where progress was last made
+        self._turned_rad = 0.0  # net turn since then
+        self._still = False
+
+    @property
+    def wants_decision(self) -> bool:
+        """True if the next usable frame is to be answered."""
+        return self.state is MissionState.WAITING
+
+    def on_image(self, now_ns: int) -> None:
+        """Note that an image was accepted."""
+        self._image_ns = now_ns
+
+    def on_bad_image(self, detail: str) -> None:
+        """Note why an image was refused; the mission's end will name it if no better one comes."""
+        self._image_fault = detail
+
+    def on_controller(self, now_ns: int) -> None:
+        """Note that a controller is there; while it moves the robot, its reports count instead."""
+        if self.state is not MissionState.MOVING:
+            self._report_ns = now_ns
+
+    def pause(self) -> None:
+        """Forget the running action, as the robot was told to hold; the next frame is answered anew."""
+        if self.state is MissionState.MOVING:
+            self.state = MissionState.WAITING
+
+    def on_odometry(self, odometry: Odometry, now_ns: int) -> None:
+        """Measure distance and net turn; a stop is confirmed here."""
+        self._odometry_ns = now_ns
+        self._measure(odometry.pose)
+        self._still = (
+            abs(odometry.linear_mps) < self.config.still_mps and abs(odometry.angular_rps) < self.config.still_rps
+        )
+        if self.state is MissionState.STOPPING and self._still and now_ns > self._stop_ns:
+            self._finish(Outcome.REACHED, MissionError.NONE, "the model said stop and the robot stands still", now_ns)
+
+    def on_decision(self, decision: Decision, decision_id: int, now_ns: int) -> None:
+        """Take a decision: move, stop, or count a hold. One that nobody waits for changes nothing."""
+        if self.state is not MissionState.WAITING:
+            return
+        self.decide_after_ns = max(self.decide_after_ns, decision.stamp_ns)
+        if decision.action is None:
+            self._count_hold(decision, now_ns)
+            return
+        self.decisions += 1
+        self._bad_replies = self._backend_errors = 0
+        self._image_hold_ns = None
+        self._action_id = decision_id
+        self._report_ns = self._stop_ns = now_ns
+        self.state = MissionState.STOPPING if isinstance(decision.action, Stop) else MissionState.MOVING
+
+    def on_report(self, report: MotionReport, action_id: int, detail: str, *, stamp_ns: int, now_ns: int) -> None:
+        """Take the controller's report on an action; stamp_ns is the ROS time of its end."""
+        if self.state is not MissionState.MOVING or action_id != self._action_id:
+            return
+        self._report_ns = now_ns
+        if report is MotionReport.RUNNING:
+            return
+        self.state = MissionState.WAITING
+        self.decide_after_ns = max(self.decide_after_ns, stamp_ns)
+        self._aborts = 0 if report is MotionReport.DONE else self._aborts + 1
+        if self._aborts >= self.config.max_aborts:
+            self._fail(MissionError.STUCK, f"{self._aborts} motions in a row failed, the last one: {detail}", now_ns)
+        elif self.decisions >= self.config.max_decisions:
+            self._fail(MissionError.TOO_MANY_DECISIONS, f"no stop after {self.decisions} decisions", now_ns)
+
+    def tick(self, now_ns: int) -> None:
+        """Look at the limits; to be called several times a second."""
+        if self.end is not None:
+            return
+        for error, message in self._broken_limits(now_ns):
+            self._fail(error, message, now_ns)
+            return
+
+    def stop(self, error: MissionError, message: str, now_ns: int) -> None:
+        """End the mission from outside: canceled, preempted, deactivated, or an error of the node."""
+        stopped = error in (MissionError.CANCELED, MissionError.PREEMPTED)
+        self._finish(Outcome.STOPPED if stopped else Outcome.FAILED, error, message, now_ns)
+
+    def _measure(self, pose: Pose) -> None:
+        if self._pose is None or self._anchor is None:
+            self._pose = self._anchor = pose
+            return
+        self.distance_m += pose.distance_m(self._pose)
+        self._turned_rad += wrap_angle(pose.yaw_rad - self._pose.yaw_rad)
+        self._pose = pose
+        if pose.distance_m(self._anchor) >= self.config.progress_m:
+            self._anchor, self._turned_rad = pose, 0.0
+
+    def _count_hold(self, decision: Decision, now_ns: int) -> None:
+        if decision.hold in IMAGE_HOLDS:
+            self._image_fault = decision.detail
+            self._image_hold_ns = now_ns if self._image_hold_ns is None else self._image_hold_ns
+        else:
+            self._image_hold_ns = None
+        if decision.hold in BAD_REPLY_HOLDS:
+            self._bad_replies += 1
+        elif decision.hold in BACKEND_HOLDS:
+            self._backend_errors += 1
+        elif decision.hold is HoldReason.CLOCK_JUMP:
+            self._fail(MissionError.CLOCK_JUMP, decision.detail or "the clock jumped", now_ns)
+        if self._bad_replies >= self.config.max_bad_replies:
+            message = f"{self._bad_replies} replies in a row were no action, the last one: {decision.detail}"
+            self._fail(MissionError.BAD_REPLIES, message, now_ns)
+        elif self._backend_errors >= self.config.max_backend_errors:
+            message = f"{self._backend_errors} decisions in a row failed, the last one: {decision.detail}"
+            self._fail(MissionError.BACKEND_ERROR, message, now_ns)
+
+    def _broken_limits(self, now_ns: int) -> list[tuple[MissionError, str]]:
+        c = self.config
+
+        def over(since_ns: int, limit_s: float) -> bool:
+            return now_ns - since_ns > limit_s * 1e9
+
+        stopping = self.state is MissionState.STOPPING
+        image_ns = self._image_ns if self._image_hold_ns is None else min(self._image_ns, self._image_hold_ns)
+        image_fault = f": {self._image_fault}" if self._image_fault else ""
+        rows = (
+            (over(image_ns, c.image_timeout_s), MissionError.IMAGE_LOST,
+             f"no usable image for {c.image_timeout_s:g} s{image_fault}"),
+            (over(self._odometry_ns, c.odometry_timeout_s), MissionError.ODOMETRY_LOST,
+             f"no odometry for {c.odometry_timeout_s:g} s"),
+            (over(self._report_ns, c.controller_timeout_s), MissionError.CONTROLLER_LOST,
+             f"nothing from the controller for {c.controller_timeout_s:g} s"),
+            (stopping and over(self._stop_ns, c.stop_timeout_s), MissionError.STUCK,
+             f"the robot still moves {c.stop_timeout_s:g} s after stop"),
+            (over(self._start_ns, c.max_duration_s), MissionError.TIMEOUT,
+             f"not finished after {c.max_duration_s:g} s"),
+            (0 < c.max_distance_m < self.distance_m, MissionError.TOO_FAR,
+             f"drove {self.distance_m:.2f} m, more than {c.max_distance_m:g} m"),
+            (abs(self._turned_rad) > c.max_rotation_rad, MissionError.STUCK_ROTATING,
+             f"turned {math.degrees(self._turned_rad):.0f} degrees without moving {c.progress_m:g} m"),
+        )  # fmt: skip
+        return [(error, message) for broken, error, message in rows if broken]
+
+    def _fail(self, error: MissionError, message: str, now_ns: int) -> None:
+        self._finish(Outcome.FAILED, error, message, now_ns)
+
+    def _finish(self, outcome: Outcome, error: MissionError, message: str, now_ns: int) -> None:
+        if self.end is not None:
+            return
+        self.state = MissionState.ENDED
+        duration_s = (now_ns - self._start_ns) / 1e9
+        self.end = MissionEnd(outcome, error, message, self.distance_m, self.decisions, duration_s)
+
+
+def limited(
+    config: MissionConfig, *, max_decisions: int, max_duration_s: float, max_distance_m: float
+) -> MissionConfig:
+    """Return the configuration with a goal's own limits; 0 keeps the node's.
+
+    Raises ConfigError for a negative or non-finite limit.
+    """
+    given = {"max_decisions": max_decisions, "max_duration_s": max_duration_s, "max_distance_m": max_distance_m}
+    own = {name: getattr(config, name) for name in config.__slots__}
+    return from_mapping(MissionConfig, own | {name: value for name, value in given.items() if value != 0})

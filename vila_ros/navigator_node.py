@@ -1,0 +1,590 @@
+"""The navigator: images and an instruction in, one action after the other out.
+
+Threads: the camera's (takes images, `Navigator.observe`), the worker's (`Navigator.decide`, so no
+callback ever waits for the model) and the executor's, in which all mission state lives; the other
+two hand over by a guard condition.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+from nav_msgs.msg import Odometry as OdometryMsg
+from rclpy.action.server import ServerGoalHandle
+from rclpy.clock import Clock, ClockType
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rclpy.timer import Timer
+from std_msgs.msg import String
+from vila_nav.msg import NavAction
+from vila_nav.srv import CancelInstruction, SetInstruction
+
+from vila_core.config import HistoryConfig, NavigatorConfig
+from vila_core.control.watchdog import MAX_FUTURE_S, Receipt
+from vila_core.engine.backend import EMBEDDED_CHECKPOINT, Backend, load_backend
+from vila_core.errors import (
+    CheckpointError,
+    ConfigError,
+    FrameError,
+    InstructionError,
+    MissingDependencyError,
+    VilaError,
+)
+from vila_core.navigator import Navigator
+from vila_core.prompts.instruction import sanitize
+from vila_core.types import Decision, Frame, HoldReason, Instruction, Odometry
+from vila_ros.camera import CameraReader
+from vila_ros.conversions import OdometryError, odometry_from_message
+from vila_ros.diagnostics import Health
+from vila_ros.goal_server import GoalServer, feedback, finish_goal
+from vila_ros.mission import (
+    Mission,
+    MissionConfig,
+    MissionEnd,
+    MissionError,
+    MissionState,
+    MotionReport,
+    Outcome,
+    limited,
+)
+from vila_ros.navigator_outputs import DecisionContext, NavigatorOutputs
+from vila_ros.node_main import run_node
+from vila_ros.parameters import declare, read, refuse_unknown
+from vila_ros.qos import reliable_qos, sensor_qos, subscription_events
+from vila_ros.worker import InferenceWorker
+
+EXECUTION_TOPIC = "controller/execution"
+_CLOCK_BACK_NS = 50_000_000
+_WARN_EVERY_S = 5.0
+
+REPORTS = {
+    NavAction.RUNNING: MotionReport.RUNNING,
+    NavAction.DONE: MotionReport.DONE,
+    NavAction.REFUSED: MotionReport.REFUSED,
+    NavAction.ABORTED: MotionReport.ABORTED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class NavigatorNodeConfig:
+    """The parameters of the node itself; the stages' are `navigator.*`, `history.*`, `mission.*`."""
+
+    checkpoint: str = ""  # a directory; empty: the embedded vila-nano
+    backend: str = "torch"
+    device: str = "cpu"
+    precision: str = "float32"
+    autostart: bool = True  # configure and activate without a lifecycle manager
+    camera: str = "camera"
+    odometry_frame: str = "odom"
+    image_reliability: str = "best_effort"
+    odometry_reliability: str = "best_effort"
+    heartbeat_rate_hz: float = 10.0
+
+    def __post_init__(self) -> None:
+        if not 1.0 <= self.heartbeat_rate_hz <= 100.0:
+            raise ConfigError(f"heartbeat_rate_hz = {self.heartbeat_rate_hz!r}: must be from 1 to 100")
+
+
+class LoadBackend(Protocol):
+    """How a backend is loaded; see vila_core.engine.backend.load_backend."""
+
+    def __call__(self, name: str, checkpoint: Path, *, device: str, precision: str) -> Backend:
+        """Load the checkpoint with the named backend."""
+        ...
+
+
+@dataclass(slots=True)
+class ActiveMission:
+    """The mission that runs, its number, and the goal that it answers, if it came as one."""
+
+    number: int
+    mission: Mission
+    instruction: str
+    goal: ServerGoalHandle | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A decision that was asked for: by which mission, and when (steady clock)."""
+
+    number: int
+    asked_ns: int
+
+
+class NavigatorNode(LifecycleNode):
+    """Configure: parameters, publishers, services. Activate: the model, the camera, odometry.
+
+    load: how the backend is loaded; tests give their own.
+    """
+
+    def __init__(self, parameter_overrides: Sequence[Parameter] = (), load: LoadBackend = load_backend) -> None:
+        self._undo: list[Callable[[], object]] = []  # of configure and activate, released in reverse
+        super().__init__("navigator", parameter_overrides=list(parameter_overrides))
+        self._load = load
+        names = declare(self, NavigatorNodeConfig)
+        for kind, prefix in ((NavigatorConfig, "navigator"), (HistoryConfig, "history"), (MissionConfig, "mission")):
+            names += declare(self, kind, prefix)
+        refuse_unknown(self, names)
+        self._steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._error: VilaError | None = None
+        self._active_from = 0  # length of _undo when activation began
+        self._is_active = False
+        self._active: ActiveMission | None = None
+        self._missions = 0
+        self._job: Job | None = None
+        self._image: Receipt | None = None
+        self._image_fault = ""
+        self._image_held = False
+        self._odometry: Odometry | None = None
+        self._last_now_ns = 0
+        self._answers: deque[tuple[Job, Decision]] = deque()
+        self.late_answers = 0  # decisions that came when nobody waited for them any more
+
+    # --- lifecycle -------------------------------------------------------------------------------
+
+    def bring_up(self) -> None:
+        """Configure and activate, for use without a lifecycle manager. Raises what went wrong."""
+        for transition in (self.trigger_configure, self.trigger_activate):
+            if transition() != TransitionCallbackReturn.SUCCESS:
+                raise self._error or VilaError(f"{transition.__name__} failed; see the log above")
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Read the parameters, make publishers, services and the action server."""
+        return self._transition(self._configure, 0)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load the model, then take images, odometry and instructions."""
+        self._active_from = len(self._undo)
+        return self._transition(self._activate, self._active_from)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """End the mission with zero velocity and release what activation acquired."""
+        self._release(self._active_from)
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Release what configuration acquired."""
+        self._release(0)
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Release everything."""
+        self.close()
+        return TransitionCallbackReturn.SUCCESS
+
+    def close(self) -> None:
+        """End the mission with zero velocity and release everything. Safe to call twice."""
+        self._release(0)
+
+    def destroy_node(self) -> None:
+        """Close, then leave the graph."""
+        self.close()
+        super().destroy_node()
+
+    def _transition(self, acquire: Callable[[], None], undo_to: int) -> TransitionCallbackReturn:
+        try:
+            acquire()
+        except VilaError as err:
+            self._error = err
+            self.get_logger().error(str(err))
+            self._release(undo_to)
+            return TransitionCallbackReturn.FAILURE
+        return TransitionCallbackReturn.SUCCESS
+
+    def _release(self, down_to: int) -> None:
+        while len(self._undo) > down_to:
+            self._undo.pop()()
+
+    def _configure(self) -> None:
+        self._config = read(self, NavigatorNodeConfig)
+        self._navigation = read(self, NavigatorConfig, "navigator")
+        self._history = read(self, HistoryConfig, "history")
+        self._mission_config = read(self, MissionConfig, "mission")
+        self._image_qos = sensor_qos(self._config.image_reliability)  # refuses a wrong word now, not later
+        self._outputs = NavigatorOutputs(self, self._config.odometry_frame)
+        self._undo.append(self._outputs.destroy)
+        goals = GoalServer(self, self._on_goal, self._on_cancel_goal)
+        self._undo.append(goals.destroy)
+        for kind, name, callback in (
+            (SetInstruction, "~/set_instruction", self._on_set_instruction),
+            (CancelInstruction, "~/cancel_instruction", self._on_cancel_instruction),
+        ):
+            service = self.create_service(kind, name, callback)
+            self._undo.append(partial(self.destroy_service, service))
+
+    def _activate(self) -> None:
+        self._backend = self._load_backend()
+        self._undo.append(self._backend.close)
+        self._navigator = Navigator(self._backend, self._navigation, self._history, self._now_ns)
+        self._guard = self.create_guard_condition(self._on_wake)
+        self._undo.append(partial(self.destroy_guard_condition, self._guard))
+        self._worker = InferenceWorker(self._decide, self._deliver, self._log_error)
+        self._undo.append(self._worker.stop)
+        self._worker.start()
+        self._subscribe()
+        self._camera = CameraReader(
+            self,
+            "image_raw",
+            reliability=self._config.image_reliability,
+            camera=self._config.camera,
+            on_frame=self._observe,
+            on_error=self._on_bad_frame,
+        )
+        self._undo.append(self._camera.stop)
+        self._camera.start()
+        self._timer(1.0 / self._config.heartbeat_rate_hz, self._on_tick)
+        self._timer(1.0, self._on_diagnostics)
+        self._undo.append(self._on_deactivation)
+        self._is_active = True
+        self.get_logger().info(f"active: {self._backend.info.name}, {self._config.backend}, {self._config.precision}")
+
+    def _on_deactivation(self) -> None:
+        self._is_active = False
+        self._stop_mission(MissionError.NOT_ACTIVE, "the navigator was deactivated")
+
+    def _load_backend(self) -> Backend:
+        checkpoint = Path(self._config.checkpoint) if self._config.checkpoint else EMBEDDED_CHECKPOINT
+        if not checkpoint.exists():
+            raise CheckpointError(f"checkpoint {checkpoint} does not exist; set the parameter `checkpoint`")
+        try:
+            return self._load(
+                self._config.backend, checkpoint, device=self._config.device, precision=self._config.precision
+            )
+        except ImportError as err:
+            raise MissingDependencyError(f"backend {self._config.backend!r} needs a library: {err}") from err
+
+    def _subscribe(self) -> None:
+        odometry_qos = sensor_qos(self._config.odometry_reliability)
+        events = subscription_events(self, "odom")
+        for subscription in (
+            self.create_subscription(OdometryMsg, "odom", self._on_odometry, odometry_qos, event_callbacks=events),
+            self.create_subscription(NavAction, EXECUTION_TOPIC, self._on_report, reliable_qos()),
+            self.create_subscription(String, "~/instruction", self._on_instruction, reliable_qos(1)),
+        ):
+            self._undo.append(partial(self.destroy_subscription, subscription))
+
+    def _timer(self, period_s: float, callback: Callable[[], None]) -> Timer:
+        """Make a timer on the steady clock: it runs on when simulated time stands still."""
+        timer = self.create_timer(period_s, callback, clock=self._steady)
+        self._undo.append(partial(self.destroy_timer, timer))
+        return timer
+
+    # --- camera thread ---------------------------------------------------------------------------
+
+    def _observe(self, frame: Frame) -> None:
+        self._navigator.observe(frame, self._odometry_at(frame.stamp_ns))
+        self._image_fault = ""
+        self._image = Receipt(frame.stamp_ns, time.monotonic_ns())
+        self._guard.trigger()
+
+    def _on_bad_frame(self, err: FrameError) -> None:
+        self._image_fault = str(err)
+        self.get_logger().error(f"image refused: {err}", throttle_duration_sec=_WARN_EVERY_S)
+
+    def _odometry_at(self, stamp_ns: int) -> Odometry | None:
+        """Return the newest odometry, None if it is too far from the stamp to say where the camera was."""
+        odometry = self._odometry
+        if odometry is None or abs(odometry.stamp_ns - stamp_ns) > self._navigation.max_image_age_s * 1e9:
+            return None
+        return odometry
+
+    # --- worker thread ---------------------------------------------------------------------------
+
+    def _decide(self, job: Job) -> Decision:
+        begun_ns = time.monotonic_ns()
+        decision = self._navigator.decide(self._now_ns())
+        return dataclasses.replace(decision, latency_ms=(time.monotonic_ns() - begun_ns) / 1e6)
+
+    def _deliver(self, job: Job, decision: Decision) -> None:
+        self._answers.append((job, decision))
+        self._guard.trigger()
+
+    def _log_error(self, message: str) -> None:
+        self.get_logger().error(message)
+
+    # --- instructions ----------------------------------------------------------------------------
+
+    def _on_goal(self, goal: ServerGoalHandle) -> None:
+        request = goal.request
+        try:
+            config = limited(
+                self._mission_config,
+                max_decisions=request.max_decisions,
+                max_duration_s=request.max_duration_s,
+                max_distance_m=request.max_distance_m,
+            )
+        except ConfigError as err:
+            finish_goal(goal, _refused(MissionError.BAD_INSTRUCTION, str(err)))
+            return
+        error, message = self._begin(request.instruction, config, goal)
+        if error is not MissionError.NONE:
+            finish_goal(goal, _refused(error, message))
+
+    def _on_cancel_goal(self, goal: ServerGoalHandle) -> None:
+        if self._active is not None and self._active.goal == goal:
+            self._stop_mission(MissionError.CANCELED, "canceled by the client")
+
+    def _on_set_instruction(
+        self, request: SetInstruction.Request, response: SetInstruction.Response
+    ) -> SetInstruction.Response:
+        error, response.error_msg = self._begin(request.instruction, self._mission_config)
+        response.error_code, response.success = int(error), error is MissionError.NONE
+        return response
+
+    def _on_cancel_instruction(
+        self, request: CancelInstruction.Request, response: CancelInstruction.Response
+    ) -> CancelInstruction.Response:
+        response.success = self._active is not None
+        response.error_msg = "" if response.success else "no instruction is being followed"
+        self._stop_mission(MissionError.CANCELED, "canceled by the service")
+        return response
+
+    def _on_instruction(self, message: String) -> None:
+        self._begin(message.data, self._mission_config)
+
+    def _begin(
+        self, text: str, config: MissionConfig, goal: ServerGoalHandle | None = None
+    ) -> tuple[MissionError, str]:
+        """Start a mission; a running one is preempted only if the new instruction is good."""
+        if not self._is_active:
+            return MissionError.NOT_ACTIVE, "the navigator is not active"
+        now_ns = self._now_ns()
+        try:
+            instruction = Instruction(sanitize(text, self._navigation.max_instruction_chars), now_ns)
+        except InstructionError as err:
+            self.get_logger().error(f"instruction refused: {err}")
+            return MissionError.BAD_INSTRUCTION, str(err)
+        self._stop_mission(MissionError.PREEMPTED, "a newer instruction came")
+        self._navigator.start(instruction)
+        self._missions += 1
+        self._active = ActiveMission(self._missions, Mission(config, time.monotonic_ns()), instruction.text, goal)
+        self._last_now_ns, self._image_held = now_ns, False
+        self.get_logger().info(f"instruction: {instruction.text}")
+        self._beat()
+        return MissionError.NONE, ""
+
+    def _stop_mission(self, error: MissionError, message: str) -> None:
+        if self._active is not None:
+            self._active.mission.stop(error, message, time.monotonic_ns())
+            self._settle()
+
+    def _settle(self) -> None:
+        """If the mission has ended: stand still, forget it and answer its goal."""
+        active = self._active
+        if active is None or active.mission.end is None:
+            return
+        end = active.mission.end
+        self._active = self._job = None
+        self._navigator.stop()
+        if end.outcome is not Outcome.REACHED:
+            self._outputs.publish_action(Decision.holding(HoldReason.NO_INSTRUCTION, self._image_stamp(), end.message))
+        self.get_logger().info(f"{end.outcome.name}, {end.error.name}: {end.message}")
+        if active.goal is not None:
+            finish_goal(active.goal, end)
+
+    # --- decisions -------------------------------------------------------------------------------
+
+    def _on_wake(self) -> None:
+        """Take over what the other threads left: answers of the worker, then the newest image."""
+        while self._answers:
+            self._on_answer(*self._answers.popleft())
+        if self._active is None or not self._is_image_fresh():
+            return
+        self._image_held = False
+        ahead_s = (self._image_stamp() - self._now_ns()) / 1e9
+        if ahead_s > MAX_FUTURE_S:  # or our clock is late: simulated time comes as messages
+            self._active.mission.on_bad_image(f"the image is {ahead_s:.2f} s in the future")
+            return
+        self._active.mission.on_image(time.monotonic_ns())
+        if self._is_controller_there():
+            self._ask()
+
+    def _ask(self) -> None:
+        """Ask for a decision if the mission wants one and a new enough image is there."""
+        active, stamp_ns = self._active, self._navigator.newest_stamp_ns
+        if active is None or stamp_ns is None or self._job is not None or not active.mission.wants_decision:
+            return
+        if stamp_ns > active.mission.decide_after_ns:
+            self._job = Job(active.number, time.monotonic_ns())
+            self._worker.submit(self._job)
+
+    def _on_answer(self, job: Job, decision: Decision) -> None:
+        if job != self._job:
+            self.late_answers += 1
+            return
+        self._job = None
+        self._apply(decision)
+
+    def _apply(self, decision: Decision) -> None:
+        active = self._active
+        if active is None or active.mission.state is not MissionState.WAITING:
+            return
+        self._beat()  # before the action, which the controller refuses from a navigator that was silent
+        message = self._outputs.publish_action(decision)
+        active.mission.on_decision(decision, message.id, time.monotonic_ns())
+        self._outputs.publish_stats(decision, self._decision_context())
+        if active.goal is not None and active.goal.is_active:
+            mission = active.mission
+            active.goal.publish_feedback(feedback(message, decision.latency_ms, mission.decisions, mission.distance_m))
+        self._settle()
+
+    def _decision_context(self) -> DecisionContext:
+        cache = getattr(self._backend, "visual_cache", None)
+        return DecisionContext(
+            info=self._backend.info,
+            backend=self._config.backend,
+            history_frames=self._navigator.history_frames,
+            cache_hits=getattr(cache, "hits", 0),
+            cache_misses=getattr(cache, "misses", 0),
+            dropped_frames=self._worker.dropped,
+        )
+
+    def _on_report(self, message: NavAction) -> None:
+        report = REPORTS.get(message.state)
+        if self._active is None or report is None:
+            return
+        self._active.mission.on_report(
+            report, message.id, message.detail, stamp_ns=self._now_ns(), now_ns=time.monotonic_ns()
+        )
+        self._settle()
+
+    def _on_odometry(self, message: OdometryMsg) -> None:
+        try:
+            self._odometry = odometry_from_message(message)
+        except OdometryError as err:
+            self.get_logger().error(f"odometry ignored: {err}", throttle_duration_sec=_WARN_EVERY_S)
+            return
+        if self._active is not None:
+            self._active.mission.on_odometry(self._odometry, time.monotonic_ns())
+            self._settle()
+
+    # --- timers ----------------------------------------------------------------------------------
+
+    def _on_tick(self) -> None:
+        active = self._active
+        if active is None:
+            return
+        if self._is_controller_there():
+            active.mission.on_controller(time.monotonic_ns())
+        self._watch_clock()
+        self._watch_image()
+        self._watch_deadline()
+        active.mission.tick(time.monotonic_ns())
+        self._settle()
+        self._beat()
+
+    def _beat(self) -> None:
+        image = self._image
+        if self._active is not None and image is not None and self._is_image_fresh():
+            self._outputs.publish_heartbeat(image.stamp_ns)
+
+    def _watch_clock(self) -> None:
+        now_ns = self._now_ns()
+        if now_ns < self._last_now_ns - _CLOCK_BACK_NS:
+            self._stop_mission(MissionError.CLOCK_JUMP, f"time went back from {self._last_now_ns} to {now_ns} ns")
+        self._last_now_ns = now_ns
+
+    def _watch_image(self) -> None:
+        """Hold the robot as soon as the newest image is too old; ask anew when images come again."""
+        active = self._active
+        if active is None or self._image_held or self._is_image_fresh():
+            return
+        self._image_held = True
+        if self._image_fault:
+            reason, detail = HoldReason.BAD_IMAGE, self._image_fault
+        elif self._image is None:
+            reason, detail = HoldReason.NO_IMAGE, self._no_image()
+        else:
+            reason, detail = HoldReason.STALE_IMAGE, self._no_image()
+        active.mission.on_bad_image(detail)
+        active.mission.pause()
+        self._job = None
+        self._outputs.publish_action(Decision.holding(reason, self._image_stamp(), detail))
+        self.get_logger().warning(f"the robot holds: {detail}")
+
+    def _watch_deadline(self) -> None:
+        job = self._job
+        if job is None or time.monotonic_ns() - job.asked_ns <= self._navigation.decision_deadline_s * 1e9:
+            return
+        self._job = None
+        detail = f"no decision within {self._navigation.decision_deadline_s:g} s"
+        self._apply(Decision.holding(HoldReason.LATE_DECISION, self._image_stamp(), detail))
+
+    def _on_diagnostics(self) -> None:
+        age_s = self._image_age_s()
+        if age_s > _WARN_EVERY_S:
+            self.get_logger().warning(self._no_image(), throttle_duration_sec=_WARN_EVERY_S)
+        last = self._outputs.last
+        health = Health(
+            instruction="" if self._active is None else self._active.instruction,
+            checkpoint=self._backend.info.name,
+            backend=self._config.backend,
+            precision=self._backend.info.precision,
+            latency_ms=self._outputs.latency_ms,
+            image_age_s=age_s,
+            last_hold=last.hold.name,
+            last_hold_detail=last.detail,
+            decisions=self._outputs.decisions,
+            holds=self._outputs.holds,
+            dropped_frames=self._worker.dropped,
+        )
+        self._outputs.publish_diagnostics(health, self._navigation.max_image_age_s)
+
+    # --- what is known ---------------------------------------------------------------------------
+
+    def _is_controller_there(self) -> bool:
+        """Return True if a controller is ready: it announces its reports only then."""
+        return self.count_publishers(EXECUTION_TOPIC) > 0
+
+    def _is_image_fresh(self) -> bool:
+        return self._image_age_s() <= self._navigation.max_image_age_s
+
+    def _image_age_s(self) -> float:
+        """Return the time since the newest accepted image came, inf if none did."""
+        image = self._image
+        return float("inf") if image is None else (time.monotonic_ns() - image.received_ns) / 1e9
+
+    def _image_stamp(self) -> int:
+        return 0 if self._image is None else self._image.stamp_ns
+
+    def _no_image(self) -> str:
+        age_s, publishers = self._image_age_s(), self._camera.publisher_count()
+        since = "no image yet" if self._image is None else f"no image for {age_s:.1f} s"
+        return f"{since} on {self._camera.topic} ({publishers} publishers)"
+
+    def _now_ns(self) -> int:
+        return self.get_clock().now().nanoseconds
+
+
+def _refused(error: MissionError, message: str) -> MissionEnd:
+    return MissionEnd(Outcome.FAILED, error, message, distance_m=0.0, decisions=0, duration_s=0.0)
+
+
+def make_node() -> Node:
+    """Make the node as its parameters say; with autostart it is brought up at once."""
+    node = NavigatorNode()
+    if node.get_parameter("autostart").value:
+        try:
+            node.bring_up()
+        except VilaError:
+            node.destroy_node()
+            raise
+    return node
+
+
+def main() -> int:
+    """Run the navigator until it is told to end."""
+    return run_node(make_node, "navigator")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

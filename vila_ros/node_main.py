@@ -1,0 +1,63 @@
+"""How every node of this package runs: until SIGINT or SIGTERM, then it is closed in order."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType
+
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.logging import get_logger
+from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+
+from vila_core.errors import VilaError
+
+BAD_CONFIGURATION = 2
+_POLL_S = 0.1  # how long a signal may wait
+
+
+def run_node(make: Callable[[], Node], name: str) -> int:
+    """Make the node, spin it until a signal comes, close it on every way out.
+
+    Our nodes stop what moves and join their threads in `destroy_node`.
+
+    Returns the exit status: 0 after a signal, 2 if the configuration was refused. Signal handlers
+    are ours, not rclpy's: rclpy's would end the context before the last zero velocity is out.
+    """
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    stopping = threading.Event()
+    _on_signals(stopping)
+    node: Node | None = None
+    try:
+        node = make()
+        spin(node, stopping)
+    except VilaError as err:
+        get_logger(name).fatal(str(err))
+        return BAD_CONFIGURATION
+    finally:
+        if node is not None:
+            node.destroy_node()
+        rclpy.try_shutdown()
+    return 0
+
+
+def spin(node: Node, stopping: threading.Event) -> None:
+    """Run the node's callbacks in this thread until the event is set."""
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    try:
+        while not stopping.is_set() and rclpy.ok():
+            executor.spin_once(timeout_sec=_POLL_S)
+    finally:
+        executor.shutdown()
+
+
+def _on_signals(stopping: threading.Event) -> None:
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        stopping.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
