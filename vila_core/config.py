@@ -42,6 +42,7 @@ class NavigatorConfig:
     decision_deadline_s: float = 4.0
     max_instruction_chars: int = 512
     min_probability: float = 0.0
+    avoid_repeats: bool = True  # take the next best action instead of one that led nowhere here
     frozen_frames: int = 20  # identical images in a row, with new stamps, that mean a frozen camera
 
     def __post_init__(self) -> None:

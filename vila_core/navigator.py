@@ -6,12 +6,14 @@ import dataclasses
 import math
 import threading
 import zlib
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from vila_core.actions.grammar import ACTIONS, SENTENCES
+from vila_core.actions.grammar import ACTIONS, SENTENCES, brief_action
+from vila_core.actions.impasse import Impasse, best_allowed
 from vila_core.actions.parser import parse_action
 from vila_core.config import HistoryConfig, NavigatorConfig
 from vila_core.engine.backend import Backend
@@ -20,7 +22,7 @@ from vila_core.history.buffer import FrameHistory
 from vila_core.history.compression import plan_tokens
 from vila_core.history.sampling import select_frames
 from vila_core.prompts.instruction import sanitize
-from vila_core.prompts.navigation import navigation_prompt, navigation_style
+from vila_core.prompts.navigation import LAST_ACTIONS, navigation_prompt, navigation_style
 from vila_core.types import Choice, Decision, Frame, HoldReason, Instruction, Odometry, Pose, Prompt, Visual, wrap_angle
 
 _MAX_FUTURE_S = 0.1  # a frame further ahead of the clock means that the clocks disagree
@@ -38,6 +40,8 @@ class _Situation:
     mission: int  # grows with every start, stop and clock jump: a decision for an older one is void
     instruction: Instruction | None
     frames: tuple[Frame, ...]
+    allowed: tuple[bool, ...]  # which of the ten actions would not repeat what led nowhere
+    done: tuple[str, ...]  # the last actions in brief, oldest first
     is_frozen: bool
     clock_jump: str
 
@@ -66,6 +70,9 @@ class Navigator:
         self._lock = threading.Lock()
         self._history = FrameHistory(history)
         self._freeze = _FreezeCheck()
+        self._pose: Pose | None = None  # where the newest frame was taken
+        self._impasse = Impasse()
+        self._done: deque[str] = deque(maxlen=LAST_ACTIONS)
         self._mission = 0
         self._instruction: Instruction | None = None
         self._clock_jump = ""
@@ -118,6 +125,7 @@ class Navigator:
                 self._note_clock_jump(f"camera stamp went back from {newest.stamp_ns} to {frame.stamp_ns} ns")
             self._history.add(frame, odometry)
             self._freeze.add(frame, odometry)
+            self._pose = None if odometry is None else odometry.pose
 
     def decide(self, now_ns: int) -> Decision:
         """Choose the next action; whatever is wrong becomes a decision to hold, with its reason.
@@ -133,7 +141,9 @@ class Navigator:
             decision = self._infer(situation)
         except VilaError as err:
             return Decision.holding(_reason_of(err), stamp_ns, f"{type(err).__name__}: {err}")
-        return self._accept(decision, situation, now_ns)
+        decision = self._accept(decision, situation, now_ns)
+        self._note(decision, situation)
+        return decision
 
     def _situation(self, now_ns: int) -> _Situation:
         with self._lock:
@@ -144,6 +154,8 @@ class Navigator:
                 self._mission,
                 self._instruction,
                 self._history.snapshot(),
+                self._impasse.allowed(self._pose) if self._config.avoid_repeats else (True,) * len(ACTIONS),
+                tuple(self._done),
                 self._freeze.count >= self._config.frozen_frames,
                 self._clock_jump,
             )
@@ -173,12 +185,16 @@ class Navigator:
         used = tuple(v.frame.stamp_ns for v in prompt.visuals if v.frame.camera != _BLANK_CAMERA)
         if self._is_closed_set:
             choice = _checked(self._backend.choose(prompt, SENTENCES))
+            index = best_allowed(choice.probabilities, situation.allowed, choice.index)
             return Decision(
-                action=ACTIONS[choice.index],
+                action=ACTIONS[index],
                 stamp_ns=stamp_ns,
-                probability=choice.probabilities[choice.index],
+                probability=choice.probabilities[index],
                 probabilities=choice.probabilities,
-                reply=SENTENCES[choice.index],
+                reply=SENTENCES[index],
+                detail=""
+                if index == choice.index
+                else f"instead of {SENTENCES[choice.index]!r}, which led nowhere here",
                 frames_used=used,
             )
         reply = self._backend.generate(prompt, _MAX_REPLY_TOKENS)
@@ -193,7 +209,9 @@ class Navigator:
         visuals = [
             Visual(blank if i < 0 else frames[i], tokens) for i, tokens in zip(indices, plan.tokens, strict=True)
         ]
-        return navigation_prompt(info.prompt_style, info.chat_template, situation.instruction, visuals, SENTENCES)
+        return navigation_prompt(
+            info.prompt_style, info.chat_template, situation.instruction, visuals, SENTENCES, situation.done
+        )
 
     def _accept(self, decision: Decision, situation: _Situation, now_ns: int) -> Decision:
         """Turn the decision into a hold if it came too late, is void or is not sure enough."""
@@ -217,10 +235,20 @@ class Navigator:
             return _withhold(decision, HoldReason.LOW_PROBABILITY, f"{decision.probability:.3f} is below {least}")
         return decision
 
+    def _note(self, decision: Decision, situation: _Situation) -> None:
+        """Remember what the robot is going to do, unless another mission has begun since."""
+        with self._lock:
+            if decision.action is not None and self._mission == situation.mission:
+                self._impasse.note(decision.action)
+                self._done.append(brief_action(decision.action))
+
     def _reset(self) -> None:
         self._mission += 1
         self._history.clear()
         self._freeze = _FreezeCheck()
+        self._pose = None
+        self._impasse = Impasse()
+        self._done.clear()
         self._clock_jump = ""
         self._last_ns = None
 

@@ -1,4 +1,4 @@
-"""Furniture made of primitives: chunky shapes that stay legible in a 96 px image from 3 m.
+"""Furniture made of primitives: chunky shapes that stay legible in a small image from 3 m.
 
 Every builder draws at nominal size in the object's frame: origin on the floor, +x its front.
 """
@@ -34,7 +34,7 @@ LEAF: Rgb = (0.13, 0.36, 0.10)
 LINEN: Rgb = (0.80, 0.78, 0.73)
 GLASS: Rgb = (0.16, 0.19, 0.23)
 SCALE_JITTER = 0.10
-ENLARGED: dict[str, float] = {  # larger than life, so that 96 px show them from 3 m
+ENLARGED: dict[str, float] = {  # larger than life, so that a small image shows them from 3 m
     "chair": 1.1,
     "stool": 1.25,
     "plant": 1.3,

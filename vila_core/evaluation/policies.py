@@ -19,9 +19,9 @@ from vila_sim.environment import FlatEnv
 from vila_sim.instructions import NEUTRAL_INSTRUCTION
 from vila_sim.oracle import oracle_action
 
-POLICIES = ("ours", "image_blind", "instruction_blind", "oracle", "forward", "random", "stop")
-MODEL_POLICIES = frozenset({"ours", "image_blind", "instruction_blind"})  # these need a checkpoint
-SEEING_POLICIES = frozenset({"ours", "instruction_blind"})  # for the others nothing need be rendered
+POLICIES = ("ours", "plain_greedy", "image_blind", "instruction_blind", "oracle", "forward", "random", "stop")
+MODEL_POLICIES = frozenset({"ours", "plain_greedy", "image_blind", "instruction_blind"})  # these need a checkpoint
+SEEING_POLICIES = frozenset({"ours", "plain_greedy", "instruction_blind"})  # for the others nothing need be rendered
 _NEVER_FROZEN = 1_000_000  # frames
 
 
@@ -49,8 +49,9 @@ def make_policy(name: str, env: FlatEnv, backend: Backend | None, seed: int = 0)
     if name in MODEL_POLICIES:
         if backend is None:
             raise ConfigError(f"policy {name!r} needs a checkpoint")
+        config = NavigatorConfig(avoid_repeats=name != "plain_greedy")
         blank = name == "image_blind"
-        return ModelPolicy(backend, blank_images=blank, instruction=_NEUTRAL.get(name))
+        return ModelPolicy(backend, config, blank_images=blank, instruction=_NEUTRAL.get(name))
     makers: dict[str, Callable[[], Policy]] = {
         "oracle": lambda: OraclePolicy(env),
         "forward": lambda: ForwardPolicy(env),
@@ -73,8 +74,16 @@ class ModelPolicy:
     of what each episode says.
     """
 
-    def __init__(self, backend: Backend, *, blank_images: bool = False, instruction: str | None = None) -> None:
-        config = NavigatorConfig(frozen_frames=_NEVER_FROZEN) if blank_images else NavigatorConfig()
+    def __init__(
+        self,
+        backend: Backend,
+        config: NavigatorConfig,
+        *,
+        blank_images: bool = False,
+        instruction: str | None = None,
+    ) -> None:
+        if blank_images:
+            config = dataclasses.replace(config, frozen_frames=_NEVER_FROZEN)
         self._navigator = Navigator(backend, config, HistoryConfig())
         self._blank_images = blank_images
         self._instruction = instruction
