@@ -6,13 +6,12 @@ import dataclasses
 import math
 import threading
 import zlib
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from vila_core.actions.grammar import ACTIONS, SENTENCES, brief_action
+from vila_core.actions.grammar import ACTIONS, SENTENCES
 from vila_core.actions.impasse import Impasse, best_allowed
 from vila_core.actions.parser import parse_action
 from vila_core.config import HistoryConfig, NavigatorConfig
@@ -22,7 +21,7 @@ from vila_core.history.buffer import FrameHistory
 from vila_core.history.compression import plan_tokens
 from vila_core.history.sampling import select_frames
 from vila_core.prompts.instruction import sanitize
-from vila_core.prompts.navigation import LAST_ACTIONS, navigation_prompt, navigation_style
+from vila_core.prompts.navigation import navigation_prompt, navigation_style
 from vila_core.types import Choice, Decision, Frame, HoldReason, Instruction, Odometry, Pose, Prompt, Visual, wrap_angle
 
 _MAX_FUTURE_S = 0.1  # a frame further ahead of the clock means that the clocks disagree
@@ -41,7 +40,6 @@ class _Situation:
     instruction: Instruction | None
     frames: tuple[Frame, ...]
     allowed: tuple[bool, ...]  # which of the ten actions would not repeat what led nowhere
-    done: tuple[str, ...]  # the last actions in brief, oldest first
     is_frozen: bool
     clock_jump: str
 
@@ -72,7 +70,6 @@ class Navigator:
         self._freeze = _FreezeCheck()
         self._pose: Pose | None = None  # where the newest frame was taken
         self._impasse = Impasse()
-        self._done: deque[str] = deque(maxlen=LAST_ACTIONS)
         self._mission = 0
         self._instruction: Instruction | None = None
         self._clock_jump = ""
@@ -155,7 +152,6 @@ class Navigator:
                 self._instruction,
                 self._history.snapshot(),
                 self._impasse.allowed(self._pose) if self._config.avoid_repeats else (True,) * len(ACTIONS),
-                tuple(self._done),
                 self._freeze.count >= self._config.frozen_frames,
                 self._clock_jump,
             )
@@ -209,9 +205,7 @@ class Navigator:
         visuals = [
             Visual(blank if i < 0 else frames[i], tokens) for i, tokens in zip(indices, plan.tokens, strict=True)
         ]
-        return navigation_prompt(
-            info.prompt_style, info.chat_template, situation.instruction, visuals, SENTENCES, situation.done
-        )
+        return navigation_prompt(info.prompt_style, info.chat_template, situation.instruction, visuals, SENTENCES)
 
     def _accept(self, decision: Decision, situation: _Situation, now_ns: int) -> Decision:
         """Turn the decision into a hold if it came too late, is void or is not sure enough."""
@@ -240,7 +234,6 @@ class Navigator:
         with self._lock:
             if decision.action is not None and self._mission == situation.mission:
                 self._impasse.note(decision.action)
-                self._done.append(brief_action(decision.action))
 
     def _reset(self) -> None:
         self._mission += 1
@@ -248,7 +241,6 @@ class Navigator:
         self._freeze = _FreezeCheck()
         self._pose = None
         self._impasse = Impasse()
-        self._done.clear()
         self._clock_jump = ""
         self._last_ns = None
 

@@ -3,7 +3,7 @@
 A shard is a folder of .npy files. N frames, S slots (objects of the episode's room), E episodes,
 F flats in the shard:
 
-    images   [N, 144, 144, 3] uint8   rendered at 224 x 224, resized with an antialiased bicubic
+    images   [N, 96, 96, 3] uint8   rendered at 224 x 224, resized with an antialiased bicubic
     seg      [N, 48, 48]    uint8   index into the flat's objects, 255 elsewhere
     labels   [N, S]         int8    oracle's action for each slot as a target, -1 without one
     visible  [N, S]         bool    at least 30 of the 224 x 224 pixels show the object
@@ -44,19 +44,18 @@ from tqdm import tqdm
 
 from vila_core.actions.grammar import ACTIONS, SENTENCES, action_index, unit_steps
 from vila_core.errors import WorldError
-from vila_core.types import Action, Pose, Stop
+from vila_core.types import Action, Pose, Stop, Turn
 from vila_sim.environment import VISIBLE_PIXELS, bearing_rad, move, visible_pixels
 from vila_sim.episodes import held_out_pairs, layout_seed, split_flat
 from vila_sim.furniture import COLOURS, KINDS
 from vila_sim.grid import DistanceField, OccupancyGrid
 from vila_sim.instructions import HELD_OUT_TEMPLATES, TRAIN_TEMPLATES
-from vila_sim.oracle import SEARCH, oracle_action
+from vila_sim.oracle import TargetView, oracle_action
 from vila_sim.scene import Flat, Room
-from vila_sim.sight import Sightings
 from vila_sim.simulator import CameraConfig, Simulator
 
-FORMAT_VERSION = 2
-IMAGE_PX = 144
+FORMAT_VERSION = 1
+IMAGE_PX = 96
 SEG_PX = 48
 SLOTS = 8
 MAX_OBJECTS = 64
@@ -127,7 +126,7 @@ def make_shard(out: Path, index: int, seed: int, *, frames: int = FRAMES_PER_SHA
 
 
 def small_image(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Resize a camera image [H, W, 3] to what the model sees, [144, 144, 3]."""
+    """Resize a camera image [H, W, 3] to what the model sees, [96, 96, 3]."""
     return np.asarray(Image.fromarray(image).resize((IMAGE_PX, IMAGE_PX), Image.Resampling.BICUBIC))
 
 
@@ -219,9 +218,11 @@ class _Recorder:
             target_slot=target,
             flat=len(self.shard.flats["flat_seed"]) - 1,
         )
-        sightings, queue = Sightings(len(slots)), deque[Action]()
+        seen = np.zeros(len(slots), bool)
+        rotated, queue = 0.0, deque[Action]()
         for step in range(limit):
-            labels = self._observe(slots, pose, sightings)
+            labels, visible = self._observe(slots, pose, seen, rotated)
+            seen |= visible
             executed = -1
             if not queue:
                 executed = labels[target]
@@ -235,22 +236,23 @@ class _Recorder:
             action = queue.popleft()
             if isinstance(action, Stop):
                 return step + 1, pose
-            sightings.step(action)
+            rotated += abs(action.angle_rad) if isinstance(action, Turn) else 0.0
             pose, _ = move(self.grid, pose, action)
         return limit, None
 
-    def _observe(self, slots: list[tuple[int, DistanceField]], pose: Pose, sightings: Sightings) -> list[int]:
-        """Render and record what belongs to the pose; return the labels."""
+    def _observe(
+        self, slots: list[tuple[int, DistanceField]], pose: Pose, seen: NDArray[np.bool_], rotated: float
+    ) -> tuple[list[int], NDArray[np.bool_]]:
+        """Render and record what belongs to the pose; return the labels and the slots in view."""
         self.simulator.teleport(pose)
         segmentation = self.simulator.render_segmentation()
         pixels = visible_pixels(segmentation, len(self.flat.objects))
         visible = np.array([pixels[index] >= VISIBLE_PIXELS for index, _ in slots])
-        sightings.look(visible)
         bearings = [bearing_rad(pose, self.flat.objects[index]) for index, _ in slots]
         distances = [to_goal.at(pose.x_m, pose.y_m) for _, to_goal in slots]
         labels = []
         for slot, (_, to_goal) in enumerate(slots):
-            view = sightings.view(slot, bearings[slot])
+            view = TargetView(bool(visible[slot]), bool(seen[slot]), rotated, bearings[slot])
             reachable = math.isfinite(distances[slot])
             labels.append(action_index(oracle_action(pose, to_goal, view)) if reachable else -1)
         self.shard.add(
@@ -263,7 +265,7 @@ class _Recorder:
             bearing=_padded(bearings, math.nan),
             pose=(pose.x_m, pose.y_m, pose.yaw_rad),
         )
-        return labels
+        return labels, visible
 
     def _slots(self, room: Room) -> list[tuple[int, DistanceField]]:
         """The objects of the room (at most S) with their distance fields."""
@@ -281,7 +283,7 @@ class _Recorder:
 
 
 def _random_motion(rng: np.random.Generator) -> int:
-    motions = [index for index, action in enumerate(ACTIONS) if not isinstance(action, Stop) and action != SEARCH]
+    motions = [index for index, action in enumerate(ACTIONS) if not isinstance(action, Stop)]
     return motions[rng.integers(len(motions))]
 
 

@@ -12,8 +12,8 @@ from vila_core.errors import WorldError
 from vila_core.types import Action, Frame, MoveForward, Odometry, Pose, Stop, Turn, wrap_angle
 from vila_sim.episodes import SUCCESS_RADIUS_M, Episode, Pair, flat_of
 from vila_sim.grid import DistanceField, OccupancyGrid
+from vila_sim.oracle import TargetView
 from vila_sim.scene import Flat, SceneObject
-from vila_sim.sight import Sightings, TargetView
 from vila_sim.simulator import CameraConfig, Simulator
 
 STEP_NS = 500_000_000  # simulated time of a unit step
@@ -101,7 +101,8 @@ class FlatEnv:
         self.field = self.grid.field_to(self.target)
         self.path, self.distances_m = [], []
         self.collisions, self.stop_called = 0, False
-        self._sightings = Sightings(1)
+        self._visible_now = self._seen = False
+        self._rotated_rad = 0.0
         return self._arrive(episode.start)
 
     def act(self, action: Action) -> tuple[tuple[Frame, Odometry], ...]:
@@ -116,7 +117,7 @@ class FlatEnv:
         for step in unit_steps(action) if not self.stop_called else ():
             pose, collided = move(self.grid, self.pose, step)
             self.collisions += collided
-            self._sightings.step(step)
+            self._rotated_rad += abs(step.angle_rad) if isinstance(step, Turn) else 0.0
             seen.append(self._arrive(pose))
         return tuple(seen)
 
@@ -124,7 +125,7 @@ class FlatEnv:
         """What the oracle may know of the target; WorldError without track_target."""
         if not self._track_target:
             raise WorldError("the episode was reset without track_target: what is in view is not followed")
-        return self._sightings.view(0, bearing_rad(self.pose, self.target))
+        return TargetView(self._visible_now, self._seen, self._rotated_rad, bearing_rad(self.pose, self.target))
 
     def close(self) -> None:
         """Free the renderer."""
@@ -150,8 +151,9 @@ class FlatEnv:
         self.path.append(pose)
         self.distances_m.append(self.field.at(pose.x_m, pose.y_m))
         if self._track_target:
+            self._seen |= self._visible_now
             pixels = visible_pixels(simulator.render_segmentation(), len(self.flat.objects))
-            self._sightings.look([pixels[self._target_index] >= VISIBLE_PIXELS])
+            self._visible_now = bool(pixels[self._target_index] >= VISIBLE_PIXELS)
         image = simulator.render() if self._render else self._black_image()
         return Frame(image, self._stamp_ns), Odometry(self._stamp_ns, pose)
 

@@ -1,18 +1,16 @@
 """The teacher: which of the ten actions an agent that knows the map would take.
 
-It is a pure function of where the robot is and of what its camera has shown lately, so that a
-model that sees the images and remembers its last decisions can learn it. To search it turns left
-by 45 degrees, and by nothing else; it never turns left so far for another reason. So the last
-decision tells which of the two the robot is doing.
+It is a pure function of where the robot is and of what its camera has shown in this episode,
+so that a model that sees the images can learn it.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 from vila_core.types import Action, MoveForward, Pose, Stop, Turn, wrap_angle
 from vila_sim.grid import DistanceField, lookahead
-from vila_sim.sight import FULL_TURN_RAD, TargetView
 
 STOP_DISTANCE_M = 0.5
 CLOSEST_M = 0.2  # a forward move does not end nearer to the goal cells than this
@@ -22,21 +20,35 @@ FACING_RAD = math.radians(30.0)
 MAX_DECISIONS = 60  # an episode that lasts longer has failed
 
 _UNIT_TURN_RAD = math.radians(15.0)
-_MOST_LEFT, _MOST_RIGHT = 2, 3  # units that a turn on the way may have
-SEARCH = Turn(3 * _UNIT_TURN_RAD)
 _FORWARD_M = (0.75, 0.50, 0.25)
+_FULL_TURN_RAD = 2 * math.pi - math.radians(1.0)
 _PROGRESS = 0.6  # a forward move must shorten the way by this part of its length
+
+
+@dataclass(frozen=True, slots=True)
+class TargetView:
+    """What the episode's images have shown of the target.
+
+    bearing_rad: direction from the robot to the object's centre, left > 0. rotated_rad: sum of
+    the absolute turns since the episode's start.
+    """
+
+    visible_now: bool
+    seen_before: bool
+    rotated_rad: float
+    bearing_rad: float
 
 
 def oracle_action(pose: Pose, field: DistanceField, view: TargetView) -> Action:
     """The best action towards the goal cells of the field.
 
-    1. A target that no image has shown lately is searched: turn left 45 degrees, up to a full turn.
+    1. A target that no image has shown yet is searched: turn left 45 degrees, up to a full turn.
     2. At the goal: stop if the target is in view or straight ahead, else turn to face it.
     3. Else follow the shortest path: turn to the path's heading, then drive as far as it allows.
     """
-    if not view.seen_lately and view.rotated_rad < FULL_TURN_RAD:
-        return SEARCH
+    known = view.visible_now or view.seen_before
+    if not known and view.rotated_rad < _FULL_TURN_RAD:
+        return Turn(3 * _UNIT_TURN_RAD)
     if field.at(pose.x_m, pose.y_m) <= STOP_DISTANCE_M:
         if view.visible_now or abs(view.bearing_rad) <= FACING_RAD:
             return Stop()
@@ -61,8 +73,7 @@ def _heading_error(pose: Pose, point: tuple[float, float]) -> float:
 
 
 def _turn_towards(angle_rad: float) -> Turn:
-    most = _MOST_LEFT if angle_rad > 0 else _MOST_RIGHT
-    units = min(max(round(abs(angle_rad) / _UNIT_TURN_RAD), 1), most)
+    units = min(max(round(abs(angle_rad) / _UNIT_TURN_RAD), 1), 3)
     return Turn(math.copysign(units * _UNIT_TURN_RAD, angle_rad))
 
 

@@ -72,15 +72,7 @@ def test_navila_prompt_normalises_and_keeps_the_visuals():
 
 def test_nano_prompt():
     prompt = navigation_prompt("nano", "nano", Instruction(" Go to the RED chair "), visuals(4))
-    assert prompt.text == "<s>Task: go to the red chair\nSeen:<image><image><image>\nDone: nothing\nNow:<image>\nAct: "
-
-
-def test_only_nano_tells_what_was_done_last():
-    done = ["left 15"] * 3 + ["forward 75"] * 5
-    prompt = navigation_prompt("nano", "nano", Instruction("go on"), visuals(1), done=done)
-    assert "\nDone: left 15, forward 75, forward 75, forward 75, forward 75, forward 75\n" in prompt.text
-    for style in ("navila", "vila"):
-        assert "forward 75" not in navigation_prompt(style, "qwen2", Instruction("go on"), visuals(1), done=done).text
+    assert prompt.text == "<s>Task: go to the red chair\nSeen:<image><image><image>\nNow:<image>\nAct: "
 
 
 def test_vila_prompt_lists_the_replies():

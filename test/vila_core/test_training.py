@@ -50,7 +50,7 @@ def data(tmp_path_factory):
         labels = np.full((count, slots), -1, np.int8)
         labels[:, 0], labels[:, 1] = np.where(bright, 4, 0), 3
         arrays = {
-            "images": np.broadcast_to(np.where(bright, 220, 30)[:, None, None, None], (count, 144, 144, 3)).astype(
+            "images": np.broadcast_to(np.where(bright, 220, 30)[:, None, None, None], (count, 96, 96, 3)).astype(
                 np.uint8
             ),
             "seg": seg,
@@ -58,8 +58,6 @@ def data(tmp_path_factory):
             "visible": labels >= 0,
             "distance": np.ones((count, slots), np.float32),
             "bearing": np.zeros((count, slots), np.float32),
-            "executed": np.tile([3, -1, -1, 4, 6, -1, -1, 3, -1, -1], 6).astype(np.int8),
-            "pose": np.stack([np.arange(count) * 0.25, np.zeros(count), np.zeros(count)], axis=1).astype(np.float32),
             "episode": np.repeat(np.arange(6), 10).astype(np.int32),
             "slots": np.tile(np.array([1, 0] + [-1] * 6, np.int16), (6, 1)),
             "target_slot": np.zeros(6, np.int8),
@@ -82,16 +80,15 @@ def test_a_batch_lines_up_words_pictures_and_labels(data, tmp_path):
     sampler = Sampler(model, data, dataclasses.replace(RECIPE, nonsense_share=0.0), range(100))
     batch = sampler.batch(np.array([0, 25]), np.array([0, 1]), np.random.default_rng(0))
     assert batch.frames.tolist() == [[-1, -1, -1, 0], [20, 21, 23, 25]]
-    assert ((batch.ids == VISUAL).sum(1) == 3 * 4 + 36).all()
-    begun = [[], ["forward 75", "left 15", "left 45"]]  # a drive starts at every tenth frame
+    assert ((batch.ids == VISUAL).sum(1) == 3 * 4 + 16).all()
     for row, (name, label) in enumerate([("blue floor lamp", int(data.labels[0, 0])), ("red chair", 3)]):
         ids = batch.ids[row].tolist()
         start = int(batch.ask[row]) + 1
-        assert ids[:start] == prompt_ids(model, f"go to the {name}", begun[row])
+        assert ids[:start] == prompt_ids(model, f"go to the {name}")
         reply = [token for token in batch.targets[row].tolist() if token >= 0]
         assert model.tokenizer.decode(reply) == SENTENCES[label]
         assert reply == ids[start : start + len(reply)]
-    assert batch.grounding[0].view(6, 6).tolist() == [[0] * 6] * 3 + [[1, 1, 1, 0, 0, 0]] * 3
+    assert batch.grounding[0].view(4, 4).tolist() == [[0] * 4, [0] * 4, [1, 1, 0, 0], [1, 1, 0, 0]]
     assert batch.grounding[1].sum() == 0
 
 

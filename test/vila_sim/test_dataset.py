@@ -33,7 +33,7 @@ def test_shapes_and_types(shard: Shard) -> None:
     n, e, f = len(shard["images"]), len(shard["slots"]), 1
     assert n == FRAMES_PER_FLAT
     expected = {
-        "images": ((n, 144, 144, 3), "uint8"),
+        "images": ((n, 96, 96, 3), "uint8"),
         "seg": ((n, 48, 48), "uint8"),
         "labels": ((n, SLOTS), "int8"),
         "visible": ((n, SLOTS), "bool"),

@@ -40,13 +40,6 @@ ACTIONS: tuple[Action, ...] = (
     *(turn_degrees(-a) for a in TURN_DEGREES),
 )
 
-_BRIEF: tuple[str, ...] = (
-    "stop",
-    *(f"forward {d}" for d in FORWARD_CM),
-    *(f"left {a}" for a in TURN_DEGREES),
-    *(f"right {a}" for a in TURN_DEGREES),
-)
-
 
 def action_index(action: Action) -> int:
     """Return the action's place in ACTIONS.
@@ -62,14 +55,6 @@ def action_index(action: Action) -> int:
 def format_action(action: Action) -> str:
     """Return the sentence that says the action; ValueError if it is not one of the ten."""
     return SENTENCES[action_index(action)]
-
-
-def brief_action(action: Action) -> str:
-    """Return the action in a word or two: "left 45", "forward 75", "stop".
-
-    Raises ValueError if it is not one of the ten.
-    """
-    return _BRIEF[action_index(action)]
 
 
 def unit_steps(action: Action) -> tuple[Action, ...]:

@@ -10,8 +10,6 @@ from vila_core.prompts.instruction import normalise
 from vila_core.prompts.templates import render
 from vila_core.types import IMAGE_TOKEN, Instruction, Prompt, Visual
 
-LAST_ACTIONS = 6  # how many decisions back a prompt tells
-
 
 def navila_text(instruction: str, num_frames: int) -> str:
     """Return NaVILA's question, letter for letter, for num_frames images, the last one current."""
@@ -26,14 +24,9 @@ def navila_text(instruction: str, num_frames: int) -> str:
     )
 
 
-def nano_text(instruction: str, num_frames: int, done: Sequence[str] = ()) -> str:
-    """Return vila-nano's short form; what changes least comes first, so that its keys can be reused.
-
-    done: the last actions in brief, oldest first. A small model can't work out from a few pooled
-    tokens of old frames what it was about to do, so it is told.
-    """
-    seen = IMAGE_TOKEN * (num_frames - 1)
-    return f"Task: {instruction}\nSeen:{seen}\nDone: {', '.join(done) or 'nothing'}\nNow:{IMAGE_TOKEN}"
+def nano_text(instruction: str, num_frames: int) -> str:
+    """Return vila-nano's short form; the fixed words come first, so that their keys can be reused."""
+    return f"Task: {instruction}\nSeen:{IMAGE_TOKEN * (num_frames - 1)}\nNow:{IMAGE_TOKEN}"
 
 
 def vila_text(instruction: str, num_frames: int) -> str:
@@ -49,12 +42,12 @@ def vila_text(instruction: str, num_frames: int) -> str:
 class Style:
     """How a family of models is asked.
 
-    text: (instruction, number of frames, last actions in brief) -> user text. form: how the instruction is written.
+    text: (instruction, number of frames) -> user text. form: how the instruction is written.
     closed: the model was trained on the ten sentences, so they are scored; otherwise they are
     listed in the prompt and the model's own words are parsed.
     """
 
-    text: Callable[[str, int, Sequence[str]], str]
+    text: Callable[[str, int], str]
     form: Callable[[str], str]
     closed: bool = True
 
@@ -64,9 +57,9 @@ def _lower(text: str) -> str:
 
 
 STYLES: dict[str, Style] = {
-    "navila": Style(lambda instruction, frames, done: navila_text(instruction, frames), normalise),
+    "navila": Style(navila_text, normalise),
     "nano": Style(nano_text, _lower),
-    "vila": Style(lambda instruction, frames, done: vila_text(instruction, frames), str.strip, closed=False),
+    "vila": Style(vila_text, str.strip, closed=False),
 }
 
 
@@ -83,19 +76,17 @@ def navigation_prompt(
     instruction: Instruction,
     visuals: Sequence[Visual],
     replies: Sequence[str] = (),
-    done: Sequence[str] = (),
 ) -> Prompt:
     """Build the prompt that asks for the next action.
 
     visuals: the frames, oldest first, the last one current. replies: the sentences to list
-    for a style that is not closed; others ignore them. done: the last actions in brief, oldest
-    first, at most LAST_ACTIONS of them; only "nano" says them. Raises ConfigError for an unknown style
+    for a style that is not closed; others ignore them. Raises ConfigError for an unknown style
     or chat template, ValueError without visuals or for an instruction that holds `<image>`.
     """
     if not visuals:
         raise ValueError("a navigation prompt needs at least the current frame")
     row = navigation_style(style)
-    text = row.text(row.form(instruction.text), len(visuals), done[-LAST_ACTIONS:])
+    text = row.text(row.form(instruction.text), len(visuals))
     if not row.closed:
         text = "\n".join([text, *replies])
     return Prompt(render(chat_template, text), tuple(visuals))

@@ -6,7 +6,6 @@ import json
 import math
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -47,14 +46,12 @@ def train_stage(
     *,
     seed: int,
     folder: Path,
-    autocast: AbstractContextManager[None],
     validate: Callable[[], dict[str, float]],
 ) -> None:
     """Train the stage to its last step; a run that was cut off goes on where its state was saved.
 
     Writes folder/<name>.pt (state) and lines to folder/log.jsonl. Each step has its own random
     generator, seeded by (seed, stage, step), so a resumed run draws the same batches.
-    autocast: entered for each forward pass.
     """
     groups = stage.groups()
     optimizer = torch.optim.AdamW(
@@ -69,8 +66,7 @@ def train_stage(
         for group in optimizer.param_groups:
             group["lr"] = group["peak"] * schedule(step, recipe)
         rng = np.random.default_rng([seed, sum(map(ord, name)), step])
-        with autocast:
-            loss, figures = stage.loss(rng)
+        loss, figures = stage.loss(rng)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_([weight for params, _ in groups for weight in params], 1.0)

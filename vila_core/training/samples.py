@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,14 +10,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vila_core.actions.grammar import ACTIONS, SENTENCES, action_index, brief_action
+from vila_core.actions.grammar import SENTENCES
 from vila_core.history.sampling import BLANK, select_frames
 from vila_core.models.vlm import VisionLanguageModel
-from vila_core.prompts.navigation import LAST_ACTIONS, navigation_prompt
+from vila_core.prompts.navigation import navigation_prompt
 from vila_core.training.recipe import Recipe
 from vila_core.training.shards import Drives, grid_objects
 from vila_core.types import Frame, Instruction, Visual
-from vila_sim.oracle import SEARCH
 
 VISUAL = -1  # stands for a visual token in a row of ids
 GROUNDING_SHARE = 0.06  # of a visual token's cell, that the named object must cover
@@ -54,8 +52,7 @@ class Sampler:
         self.grid = model.config.vision.grid // model.projector.rate
         own = np.zeros(drives.labels.shape, dtype=bool)
         own[np.arange(len(drives)), drives.target_slot] = True
-        usable = (drives.labels >= 0) & (own | _fits_any_target(drives))
-        self.frame_of, self.slot_of = np.nonzero(usable[rows.start : rows.stop])
+        self.frame_of, self.slot_of = np.nonzero(drives.labels[rows.start : rows.stop] >= 0)
         self.frame_of += rows.start
         labels = drives.labels[self.frame_of, self.slot_of]
         counts = np.bincount(labels, minlength=len(SENTENCES)).clip(1)
@@ -100,23 +97,18 @@ class Sampler:
         template = drives.templates[0] if rng.random() < 0.4 else drives.templates[rng.integers(len(drives.templates))]
         if rng.random() < self.recipe.nonsense_share:
             template = _nonsense(template, rng)
-        return prompt_ids(self.model, template.format(colour=colour, kind=kind), self._done(row))
-
-    def _done(self, row: int) -> list[str]:
-        """The last actions before the frame; one that is under way counts as done."""
-        first = int(self.drives.first[row])
-        begun = first + np.flatnonzero(self.drives.executed[first:row] >= 0)[-LAST_ACTIONS:]
-        actions = [ACTIONS[index] for index in self.drives.executed[begun]]
-        return [brief_action(action) for action in actions]
+        return prompt_ids(self.model, template.format(colour=colour, kind=kind))
 
     def _frames(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        return np.array([self._selected(int(row)) for row in rows], dtype=np.int64)
-
-    def _selected(self, row: int) -> list[int]:
-        """The frames that the navigator would show the model at this one."""
-        first = int(self.drives.first[row])
-        history = [*(first + np.flatnonzero(self.drives.kept[first:row])), row]
-        return [index if index == BLANK else history[index] for index in select_frames(len(history), self._frames_n)]
+        first = self.drives.first[rows]
+        picked = [
+            [
+                index if index == BLANK else start + index
+                for index in select_frames(int(row - start) + 1, self._frames_n)
+            ]
+            for row, start in zip(rows, first, strict=True)
+        ]
+        return np.array(picked, dtype=np.int64)
 
     @property
     def _frames_n(self) -> int:
@@ -138,34 +130,18 @@ class Sampler:
         return torch.from_numpy(ids), torch.from_numpy(targets), torch.from_numpy(weights), torch.from_numpy(ask)
 
 
-def prompt_ids(model: VisionLanguageModel, instruction: str, done: Sequence[str] = ()) -> list[int]:
+def prompt_ids(model: VisionLanguageModel, instruction: str) -> list[int]:
     """Token ids of the model's own navigation prompt, VISUAL once for each visual token."""
     navigation = model.config.navigation
     tokens = (model.config.vision.grid // model.projector.rate) ** 2
     blank = Frame(np.zeros((1, 1, 3), dtype=np.uint8), 0)
     counts = [navigation.history_tokens or tokens] * (navigation.num_frames - 1) + [tokens]
     visuals = [Visual(blank, count) for count in counts]
-    prompt = navigation_prompt(
-        navigation.prompt_style, navigation.chat_template, Instruction(instruction), visuals, done=done
-    )
+    prompt = navigation_prompt(navigation.prompt_style, navigation.chat_template, Instruction(instruction), visuals)
     ids: list[int] = []
     for run in model.segments(prompt.text):
         ids += run.ids if run.visual is None else [VISUAL] * counts[run.visual]
     return ids
-
-
-def _fits_any_target(drives: Drives) -> NDArray[np.bool_]:
-    """[N, S]: could a robot that looks for this object have done what was done last?
-
-    The drive was for one object. For the others its last actions fit where the next one does not
-    depend on them: the object is in view, or it has not been and the robot was searching.
-    """
-    rows = np.arange(len(drives))
-    begun = np.maximum.accumulate(np.where(drives.executed >= 0, rows, -1))
-    before = np.r_[-1, begun[:-1]]
-    last = np.where(before >= drives.first, drives.executed[before], -1)
-    searching = (last == -1) | (last == action_index(SEARCH))
-    return drives.visible | (~drives.seen_lately & searching[:, None])
 
 
 def _branch_steps(reply: tuple[int, ...], replies: list[tuple[int, ...]]) -> list[bool]:

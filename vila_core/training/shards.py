@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vila_core.config import HistoryConfig
 from vila_core.errors import ConfigError
-from vila_core.types import wrap_angle
-from vila_sim.sight import MEMORY_STEPS
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,9 +24,6 @@ class Drives:
     distance_m: NDArray[np.float32]  # [N, S]
     bearing_rad: NDArray[np.float32]  # [N, S]
     first: NDArray[np.int64]  # [N] index of the first frame of the frame's episode
-    executed: NDArray[np.int64]  # [N] sentence of the action begun at the frame, -1 within one
-    seen_lately: NDArray[np.bool_]  # [N, S] the object has been in view within the oracle's memory
-    kept: NDArray[np.bool_]  # [N] far enough from the frame kept before, as FrameHistory keeps them
     target_slot: NDArray[np.int64]  # [N] slot that the robot was driving to
     slots: NDArray[np.int64]  # [N, S] flat object index of each slot, -1 empty
     kinds: NDArray[np.int64]  # [N, 64] kind of each flat object, -1
@@ -73,7 +66,6 @@ def _read_shard(shard: Path) -> dict[str, NDArray[Any]]:
     starts = np.r_[True, episode[1:] != episode[:-1]]
     flat = load("flat").astype(np.int64)[episode]
     objects = load("objects").astype(np.int64)[flat]  # [N, 64, 2]
-    first = np.flatnonzero(starts)[np.cumsum(starts) - 1]
     return {
         "images": load("images"),
         "seg": load("seg"),
@@ -81,36 +73,12 @@ def _read_shard(shard: Path) -> dict[str, NDArray[Any]]:
         "visible": load("visible"),
         "distance_m": load("distance"),
         "bearing_rad": load("bearing"),
-        "first": first,
-        "executed": load("executed").astype(np.int64),
-        "seen_lately": _seen_lately(load("visible"), first),
-        "kept": _spaced(load("pose"), first),
+        "first": np.flatnonzero(starts)[np.cumsum(starts) - 1],
         "target_slot": load("target_slot").astype(np.int64)[episode],
         "slots": load("slots").astype(np.int64)[episode],
         "kinds": objects[..., 0],
         "colours": objects[..., 1],
     }
-
-
-def _seen_lately(visible: NDArray[np.bool_], first: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """[N, S]: was the object in view in this or one of the MEMORY_STEPS frames before, of the same episode?"""
-    lately = visible.copy()
-    for back in range(1, MEMORY_STEPS + 1):
-        rows = np.arange(back, len(visible))
-        rows = rows[rows - back >= first[rows]]
-        lately[rows] |= visible[rows - back]
-    return lately
-
-
-def _spaced(pose: NDArray[np.float32], first: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """[N]: would FrameHistory keep the frame? pose: [N, 3] x, y, yaw."""
-    config, kept, last = HistoryConfig(), np.zeros(len(pose), bool), 0
-    for row in range(len(pose)):
-        dx, dy, turned = pose[row] - pose[last]
-        moved = math.hypot(dx, dy) >= config.min_translation_m or abs(wrap_angle(turned)) >= config.min_rotation_rad
-        if row == first[row] or moved:
-            kept[row], last = True, row
-    return kept
 
 
 def grid_objects(seg: NDArray[np.uint8], grid: int, least: float) -> NDArray[np.int64]:

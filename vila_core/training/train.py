@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vila_core.actions.grammar import ACTIONS, SENTENCES, brief_action
+from vila_core.actions.grammar import SENTENCES
 from vila_core.models.checkpoint import save_weights
 from vila_core.prompts.navigation import nano_text
 from vila_core.training.create import create_model
@@ -30,8 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Train, resuming what is in --out; the last line on stdout is one JSON object."""
     args = _parser().parse_args(argv)
     torch.set_num_threads(args.threads)
-    recipe = dataclasses.replace(Recipe(), seed=args.seed, bfloat16=args.precision == "bfloat16")
-    recipe = scaled(recipe, args.scale)
+    recipe = scaled(dataclasses.replace(Recipe(), seed=args.seed), args.scale)
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / "recipe.json").write_text(json.dumps(dataclasses.asdict(recipe), indent=2) + "\n", encoding="utf-8")
     began = time.monotonic()
@@ -61,9 +60,7 @@ def train(drives: Drives, recipe: Recipe, folder: Path, checkpoint: Path, device
         )
         return trained, checked
 
-    with _mixed(recipe, device):
-        features = frozen_features(model, drives)
-    frozen_eyed = policy(recipe.policy, features)
+    frozen_eyed = policy(recipe.policy, frozen_features(model, drives))
     figures = _run("policy", *frozen_eyed, recipe.policy, recipe, folder)
     save_weights(model, checkpoint, torch.float16)
     if recipe.joint.steps:
@@ -87,8 +84,7 @@ def corpus(drives: Drives) -> list[str]:
         for colour in drives.colour_names
         for kind in drives.kind_names
     ]
-    done = [brief_action(action) for action in ACTIONS]
-    return [nano_text(text, 1, done) for text in named] + [f"Act: {sentence}" for sentence in SENTENCES] * 20
+    return [nano_text(text, 1) for text in named] + [f"Act: {sentence}" for sentence in SENTENCES] * 20
 
 
 def scaled(recipe: Recipe, scale: float) -> Recipe:
@@ -118,13 +114,8 @@ def _run(
             rounds = [checked.loss(np.random.default_rng([recipe.seed, 99, i])) for i in range(VALIDATION_BATCHES)]
         return {key: float(np.mean([figures[key] for _, figures in rounds])) for key in rounds[0][1]}
 
-    mixed = _mixed(recipe, next(stage.parameters()).device)
-    train_stage(name, stage, steps, seed=recipe.seed, folder=folder, autocast=mixed, validate=validate)
+    train_stage(name, stage, steps, seed=recipe.seed, folder=folder, validate=validate)
     return {f"{name}_{key}": round(value, 4) for key, value in validate().items()}
-
-
-def _mixed(recipe: Recipe, device: torch.device) -> torch.autocast:
-    return torch.autocast(device.type, torch.bfloat16, enabled=recipe.bfloat16)
 
 
 def _share_heads(stage: torch.nn.Module, checked: torch.nn.Module) -> None:
@@ -141,6 +132,5 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--scale", type=float, default=1.0, help="multiply all step counts, for a quick trial")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda")
-    parser.add_argument("--precision", choices=("bfloat16", "float32"), default="bfloat16", help="of forward passes")
     parser.add_argument("--threads", type=int, default=2)
     return parser
