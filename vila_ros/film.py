@@ -161,11 +161,14 @@ def _draw_thought(draw: ImageDraw.ImageDraw, thought: Thought | None) -> None:
     probabilities = () if thought is None else thought.probabilities
     left, top, right, bottom = BARS_BOX
     height = (bottom - top) / len(ACTIONS)
+    chosen = [thought is not None and short_name(action) == thought.text for action in ACTIONS]
     best = max(probabilities, default=0.0)
+    if True in chosen and probabilities and probabilities[chosen.index(True)] < best:
+        draw.text((CAMERA_BOX[0], 652), "the likeliest led nowhere here", font=_font(16), fill=FAINT)
     for row, action in enumerate(ACTIONS):
         y = top + row * height
         p = probabilities[row] if row < len(probabilities) else 0.0
-        colour = ACCENT if p == best and p > 0 else BAR
+        colour = ACCENT if chosen[row] else BAR
         draw.rectangle((left, y + 22, right, y + height - 8), fill=(38, 43, 52))
         draw.rectangle((left, y + 22, left + (right - left) * p, y + height - 8), fill=colour)
         draw.text((left, y + 2), short_name(action), font=_font(14), fill=INK)

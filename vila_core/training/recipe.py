@@ -39,12 +39,13 @@ class StageRecipe:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """The three stages: see what is where, follow words with frozen eyes, then both together."""
+    """The stages: see what is where, follow words with frozen eyes, then both together, twice (a warm restart)."""
 
     sizes: ModelSizes = field(default_factory=ModelSizes)
     vision: StageRecipe = field(default_factory=lambda: StageRecipe(2400, 64, 1e-3))
     policy: StageRecipe = field(default_factory=lambda: StageRecipe(2800, 128, 1.5e-3))
     joint: StageRecipe = field(default_factory=lambda: StageRecipe(300, 64, 3e-4, 1e-4))
+    joint_again: StageRecipe = field(default_factory=lambda: StageRecipe(450, 64, 4e-4, 2e-4, warmup_steps=50))
     grounding_weight: float = 1.0
     aim_weight: float = 0.3
     forced_token_weight: float = 0.05

@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def train(drives: Drives, recipe: Recipe, folder: Path, checkpoint: Path, device: torch.device) -> dict[str, float]:
-    """Run the three stages and write the checkpoint after each of the last two; returns validation figures."""
+    """Run the stages and write the checkpoint after each but the first; returns validation figures."""
     model = create_model(checkpoint, recipe.sizes, corpus(drives), recipe.seed).to(device)
     cut = int(len(drives) * (1 - VALIDATION_SHARE))
     rows, held_out = range(cut), range(cut, len(drives))
@@ -63,11 +63,12 @@ def train(drives: Drives, recipe: Recipe, folder: Path, checkpoint: Path, device
     frozen_eyed = policy(recipe.policy, frozen_features(model, drives))
     figures = _run("policy", *frozen_eyed, recipe.policy, recipe, folder)
     save_weights(model, checkpoint, torch.float16)
-    if recipe.joint.steps:
-        open_eyed = policy(recipe.joint, None)
-        _share_heads(frozen_eyed[0], open_eyed[0])
-        figures = _run("joint", *open_eyed, recipe.joint, recipe, folder)
-        save_weights(model, checkpoint, torch.float16)
+    for name, stage in (("joint", recipe.joint), ("joint_again", recipe.joint_again)):
+        if stage.steps:
+            open_eyed = policy(stage, None)
+            _share_heads(frozen_eyed[0], open_eyed[0])
+            figures = _run(name, *open_eyed, stage, recipe, folder)
+            save_weights(model, checkpoint, torch.float16)
     return figures
 
 
@@ -95,7 +96,11 @@ def scaled(recipe: Recipe, scale: float) -> Recipe:
         return dataclasses.replace(stage, steps=steps, warmup_steps=max(1, min(stage.warmup_steps, steps // 5)))
 
     return dataclasses.replace(
-        recipe, vision=shorter(recipe.vision), policy=shorter(recipe.policy), joint=shorter(recipe.joint)
+        recipe,
+        vision=shorter(recipe.vision),
+        policy=shorter(recipe.policy),
+        joint=shorter(recipe.joint),
+        joint_again=shorter(recipe.joint_again),
     )
 
 
