@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models: threads would only wait for each other
 sys.path.append(str(Path(__file__).resolve().parent))  # for `from conftest import golden_dir`
 from hypothesis import settings
 

@@ -10,8 +10,10 @@ import argparse
 import json
 import math
 import os
+import signal
 import statistics
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -104,14 +106,40 @@ def run(options: DemoOptions) -> tuple[Recorder, NavigateInstruction.Result]:
     environment = node_environment(own_domain_id())
     os.environ.update(environment)
     options.out.mkdir(parents=True, exist_ok=True)
+    interrupt = Interrupt()
     rclpy.init(args=[], domain_id=int(environment["ROS_DOMAIN_ID"]), signal_handler_options=SignalHandlerOptions.NO)
     try:
         with ProcessGroup(environment, options.out / "log") as nodes:
             for spec in node_specs(options):
                 nodes.start(spec)
-            return _drive(options, nodes)
+            return _drive(options, nodes, interrupt)
     finally:
+        interrupt.close()
         rclpy.try_shutdown()
+
+
+class Interrupt:
+    """Remembers Ctrl-C: a KeyboardInterrupt that hits a callback from C++ is lost on its way up."""
+
+    def __init__(self) -> None:
+        self._came = False
+        self._before = signal.getsignal(signal.SIGINT)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, self._on_signal)
+
+    def check(self) -> None:
+        """Raise KeyboardInterrupt if Ctrl-C came at any time."""
+        if self._came:
+            raise KeyboardInterrupt
+
+    def close(self) -> None:
+        """Give the signal back."""
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, self._before)
+
+    def _on_signal(self, number: int, frame: object) -> None:
+        self._came = True
+        raise KeyboardInterrupt
 
 
 def node_specs(options: DemoOptions) -> tuple[NodeSpec, ...]:
@@ -253,7 +281,9 @@ class _Mission:
         )
 
 
-def _drive(options: DemoOptions, nodes: ProcessGroup) -> tuple[Recorder, NavigateInstruction.Result]:
+def _drive(
+    options: DemoOptions, nodes: ProcessGroup, interrupt: Interrupt
+) -> tuple[Recorder, NavigateInstruction.Result]:
     recorder = Recorder()
     executor = SingleThreadedExecutor()
     executor.add_node(recorder)
@@ -262,6 +292,7 @@ def _drive(options: DemoOptions, nodes: ProcessGroup) -> tuple[Recorder, Navigat
     def spin_until(condition: Callable[[], object], timeout_s: float) -> bool:
         deadline_s = time.monotonic() + timeout_s
         while not condition() and time.monotonic() < deadline_s:
+            interrupt.check()
             nodes.check()
             executor.spin_once(timeout_sec=0.05)
         return bool(condition())
