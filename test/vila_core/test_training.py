@@ -25,6 +25,7 @@ RECIPE = Recipe(
     vision=StageRecipe(4, 8, 1e-3, warmup_steps=1),
     policy=StageRecipe(100, 16, 5e-3, warmup_steps=5),
     joint=StageRecipe(2, 4, 1e-4, 1e-4, warmup_steps=1),
+    joint_again=StageRecipe(2, 4, 1e-4, 1e-4, warmup_steps=1),
 )
 
 
@@ -95,8 +96,8 @@ def test_a_batch_lines_up_words_pictures_and_labels(data, tmp_path):
 def test_training_learns_resumes_exactly_and_leaves_a_checkpoint(data, tmp_path):
     device = torch.device("cpu")
     whole = train(data, RECIPE, _folder(tmp_path / "a"), tmp_path / "a" / "checkpoint", device)
-    assert whole["joint_branch_accuracy"] > 0.8
-    cut = dataclasses.replace(RECIPE, joint=StageRecipe(0, 4, 0.0))
+    assert whole["joint_again_branch_accuracy"] > 0.8
+    cut = dataclasses.replace(RECIPE, joint=StageRecipe(0, 4, 0.0), joint_again=StageRecipe(0, 4, 0.0))
     train(data, cut, _folder(tmp_path / "b"), tmp_path / "b" / "checkpoint", device)
     resumed = train(data, RECIPE, tmp_path / "b", tmp_path / "b" / "checkpoint", device)
     assert resumed == whole

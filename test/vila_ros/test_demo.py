@@ -210,6 +210,7 @@ def test_a_scenario_is_the_same_each_time_and_starts_near_its_target(seed: int) 
 
 
 def test_an_interrupt_that_a_callback_swallowed_is_not_lost() -> None:
+    before = signal.getsignal(signal.SIGINT)
     interrupt = demo.Interrupt()
     try:
         with pytest.raises(KeyboardInterrupt):
@@ -218,4 +219,4 @@ def test_an_interrupt_that_a_callback_swallowed_is_not_lost() -> None:
             interrupt.check()
     finally:
         interrupt.close()
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
