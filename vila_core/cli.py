@@ -28,8 +28,14 @@ class Command:
 
 COMMANDS = {
     "demo": Command("vila_ros.demo:main", "drive a simulated robot to what you name, on real ROS 2"),
+    "chat": Command("vila_core.commands.chat:main", "ask a checkpoint about images and videos"),
+    "decide": Command("vila_core.commands.decide:main", "what a checkpoint would do next, with probabilities"),
+    "info": Command("vila_core.commands.info:main", "a checkpoint's family, sizes, tokens per frame and memory"),
+    "make-random": Command("vila_core.commands.make_random:main", "write a checkpoint of a known shape at random"),
+    "parity": Command("vila_core.commands.parity.run:main", "how far off the official code's reference data we are"),
     "data": Command("vila_sim.dataset:main", "write the training set: episodes of the oracle in simulated flats"),
     "train": Command("vila_core.training.train:main", "train vila-nano on that set; resumes where it was stopped"),
+    "bench load": Command("vila_core.commands.bench_load:main", "time and peak memory of loading a checkpoint"),
     "bench nav": Command("vila_core.evaluation.navigation:main", "navigate unseen episodes beside the baselines"),
 }
 

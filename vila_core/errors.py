@@ -23,6 +23,10 @@ class FrameError(VilaError):
     """An image that cannot be used: wrong encoding, shape, stamp or content."""
 
 
+class MediaError(VilaError):
+    """An image or video file that cannot be read whole."""
+
+
 class ReplyError(VilaError):
     """A model reply that is not one of the sentences of the grammar."""
 

@@ -6,7 +6,7 @@ import dataclasses
 import math
 import threading
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,7 @@ from vila_core.actions.grammar import ACTIONS, SENTENCES
 from vila_core.actions.impasse import Impasse, best_allowed
 from vila_core.actions.parser import parse_action
 from vila_core.config import HistoryConfig, NavigatorConfig
-from vila_core.engine.backend import Backend
+from vila_core.engine.backend import Backend, ModelInfo
 from vila_core.errors import BackendError, FrameError, ReplyError, VilaError
 from vila_core.history.buffer import FrameHistory
 from vila_core.history.compression import plan_tokens
@@ -176,7 +176,8 @@ class Navigator:
         return None
 
     def _infer(self, situation: _Situation) -> Decision:
-        prompt = self._prompt(situation)
+        assert situation.instruction is not None
+        prompt = decision_prompt(self._backend.info, situation.instruction, situation.frames)
         stamp_ns = situation.frames[-1].stamp_ns
         used = tuple(v.frame.stamp_ns for v in prompt.visuals if v.frame.camera != _BLANK_CAMERA)
         if self._is_closed_set:
@@ -195,17 +196,6 @@ class Navigator:
             )
         reply = self._backend.generate(prompt, _MAX_REPLY_TOKENS)
         return Decision(parse_action(reply), stamp_ns, reply=reply, frames_used=used)
-
-    def _prompt(self, situation: _Situation) -> Prompt:
-        info, frames = self._backend.info, situation.frames
-        assert situation.instruction is not None
-        indices = select_frames(len(frames), info.num_frames)
-        plan = plan_tokens(info.num_frames, info.history_tokens)
-        blank = _blank_like(frames[-1])
-        visuals = [
-            Visual(blank if i < 0 else frames[i], tokens) for i, tokens in zip(indices, plan.tokens, strict=True)
-        ]
-        return navigation_prompt(info.prompt_style, info.chat_template, situation.instruction, visuals, SENTENCES)
 
     def _accept(self, decision: Decision, situation: _Situation, now_ns: int) -> Decision:
         """Turn the decision into a hold if it came too late, is void or is not sure enough."""
@@ -247,6 +237,19 @@ class Navigator:
     def _note_clock_jump(self, detail: str) -> None:
         self._reset()
         self._clock_jump = detail
+
+
+def decision_prompt(info: ModelInfo, instruction: Instruction, frames: Sequence[Frame]) -> Prompt:
+    """Build the prompt that asks a model for the next action.
+
+    frames: what was seen, oldest first, at least one; black ones stand in front of too few.
+    Raises as prompts.navigation.navigation_prompt does.
+    """
+    indices = select_frames(len(frames), info.num_frames)
+    plan = plan_tokens(info.num_frames, info.history_tokens)
+    blank = _blank_like(frames[-1])
+    visuals = [Visual(blank if i < 0 else frames[i], tokens) for i, tokens in zip(indices, plan.tokens, strict=True)]
+    return navigation_prompt(info.prompt_style, info.chat_template, instruction, visuals, SENTENCES)
 
 
 class _FreezeCheck:

@@ -130,11 +130,13 @@ IMAGE_TOKEN = "<image>"
 class Prompt:
     """Text with one `<image>` for each visual, in order.
 
-    Raises ValueError if their numbers differ.
+    stop: the texts of the tokens that end a reply, besides the checkpoint's own end of text.
+    Raises ValueError if the numbers of `<image>` and visuals differ.
     """
 
     text: str
     visuals: tuple[Visual, ...] = ()
+    stop: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         count = self.text.count(IMAGE_TOKEN)

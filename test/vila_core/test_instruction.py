@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vila_core.errors import InstructionError
+from vila_core.prompts.conversation import render
 from vila_core.prompts.instruction import normalise, sanitize
 from vila_core.prompts.navigation import STYLES, navigation_prompt
-from vila_core.prompts.templates import render
 from vila_core.testing import make_frame
 from vila_core.types import Instruction, Visual
 

@@ -7,9 +7,9 @@ from conftest import golden_dir
 
 from vila_core.actions.grammar import SENTENCES
 from vila_core.errors import ConfigError
+from vila_core.prompts.conversation import TEMPLATES, chat_template, render
 from vila_core.prompts.instruction import normalise
 from vila_core.prompts.navigation import STYLES, navigation_prompt, navila_text
-from vila_core.prompts.templates import TEMPLATES, chat_template, render
 from vila_core.testing import make_frame
 from vila_core.types import Instruction, Visual
 

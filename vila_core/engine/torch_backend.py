@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from vila_core.engine.backend import ModelInfo
+from vila_core.engine.decode import greedy_ids, room_for
 from vila_core.engine.reply_trie import ReplyTrie, build_trie, choose_reply
 from vila_core.engine.visual_cache import VisualCache
 from vila_core.errors import BackendError
@@ -70,16 +71,8 @@ class TorchBackend:
         model = self._model()
         embeddings = self._embed(prompt)
         cache = self._cache(embeddings.shape[0] + max_new_tokens)
-        ids: list[int] = []
-        while len(ids) < max_new_tokens:
-            positions = torch.arange(cache.length, cache.length + embeddings.shape[0], device=model.device)
-            hidden = model.language_model(embeddings[None], positions, cache=cache)[0, -1]
-            token = int(model.language_model.logits(hidden).argmax())
-            if token in model.config.language.eos_token_ids:
-                break
-            ids.append(token)
-            embeddings = model.embed_ids([token])
-        return model.tokenizer.decode(ids)
+        ids = greedy_ids(model, embeddings, cache, max_new_tokens=max_new_tokens, stop_ids=self._stop_ids(prompt.stop))
+        return model.tokenizer.decode(list(ids))
 
     @torch.inference_mode()
     def encode(self, frame: Frame) -> None:
@@ -110,15 +103,14 @@ class TorchBackend:
         return tokens if visual.tokens is None else pool_tokens(tokens, visual.tokens)
 
     def _cache(self, needed: int) -> KVCache:
-        model = self._model()
-        limit = model.config.language.max_positions
-        if needed > limit:
-            raise BackendError(f"the prompt and its reply need {needed} tokens, the model has {limit} positions")
-        if self._kv is None or self._kv.capacity < needed:
-            capacity = min(limit, 256 * -(-needed // 256))
-            self._kv = KVCache(model.config.language, capacity, dtype=model.dtype, device=model.device)
-        self._kv.truncate(0)
+        self._kv = room_for(self._model(), needed, self._kv)
         return self._kv
+
+    def _stop_ids(self, texts: Sequence[str]) -> frozenset[int]:
+        """The checkpoint's own end of text, and the tokens that close a turn of the prompt's chat template."""
+        model = self._model()
+        closing = (model.tokenizer.id_of(text) for text in texts)
+        return frozenset(model.config.language.eos_token_ids) | {id_ for id_ in closing if id_ is not None}
 
     def _build_trie(self, replies: tuple[str, ...]) -> tuple[ReplyTrie, Tensor]:
         model = self._model()

@@ -2,44 +2,55 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from vila_core.errors import CheckpointError
-from vila_core.models.config import CheckpointConfig, read_checkpoint_config
+from vila_core.models.config import CheckpointConfig, TokenOrder
+from vila_core.models.config_reader import config_of
 from vila_core.models.language_model import LanguageModel
+from vila_core.models.layouts import Part, open_layout
 from vila_core.models.projector import Projector
 from vila_core.models.tokenizer import Tokenizer
 from vila_core.models.vision_tower import VisionTower
 from vila_core.models.vlm import VisionLanguageModel
+from vila_core.models.weights import StoredTensor, read_tensor, stored_tensors, weight_files
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def load_checkpoint(
-    path: Path, *, device: torch.device | str = "cpu", precision: str = "float32"
+    path: Path,
+    *,
+    device: torch.device | str = "cpu",
+    precision: str = "float32",
+    token_order: TokenOrder | None = None,
 ) -> VisionLanguageModel:
     """Load the checkpoint directory for inference.
 
-    Weights go from the memory-mapped file straight into place, tensor by tensor. Raises
+    The model is built without memory, on "meta"; its weights go from the memory-mapped files straight into place,
+    tensor by tensor. token_order: of the projector's output, in place of the rule in models.config. Raises
     CheckpointError naming the missing or unexpected tensor, wrong shape or unreadable file.
     """
     if precision not in DTYPES:
         raise CheckpointError(f"precision {precision!r} is not supported; supported: {', '.join(DTYPES)}")
-    path = Path(path)
-    config = read_checkpoint_config(path)
-    model = build_model(config, Tokenizer(path / "llm" / "tokenizer.json"), device="meta")
+    layout = open_layout(Path(path))
+    config = config_of(layout, token_order=token_order)
+    model = build_model(config, Tokenizer(layout.tokenizer, slow=config.era == "native"), device="meta")
+    slots = _slots(model)
     place = _Placer(torch.device(device), DTYPES[precision])
-    place.fill(model.vision_tower, path / "vision_tower", _vision_name(config))
-    place.fill(model.projector, path / "mm_projector", lambda name: name)
-    place.fill(model.language_model, path / "llm", _language_name(config))
+    for folder in dict.fromkeys(part.folder for part in layout.parts.values()):
+        inside = {name: part for name, part in layout.parts.items() if part.folder == folder}
+        place.fill(folder, inside, slots)
     return model.eval().requires_grad_(False)
 
 
@@ -47,11 +58,28 @@ def build_model(
     config: CheckpointConfig, tokenizer: Tokenizer, *, device: torch.device | str = "cpu"
 ) -> VisionLanguageModel:
     """Return the model with its weights not yet loaded (on "meta": not even allocated)."""
-    with torch.device(device):
+    on_meta = torch.device(device).type == "meta"
+    with torch.device(device), _WithoutInit() if on_meta else nullcontext():
         tower = VisionTower(config.vision)
         projector = Projector(config.projector)
         language = LanguageModel(config.language)
     return VisionLanguageModel(config, tokenizer, tower, projector, language)
+
+
+class _WithoutInit(TorchFunctionMode):
+    """Leaves new weights as they are: on "meta" there is nothing to fill, and trying costs a second and 75 MB."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Return the tensor of a function that would fill it; call any other."""
+        kwargs = kwargs or {}
+        if getattr(func, "__name__", "") in _FILLS:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
+
+
+_FILLS = {"kaiming_uniform_", "uniform_", "normal_", "fill_", "zero_"}
 
 
 def save_weights(model: VisionLanguageModel, path: Path, dtype: torch.dtype) -> None:
@@ -70,72 +98,94 @@ def save_weights(model: VisionLanguageModel, path: Path, dtype: torch.dtype) -> 
         save_file(tensors, path / folder / "model.safetensors", metadata={"format": "pt"})
 
 
-Rename = Callable[[str], str | None]  # a file's tensor name -> the module's, or None if it is not needed
+@dataclass(frozen=True, slots=True, eq=False)
+class _Slot:
+    """A part of the model; name_of: a file's tensor name -> the parameter's, or None for one that is not needed."""
+
+    module: nn.Module
+    name_of: Callable[[str], str | None]
+
+
+def _slots(model: VisionLanguageModel) -> dict[str, _Slot]:
+    return {
+        "vision_tower": _Slot(model.vision_tower, _vision_name(model.config)),
+        "mm_projector": _Slot(model.projector, lambda name: name),
+        "llm": _Slot(model.language_model, _language_name(model.config)),
+    }
 
 
 class _Placer:
-    """Moves tensors from files into a module's parameters."""
+    """Moves tensors from files into parameters."""
 
     def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
         self.device, self.dtype = device, dtype
 
-    def fill(self, module: nn.Module, folder: Path, rename: Rename) -> None:
-        """Give every parameter of the module its tensor from the folder's safetensors files."""
-        wanted = dict(module.named_parameters())
-        filled: set[str] = set()
-        for file in _weight_files(folder):
-            try:
-                with safe_open(file, framework="pt") as tensors:
-                    for key in tensors.keys():  # noqa: SIM118
-                        name = rename(key)
-                        if name is None:
-                            continue
-                        if name not in wanted:
-                            raise CheckpointError(f"{file}: unexpected tensor {key!r}")
-                        self._set(module, name, tensors.get_tensor(key), f"{file}: {key}")
-                        filled.add(name)
-            except (SafetensorError, OSError) as err:
-                raise CheckpointError(f"{file} cannot be read: {err}; download it again") from err
-        missing = sorted(set(wanted) - filled)
+    def fill(self, folder: Path, parts: dict[str, Part], slots: dict[str, _Slot]) -> None:
+        """Give every parameter of the parts that lie in the folder its tensor from the safetensors files."""
+        wanted = {(part, name) for part in parts for name, _ in slots[part].module.named_parameters()}
+        if not wanted:
+            return  # an identity projector has no file
+        filled: set[tuple[str, str]] = set()
+        for stored in (tensor for file in weight_files(folder) for tensor in stored_tensors(file)):
+            key = _destination(stored, parts, slots)
+            if key is None:
+                continue
+            if key not in wanted:
+                raise CheckpointError(f"{stored.file}: unexpected tensor {stored.name!r}")
+            if key in filled:
+                raise CheckpointError(f"{stored.file}: tensor {stored.name!r} is there twice")
+            self._set(slots[key[0]].module, key[1], stored)
+            filled.add(key)
+        missing = sorted(wanted - filled)
         if missing:
-            raise CheckpointError(f"{folder}: {len(missing)} tensors are missing, the first is {missing[0]!r}")
+            part, name = missing[0]
+            raise CheckpointError(f"{folder}: {len(missing)} tensors are missing, the first is {name!r} of {part}")
 
-    def _set(self, module: nn.Module, name: str, tensor: Tensor, source: str) -> None:
+    def _set(self, module: nn.Module, name: str, stored: StoredTensor) -> None:
         owner_name, _, leaf = name.rpartition(".")
         owner = module.get_submodule(owner_name)
         expected = getattr(owner, leaf).shape
-        if tensor.shape != expected:
-            raise CheckpointError(f"{source}: expected shape {list(expected)}, got {list(tensor.shape)}")
-        setattr(owner, leaf, nn.Parameter(tensor.to(self.device, self.dtype), requires_grad=False))
+        if stored.shape != expected:
+            raise CheckpointError(
+                f"{stored.file}: {stored.name}: expected shape {list(expected)}, got {list(stored.shape)}"
+            )
+        setattr(owner, leaf, nn.Parameter(read_tensor(stored, self.device, self.dtype), requires_grad=False))
 
 
-def _weight_files(folder: Path) -> list[Path]:
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-        return [folder / name for name in names]
-    file = folder / "model.safetensors"
-    if not file.is_file():
-        raise CheckpointError(f"{folder} holds no model.safetensors; pickle files (.bin, .pt) are not loaded")
-    return [file]
+def _destination(stored: StoredTensor, parts: dict[str, Part], slots: dict[str, _Slot]) -> tuple[str, str] | None:
+    """The part and parameter that a tensor is for, None if it is not needed."""
+    for part, place in parts.items():
+        if stored.name.startswith(place.prefix):
+            name = slots[part].name_of(stored.name.removeprefix(place.prefix))
+            return None if name is None else (part, name)
+    raise CheckpointError(f"{stored.file}: unexpected tensor {stored.name!r}")
 
 
-def _vision_name(config: CheckpointConfig) -> Rename:
-    layer = re.compile(r"encoder\.layers\.(\d+)\.")
+_BEHIND = re.compile(r"post_layernorm\.(weight|bias)|head\.(probe|(attention|layernorm|mlp)\..+)")
+_LAYER = re.compile(r"encoder\.layers\.(\d+)\.(layer_norm[12]|self_attn\.(q|k|v|out)_proj|mlp\.fc[12])\.(weight|bias)")
 
-    def rename(key: str) -> str | None:
+
+def _vision_name(config: CheckpointConfig) -> Callable[[str], str | None]:
+    """Names below `vision_model.`; layers behind the selected one, post layernorm and head are not needed."""
+    running, stored = config.vision.layers, config.vision.stored_layers
+
+    def name_of(key: str) -> str | None:
+        if not key.startswith("vision_model."):
+            return key
         name = key.removeprefix("vision_model.")
-        found = layer.match(name)
-        behind = found is not None and int(found[1]) >= config.vision.layers
-        return None if behind or name.startswith(("head.", "post_layernorm.")) else name
+        layer = _LAYER.fullmatch(name)
+        unused = layer is not None and running <= int(layer[1]) < stored
+        return None if unused or _BEHIND.fullmatch(name) else name
 
-    return rename
+    return name_of
 
 
-def _language_name(config: CheckpointConfig) -> Rename:
-    def rename(key: str) -> str | None:
+def _language_name(config: CheckpointConfig) -> Callable[[str], str | None]:
+    """Names below `model.`, and the head's, which is not needed if it is tied to the embedding."""
+
+    def name_of(key: str) -> str | None:
         if key.endswith("rotary_emb.inv_freq") or (key == "lm_head.weight" and config.language.tied):
             return None
         return key.removeprefix("model.")
 
-    return rename
+    return name_of

@@ -1,24 +1,21 @@
-"""Read a checkpoint directory's JSON files into typed configurations.
-
-The layout is the official one of VILA, NVILA and NaVILA: `config.json`, `llm/`,
-`vision_tower/`, `mm_projector/`. Everything is read, nothing is guessed from a path.
-"""
+"""What a checkpoint says of itself, typed."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
-
-from vila_core.errors import CheckpointError
+from typing import Literal
 
 TokenOrder = Literal["row", "column"]
+Era = Literal["native", "nvila"]
 
 
 @dataclass(frozen=True, slots=True)
 class VisionConfig:
-    """A SigLIP vision tower. layers counts those that run: what lies behind the selected one does not."""
+    """A SigLIP vision tower.
+
+    layers counts those that run: what lies behind the selected one does not, though the file holds stored_layers
+    (0: the same). feature: "cls_patch": all tokens | "patch": the first one, taken for a class token, is dropped.
+    """
 
     hidden_size: int
     intermediate_size: int
@@ -29,6 +26,8 @@ class VisionConfig:
     eps: float
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    feature: str = "cls_patch"
+    stored_layers: int = 0
 
     @property
     def grid(self) -> int:
@@ -64,6 +63,72 @@ class LanguageConfig:
     qkv_bias: bool
     tied: bool
     eos_token_ids: tuple[int, ...]
+    rope_factor: float = 1.0  # positions are divided by it: "linear" rope_scaling
+
+
+@dataclass(frozen=True, slots=True)
+class ImageConfig:
+    """How a picture becomes the tiles that the tower reads.
+
+    aspect_ratio: "resize" | "pad" | "dynamic" | "dynamic_s2" | "" (squashed to the tower's square).
+    s2_scales: pixels per side, ascending; () for a plain tower. s2_resize_index: the scale, an index that may be
+    negative, whose grid all scales' features take (s2_resize_output_to_scale_idx).
+    """
+
+    aspect_ratio: str = "resize"
+    min_tiles: int = 1
+    max_tiles: int = 12
+    video_max_tiles: int = 1
+    s2_scales: tuple[int, ...] = ()
+    s2_max_split_size: int = 0
+    s2_resize_index: int = 0
+    dynamic_s2: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderConfig:
+    """What surrounds and pools the visual tokens of a picture or video.
+
+    kind: "basic" | "tsp". The texts are tokenised with the tokenizer's automatic BOS, if it has one.
+    pool_sizes: (frames, rows, columns) averaged together; "tsp" only.
+    """
+
+    kind: str = "basic"
+    start_tokens: str = ""
+    end_tokens: str = "\n"
+    sep_tokens: str = ""
+    pool_sizes: tuple[tuple[int, int, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TimeTokens:
+    """The tokens `<t0>` .. that stand for parts of a video's duration; count 0 for none.
+
+    ids: their token ids in order. soft_ce_std: the deviation, in tokens, of the soft training target.
+    """
+
+    count: int = 0
+    format: str = "<t{t}>"
+    ids: tuple[int, ...] = ()
+    soft_ce_std: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationConfig:
+    """Decoding defaults of the official code: those of the checkpoint's root, else greedy.
+
+    max_length: tokens of prompt and reply together. None of an id: the tokenizer's own, see Tokenizer.
+    eos_ids: (): the family's stop tokens.
+    """
+
+    max_length: int
+    do_sample: bool = False
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 50
+    pad_id: int | None = None
+    bos_id: int | None = None
+    eos_ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,148 +146,33 @@ class NavigationConfig:
 
 @dataclass(frozen=True, slots=True)
 class CheckpointConfig:
-    """All that a checkpoint says of itself."""
+    """All that a checkpoint says of itself.
+
+    family: "vila1.5" | "navila" | "nvila" | "nvila-lite" | "nvila-video" | "vila-nano". era: "native" for what the
+    code of 2024 trained (text `<image>`, no encoder end tokens, column-major mlp_downsample), "nvila" for later.
+    layout: "classic" | "hf-preview" | "hf". fps: frames a second taken of a video, 0 for num_video_frames in all.
+    chat_template: a name known to prompts.conversation, or Jinja source.
+    """
 
     name: str
     vision: VisionConfig
     projector: ProjectorConfig
     language: LanguageConfig
     navigation: NavigationConfig
-    image_end_text: str  # its embeddings follow each image; "" for none
+    family: str
+    era: Era
+    layout: str
+    images: ImageConfig
+    image_encoder: EncoderConfig
+    video_encoder: EncoderConfig
+    num_video_frames: int
+    fps: float
+    model_max_length: int
+    time_tokens: TimeTokens
+    chat_template: str
+    generation: GenerationConfig
 
-
-def read_checkpoint_config(path: Path) -> CheckpointConfig:
-    """Read and check the configuration of the checkpoint directory.
-
-    Raises CheckpointError naming the file and the key or value at fault.
-    """
-    top = _read_json(path / "config.json")
-    vision = _vision_config(path, top)
-    language = _language_config(path)
-    return CheckpointConfig(
-        name=str(top.get("vila_nav", {}).get("name", path.name)),
-        vision=vision,
-        projector=_projector_config(path, top, vision, language),
-        language=language,
-        navigation=_navigation_config(top, language),
-        image_end_text=_image_end_text(top),
-    )
-
-
-def _vision_config(path: Path, top: dict[str, Any]) -> VisionConfig:
-    file = path / "vision_tower" / "config.json"
-    raw = _read_json(file)
-    if raw.get("model_type") not in ("siglip_vision_model", "siglip"):
-        raise CheckpointError(f"{file}: model_type {raw.get('model_type')!r} is not supported; supported: siglip")
-    pixels = _read_json(path / "vision_tower" / "preprocessor_config.json")
-    layers = int(_need(raw, "num_hidden_layers", file))
-    selected = int(top.get("mm_vision_select_layer", -2))
-    running = selected if selected >= 0 else layers + 1 + selected
-    if not 0 < running <= layers:
-        raise CheckpointError(f"mm_vision_select_layer {selected} does not fit a tower of {layers} layers")
-    return VisionConfig(
-        hidden_size=int(_need(raw, "hidden_size", file)),
-        intermediate_size=int(_need(raw, "intermediate_size", file)),
-        layers=running,
-        heads=int(_need(raw, "num_attention_heads", file)),
-        image_size=int(_need(raw, "image_size", file)),
-        patch_size=int(_need(raw, "patch_size", file)),
-        eps=float(raw.get("layer_norm_eps", 1e-6)),
-        mean=_triple(pixels.get("image_mean", (0.5, 0.5, 0.5))),
-        std=_triple(pixels.get("image_std", (0.5, 0.5, 0.5))),
-    )
-
-
-def _projector_config(
-    path: Path, top: dict[str, Any], vision: VisionConfig, language: LanguageConfig
-) -> ProjectorConfig:
-    file = path / "mm_projector" / "config.json"
-    kind = str(_need(_read_json(file), "mm_projector_type", file))
-    return ProjectorConfig(
-        kind=kind,
-        input_size=int(top.get("mm_hidden_size", vision.hidden_size)),
-        output_size=language.hidden_size,
-        order="column" if kind == "mlp_downsample" and _is_vila15_era(top) else "row",
-    )
-
-
-def _is_vila15_era(top: dict[str, Any]) -> bool:
-    """True for checkpoints from before NVILA, which knew none of these keys.
-
-    Their `mlp_downsample` emits its cells column by column (VILA <= 2024-10, NaVILA).
-    """
-    return not any(key in top for key in ("dynamic_s2", "fps", "num_time_tokens", "image_encoder"))
-
-
-def _language_config(path: Path) -> LanguageConfig:
-    file = path / "llm" / "config.json"
-    raw = _read_json(file)
-    model_type = str(_need(raw, "model_type", file))
-    if model_type not in ("llama", "qwen2"):
-        raise CheckpointError(f"{file}: model_type {model_type!r} is not supported; supported: llama, qwen2")
-    if raw.get("rope_scaling"):
-        raise CheckpointError(f"{file}: rope_scaling {raw['rope_scaling']!r} is not supported; supported: null")
-    hidden, heads = int(_need(raw, "hidden_size", file)), int(_need(raw, "num_attention_heads", file))
-    eos = raw.get("eos_token_id")
-    return LanguageConfig(
-        model_type=model_type,
-        hidden_size=hidden,
-        intermediate_size=int(_need(raw, "intermediate_size", file)),
-        layers=int(_need(raw, "num_hidden_layers", file)),
-        heads=heads,
-        kv_heads=int(raw.get("num_key_value_heads", heads)),
-        head_dim=int(raw.get("head_dim") or hidden // heads),
-        vocab_size=int(_need(raw, "vocab_size", file)),
-        max_positions=int(raw.get("max_position_embeddings", 4096)),
-        rope_theta=float(raw.get("rope_theta", 10000.0)),
-        eps=float(raw.get("rms_norm_eps", 1e-6)),
-        qkv_bias=model_type == "qwen2" or bool(raw.get("attention_bias", False)),
-        tied=bool(raw.get("tie_word_embeddings", False)),
-        eos_token_ids=tuple(eos) if isinstance(eos, list) else (int(eos),) if eos is not None else (),
-    )
-
-
-def _navigation_config(top: dict[str, Any], language: LanguageConfig) -> NavigationConfig:
-    own = top.get("vila_nav", {})
-    template = "qwen2" if language.model_type == "qwen2" else "llama_3" if _is_vila15_era(top) else "vicuna_v1"
-    return NavigationConfig(
-        prompt_style=str(own.get("prompt_style", "navila")),
-        chat_template=str(own.get("chat_template", template)),
-        num_frames=int(top.get("num_video_frames", 8)),
-        history_tokens=own.get("history_tokens"),
-    )
-
-
-def _image_end_text(top: dict[str, Any]) -> str:
-    if _is_vila15_era(top):
-        return ""
-    encoder = top.get("image_encoder") or {}
-    if isinstance(encoder, str):
-        encoder = json.loads(encoder)
-    return str(encoder.get("end_tokens", "\n") or "")
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as err:
-        raise CheckpointError(
-            f"cannot read {file}: {err.strerror}; a checkpoint is a directory with config.json, llm/, vision_tower/ "
-            "and mm_projector/"
-        ) from err
-    except ValueError as err:
-        raise CheckpointError(f"{file} is not JSON: {err}") from err
-    if not isinstance(value, dict):
-        raise CheckpointError(f"{file}: expected an object, got {type(value).__name__}")
-    return value
-
-
-def _need(raw: dict[str, Any], key: str, file: Path) -> Any:
-    if key not in raw:
-        raise CheckpointError(f"{file} lacks the key {key!r}")
-    return raw[key]
-
-
-def _triple(values: Any) -> tuple[float, float, float]:
-    red, green, blue = (float(value) for value in values)
-    return (red, green, blue)
+    @property
+    def image_end_text(self) -> str:
+        """Text whose embeddings follow each image; "" for none."""
+        return "" if self.era == "native" else self.image_encoder.end_tokens

@@ -126,9 +126,12 @@ class RMSNorm(nn.Module):
 
 
 def rotary(positions: Tensor, config: LanguageConfig, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Cosines and sines [L, head_dim] of positions [L] (RoPE, arXiv:2104.09864, half-split layout)."""
+    """Cosines and sines [L, head_dim] of positions [L] (RoPE, arXiv:2104.09864, half-split layout).
+
+    Frequencies are divided by rope_factor ("linear" scaling).
+    """
     exponents = torch.arange(0, config.head_dim, 2, device=positions.device).float() / config.head_dim
-    angles = positions.float()[:, None] * (1.0 / config.rope_theta**exponents)
+    angles = positions.float()[:, None] * (1.0 / config.rope_theta**exponents / config.rope_factor)
     angles = torch.cat((angles, angles), dim=-1)
     return angles.cos().to(dtype), angles.sin().to(dtype)
 

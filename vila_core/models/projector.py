@@ -1,9 +1,14 @@
-"""From patch features to visual tokens: space-to-channel, then an MLP to the decoder's width.
+"""From patch features to visual tokens: space-to-channel, then an MLP to the decoder's width (spec: vila_models.md 3).
 
 Tensor names are `layers.<index in the official Sequential>`, parameter-free modules counted.
 """
 
 from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from itertools import pairwise
+from math import isqrt
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -11,16 +16,34 @@ from torch.nn import functional as F
 from vila_core.errors import CheckpointError
 from vila_core.models.config import ProjectorConfig, TokenOrder
 
+# Of each projector that merges cells: cells per side, and the widths behind the first layernorm, from
+# the tower's width. The decoder's width follows twice.
+DOWNSAMPLE: dict[str, tuple[int, Callable[[int], list[int]]]] = {
+    "mlp_downsample": (2, lambda width: [4 * width]),
+    "mlp_downsample_2x2_fix": (2, lambda width: [4 * width]),
+    "mlp_downsample_3x3_fix": (3, lambda width: [9 * width, 3 * width]),
+    "mlp_downsample_3x3_s2": (3, lambda width: [9 * width, 3 * width, width, width // 3]),
+    "mlp_downsample_3x3_s2_new": (3, lambda width: [9 * width, 4 * width, 2 * width, width, width // 3]),
+}
+MLP = re.compile(r"mlp([1-9]\d*)x_gelu")
+
 
 def downsample_rate(kind: str) -> int:
     """Cells per side that become one visual token.
 
     Raises CheckpointError for a projector that is not supported.
     """
-    rates = {"mlp_downsample": 2, "mlp_downsample_2x2_fix": 2, "mlp_downsample_3x3_fix": 3}
-    if kind not in rates:
-        raise CheckpointError(f"mm_projector_type {kind!r} is not supported; supported: {', '.join(rates)}")
-    return rates[kind]
+    if kind in DOWNSAMPLE:
+        return DOWNSAMPLE[kind][0]
+    if kind in ("linear", "identity") or MLP.fullmatch(kind):
+        return 1
+    supported = ", ".join((*DOWNSAMPLE, "linear", "identity", "mlp<N>x_gelu"))
+    raise CheckpointError(f"mm_projector_type {kind!r} is not supported; supported: {supported}")
+
+
+def visual_token_count(kind: str, grid: int) -> int:
+    """Visual tokens that a grid x grid map of patches becomes."""
+    return (-(-grid // downsample_rate(kind))) ** 2
 
 
 class Projector(nn.Module):
@@ -30,25 +53,40 @@ class Projector(nn.Module):
         super().__init__()
         self.rate = downsample_rate(config.kind)
         self.order = config.order
-        width, out = config.input_size, config.output_size
-        cell = width * self.rate**2
-        if self.rate == 2:
-            stack = [nn.LayerNorm(cell), nn.Linear(cell, out), nn.GELU(), nn.Linear(out, out)]
-        else:
-            stack = [
-                nn.LayerNorm(cell),
-                nn.Linear(cell, 3 * width),
-                nn.GELU(),
-                nn.LayerNorm(3 * width),
-                nn.Linear(3 * width, out),
-                nn.GELU(),
-                nn.Linear(out, out),
-            ]
-        self.layers = nn.Sequential(nn.Identity(), *stack)  # index 0 is the official downsample block
+        self.layers = _layers(config)
 
     def forward(self, features: Tensor) -> Tensor:
         """Return the visual tokens in the checkpoint's token order."""
-        return self.layers(space_to_channel(features, self.rate, self.order))
+        if self.rate > 1:
+            features = space_to_channel(features, self.rate, self.order)
+        return self.layers(features)
+
+
+def _layers(config: ProjectorConfig) -> nn.Module:
+    width, out = config.input_size, config.output_size
+    if config.kind == "identity":
+        if width != out:
+            raise CheckpointError(f"mm_projector_type 'identity' joins widths {width} and {out}: they must be equal")
+        return nn.Identity()
+    if config.kind == "linear":
+        return nn.Linear(width, out)
+    if depth := MLP.fullmatch(config.kind):
+        return _mlp(width, out, int(depth[1]))
+    return _downsample_mlp(DOWNSAMPLE[config.kind][1](width), out)
+
+
+def _mlp(width: int, out: int, depth: int) -> nn.Sequential:
+    stack: list[nn.Module] = [nn.Linear(width, out)]
+    for _ in range(depth - 1):
+        stack += [nn.GELU(), nn.Linear(out, out)]
+    return nn.Sequential(*stack)
+
+
+def _downsample_mlp(widths: list[int], out: int) -> nn.Sequential:
+    stack: list[nn.Module] = [nn.Identity()]  # index 0 is the official downsample block
+    for before, after in pairwise([*widths, out]):
+        stack += [nn.LayerNorm(before), nn.Linear(before, after), nn.GELU()]
+    return nn.Sequential(*stack, nn.Linear(out, out))
 
 
 def space_to_channel(features: Tensor, rate: int, order: TokenOrder = "row") -> Tensor:
@@ -59,15 +97,21 @@ def space_to_channel(features: Tensor, rate: int, order: TokenOrder = "row") -> 
     rows, then the columns of a cell. Tokens run row by row, or column by column.
     """
     batch, count, channels = features.shape
-    side = round(count**0.5)
-    if side * side != count:
-        raise ValueError(f"expected a square number of tokens, got {count}")
+    side = square_side(count)
     pad = -side % rate
     grid = F.pad(features.view(batch, side, side, channels), (0, 0, 0, pad, 0, pad))
     cells = (side + pad) // rate
     grid = grid.view(batch, cells, rate, cells, rate, channels)
     axes = (0, 1, 3, 2, 4, 5) if order == "row" else (0, 3, 1, 2, 4, 5)
     return grid.permute(axes).reshape(batch, cells * cells, rate * rate * channels)
+
+
+def square_side(count: int) -> int:
+    """Side of a square grid of count tokens; ValueError if they make none."""
+    side = isqrt(count)
+    if side * side != count:
+        raise ValueError(f"expected a square number of tokens, got {count}")
+    return side
 
 
 def pool_tokens(tokens: Tensor, count: int) -> Tensor:

@@ -23,11 +23,12 @@ class VisionTower(nn.Module):
         self.encoder = VisionEncoder(config)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Return the output of the last layer kept, without a layernorm."""
+        """Return the output of the last layer kept, without a layernorm; its first token dropped for "patch"."""
         size = self.config.image_size
         if pixels.shape[1:] != (3, size, size):
             raise ValueError(f"pixels: expected [B, 3, {size}, {size}], got {list(pixels.shape)}")
-        return self.encoder(self.embeddings(pixels))
+        hidden = self.encoder(self.embeddings(pixels))
+        return hidden[:, 1:] if self.config.feature == "patch" else hidden
 
 
 class VisionEncoder(nn.Module):

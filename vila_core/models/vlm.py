@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from vila_core.models.config import CheckpointConfig
+from vila_core.errors import InstructionError
+from vila_core.models.config import CheckpointConfig, EncoderConfig
+from vila_core.models.encoders import EncoderTokens, encode_image, encode_pictures, encode_video, encoder_tokens
 from vila_core.models.language_model import LanguageModel
-from vila_core.models.preprocess import normalise_pixels, resize_image
+from vila_core.models.media_prompt import Part, Turn, Variant, compose_turn, repeat_for_tiles, variant_of
+from vila_core.models.preprocess import (
+    PreparedImage,
+    input_size,
+    normalise_pixels,
+    pad_to_square,
+    prepare_image,
+    prepare_video,
+    resize_image,
+)
 from vila_core.models.projector import Projector
-from vila_core.models.tokenizer import Tokenizer
+from vila_core.models.tokenizer import NATIVE_IMAGE_ID, Tokenizer
 from vila_core.models.vision_tower import VisionTower
 from vila_core.types import IMAGE_TOKEN, Frame
 
@@ -23,6 +37,34 @@ class Segment:
 
     ids: tuple[int, ...] = ()
     visual: int | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PreparedMedia:
+    """Rows [L_i, D] that take the place of each media token, in order, and what they were made from.
+
+    tiles: how many the tower read for each picture, then for each video. blocks: (rows, columns) of those pictures
+    that dynamic S2 cut.
+    """
+
+    pictures: tuple[Tensor, ...] = ()
+    videos: tuple[Tensor, ...] = ()
+    tiles: tuple[int, ...] = ()
+    blocks: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """A prompt as the decoder reads it.
+
+    text: as rendered. ids: token ids, a media token or NATIVE_IMAGE_ID for each picture, tile or video.
+    embeddings: [L, D], with the media's rows in the place of those ids.
+    """
+
+    text: str
+    ids: tuple[int, ...]
+    embeddings: Tensor
+    media: PreparedMedia
 
 
 class VisionLanguageModel(nn.Module):
@@ -42,7 +84,9 @@ class VisionLanguageModel(nn.Module):
         self.vision_tower = vision_tower
         self.projector = projector
         self.language_model = language_model
-        self.image_end_ids = tuple(tokenizer.encode(config.image_end_text)) if config.image_end_text else ()
+        native = config.era == "native"
+        self.image_start_ids = () if native else self._text_ids(config.image_encoder.start_tokens)
+        self.image_end_ids = () if native else self._text_ids(config.image_encoder.end_tokens)
 
     @property
     def device(self) -> torch.device:
@@ -54,25 +98,120 @@ class VisionLanguageModel(nn.Module):
         """The weights' dtype."""
         return self.language_model.embed_tokens.weight.dtype
 
+    def prepare(self, parts: Sequence[Part], render: Callable[[str], str], variant: Variant | None = None) -> Prepared:
+        """Turn the parts of a user's turn into what the decoder reads, as the official code of the variant does.
+
+        render: user text -> the whole prompt in the checkpoint's chat template. variant: None for the generation of
+        code that the checkpoint was trained with. Raises FrameError for an image of a wrong form, InstructionError
+        for text that holds tokens without an embedding.
+        """
+        variant = variant or variant_of(self.config)
+        turn = compose_turn(parts, variant)
+        media = self.encode_media(turn, variant)
+        text = turn.text
+        if self._is_tiled(turn, variant) and self.config.images.aspect_ratio == "dynamic":
+            text = repeat_for_tiles(text, len(media.pictures))
+        return self.splice(render(text), media, variant)
+
+    def encode_media(self, turn: Turn, variant: Variant) -> PreparedMedia:
+        """Encode a turn's pictures and videos, with what the checkpoint's encoders put around them.
+
+        A prompt's only picture may be cut into tiles; with "dynamic" each tile then has rows of its own.
+        """
+        vision, images = self.config.vision, self.config.images
+        tiled = self._is_tiled(turn, variant)
+        pictures = [self._on_device(prepare_image(image, vision, images, tiled)) for image in turn.pictures]
+        videos = [
+            [self._on_device(frame) for frame in prepare_video(video.frames, vision, images)] for video in turn.videos
+        ]
+        rows = encode_pictures(self.vision_tower, self.projector, pictures, images)
+        if variant != "native":
+            tokens = self._encoder_tokens(self.config.image_encoder)
+            rows = [encode_image(features, self.config.image_encoder, tokens) for features in rows]
+        return PreparedMedia(
+            tuple(rows),
+            tuple(self._encode_video(frames) for frames in videos),
+            tuple(len(picture.tiles) for picture in pictures)
+            + tuple(sum(len(frame.tiles) for frame in frames) for frames in videos),
+            tuple(picture.block for picture in pictures if picture.block is not None),
+        )
+
+    def splice(self, text: str, media: PreparedMedia, variant: Variant) -> Prepared:
+        """Tokenise a rendered prompt and put the media's rows in the place of their tokens.
+
+        Raises ValueError if a kind of media has more or fewer tokens than rows.
+        """
+        if variant == "native":
+            ids = self.tokenizer.encode_native(text)
+            rows: Mapping[int, Sequence[Tensor]] = {NATIVE_IMAGE_ID: media.pictures}
+        else:
+            ids = self.tokenizer.encode(text, add_bos=True)
+            known = self.tokenizer.media_ids
+            rows = {known.image: media.pictures, known.video: media.videos}
+        for token, sequences in rows.items():
+            if ids.count(token) != len(sequences):
+                raise ValueError(f"the prompt has {ids.count(token)} media tokens {token} for {len(sequences)} media")
+        return Prepared(text, tuple(ids), self._spliced(ids, rows), media)
+
+    def _spliced(self, ids: Sequence[int], rows: Mapping[int, Sequence[Tensor]]) -> Tensor:
+        parts: list[Tensor] = []
+        run: list[int] = []
+        waiting = {token: iter(sequences) for token, sequences in rows.items()}
+        for token in ids:
+            if token not in waiting:
+                run.append(token)
+                continue
+            parts += [self.embed_ids(run)] if run else []
+            parts.append(next(waiting[token]))
+            run = []
+        return torch.cat([*parts, self.embed_ids(run)] if run else parts)
+
+    def _is_tiled(self, turn: Turn, variant: Variant) -> bool:
+        return variant != "native" and len(turn.pictures) == 1
+
+    def _encode_video(self, frames: Sequence[PreparedImage]) -> Tensor:
+        features = encode_pictures(self.vision_tower, self.projector, frames, self.config.images)
+        encoder = self.config.video_encoder
+        return encode_video(torch.stack(features), encoder, self._encoder_tokens(encoder))
+
+    def _encoder_tokens(self, config: EncoderConfig) -> EncoderTokens:
+        return encoder_tokens(config, lambda text: self.embed_ids(self._text_ids(text)))
+
+    def _text_ids(self, text: str) -> tuple[int, ...]:
+        """Ids of an encoder's text, the tokenizer's automatic BOS included."""
+        return tuple(self.tokenizer.encode(text, add_bos=True)) if text else ()
+
+    def _on_device(self, picture: PreparedImage) -> PreparedImage:
+        return dataclasses.replace(picture, tiles=picture.tiles.to(self.device, self.dtype))
+
     def encode_frames(self, frames: Sequence[Frame]) -> Tensor:
-        """Visual tokens [B, N, D] of frames, each squashed to the tower's input."""
-        size = self.config.vision.image_size
-        pixels = torch.stack([torch.tensor(resize_image(frame.image, size)) for frame in frames])
+        """Visual tokens [B, N, D] of frames, one tile each whatever their number: so a frame can be encoded once."""
+        pixels = torch.stack([torch.tensor(self._squashed(frame.image)) for frame in frames])
         pixels = normalise_pixels(pixels.to(self.device), self.config.vision, self.dtype)
-        return self.projector(self.vision_tower(pixels))
+        if not self.config.images.s2_scales:
+            return self.projector(self.vision_tower(pixels))
+        picture = PreparedImage(pixels)
+        return torch.stack(encode_pictures(self.vision_tower, self.projector, [picture], self.config.images))
+
+    def _squashed(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        vision, images = self.config.vision, self.config.images
+        whole = pad_to_square(image, vision.mean) if images.aspect_ratio == "pad" else image
+        return resize_image(whole, input_size(vision, images))
 
     def segments(self, text: str) -> list[Segment]:
         """Split a prompt's text at its image tokens and tokenise what lies between.
 
         The tokenizer's automatic BOS, if it has one, stands once before all (spec: Llama-3
-        prompts so begin with two). The image's end tokens follow each visual.
+        prompts so begin with two). The image's start and end tokens stand around each visual.
         """
         runs: list[Segment] = []
-        for index, chunk in enumerate(text.split(IMAGE_TOKEN)):
+        chunks = text.split(IMAGE_TOKEN)
+        for index, chunk in enumerate(chunks):
             if index:
                 runs.append(Segment(visual=index - 1))
-            head = tuple(self.tokenizer.bos_ids) if index == 0 else self.image_end_ids
-            ids = head + tuple(self.tokenizer.encode(chunk))
+            head = self.image_end_ids if index else tuple(self.tokenizer.bos_ids)
+            tail = self.image_start_ids if index < len(chunks) - 1 else ()
+            ids = (*head, *self.tokenizer.encode(chunk), *tail)
             if ids:
                 runs.append(Segment(ids=ids))
         return runs
@@ -84,5 +223,8 @@ class VisionLanguageModel(nn.Module):
         )
 
     def embed_ids(self, ids: Sequence[int]) -> Tensor:
-        """Embeddings [L, D] of token ids."""
-        return self.language_model.embed_tokens(torch.tensor(ids, device=self.device))
+        """Embeddings [L, D] of token ids; InstructionError for an id that the checkpoint has no embedding for."""
+        rows = self.config.language.vocab_size
+        if max(ids, default=0) >= rows:
+            raise InstructionError(f"token {max(ids)} has no embedding: the checkpoint has {rows}; use plain words")
+        return self.language_model.embed_tokens(torch.tensor(ids, dtype=torch.long, device=self.device))

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from vila_core.errors import ConfigError
+from vila_core.prompts.conversation import render, stop_texts
 from vila_core.prompts.instruction import normalise
-from vila_core.prompts.templates import render
 from vila_core.types import IMAGE_TOKEN, Instruction, Prompt, Visual
 
 
@@ -89,4 +89,4 @@ def navigation_prompt(
     text = row.text(row.form(instruction.text), len(visuals))
     if not row.closed:
         text = "\n".join([text, *replies])
-    return Prompt(render(chat_template, text), tuple(visuals))
+    return Prompt(render(chat_template, text), tuple(visuals), stop_texts(chat_template))

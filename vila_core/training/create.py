@@ -12,7 +12,7 @@ from tokenizers import Tokenizer as FastTokenizer
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from vila_core.models.checkpoint import build_model
-from vila_core.models.config import read_checkpoint_config
+from vila_core.models.config_reader import read_checkpoint_config
 from vila_core.models.tokenizer import Tokenizer
 from vila_core.models.vlm import VisionLanguageModel
 from vila_core.training.recipe import ModelSizes

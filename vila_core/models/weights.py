@@ -1,0 +1,122 @@
+"""Read safetensors files piece by piece: a tensor goes to its place without ever being in memory twice."""
+
+from __future__ import annotations
+
+import json
+import math
+import mmap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vila_core.errors import CheckpointError
+
+CHUNK_BYTES = 16 << 20  # what of a file is mapped into memory at a time
+_HEADER_LIMIT = 100 << 20  # the format's own
+_DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTensor:
+    """A tensor of a file: its bytes are [begin, end)."""
+
+    file: Path
+    name: str
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+    begin: int
+    end: int
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The folder's safetensors files: model.safetensors, or those that its index names.
+
+    Raises CheckpointError if there are none, if one is missing, or for an index that cannot be read.
+    """
+    single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    if single.is_file():
+        return [single]
+    if not index.is_file():
+        raise CheckpointError(f"{folder} holds no model.safetensors; pickle files (.bin, .pt) are not loaded")
+    try:
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as err:
+        raise CheckpointError(f"{index} is not an index of safetensors files: {err!r}; download it again") from err
+    files = [folder / str(name) for name in names]
+    for file in files:
+        if file.suffix != ".safetensors":
+            raise CheckpointError(f"{index} names {file.name!r}; only safetensors files are loaded")
+        if not file.is_file():
+            raise CheckpointError(f"{file} is missing, though {index.name} names it; download it again")
+    return files
+
+
+def stored_tensors(file: Path) -> list[StoredTensor]:
+    """The tensors of a file, in the order of their bytes; only its header is read.
+
+    Raises CheckpointError for a file that is cut short or no safetensors, and for a dtype that is not a float's.
+    """
+    try:
+        size = file.stat().st_size
+        with file.open("rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+            if not 2 <= length <= min(_HEADER_LIMIT, size - 8):
+                raise ValueError(f"a header of {length} bytes in a file of {size}")
+            header: dict[str, Any] = json.loads(stream.read(length))
+        header.pop("__metadata__", None)
+        tensors = [_stored(file, name, row, 8 + length) for name, row in header.items()]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as err:
+        raise CheckpointError(f"{file} cannot be read: {err}; download it again") from err
+    for tensor in tensors:
+        if tensor.end > size:
+            raise CheckpointError(f"{file} is cut short: {tensor.name!r} ends at byte {tensor.end} of {size}")
+    return sorted(tensors, key=lambda tensor: tensor.begin)
+
+
+def read_tensor(stored: StoredTensor, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Read a tensor onto the device, converted to dtype.
+
+    Beside it at most CHUNK_BYTES of the file are in memory: pages that were copied are given back. Raises
+    CheckpointError if the file cannot be read.
+    """
+    target = torch.empty(stored.shape, dtype=dtype, device=device)
+    flat, first = target.view(-1), 0
+    try:
+        for part in _parts(stored):
+            count = part.numel()
+            flat[first : first + count].copy_(part)
+            first += count
+            del part  # unmapped before the next one is mapped
+    except OSError as err:
+        raise CheckpointError(f"{stored.file} cannot be read: {err.strerror}") from err
+    return target
+
+
+def _parts(stored: StoredTensor) -> Iterator[Tensor]:
+    """The tensor's values, mapped from the file a chunk at a time."""
+    grain = mmap.ALLOCATIONGRANULARITY
+    with stored.file.open("rb") as stream:
+        for begin in range(stored.begin, stored.end, CHUNK_BYTES):
+            end = min(begin + CHUNK_BYTES, stored.end)
+            base = begin // grain * grain
+            mapping = mmap.mmap(stream.fileno(), end - base, access=mmap.ACCESS_COPY, offset=base)
+            part = torch.frombuffer(mapping, dtype=torch.uint8, offset=begin - base)  # holds the mapping
+            del mapping
+            aligned = (begin - base) % stored.dtype.itemsize == 0
+            yield (part if aligned else part.clone()).view(stored.dtype)
+            del part
+
+
+def _stored(file: Path, name: str, row: dict[str, Any], origin: int) -> StoredTensor:
+    if row["dtype"] not in _DTYPES:
+        supported = ", ".join(_DTYPES)
+        raise CheckpointError(f"{file}: {name!r} is stored as {row['dtype']}; supported: {supported}")
+    dtype, shape = _DTYPES[row["dtype"]], tuple(int(size) for size in row["shape"])
+    begin, end = (int(offset) for offset in row["data_offsets"])
+    if min((begin, *shape)) < 0 or end - begin != math.prod(shape) * dtype.itemsize:
+        raise ValueError(f"{name!r} has shape {list(shape)} in bytes {begin} to {end}")
+    return StoredTensor(file, name, dtype, shape, origin + begin, origin + end)
