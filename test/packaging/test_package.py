@@ -20,7 +20,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = (ROOT / "vila_core", ROOT / "vila_ros", ROOT / "sim" / "vila_sim", ROOT / "launch")
 OWN = {"vila_core", "vila_ros", "vila_sim", "vila_nav"}
 ROSDEP_KEYS = {"PIL": "python3-pil", "cv2": "python3-opencv", "yaml": "python3-yaml"}
-FROM_PIP_ALONE = {"av", "mcap", "mcap_ros2", "mujoco", "safetensors", "tokenizers", "torch"}  # no rosdep key
+# no rosdep key
+FROM_PIP_ALONE = {"av", "mcap", "mcap_ros2", "mujoco", "safetensors", "sentencepiece", "tokenizers", "torch"}
 DISTRIBUTIONS = {"PIL": "pillow", "cv2": "opencv-python-headless", "yaml": "pyyaml", "mcap_ros2": "mcap-ros2-support"}
 MAX_FILE_BYTES = 12 * 2**20
 
