@@ -205,6 +205,7 @@ class Simulator:
         """Free the OpenGL context, if there is one; in the thread that renders. May be called twice."""
         if self._renderer is not None:
             self._own_renderer().close()
+            _OPEN_RENDERERS.remove(self._renderer)
             self._renderer = None
             self._render_thread = None
 
@@ -212,6 +213,7 @@ class Simulator:
         thread = threading.get_ident()
         if self._renderer is None:
             self._renderer = _new_renderer(self._model, self.camera.width_px, self.camera.height_px)
+            _OPEN_RENDERERS.append(self._renderer)
             self._render_thread = thread
         if thread != self._render_thread:
             raise WorldError(
@@ -219,6 +221,11 @@ class Simulator:
                 " one thread; render and close in the thread of the first render"
             )
         return self._renderer
+
+
+# A renderer that the garbage collector frees, in whatever thread and amid whatever rendering, breaks the picture
+# that is being made there, or crashes. So one that nobody closed is kept: a leak is the smaller harm.
+_OPEN_RENDERERS: list[Any] = []
 
 
 def _new_renderer(model: Any, width: int, height: int) -> Any:

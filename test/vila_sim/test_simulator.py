@@ -1,5 +1,6 @@
 """The simulator: drives, bumps, sees, scans, and keeps OpenGL to one thread."""
 
+import gc
 import math
 import threading
 from collections.abc import Iterator
@@ -225,3 +226,23 @@ def test_a_generated_flat_renders_its_objects() -> None:
             seen |= set(np.unique(simulator.render_segmentation()).tolist())
     simulator.close()
     assert len(seen - {-1}) > 0.8 * len(flat.objects)
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+def test_a_simulator_that_nobody_closed_does_not_break_another(sim: Simulator) -> None:
+    def forget() -> None:
+        forgotten = Simulator(sim.flat, SMALL)
+        forgotten.render()
+        cycle: list[object] = [forgotten]
+        cycle.append(cycle)  # left to the garbage collector
+
+    expected, before = sim.render_segmentation(), gc.get_threshold()
+    for _ in range(4):
+        thread = threading.Thread(target=forget)
+        thread.start()
+        thread.join()
+        gc.set_threshold(1, 1, 1)  # collect amid rendering
+        try:
+            assert np.array_equal(sim.render_segmentation(), expected)
+        finally:
+            gc.set_threshold(*before)
