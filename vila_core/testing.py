@@ -28,8 +28,8 @@ class ScriptedBackend:
 
     A str is the reply: `generate` returns it, `choose` gives it `probability` and shares the
     rest among the others, and fails with BackendError if it is not among the replies. A Choice
-    is what `choose` returns as it is. An exception is raised. `prompts` and `encoded` record
-    the calls.
+    is what `choose` returns as it is. An exception is raised. `prompts`, `encoded` and `prefilled`
+    record the calls.
     """
 
     def __init__(self, *script: ScriptedReply, info: ModelInfo = SCRIPTED_INFO, probability: float = 1.0) -> None:
@@ -38,6 +38,7 @@ class ScriptedBackend:
         self.info = info
         self.prompts: list[Prompt] = []
         self.encoded: list[Frame] = []
+        self.prefilled: list[Prompt] = []
         self.closed = False
         self._script: Sequence[ScriptedReply] = script
         self._probability = probability
@@ -60,10 +61,17 @@ class ScriptedBackend:
             raise BackendError("the script holds a Choice where a text is asked for")
         return entry
 
-    def encode(self, frame: Frame) -> None:
-        """Note the frame."""
+    def encode(self, frame: Frame) -> bool:
+        """Note the frame; True the first time."""
         self._require_open()
+        is_new = all(frame.key != known.key for known in self.encoded)
         self.encoded.append(frame)
+        return is_new
+
+    def prefill(self, prompt: Prompt) -> None:
+        """Note the prompt in `prefilled`."""
+        self._require_open()
+        self.prefilled.append(prompt)
 
     def close(self) -> None:
         """Refuse further calls."""

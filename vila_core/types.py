@@ -117,10 +117,19 @@ class TemporalEvent:
 
 @dataclass(frozen=True, slots=True)
 class Visual:
-    """A frame's place in a prompt; tokens limits its visual tokens, None keeps them all."""
+    """A frame's place in a prompt; tokens limits its visual tokens, None keeps them all.
+
+    merged: frames whose visual tokens are averaged with the frame's: the frames before it, oldest first.
+    """
 
     frame: Frame
     tokens: int | None = None
+    merged: tuple[Frame, ...] = ()
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """Identity of its visual tokens in caches."""
+        return (self.tokens, self.frame.key, *(frame.key for frame in self.merged))
 
 
 IMAGE_TOKEN = "<image>"
@@ -131,12 +140,15 @@ class Prompt:
     """Text with one `<image>` for each visual, in order.
 
     stop: the texts of the tokens that end a reply, besides the checkpoint's own end of text.
+    branch: who asks. Each branch's last prompt is kept computed until the branch's next; a new prompt, of whichever
+    branch, pays only for what follows its longest beginning that is kept.
     Raises ValueError if the numbers of `<image>` and visuals differ.
     """
 
     text: str
     visuals: tuple[Visual, ...] = ()
     stop: tuple[str, ...] = ()
+    branch: str = "navigation"
 
     def __post_init__(self) -> None:
         count = self.text.count(IMAGE_TOKEN)

@@ -24,6 +24,8 @@ class ModelInfo:
 
     num_frames: frames in a prompt, the current one included. history_tokens: visual tokens
     of each older frame, None for all. prompt_style: a row of prompts.navigation.STYLES.
+    visual_tokens: of a whole frame. pool: (frames, rows, columns) that the checkpoint averages in older parts of a
+    video, coarsest of its sizes; None if it was not trained to.
     """
 
     name: str
@@ -32,6 +34,8 @@ class ModelInfo:
     history_tokens: int | None
     prompt_style: str
     chat_template: str
+    visual_tokens: int = 196
+    pool: tuple[int, int, int] | None = None
 
 
 class Backend(Protocol):
@@ -47,8 +51,12 @@ class Backend(Protocol):
         """Reply greedily, without the stop token."""
         ...
 
-    def encode(self, frame: Frame) -> None:
-        """Compute the frame's visual tokens now, so that a later prompt finds them."""
+    def encode(self, frame: Frame) -> bool:
+        """Compute the frame's visual tokens now, so that a later prompt finds them; False if they were there."""
+        ...
+
+    def prefill(self, prompt: Prompt) -> None:
+        """Read the prompt up to its last visual now, so that one that begins alike has less to read."""
         ...
 
     def close(self) -> None:

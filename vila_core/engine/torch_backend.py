@@ -75,10 +75,18 @@ class TorchBackend:
         return model.tokenizer.decode(list(ids))
 
     @torch.inference_mode()
-    def encode(self, frame: Frame) -> None:
-        """Compute and keep the frame's visual tokens unless they are there."""
-        if self.visual_cache.get(frame.key) is None:
-            self.visual_cache.put(frame.key, self._model().encode_frames([frame])[0])
+    def encode(self, frame: Frame) -> bool:
+        """Compute and keep the frame's visual tokens; False if they were there."""
+        if self.visual_cache.get(frame.key) is not None:
+            return False
+        self.visual_cache.put(frame.key, self._model().encode_frames([frame])[0])
+        return True
+
+    @torch.inference_mode()
+    def prefill(self, prompt: Prompt) -> None:
+        """Encode the prompt's frames."""
+        for visual in prompt.visuals:
+            self._visual_tokens(visual)
 
     def close(self) -> None:
         """Drop the weights and caches."""
