@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 
-import numpy as np
 import pytest
 import torch
 from conftest import golden_dir
 from safetensors.torch import load_file
 
+from vila_core.engine.naive_backend import NaiveBackend
 from vila_core.engine.torch_backend import TorchBackend
 from vila_core.models.checkpoint import load_checkpoint
 from vila_core.types import Frame, Prompt, Visual
@@ -32,7 +32,7 @@ def test_embeddings_logits_and_ids_equal_the_official_code(golden, case):
     visuals = tuple(Visual(Frame(inputs[name].numpy(), index)) for index, name in enumerate(CASES[case]))
     prompt = Prompt(cases[case]["prompt"], visuals)
     with torch.inference_mode():
-        embeddings = backend._embed(prompt)
+        embeddings = backend.embeddings(prompt)
         positions = torch.arange(len(embeddings))
         logits = backend.model.language_model.logits(backend.model.language_model(embeddings[None], positions)[0])
     assert (embeddings - tensors[f"{case}.inputs_embeds"]).abs().max() <= 1e-5
@@ -47,21 +47,6 @@ def test_choice_in_one_pass_equals_one_reply_at_a_time(golden):
     replies = ["turn left 15 degree.", "turn left 30 degree.", "turn right 15 degree.", "stop"]
     choice = backend.choose(prompt, replies)
     assert sum(choice.probabilities) == pytest.approx(1.0)
-    trie, _ = backend._trie(tuple(replies))
-    model = backend.model
-    rows = []
-    with torch.inference_mode():
-        prefix = backend._embed(prompt)
-        for node in range(-1, len(trie.tokens)):
-            path: list[int] = []
-            while node >= 0:
-                path.insert(0, trie.tokens[node])
-                node = trie.parents[node]
-            embeddings = torch.cat((prefix, model.embed_ids(path))) if path else prefix
-            hidden = model.language_model(embeddings[None], torch.arange(len(embeddings)))[0, -1]
-            rows.append(model.language_model.logits(hidden).numpy())
-    from vila_core.engine.reply_trie import choose_reply
-
-    expected = choose_reply(trie, np.stack(rows))
+    expected = NaiveBackend(backend.model, "float32").choose(prompt, replies)
     assert choice.index == expected.index
     assert choice.probabilities == pytest.approx(expected.probabilities, abs=1e-6)

@@ -14,7 +14,7 @@ from vila_core.engine.torch_backend import TorchBackend
 from vila_core.engine.visual_cache import VisualCache
 from vila_core.errors import BackendError, CheckpointError
 from vila_core.models.checkpoint import load_checkpoint, save_weights
-from vila_core.models.kv_cache import KVCache
+from vila_core.models.kv_cache import KVCache, append
 from vila_core.models.projector import pool_tokens, space_to_channel
 from vila_core.training.create import create_model
 from vila_core.training.recipe import ModelSizes
@@ -44,28 +44,16 @@ def test_a_cached_prefix_gives_the_same_states_as_one_pass(model):
         cache = KVCache(model.config.language, 16, dtype=torch.float32, device="cpu")
         edges = [0, *cuts, 12]
         parts = [
-            model.language_model(embeddings[:, a:b], torch.arange(a, b), cache=cache)
+            model.language_model(embeddings[:, a:b], torch.arange(a, b), reading=append(cache, a, b - a))
             for a, b in zip(edges, edges[1:], strict=False)
         ]
         assert torch.allclose(torch.cat(parts, dim=1), whole, atol=1e-5)
 
 
-@torch.inference_mode()
-def test_a_truncated_cache_forgets_what_lay_behind(model):
-    embeddings = torch.randn(1, 8, SIZES.width, generator=torch.Generator().manual_seed(0))
-    cache = KVCache(model.config.language, 16, dtype=torch.float32, device="cpu")
-    model.language_model(
-        torch.cat((embeddings[:, :5], torch.randn(1, 3, SIZES.width)), 1), torch.arange(8), cache=cache
-    )
-    cache.truncate(5)
-    rest = model.language_model(embeddings[:, 5:], torch.arange(5, 8), cache=cache)
-    assert torch.allclose(rest, model.language_model(embeddings, torch.arange(8))[:, 5:], atol=1e-5)
-
-
 def test_a_full_cache_says_so(model):
     cache = KVCache(model.config.language, 4, dtype=torch.float32, device="cpu")
-    with pytest.raises(ValueError, match="holds 4 tokens, 5 are needed"):
-        model.language_model(torch.zeros(1, 5, SIZES.width), torch.arange(5), cache=cache)
+    with pytest.raises(ValueError, match="has 4 rows, 5 are needed"):
+        append(cache, 0, 5)
 
 
 def test_a_frame_is_encoded_once(checkpoint, monkeypatch):

@@ -96,7 +96,7 @@ def test_the_cached_frames_make_the_same_prompt_as_the_official_code(name):
     with torch.inference_mode():
         media = model.encode_media(Turn("", tuple(frame.image for frame in frames)), variant)
         wanted = model.splice(prompt.text, media, variant)
-        got = backend._embed(prompt)
+        got = backend.embeddings(prompt)
     assert got.shape == wanted.embeddings.shape
     assert (got - wanted.embeddings).abs().max() <= 1e-5
     assert sum(backend.choose(prompt, SENTENCES).probabilities) == pytest.approx(1.0)

@@ -14,9 +14,10 @@ from torch import nn
 from vila_core.models.checkpoint import DTYPES
 from vila_core.models.config import CheckpointConfig
 from vila_core.models.config_reader import config_of
+from vila_core.models.encoders import frame_tokens
 from vila_core.models.language_model import LanguageModel
 from vila_core.models.layouts import open_layout
-from vila_core.models.projector import Projector, visual_token_count
+from vila_core.models.projector import Projector
 from vila_core.models.tokenizer import Tokenizer
 from vila_core.models.vision_tower import VisionTower
 
@@ -41,7 +42,7 @@ def checkpoint_facts(path: Path) -> dict[str, Any]:
     parameters = count_parameters(config)
     total = sum(parameters.values())
     language, vision = config.language, config.vision
-    frame = visual_tokens(config) + _around(config, tokenizer)
+    frame = frame_tokens(config) + _around(config, tokenizer)
     return {
         "name": config.name,
         "family": config.family,
@@ -95,15 +96,6 @@ def count_parameters(config: CheckpointConfig) -> dict[str, int]:
     return {name: sum(value.numel() for value in part.parameters()) for name, part in parts.items()}
 
 
-def visual_tokens(config: CheckpointConfig) -> int:
-    """Visual tokens of a frame, which is one tile; what an encoder puts around them is not counted."""
-    vision, images = config.vision, config.images
-    side = vision.grid
-    if images.s2_scales and not images.dynamic_s2:
-        side = vision.grid * max(1, round(images.s2_scales[images.s2_resize_index] / vision.image_size))
-    return visual_token_count(config.projector.kind, side)
-
-
 def _around(config: CheckpointConfig, tokenizer: Tokenizer) -> int:
     """Tokens that the image encoder puts around a picture."""
     if config.era == "native":
@@ -114,7 +106,7 @@ def _around(config: CheckpointConfig, tokenizer: Tokenizer) -> int:
 
 def _most_tokens(config: CheckpointConfig, tokenizer: Tokenizer) -> int:
     """Visual tokens of a prompt's only picture, cut into as many tiles as may be."""
-    images, tile = config.images, visual_tokens(config)
+    images, tile = config.images, frame_tokens(config)
     if images.aspect_ratio == "dynamic":
         tiles = images.max_tiles + (images.max_tiles > 1)
         return tiles * (tile + _around(config, tokenizer) + len(tokenizer.encode("\n")))
@@ -123,7 +115,7 @@ def _most_tokens(config: CheckpointConfig, tokenizer: Tokenizer) -> int:
 
 def _video_tokens(config: CheckpointConfig, tokenizer: Tokenizer) -> int:
     """Tokens of a whole video at num_video_frames."""
-    frames, tile, encoder = config.num_video_frames, visual_tokens(config), config.video_encoder
+    frames, tile, encoder = config.num_video_frames, frame_tokens(config), config.video_encoder
     if encoder.kind != "tsp":
         return frames * (tile + _around(config, tokenizer))
     around = sum(len(tokenizer.encode(text, True)) for text in (encoder.start_tokens, encoder.end_tokens) if text)

@@ -1,4 +1,4 @@
-"""Greedy decoding, one token at a time."""
+"""Greedy decoding of one prompt from its first token on, nothing reused."""
 
 from __future__ import annotations
 
@@ -8,35 +8,29 @@ import torch
 from torch import Tensor
 
 from vila_core.errors import BackendError
-from vila_core.models.kv_cache import KVCache
+from vila_core.models.kv_cache import KVCache, append
 from vila_core.models.vlm import VisionLanguageModel
 
-_ROUND = 256  # tokens; a cache that has grown to a multiple of it serves the next prompt too
 
-
-def room_for(model: VisionLanguageModel, needed: int, kv: KVCache | None = None) -> KVCache:
-    """Return an empty cache for `needed` tokens: the given one if it is large enough.
-
-    Raises BackendError if the model has fewer positions.
-    """
+def room_for(model: VisionLanguageModel, needed: int) -> KVCache:
+    """Make a cache for `needed` tokens. Raises BackendError if the model has fewer positions."""
     limit = model.config.language.max_positions
     if needed > limit:
         raise BackendError(f"the prompt and its reply need {needed} tokens, the model has {limit} positions")
-    if kv is None or kv.capacity < needed:
-        capacity = min(limit, _ROUND * -(-needed // _ROUND))
-        kv = KVCache(model.config.language, capacity, dtype=model.dtype, device=model.device)
-    kv.truncate(0)
-    return kv
+    return KVCache(model.config.language, needed, dtype=model.dtype, device=model.device)
 
 
 def greedy_steps(model: VisionLanguageModel, embeddings: Tensor, kv: KVCache) -> Iterator[tuple[int, Tensor]]:
     """Yield token after token with the logits [V] it was taken from, for ever or until the cache is full.
 
-    embeddings: [L, D] of the prompt; kv: empty, and filled on the way.
+    embeddings: [L, D] of the prompt; kv: filled on the way.
     """
+    length = 0
     while True:
-        positions = torch.arange(kv.length, kv.length + embeddings.shape[0], device=model.device)
-        hidden = model.language_model(embeddings[None], positions, cache=kv)[0, -1]
+        reading = append(kv, length, len(embeddings))
+        positions = torch.arange(length, reading.extent, device=model.device)
+        hidden = model.language_model(embeddings[None], positions, reading=reading)[0, -1]
+        length = reading.extent
         logits = model.language_model.logits(hidden)
         token = int(logits.argmax())
         yield token, logits

@@ -11,24 +11,38 @@ from numpy.typing import NDArray
 from vila_core.types import Choice
 
 
+@dataclass(frozen=True, slots=True)
+class Branching:
+    """A place where replies part: behind `node` (-1: the prompt) comes one of `tokens`, each a node of `below`."""
+
+    node: int
+    tokens: tuple[int, ...]
+    below: tuple[int, ...]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ReplyTrie:
     """Nodes in topological order; node i holds tokens[i] and hangs from parents[i] (-1: the prompt).
 
-    children[i + 1] lists the nodes below node i, children[0] those below the prompt.
-    leaves[r] is the node that ends reply r.
+    leaves[r] is the node that ends reply r. Only the first `read` nodes must be read by the model: what lies behind
+    the last place where replies part is forced. branchings are in topological order.
     """
 
     tokens: tuple[int, ...]
     parents: tuple[int, ...]
     depths: tuple[int, ...]
-    children: tuple[tuple[int, ...], ...]
     leaves: tuple[int, ...]
+    read: int
+    branchings: tuple[Branching, ...]
+
+    def path(self, node: int) -> tuple[int, ...]:
+        """The tokens from the prompt up to a node, its own last; none for the prompt, -1."""
+        return () if node < 0 else (*self.path(self.parents[node]), self.tokens[node])
 
     def mask(self) -> NDArray[np.bool_]:
-        """[nodes, nodes]: True where a node sees another: its ancestors and itself."""
-        seen = np.zeros((len(self.tokens), len(self.tokens)), dtype=bool)
-        for node, parent in enumerate(self.parents):
+        """[read, read]: True where a node sees another: its ancestors and itself."""
+        seen = np.zeros((self.read, self.read), dtype=bool)
+        for node, parent in enumerate(self.parents[: self.read]):
             if parent >= 0:
                 seen[node] = seen[parent]
             seen[node, node] = True
@@ -38,53 +52,55 @@ class ReplyTrie:
 def build_trie(replies: Sequence[Sequence[int]]) -> ReplyTrie:
     """Build the trie of tokenised replies, each with its stop token at the end.
 
-    ValueError if there are none, one is empty, or two are equal.
+    ValueError if there are none, one is empty, or one is how another begins.
     """
     if not replies or any(not reply for reply in replies):
         raise ValueError("replies must be a non-empty set of non-empty token sequences")
-    tokens: list[int] = []
-    parents: list[int] = []
-    depths: list[int] = []
-    children: list[list[int]] = [[]]
-    leaves: list[int] = []
-    for reply in replies:
-        node = -1
-        for token in reply:
-            below = next((child for child in children[node + 1] if tokens[child] == token), None)
-            if below is None:
-                below = len(tokens)
-                tokens.append(token)
-                parents.append(node)
-                depths.append(0 if node < 0 else depths[node] + 1)
-                children[node + 1].append(below)
-                children.append([])
-            node = below
-        leaves.append(node)
-    if len(set(leaves)) != len(replies):
+    paths = [tuple(reply) for reply in replies]
+    if len(set(paths)) != len(paths):
         raise ValueError("two replies have the same tokens")
+    children: dict[tuple[int, ...], list[int]] = {}  # prefix -> the tokens that may follow, as first met
+    for path in paths:
+        for end, token in enumerate(path):
+            following = children.setdefault(path[:end], [])
+            if token not in following:
+                following.append(token)
+    if any(path in children for path in paths):
+        raise ValueError("a reply is the beginning of another; close each with a stop token")
+    parting = {prefix for prefix, following in children.items() if len(following) > 1}
+    needed = {prefix[:end] for prefix in parting for end in range(1, len(prefix) + 1)}
+    nodes = [(*prefix, token) for prefix, following in children.items() for token in following]
+    nodes.sort(key=lambda node: (node not in needed, len(node)))  # stable: those read first, parents before children
+    index = {(): -1} | {node: i for i, node in enumerate(nodes)}
     return ReplyTrie(
-        tuple(tokens), tuple(parents), tuple(depths), tuple(tuple(below) for below in children), tuple(leaves)
+        tokens=tuple(node[-1] for node in nodes),
+        parents=tuple(index[node[:-1]] for node in nodes),
+        depths=tuple(len(node) - 1 for node in nodes),
+        leaves=tuple(index[path] for path in paths),
+        read=len(needed),
+        branchings=tuple(
+            Branching(index[prefix], tuple(children[prefix]), tuple(index[prefix + (t,)] for t in children[prefix]))
+            for prefix in sorted(parting, key=lambda prefix: (len(prefix), index[prefix]))
+        ),
     )
 
 
-def choose_reply(trie: ReplyTrie, logits: NDArray[np.float32]) -> Choice:
-    """Turn next-token logits into a choice.
+def choose_reply(trie: ReplyTrie, scores: Sequence[NDArray[np.float32]]) -> Choice:
+    """Turn the model's scores into a choice.
 
-    logits: [nodes + 1, V]; row 0 follows the prompt, row i + 1 follows node i. At each branch
-    the probability is the softmax over the branch's tokens; a reply's is the product along its
-    path. The index is that of greedy decoding under the same grammar.
+    scores: for each branching the logits of its tokens. There the probability is their softmax; a reply's is the
+    product along its path. The index is that of greedy decoding under the same grammar.
     """
-    node_probability = np.ones(len(trie.tokens) + 1)
-    best_child = [-1] * (len(trie.tokens) + 1)
-    for row, below in enumerate(trie.children):
-        if not below:
-            continue
-        scores = logits[row, [trie.tokens[child] for child in below]].astype(np.float64)
-        weights = np.exp(scores - scores.max())
-        for child, weight in zip(below, weights / weights.sum(), strict=True):
-            node_probability[child + 1] = node_probability[row] * weight
-        best_child[row] = below[int(scores.argmax())]
-    node = -1
-    while best_child[node + 1] >= 0:
-        node = best_child[node + 1]
-    return Choice(trie.leaves.index(node), tuple(float(node_probability[leaf + 1]) for leaf in trie.leaves))
+    share = np.ones(len(trie.tokens))  # of its parent's probability
+    greedy = np.ones(len(trie.tokens), dtype=bool)
+    for branching, row in zip(trie.branchings, scores, strict=True):
+        below = list(branching.below)
+        weights = np.exp(row.astype(np.float64) - row.max())
+        share[below] = weights / weights.sum()
+        greedy[below] = np.arange(len(below)) == row.argmax()
+    for node, parent in enumerate(trie.parents):  # topological: a parent is done before its children
+        if parent >= 0:
+            share[node] *= share[parent]
+            greedy[node] &= greedy[parent]
+    index = next(reply for reply, leaf in enumerate(trie.leaves) if greedy[leaf])
+    return Choice(index, tuple(float(share[leaf]) for leaf in trie.leaves))

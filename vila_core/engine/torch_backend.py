@@ -1,23 +1,23 @@
-"""The torch backend: visual cache, prefill, one-pass choice, greedy decoding."""
+"""The torch backend: each frame encoded once, each beginning of a prompt read once, a choice in one pass."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from vila_core.engine.backend import ModelInfo
-from vila_core.engine.decode import greedy_ids, room_for
-from vila_core.engine.reply_trie import ReplyTrie, build_trie, choose_reply
+from vila_core.engine.grammar import make_grammar
+from vila_core.engine.pieces import embed_visual, pieces_of
+from vila_core.engine.prefix_cache import Piece
+from vila_core.engine.reader import PromptReader
 from vila_core.engine.visual_cache import VisualCache
 from vila_core.errors import BackendError
 from vila_core.models.checkpoint import load_checkpoint
-from vila_core.models.kv_cache import KVCache
-from vila_core.models.projector import pool_tokens
+from vila_core.models.encoders import frame_tokens
 from vila_core.models.vlm import VisionLanguageModel
 from vila_core.types import Choice, Frame, Prompt, Visual
 
@@ -26,102 +26,125 @@ VISUAL_CACHE_FRAMES = 640  # more than HistoryConfig.capacity: no frame of the h
 
 def load_torch_backend(checkpoint: Path, *, device: str, precision: str) -> TorchBackend:
     """Load a checkpoint directory; errors as in models.checkpoint.load_checkpoint."""
+    return TorchBackend(load_model(checkpoint, device, precision), precision)
+
+
+def load_model(checkpoint: Path, device: str, precision: str) -> VisionLanguageModel:
+    """Load the model; BackendError if the device is not there."""
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise BackendError(f"device {device!r}: torch {torch.__version__} finds no CUDA device; use device 'cpu'")
-    return TorchBackend(load_checkpoint(checkpoint, device=device, precision=precision), precision)
+    return load_checkpoint(checkpoint, device=device, precision=precision)
+
+
+def model_info(model: VisionLanguageModel, precision: str) -> ModelInfo:
+    """What the navigator must know of the model."""
+    config, navigation = model.config, model.config.navigation
+    sizes = config.video_encoder.pool_sizes
+    return ModelInfo(
+        name=config.name,
+        precision=precision,
+        num_frames=navigation.num_frames,
+        history_tokens=navigation.history_tokens,
+        prompt_style=navigation.prompt_style,
+        chat_template=navigation.chat_template,
+        visual_tokens=frame_tokens(config),
+        pool=max(sizes, key=lambda size: size[0] * size[1] * size[2]) if sizes else None,
+    )
+
+
+def stop_ids(model: VisionLanguageModel, texts: Sequence[str]) -> frozenset[int]:
+    """The checkpoint's own end of text, and the tokens that close a turn of the prompt's chat template."""
+    closing = (model.tokenizer.id_of(text) for text in texts)
+    return frozenset(model.config.language.eos_token_ids) | {id_ for id_ in closing if id_ is not None}
 
 
 class TorchBackend:
-    """Runs a vision-language model eagerly. Not thread-safe: one caller at a time."""
+    """Runs a vision-language model. Not thread-safe: one caller at a time."""
 
     def __init__(self, model: VisionLanguageModel, precision: str) -> None:
-        navigation = model.config.navigation
-        self.model: VisionLanguageModel | None = model
-        self.info = ModelInfo(
-            name=model.config.name,
-            precision=precision,
-            num_frames=navigation.num_frames,
-            history_tokens=navigation.history_tokens,
-            prompt_style=navigation.prompt_style,
-            chat_template=navigation.chat_template,
-        )
+        self.info = model_info(model, precision)
         self.visual_cache = VisualCache(VISUAL_CACHE_FRAMES)
-        self._kv: KVCache | None = None
-        self._trie = lru_cache(maxsize=8)(self._build_trie)
+        self.reader = PromptReader(model)
+        self._loaded: VisionLanguageModel | None = model
+        self._segments = lru_cache(maxsize=64)(model.segments)
+        self._grammar = lru_cache(maxsize=16)(partial(make_grammar, model))
+
+    @property
+    def model(self) -> VisionLanguageModel:
+        """The model; BackendError once it is closed."""
+        if self._loaded is None:
+            raise BackendError("the backend is closed; load it again")
+        return self._loaded
 
     @torch.inference_mode()
     def choose(self, prompt: Prompt, replies: Sequence[str]) -> Choice:
-        """Score the replies in one pass behind the prompt; see reply_trie.choose_reply."""
-        model = self._model()
-        trie, tree_mask = self._trie(tuple(replies))
-        embeddings = self._embed(prompt)
-        past, count = embeddings.shape[0], len(trie.tokens)
-        cache = self._cache(past + count)
-        positions = torch.arange(past, device=model.device)
-        last = model.language_model(embeddings[None], positions, cache=cache)[0, -1:]
-        mask = torch.cat((torch.ones(count, past, dtype=torch.bool, device=model.device), tree_mask), dim=1)
-        depths = torch.tensor(trie.depths, device=model.device)
-        nodes = model.language_model(model.embed_ids(trie.tokens)[None], past + depths, cache=cache, mask=mask)[0]
-        logits = model.language_model.logits(torch.cat((last, nodes)))
-        return choose_reply(trie, logits.float().cpu().numpy())
+        """Score the replies in one pass with what is new of the prompt; see reply_trie.choose_reply."""
+        pieces = self._pieces(prompt)
+        grammar = self._grammar(tuple(replies))
+        return grammar.choose(self.reader.read(prompt.branch, pieces, self._embed(prompt), grammar.tail))
 
     @torch.inference_mode()
     def generate(self, prompt: Prompt, max_new_tokens: int) -> str:
         """Decode greedily up to a stop token or max_new_tokens."""
-        model = self._model()
-        embeddings = self._embed(prompt)
-        cache = self._cache(embeddings.shape[0] + max_new_tokens)
-        ids = greedy_ids(model, embeddings, cache, max_new_tokens=max_new_tokens, stop_ids=self._stop_ids(prompt.stop))
-        return model.tokenizer.decode(list(ids))
+        model, ids = self.model, []
+        stop = stop_ids(model, prompt.stop)
+        for token in self.reader.decode(prompt.branch, self._pieces(prompt), self._embed(prompt), max_new_tokens):
+            if token in stop:
+                break
+            ids.append(token)
+        return model.tokenizer.decode(ids)
 
     @torch.inference_mode()
     def encode(self, frame: Frame) -> bool:
         """Compute and keep the frame's visual tokens; False if they were there."""
-        if self.visual_cache.get(frame.key) is not None:
+        model = self.model
+        if frame.key in self.visual_cache:
             return False
-        self.visual_cache.put(frame.key, self._model().encode_frames([frame])[0])
+        self.visual_cache.put(frame.key, model.encode_frames([frame])[0])
         return True
 
     @torch.inference_mode()
     def prefill(self, prompt: Prompt) -> None:
-        """Encode the prompt's frames."""
-        for visual in prompt.visuals:
-            self._visual_tokens(visual)
+        """Read the prompt up to its last visual, so that one that begins alike has less to read."""
+        pieces = self._pieces(prompt)
+        last = max((number for number, piece in enumerate(pieces) if not piece.ids), default=-1)
+        if last >= 0:
+            self.reader.read(prompt.branch, pieces[: last + 1], self._embed(prompt))
+
+    @torch.inference_mode()
+    def embeddings(self, prompt: Prompt) -> Tensor:
+        """Return the embeddings [L, D] of the whole prompt, as the decoder reads them if nothing is kept."""
+        embed = self._embed(prompt)
+        return torch.cat([embed(number) for number in range(len(self._pieces(prompt)))])
 
     def close(self) -> None:
         """Drop the weights and caches."""
-        self.model = None
-        self._kv = None
+        self._segments.cache_clear()
+        self._grammar.cache_clear()
+        self.reader.close()
         self.visual_cache = VisualCache(1)
+        self._loaded = None
 
-    def _model(self) -> VisionLanguageModel:
-        if self.model is None:
-            raise BackendError("the backend is closed; load it again")
-        return self.model
+    def _pieces(self, prompt: Prompt) -> tuple[Piece, ...]:
+        self.model  # noqa: B018 -- a closed backend refuses
+        return pieces_of(self._segments(prompt.text), prompt.visuals, self.info.visual_tokens)
 
-    def _embed(self, prompt: Prompt) -> Tensor:
-        model = self._model()
-        return model.embed(model.segments(prompt.text), [self._visual_tokens(visual) for visual in prompt.visuals])
+    def _embed(self, prompt: Prompt) -> Callable[[int], Tensor]:
+        """Number of a segment -> its embeddings [L, D]."""
+        model, segments = self.model, self._segments(prompt.text)
 
-    def _visual_tokens(self, visual: Visual) -> Tensor:
-        tokens = self.visual_cache.get(visual.frame.key)
+        def embed(number: int) -> Tensor:
+            run = segments[number]
+            return model.embed_ids(run.ids) if run.visual is None else self._visual_rows(prompt.visuals[run.visual])
+
+        return embed
+
+    def _visual_rows(self, visual: Visual) -> Tensor:
+        return embed_visual(visual, self._frame_tokens)
+
+    def _frame_tokens(self, frame: Frame) -> Tensor:
+        tokens = self.visual_cache.get(frame.key)
         if tokens is None:
-            tokens = self._model().encode_frames([visual.frame])[0]
-            self.visual_cache.put(visual.frame.key, tokens)
-        return tokens if visual.tokens is None else pool_tokens(tokens, visual.tokens)
-
-    def _cache(self, needed: int) -> KVCache:
-        self._kv = room_for(self._model(), needed, self._kv)
-        return self._kv
-
-    def _stop_ids(self, texts: Sequence[str]) -> frozenset[int]:
-        """The checkpoint's own end of text, and the tokens that close a turn of the prompt's chat template."""
-        model = self._model()
-        closing = (model.tokenizer.id_of(text) for text in texts)
-        return frozenset(model.config.language.eos_token_ids) | {id_ for id_ in closing if id_ is not None}
-
-    def _build_trie(self, replies: tuple[str, ...]) -> tuple[ReplyTrie, Tensor]:
-        model = self._model()
-        stop = model.config.language.eos_token_ids[:1]
-        trie = build_trie([(*model.tokenizer.encode(reply), *stop) for reply in replies])
-        return trie, torch.from_numpy(np.ascontiguousarray(trie.mask())).to(model.device)
+            tokens = self.model.encode_frames([frame])[0]
+            self.visual_cache.put(frame.key, tokens)
+        return tokens

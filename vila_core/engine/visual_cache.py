@@ -35,5 +35,9 @@ class VisualCache:
         while len(self._tokens) > self.capacity:
             self._tokens.popitem(last=False)
 
+    def __contains__(self, key: tuple[str, int]) -> bool:
+        """Tell if the frame's visual tokens are there; counts nothing."""
+        return key in self._tokens
+
     def __len__(self) -> int:
         return len(self._tokens)

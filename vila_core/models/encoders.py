@@ -13,10 +13,19 @@ import torch
 from torch import Tensor
 
 from vila_core.errors import CheckpointError, FrameError
-from vila_core.models.config import EncoderConfig, ImageConfig
+from vila_core.models.config import CheckpointConfig, EncoderConfig, ImageConfig
 from vila_core.models.preprocess import PreparedImage
-from vila_core.models.projector import square_side
+from vila_core.models.projector import square_side, visual_token_count
 from vila_core.models.s2 import Encode, encode_dynamic_s2, encode_s2, run_in_batches
+
+
+def frame_tokens(config: CheckpointConfig) -> int:
+    """Visual tokens of a frame, which is one tile; what an encoder puts around them is not counted."""
+    vision, images = config.vision, config.images
+    side = vision.grid
+    if images.s2_scales and not images.dynamic_s2:
+        side = vision.grid * max(1, round(images.s2_scales[images.s2_resize_index] / vision.image_size))
+    return visual_token_count(config.projector.kind, side)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,44 +1,72 @@
-"""Keys and values of what the decoder has read: allocated once, cut back at no cost."""
+"""Keys and values of what the decoder has read: one row for each token, allocated once."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from vila_core.models.config import LanguageConfig
 
+Rows = slice | Tensor
+
 
 class KVCache:
-    """One sequence's keys and values, [layers, kv heads, capacity, head_dim] each."""
+    """Rows of keys and values, [layers, kv heads, rows, head_dim] each.
 
-    def __init__(
-        self, config: LanguageConfig, capacity: int, *, dtype: torch.dtype, device: torch.device | str
-    ) -> None:
-        shape = (config.layers, config.kv_heads, capacity, config.head_dim)
+    Keys are stored turned by their token's position, so it does not matter which row a token has. Who owns
+    which rows is the caller's business.
+    """
+
+    def __init__(self, config: LanguageConfig, rows: int, *, dtype: torch.dtype, device: torch.device | str) -> None:
+        shape = (config.layers, config.kv_heads, rows, config.head_dim)
         self.keys = torch.zeros(shape, dtype=dtype, device=device)
         self.values = torch.zeros(shape, dtype=dtype, device=device)
-        self.capacity = capacity
-        self.length = 0
+        self.rows = rows
 
-    def write(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Store one layer's new keys and values [H, L, head_dim] behind `length`.
+    @property
+    def bytes(self) -> int:
+        """What it occupies."""
+        return 2 * self.keys.numel() * self.keys.element_size()
 
-        Returns views of all keys and values up to and with the new ones. Does not move
-        `length`: `advance` does, once all layers have written. ValueError if they do not fit.
-        """
-        end = self.length + keys.shape[1]
-        if end > self.capacity:
-            raise ValueError(f"KV cache holds {self.capacity} tokens, {end} are needed")
-        self.keys[layer, :, self.length : end] = keys
-        self.values[layer, :, self.length : end] = values
-        return self.keys[layer, :, :end], self.values[layer, :, :end]
+    def write(self, layer: int, rows: Rows, keys: Tensor, values: Tensor) -> None:
+        """Store one layer's keys and values [H, L, head_dim] in the rows, L of them."""
+        if isinstance(rows, slice):
+            self.keys[layer, :, rows] = keys
+            self.values[layer, :, rows] = values
+        else:
+            self.keys[layer].index_copy_(1, rows, keys)
+            self.values[layer].index_copy_(1, rows, values)
 
-    def advance(self, count: int) -> None:
-        """Count the tokens just written as read."""
-        self.length += count
+    def read(self, layer: int, extent: int) -> tuple[Tensor, Tensor]:
+        """Return views [H, extent, head_dim] of the first rows of one layer's keys and values."""
+        return self.keys[layer, :, :extent], self.values[layer, :, :extent]
 
-    def truncate(self, length: int) -> None:
-        """Forget everything behind `length`; does not touch memory."""
-        if not 0 <= length <= self.length:
-            raise ValueError(f"cannot truncate a cache of {self.length} tokens to {length}")
-        self.length = length
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reading:
+    """Where one forward pass writes its tokens' keys and values, and what each token sees.
+
+    rows: of the new tokens. extent: rows from 0 on that are looked at. mask: [L, extent] of the model's dtype, added
+    to the scores: 0 where a token is seen, -inf elsewhere; None: every token sees the rows up to its own, which are
+    the last of the extent.
+    """
+
+    cache: KVCache
+    rows: Rows
+    extent: int
+    mask: Tensor | None = None
+
+
+def append(cache: KVCache, start: int, count: int) -> Reading:
+    """Read count tokens into the rows from start on, behind all that is there. ValueError if they do not fit."""
+    end = start + count
+    if end > cache.rows:
+        raise ValueError(f"the KV cache has {cache.rows} rows, {end} are needed")
+    mask = None
+    if start and count > 1:
+        later = torch.ones(count, end, dtype=torch.bool, device=cache.keys.device).triu(start + 1)
+        mask = torch.zeros(count, end, dtype=cache.keys.dtype, device=cache.keys.device)
+        mask.masked_fill_(later, float("-inf"))
+    return Reading(cache, slice(start, end), end, mask)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vila_core.models.config import LanguageConfig
-from vila_core.models.kv_cache import KVCache
+from vila_core.models.kv_cache import Reading
 
 
 class LanguageModel(nn.Module):
@@ -21,34 +21,26 @@ class LanguageModel(nn.Module):
         self.norm = RMSNorm(config.hidden_size, config.eps)
         self.lm_head = None if config.tied else nn.Linear(config.hidden_size, config.vocab_size, bias=False)
 
-    def forward(
-        self,
-        embeddings: Tensor,
-        positions: Tensor,
-        *,
-        cache: KVCache | None = None,
-        mask: Tensor | None = None,
-    ) -> Tensor:
+    def forward(self, embeddings: Tensor, positions: Tensor, *, reading: Reading | None = None) -> Tensor:
         """Return the normalised hidden states [B, L, D] of embeddings [B, L, D].
 
-        positions: [L] int64. Without a mask attention is causal over the cache (B must be 1
-        with one) and the new tokens. mask: [L, cache.length + L] bool, True where a token is
-        seen. The cache takes the new keys and values and advances by L.
+        positions: [L] int64. Without a reading attention is causal over the new tokens, and nothing is kept; with one
+        B must be 1.
         """
         cos, sin = rotary(positions, self.config, embeddings.dtype)
-        if mask is None and cache is not None and cache.length and embeddings.shape[1] > 1:
-            mask = causal_mask(cache.length, embeddings.shape[1], embeddings.device)
         hidden = embeddings
         for layer in self.layers:
-            hidden = layer(hidden, cos, sin, cache, mask)
-        if cache is not None:
-            cache.advance(embeddings.shape[1])
+            hidden = layer(hidden, cos, sin, reading)
         return self.norm(hidden)
+
+    @property
+    def head_weight(self) -> Tensor:
+        """[V, D] of the language head."""
+        return self.embed_tokens.weight if self.lm_head is None else self.lm_head.weight
 
     def logits(self, hidden: Tensor) -> Tensor:
         """[..., D] -> [..., V]."""
-        weight = self.embed_tokens.weight if self.lm_head is None else self.lm_head.weight
-        return F.linear(hidden, weight)
+        return F.linear(hidden, self.head_weight)
 
 
 class DecoderLayer(nn.Module):
@@ -61,9 +53,9 @@ class DecoderLayer(nn.Module):
         self.post_attention_layernorm = RMSNorm(config.hidden_size, config.eps)
         self.mlp = GatedMLP(config)
 
-    def forward(self, hidden: Tensor, cos: Tensor, sin: Tensor, cache: KVCache | None, mask: Tensor | None) -> Tensor:
+    def forward(self, hidden: Tensor, cos: Tensor, sin: Tensor, reading: Reading | None) -> Tensor:
         """[B, L, D] -> [B, L, D]."""
-        hidden = hidden + self.self_attn(self.input_layernorm(hidden), cos, sin, cache, mask)
+        hidden = hidden + self.self_attn(self.input_layernorm(hidden), cos, sin, reading)
         return hidden + self.mlp(self.post_attention_layernorm(hidden))
 
 
@@ -79,20 +71,20 @@ class Attention(nn.Module):
         self.k_proj = nn.Linear(width, config.kv_heads * config.head_dim, bias=bias)
         self.v_proj = nn.Linear(width, config.kv_heads * config.head_dim, bias=bias)
         self.o_proj = nn.Linear(config.heads * config.head_dim, width, bias=False)
-        self.grouped = config.heads != config.kv_heads
 
-    def forward(self, hidden: Tensor, cos: Tensor, sin: Tensor, cache: KVCache | None, mask: Tensor | None) -> Tensor:
+    def forward(self, hidden: Tensor, cos: Tensor, sin: Tensor, reading: Reading | None) -> Tensor:
         """[B, L, D] -> [B, L, D]."""
         q, k, v = (
             proj(hidden).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
             for proj in (self.q_proj, self.k_proj, self.v_proj)
         )  # [B, H, L, head_dim]
         q, k = rotate(q, cos, sin), rotate(k, cos, sin)
-        causal = mask is None and q.shape[2] > 1
-        if cache is not None:
-            keys, values = cache.write(self.index, k[0], v[0])
-            k, v = keys[None], values[None]
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, enable_gqa=self.grouped)
+        if reading is None:
+            out = attend(q, k, v, None)
+        else:
+            reading.cache.write(self.index, reading.rows, k[0], v[0])
+            keys, values = reading.cache.read(self.index, reading.extent)
+            out = attend(q, keys[None], values[None], reading.mask)
         return self.o_proj(out.transpose(1, 2).flatten(2))
 
 
@@ -142,6 +134,16 @@ def rotate(heads: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return heads * cos + torch.cat((-second, first), dim=-1) * sin
 
 
-def causal_mask(past: int, count: int, device: torch.device) -> Tensor:
-    """[count, past + count] bool: each new token sees the past, itself and the new ones before it."""
-    return torch.ones(count, past + count, dtype=torch.bool, device=device).tril(past)
+def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    """Attention of queries [B, H, L, head_dim] over keys and values [B, kv heads, S, head_dim]: [B, H, L, head_dim].
+
+    mask: [L, S], added to the scores; None is causal, the last query seeing all keys.
+    """
+    groups, count = q.shape[1] // k.shape[1], q.shape[2]
+    if mask is None and count > 1:
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=groups > 1)
+    if groups == 1:
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    folded = q.reshape(q.shape[0], k.shape[1], groups * count, q.shape[3])  # the heads of a group as one long query
+    tiled = None if mask is None else mask.repeat(groups, 1)
+    return F.scaled_dot_product_attention(folded, k, v, attn_mask=tiled).view_as(q)

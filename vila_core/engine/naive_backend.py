@@ -1,0 +1,80 @@
+"""The plain way: every frame encoded and the whole prompt read at each call, the reply decoded token by token.
+
+What the other backends are measured against, in time and in result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from vila_core.engine.decode import greedy_ids, room_for
+from vila_core.engine.grammar import make_grammar
+from vila_core.engine.pieces import embed_visual
+from vila_core.engine.reply_trie import choose_reply
+from vila_core.engine.torch_backend import load_model, model_info, stop_ids
+from vila_core.errors import BackendError
+from vila_core.models.vlm import VisionLanguageModel
+from vila_core.types import Choice, Frame, Prompt
+
+
+def load_naive_backend(checkpoint: Path, *, device: str, precision: str) -> NaiveBackend:
+    """Load a checkpoint directory; errors as in torch_backend.load_torch_backend."""
+    return NaiveBackend(load_model(checkpoint, device, precision), precision)
+
+
+class NaiveBackend:
+    """Runs a vision-language model and keeps nothing between calls."""
+
+    def __init__(self, model: VisionLanguageModel, precision: str) -> None:
+        self.info = model_info(model, precision)
+        self._loaded: VisionLanguageModel | None = model
+
+    @property
+    def model(self) -> VisionLanguageModel:
+        """The model; BackendError once it is closed."""
+        if self._loaded is None:
+            raise BackendError("the backend is closed; load it again")
+        return self._loaded
+
+    @torch.inference_mode()
+    def choose(self, prompt: Prompt, replies: Sequence[str]) -> Choice:
+        """Score the replies: a pass over the whole prompt for each place where they part."""
+        model, embeddings = self.model, self._embed(prompt)
+        trie = make_grammar(model, replies).trie
+        scores = []
+        for branching in trie.branchings:
+            inputs = torch.cat((embeddings, model.embed_ids(trie.path(branching.node))))
+            hidden = model.language_model(inputs[None], torch.arange(len(inputs), device=model.device))[0, -1]
+            logits = model.language_model.logits(hidden)[list(branching.tokens)]
+            scores.append(logits.float().cpu().numpy())
+        return choose_reply(trie, scores)
+
+    @torch.inference_mode()
+    def generate(self, prompt: Prompt, max_new_tokens: int) -> str:
+        """Decode greedily up to a stop token or max_new_tokens."""
+        model, embeddings = self.model, self._embed(prompt)
+        kv = room_for(model, len(embeddings) + max_new_tokens)
+        stop = stop_ids(model, prompt.stop)
+        return model.tokenizer.decode(
+            list(greedy_ids(model, embeddings, kv, max_new_tokens=max_new_tokens, stop_ids=stop))
+        )
+
+    def encode(self, frame: Frame) -> bool:
+        """Do nothing: nothing would be kept."""
+        return False
+
+    def prefill(self, prompt: Prompt) -> None:
+        """Do nothing: nothing would be kept."""
+
+    def close(self) -> None:
+        """Drop the weights."""
+        self._loaded = None
+
+    def _embed(self, prompt: Prompt) -> Tensor:
+        model = self.model
+        rows = [embed_visual(visual, lambda frame: model.encode_frames([frame])[0]) for visual in prompt.visuals]
+        return model.embed(model.segments(prompt.text), rows)

@@ -1,0 +1,147 @@
+"""Reads prompts into the key/value cache: only what no branch has read before, a bounded chunk at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vila_core.engine.prefix_cache import Piece, Placement, PrefixCache
+from vila_core.errors import BackendError
+from vila_core.models.kv_cache import KVCache, Reading
+from vila_core.models.vlm import VisionLanguageModel
+
+CHUNK = 512  # tokens of one forward pass: bounds its memory, and little of the mask lies above the diagonal
+_ROWS = 4096  # of the cache, or two full prompts of a model with fewer positions
+_ROUND = 1024  # rows; a longer prompt makes the cache grow to a multiple of it
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tail:
+    """Tokens read behind a prompt in the same pass and not kept: the nodes of a reply trie.
+
+    embeddings: [n, D]. depths: [n], 0 right behind the prompt. sees: [n, n] bool.
+    """
+
+    embeddings: Tensor
+    depths: NDArray[np.int64]
+    sees: NDArray[np.bool_]
+
+
+class PromptReader:
+    """The model's decoder behind a prefix cache. Not thread-safe."""
+
+    def __init__(self, model: VisionLanguageModel) -> None:
+        self._model = model
+        self._make_cache(min(_ROWS, 2 * model.config.language.max_positions))
+
+    @property
+    def kv_bytes(self) -> int:
+        """What keys and values occupy."""
+        return self._kv.bytes
+
+    def read(
+        self, branch: str, pieces: Sequence[Piece], embed: Callable[[int], Tensor], tail: Tail | None = None
+    ) -> Tensor:
+        """Read a prompt and what hangs behind it; returns hidden states [1 + n, D]: its last token's and the tail's.
+
+        embed: number of a piece -> its embeddings [count, D]; asked only for pieces that are not there.
+        Raises BackendError for a prompt longer than the model has positions.
+        """
+        placement = self._place(branch, pieces, 0 if tail is None else len(tail.depths))
+        hidden = self._run(placement, self._embeddings(placement, embed), tail)
+        self.prefixes.keep(placement)
+        return hidden
+
+    def decode(
+        self, branch: str, pieces: Sequence[Piece], embed: Callable[[int], Tensor], max_new_tokens: int
+    ) -> Iterator[int]:
+        """Read a prompt and yield greedily one token after the other, max_new_tokens at most."""
+        placement = self._place(branch, pieces, max_new_tokens)
+        hidden = self._run(placement, self._embeddings(placement, embed), None)[0]
+        self.prefixes.keep(placement)
+        mask = torch.full((1, placement.extent), float("-inf"), dtype=self._model.dtype, device=self._model.device)
+        mask[:, self._tensor(placement.rows)] = 0.0
+        for count, row in enumerate(placement.scratch):
+            token = int(self._model.language_model.logits(hidden).argmax())
+            yield token
+            if count + 1 == max_new_tokens:
+                return
+            mask[:, row] = 0.0
+            reading = Reading(self._kv, slice(int(row), int(row) + 1), placement.extent, mask)
+            position = torch.tensor([len(placement.rows) + count], device=self._model.device)
+            hidden = self._model.language_model(self._model.embed_ids([token])[None], position, reading=reading)[0, 0]
+
+    def close(self) -> None:
+        """Drop the model and the keys and values."""
+        del self._model, self._kv
+        self.prefixes.forget()
+
+    def _make_cache(self, rows: int) -> None:
+        model = self._model
+        self.prefixes = PrefixCache(rows)
+        self._kv = KVCache(model.config.language, rows, dtype=model.dtype, device=model.device)
+
+    def _place(self, branch: str, pieces: Sequence[Piece], scratch: int) -> Placement:
+        needed = sum(piece.count for piece in pieces) + scratch
+        limit = self._model.config.language.max_positions
+        if needed > limit:
+            raise BackendError(f"the prompt and its reply need {needed} tokens, the model has {limit} positions")
+        if needed > self.prefixes.rows:
+            self._make_cache(_ROUND * -(-needed // _ROUND))
+        return self.prefixes.place(branch, pieces, scratch)
+
+    def _embeddings(self, placement: Placement, embed: Callable[[int], Tensor]) -> Tensor:
+        """[new, D]: of the prompt's tokens that must be read."""
+        parts, end = [], 0
+        for number, piece in enumerate(placement.pieces):
+            begin, end = end, end + piece.count
+            if end > placement.shared:
+                parts.append(embed(number)[max(0, placement.shared - begin) :])
+        return torch.cat(parts)
+
+    def _run(self, placement: Placement, embeddings: Tensor, tail: Tail | None) -> Tensor:
+        """Hidden states [1 + n, D] behind the prompt."""
+        new = len(embeddings)
+        for begin in range(0, new, CHUNK):
+            end = min(begin + CHUNK, new)
+            behind = tail if end == new else None
+            inputs = embeddings[begin:end]
+            if behind is not None:
+                inputs = torch.cat((inputs, behind.embeddings))
+            reading, positions = self._reading(placement, begin, end, behind)
+            hidden = self._model.language_model(inputs[None], positions, reading=reading)[0]
+        return hidden[end - begin - 1 :]
+
+    def _reading(self, placement: Placement, begin: int, end: int, tail: Tail | None) -> tuple[Reading, Tensor]:
+        """Where the new tokens begin..end of a prompt, and a tail behind them, go and what they see."""
+        begin, end = placement.shared + begin, placement.shared + end
+        rows, positions = placement.rows[begin:end], np.arange(begin, end)
+        known = placement.rows[:end]
+        if tail is None and begin == 0 and np.array_equal(rows, positions):
+            return Reading(self._kv, slice(0, end), end), self._tensor(positions)
+        if tail is not None:
+            rows = np.concatenate((rows, placement.scratch))
+            positions = np.concatenate((positions, end + tail.depths))
+        extent = int(max(known.max(), rows.max())) + 1
+        mask = np.full((len(rows), extent), -np.inf, dtype=np.float32)
+        mask[:, placement.rows[:begin]] = 0.0
+        mask[: end - begin, placement.rows[begin:end]] = np.triu(np.full((end - begin,) * 2, -np.inf, np.float32), 1)
+        if tail is not None:
+            mask[end - begin :, placement.rows[begin:end]] = 0.0
+            mask[end - begin :, placement.scratch] = np.where(tail.sees, 0.0, -np.inf)
+        seen = torch.from_numpy(mask).to(self._model.device, self._model.dtype)
+        return Reading(self._kv, self._rows(rows), extent, seen), self._tensor(positions)
+
+    def _rows(self, rows: NDArray[np.int64]) -> slice | Tensor:
+        first, count = int(rows[0]), len(rows)
+        if np.array_equal(rows, np.arange(first, first + count)):
+            return slice(first, first + count)
+        return self._tensor(rows)
+
+    def _tensor(self, values: NDArray[np.int64]) -> Tensor:
+        return torch.from_numpy(values).to(self._model.device)
