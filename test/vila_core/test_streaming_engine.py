@@ -11,6 +11,8 @@ from vila_core.actions.grammar import SENTENCES
 from vila_core.engine import reader
 from vila_core.engine.grammar import grammar_of
 from vila_core.engine.naive_backend import NaiveBackend
+from vila_core.engine.reader import _ahead
+from vila_core.engine.static_decoder import StaticDecoder
 from vila_core.engine.torch_backend import TorchBackend
 from vila_core.errors import BackendError
 from vila_core.models.checkpoint import load_checkpoint, save_weights
@@ -64,6 +66,30 @@ def test_whatever_was_asked_before_the_answer_is_that_of_a_fresh_start(model, st
             got, wanted = cached.choose(prompt, SENTENCES), plain.choose(prompt, SENTENCES)
             assert got.index == wanted.index
             assert got.probabilities == pytest.approx(wanted.probabilities, abs=1e-5)
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.lists(prompts, min_size=1, max_size=4))
+def test_fixed_shapes_change_nothing(model, shown):
+    """What a GPU records as graphs, run as it is: padding to the next length and extent."""
+    fixed, plain = TorchBackend(model, "float32"), NaiveBackend(model, "float32")
+    fixed.reader._forward = StaticDecoder(model.language_model, fixed.reader._kv, record=False)
+    for prompt in shown:
+        got, wanted = fixed.choose(prompt, SENTENCES), plain.choose(prompt, SENTENCES)
+        assert got.probabilities == pytest.approx(wanted.probabilities, abs=1e-5)
+        assert fixed.generate(prompt, 4) == plain.generate(prompt, 4)
+
+
+def test_a_shape_is_made_once(model):
+    backend = TorchBackend(model, "float32")
+    fixed = backend.reader._forward = StaticDecoder(model.language_model, backend.reader._kv, record=False)
+    for shown in (1, 2, 3, 4, 3, 4):
+        backend.choose(Prompt("turn left" + "<image>" * shown, tuple(Visual(f) for f in FRAMES[:shown])), SENTENCES)
+    assert len(fixed._shapes) <= 3
+
+
+def test_decoding_ahead_says_the_same():
+    assert list(_ahead(iter("abc"))) == ["a", "b", "c"] and list(_ahead(iter(""))) == []
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 7])

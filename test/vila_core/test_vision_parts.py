@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 from vila_core.errors import CheckpointError, FrameError
 from vila_core.models.config import EncoderConfig, ImageConfig, ProjectorConfig, VisionConfig
 from vila_core.models.encoders import EncoderTokens, encode_image, encode_pictures, encode_video, encoder_tokens
-from vila_core.models.preprocess import PreparedImage, pad_to_square, prepare_image, prepare_video
+from vila_core.models.preprocess import (
+    PreparedImage,
+    pad_on_device,
+    pad_to_square,
+    prepare_image,
+    prepare_video,
+    resize_image,
+    resize_on_device,
+)
 from vila_core.models.projector import Projector, visual_token_count
 from vila_core.models.s2 import (
     TOWER_BATCH,
@@ -219,3 +227,21 @@ def test_only_the_texts_that_are_there_are_embedded():
 def test_pictures_of_one_tile_are_entries_of_their_own():
     pictures = [PreparedImage(torch.zeros(count, 3, 16, 16)) for count in (1, 3)]
     assert len(encode_pictures(patches, lambda tokens: tokens, pictures, ImageConfig())) == 4
+
+
+@pytest.mark.parametrize(("height", "width"), [(480, 640), (96, 96), (37, 121), (720, 405)])
+@pytest.mark.parametrize("size", [56, 384])
+def test_resizing_on_the_device_is_pillows_to_within_one_level(height, width, size):
+    image = np.random.default_rng(height).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    wanted = resize_image(image, size).astype(int)
+    got = resize_on_device(torch.from_numpy(image), size).numpy().astype(int)
+    if height <= width:
+        assert np.abs(got - wanted).max() <= 1
+    assert np.abs(got - wanted).mean() < (0.01 if height <= width else 0.4)
+
+
+@pytest.mark.parametrize(("height", "width"), [(4, 6), (7, 4), (5, 5)])
+def test_padding_on_the_device_is_the_same(height, width):
+    image = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    mean = (0.5, 0.2, 0.9)
+    assert np.array_equal(pad_on_device(torch.from_numpy(image), mean).numpy(), pad_to_square(image, mean))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vila_core.engine.prefix_cache import Piece, Placement, PrefixCache
+from vila_core.engine.static_decoder import StaticDecoder
 from vila_core.errors import BackendError
 from vila_core.models.kv_cache import KVCache, Reading
 from vila_core.models.vlm import VisionLanguageModel
@@ -53,38 +54,56 @@ class PromptReader:
         Raises BackendError for a prompt longer than the model has positions.
         """
         placement = self._place(branch, pieces, 0 if tail is None else len(tail.depths))
-        hidden = self._run(placement, self._embeddings(placement, embed), tail)
+        hidden = self._run(placement, embed, tail)
         self.prefixes.keep(placement)
         return hidden
 
     def decode(
         self, branch: str, pieces: Sequence[Piece], embed: Callable[[int], Tensor], max_new_tokens: int
     ) -> Iterator[int]:
-        """Read a prompt and yield greedily one token after the other, max_new_tokens at most."""
+        """Read a prompt and yield greedily one token after the other, max_new_tokens at most.
+
+        On a GPU the next token is on its way before the last one is looked at.
+        """
         placement = self._place(branch, pieces, max_new_tokens)
-        hidden = self._run(placement, self._embeddings(placement, embed), None)[0]
+        hidden = self._run(placement, embed, None)[0]
         self.prefixes.keep(placement)
+        steps = self._tokens(placement, hidden)
+        if self._model.device.type == "cuda":
+            steps = _ahead(steps)
+        for token in steps:
+            yield int(token)
+
+    def _tokens(self, placement: Placement, hidden: Tensor) -> Iterator[Tensor]:
+        """Tokens [1] behind a prompt whose last hidden state is given, one for each row of scratch."""
+        language, last = self._model.language_model, len(placement.scratch) - 1
         mask = torch.full((1, placement.extent), float("-inf"), dtype=self._model.dtype, device=self._model.device)
         mask[:, self._tensor(placement.rows)] = 0.0
-        for count, row in enumerate(placement.scratch):
-            token = int(self._model.language_model.logits(hidden).argmax())
+        for count, row in enumerate(placement.scratch.tolist()):
+            token = language.logits(hidden).argmax().view(1)
             yield token
-            if count + 1 == max_new_tokens:
-                return
-            mask[:, row] = 0.0
-            reading = Reading(self._kv, slice(int(row), int(row) + 1), placement.extent, mask)
-            position = torch.tensor([len(placement.rows) + count], device=self._model.device)
-            hidden = self._model.language_model(self._model.embed_ids([token])[None], position, reading=reading)[0, 0]
+            if count < last:
+                mask[:, row] = 0.0
+                reading = Reading(self._kv, slice(row, row + 1), placement.extent, mask)
+                position = torch.tensor([len(placement.rows) + count], device=self._model.device)
+                hidden = self._forward(language.embed_tokens(token)[None], position, reading)[0, 0]
 
     def close(self) -> None:
         """Drop the model and the keys and values."""
-        del self._model, self._kv
+        del self._model, self._kv, self._forward
         self.prefixes.forget()
 
     def _make_cache(self, rows: int) -> None:
         model = self._model
         self.prefixes = PrefixCache(rows)
-        self._kv = KVCache(model.config.language, rows, dtype=model.dtype, device=model.device)
+        self._kv = KVCache(model.config.language, rows + 1, dtype=model.dtype, device=model.device)  # see StaticDecoder
+        self._forward = self._decoder()
+
+    def _decoder(self) -> Callable[[Tensor, Tensor, Reading], Tensor]:
+        language = self._model.language_model
+        if self._model.device.type == "cuda":
+            return StaticDecoder(language, self._kv, record=True)
+        return lambda inputs, positions, reading: language(inputs, positions, reading=reading)
 
     def _place(self, branch: str, pieces: Sequence[Piece], scratch: int) -> Placement:
         needed = sum(piece.count for piece in pieces) + scratch
@@ -95,31 +114,21 @@ class PromptReader:
             self._make_cache(_ROUND * -(-needed // _ROUND))
         return self.prefixes.place(branch, pieces, scratch)
 
-    def _embeddings(self, placement: Placement, embed: Callable[[int], Tensor]) -> Tensor:
-        """[new, D]: of the prompt's tokens that must be read."""
-        parts, end = [], 0
-        for number, piece in enumerate(placement.pieces):
-            begin, end = end, end + piece.count
-            if end > placement.shared:
-                parts.append(embed(number)[max(0, placement.shared - begin) :])
-        return torch.cat(parts)
-
-    def _run(self, placement: Placement, embeddings: Tensor, tail: Tail | None) -> Tensor:
+    def _run(self, placement: Placement, embed: Callable[[int], Tensor], tail: Tail | None) -> Tensor:
         """Hidden states [1 + n, D] behind the prompt."""
-        new = len(embeddings)
-        for begin in range(0, new, CHUNK):
-            end = min(begin + CHUNK, new)
-            behind = tail if end == new else None
-            inputs = embeddings[begin:end]
+        length = len(placement.rows)
+        for begin in range(placement.shared, length, CHUNK):
+            end = min(begin + CHUNK, length)
+            behind = tail if end == length else None
+            inputs = [_embeddings(placement.pieces, embed, begin, end)]
             if behind is not None:
-                inputs = torch.cat((inputs, behind.embeddings))
+                inputs.append(behind.embeddings)
             reading, positions = self._reading(placement, begin, end, behind)
-            hidden = self._model.language_model(inputs[None], positions, reading=reading)[0]
+            hidden = self._forward(torch.cat(inputs)[None], positions, reading)[0]
         return hidden[end - begin - 1 :]
 
     def _reading(self, placement: Placement, begin: int, end: int, tail: Tail | None) -> tuple[Reading, Tensor]:
-        """Where the new tokens begin..end of a prompt, and a tail behind them, go and what they see."""
-        begin, end = placement.shared + begin, placement.shared + end
+        """Where a prompt's tokens begin..end, and a tail behind them, go and what they see."""
         rows, positions = placement.rows[begin:end], np.arange(begin, end)
         known = placement.rows[:end]
         if tail is None and begin == 0 and np.array_equal(rows, positions):
@@ -145,3 +154,22 @@ class PromptReader:
 
     def _tensor(self, values: NDArray[np.int64]) -> Tensor:
         return torch.from_numpy(values).to(self._model.device)
+
+
+def _embeddings(pieces: Sequence[Piece], embed: Callable[[int], Tensor], begin: int, end: int) -> Tensor:
+    """[end - begin, D] of a prompt's tokens; only the pieces that hold them are asked for."""
+    parts, stop = [], 0
+    for number, piece in enumerate(pieces):
+        start, stop = stop, stop + piece.count
+        if start < end and stop > begin:
+            parts.append(embed(number)[max(0, begin - start) : end - start])
+    return torch.cat(parts)
+
+
+def _ahead(steps: Iterator[Tensor]) -> Iterator[Tensor]:
+    """Ask for each next item before giving the last one out."""
+    waiting = next(steps, None)
+    while waiting is not None:
+        following = next(steps, None)
+        yield waiting
+        waiting = following

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from vila_core.engine.backend import ModelInfo
+from vila_core.engine.frame_encoder import Encoded, FrameEncoder
 from vila_core.engine.grammar import make_grammar
 from vila_core.engine.pieces import embed_visual, pieces_of
 from vila_core.engine.prefix_cache import Piece
@@ -18,8 +19,9 @@ from vila_core.engine.visual_cache import VisualCache
 from vila_core.errors import BackendError
 from vila_core.models.checkpoint import load_checkpoint
 from vila_core.models.encoders import frame_tokens
+from vila_core.models.packed_linear import pack_linears
 from vila_core.models.vlm import VisionLanguageModel
-from vila_core.types import Choice, Frame, Prompt, Visual
+from vila_core.types import Choice, Frame, Prompt
 
 VISUAL_CACHE_FRAMES = 640  # more than HistoryConfig.capacity: no frame of the history is encoded twice
 
@@ -30,10 +32,13 @@ def load_torch_backend(checkpoint: Path, *, device: str, precision: str) -> Torc
 
 
 def load_model(checkpoint: Path, device: str, precision: str) -> VisionLanguageModel:
-    """Load the model; BackendError if the device is not there."""
+    """Load the model, ready to run on the device; BackendError if that is not there."""
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise BackendError(f"device {device!r}: torch {torch.__version__} finds no CUDA device; use device 'cpu'")
-    return load_checkpoint(checkpoint, device=device, precision=precision)
+    model = load_checkpoint(checkpoint, device=device, precision=precision)
+    for part in (model.vision_tower, model.projector, model.language_model.layers):
+        pack_linears(part)
+    return model
 
 
 def model_info(model: VisionLanguageModel, precision: str) -> ModelInfo:
@@ -63,7 +68,7 @@ class TorchBackend:
 
     def __init__(self, model: VisionLanguageModel, precision: str) -> None:
         self.info = model_info(model, precision)
-        self.visual_cache = VisualCache(VISUAL_CACHE_FRAMES)
+        self.encoder = FrameEncoder(model, VISUAL_CACHE_FRAMES)
         self.reader = PromptReader(model)
         self._loaded: VisionLanguageModel | None = model
         self._segments = lru_cache(maxsize=64)(model.segments)
@@ -72,9 +77,14 @@ class TorchBackend:
     @property
     def model(self) -> VisionLanguageModel:
         """The model; BackendError once it is closed."""
-        if self._loaded is None:
-            raise BackendError("the backend is closed; load it again")
+        self._require_open()
+        assert self._loaded is not None
         return self._loaded
+
+    @property
+    def visual_cache(self) -> VisualCache[Encoded]:
+        """What is known of frames, with its counts of hits and misses."""
+        return self.encoder.cache
 
     @torch.inference_mode()
     def choose(self, prompt: Prompt, replies: Sequence[str]) -> Choice:
@@ -97,11 +107,8 @@ class TorchBackend:
     @torch.inference_mode()
     def encode(self, frame: Frame) -> bool:
         """Compute and keep the frame's visual tokens; False if they were there."""
-        model = self.model
-        if frame.key in self.visual_cache:
-            return False
-        self.visual_cache.put(frame.key, model.encode_frames([frame])[0])
-        return True
+        self._require_open()
+        return self.encoder.encode(frame)
 
     @torch.inference_mode()
     def prefill(self, prompt: Prompt) -> None:
@@ -122,29 +129,26 @@ class TorchBackend:
         self._segments.cache_clear()
         self._grammar.cache_clear()
         self.reader.close()
-        self.visual_cache = VisualCache(1)
+        self.encoder.close()
         self._loaded = None
 
     def _pieces(self, prompt: Prompt) -> tuple[Piece, ...]:
-        self.model  # noqa: B018 -- a closed backend refuses
+        self._require_open()
         return pieces_of(self._segments(prompt.text), prompt.visuals, self.info.visual_tokens)
 
     def _embed(self, prompt: Prompt) -> Callable[[int], Tensor]:
-        """Number of a segment -> its embeddings [L, D]."""
+        """Number of a segment -> its embeddings [L, D]. A GPU begins with the newest frame, the last one needed."""
         model, segments = self.model, self._segments(prompt.text)
+        self.encoder.start([visual.frame for visual in prompt.visuals[-1:]])
 
         def embed(number: int) -> Tensor:
             run = segments[number]
-            return model.embed_ids(run.ids) if run.visual is None else self._visual_rows(prompt.visuals[run.visual])
+            if run.visual is None:
+                return model.embed_ids(run.ids)
+            return embed_visual(prompt.visuals[run.visual], self.encoder.tokens)
 
         return embed
 
-    def _visual_rows(self, visual: Visual) -> Tensor:
-        return embed_visual(visual, self._frame_tokens)
-
-    def _frame_tokens(self, frame: Frame) -> Tensor:
-        tokens = self.visual_cache.get(frame.key)
-        if tokens is None:
-            tokens = self.model.encode_frames([frame])[0]
-            self.visual_cache.put(frame.key, tokens)
-        return tokens
+    def _require_open(self) -> None:
+        if self._loaded is None:
+            raise BackendError("the backend is closed; load it again")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import Generic, TypeVar
 
-from torch import Tensor
+T = TypeVar("T")
 
 
-class VisualCache:
-    """Least-recently-used map (camera, stamp) -> visual tokens [N, D]; counts hits and misses."""
+class VisualCache(Generic[T]):
+    """Least-recently-used map (camera, stamp) -> visual tokens; counts hits and misses."""
 
     def __init__(self, capacity: int) -> None:
         if capacity < 1:
@@ -16,9 +17,9 @@ class VisualCache:
         self.capacity = capacity
         self.hits = 0
         self.misses = 0
-        self._tokens: OrderedDict[tuple[str, int], Tensor] = OrderedDict()
+        self._tokens: OrderedDict[tuple[str, int], T] = OrderedDict()
 
-    def get(self, key: tuple[str, int]) -> Tensor | None:
+    def get(self, key: tuple[str, int]) -> T | None:
         """Return the frame's visual tokens, or None if they must be computed."""
         tokens = self._tokens.get(key)
         if tokens is None:
@@ -28,7 +29,7 @@ class VisualCache:
         self._tokens.move_to_end(key)
         return tokens
 
-    def put(self, key: tuple[str, int], tokens: Tensor) -> None:
+    def put(self, key: tuple[str, int], tokens: T) -> None:
         """Keep the frame's visual tokens; the longest unused ones make room."""
         self._tokens[key] = tokens
         self._tokens.move_to_end(key)

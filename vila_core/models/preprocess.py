@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 
 from vila_core.errors import FrameError
 from vila_core.models.config import ImageConfig, VisionConfig
@@ -88,6 +89,30 @@ def pad_to_square(image: NDArray[np.uint8], mean: Sequence[float]) -> NDArray[np
 def resize_image(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     """Squash an image [H, W, 3] to [size, size, 3] with Pillow's antialiased bicubic, as SiglipImageProcessor does."""
     return resize_picture(image, size, size)
+
+
+def resize_on_device(image: Tensor, size: int) -> Tensor:
+    """The same for a uint8 tensor [H, W, 3] where it lies, so that a GPU does the work.
+
+    Within one level of Pillow for landscape: columns first, whole levels between. Of portrait pictures Pillow sometimes
+    does the rows first; noise then differs by a third of a level on average.
+    """
+    planes = image.permute(2, 0, 1)[None].float()
+    for step in ((image.shape[0], size), (size, size)):
+        planes = F.interpolate(planes, size=step, mode="bicubic", antialias=True).round().clamp(0, 255)
+    return planes[0].to(torch.uint8).permute(1, 2, 0)
+
+
+def pad_on_device(image: Tensor, mean: Sequence[float]) -> Tensor:
+    """As pad_to_square, for a uint8 tensor where it lies."""
+    height, width = image.shape[:2]
+    side = max(height, width)
+    top, left = (side - height) // 2, (side - width) // 2
+    planes = [
+        F.pad(plane, (left, side - width - left, top, side - height - top), value=int(channel * 255))
+        for plane, channel in zip(image.unbind(2), mean, strict=True)
+    ]
+    return torch.stack(planes, dim=2)
 
 
 def normalise_pixels(images: Tensor, config: VisionConfig, dtype: torch.dtype) -> Tensor:

@@ -20,10 +20,12 @@ from vila_core.models.preprocess import (
     PreparedImage,
     input_size,
     normalise_pixels,
+    pad_on_device,
     pad_to_square,
     prepare_image,
     prepare_video,
     resize_image,
+    resize_on_device,
 )
 from vila_core.models.projector import Projector
 from vila_core.models.tokenizer import NATIVE_IMAGE_ID, Tokenizer
@@ -187,10 +189,20 @@ class VisionLanguageModel(nn.Module):
     def encode_frames(self, frames: Sequence[Frame]) -> Tensor:
         """Visual tokens [B, N, D] of frames, one tile each whatever their number: so a frame can be encoded once."""
         pixels = torch.stack([torch.tensor(self._squashed(frame.image)) for frame in frames])
-        pixels = normalise_pixels(pixels.to(self.device), self.config.vision, self.dtype)
+        return self.encode_squares(pixels.to(self.device))
+
+    def encode_on_device(self, image: Tensor) -> Tensor:
+        """Visual tokens [N, D] of a uint8 image [H, W, 3] that lies where the weights do; resized there too."""
+        vision, images = self.config.vision, self.config.images
+        whole = pad_on_device(image, vision.mean) if images.aspect_ratio == "pad" else image
+        return self.encode_squares(resize_on_device(whole, input_size(vision, images))[None])[0]
+
+    def encode_squares(self, pixels: Tensor) -> Tensor:
+        """Visual tokens [B, N, D] of uint8 images [B, S, S, 3] of the tower's size."""
+        inputs = normalise_pixels(pixels, self.config.vision, self.dtype)
         if not self.config.images.s2_scales:
-            return self.projector(self.vision_tower(pixels))
-        picture = PreparedImage(pixels)
+            return self.projector(self.vision_tower(inputs))
+        picture = PreparedImage(inputs)
         return torch.stack(encode_pictures(self.vision_tower, self.projector, [picture], self.config.images))
 
     def _squashed(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:

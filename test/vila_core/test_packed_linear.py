@@ -1,0 +1,30 @@
+"""Packed weights give what plain ones give."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from vila_core.models.packed_linear import PackedLinear, can_pack, pack_linears
+
+
+@pytest.mark.skipif(not can_pack(), reason="this CPU or torch has no packed bfloat16 kernels")
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("shape", [(48,), (1, 48), (2, 7, 48), (1, 300, 48)])
+@torch.inference_mode()
+def test_a_packed_linear_equals_the_plain_one(bias, shape):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(48, 80, bias=bias), nn.GELU(), nn.ModuleDict({"in": nn.Linear(80, 16)})["in"])
+    model.bfloat16()
+    x = torch.randn(shape, dtype=torch.bfloat16)
+    wanted = model(x)
+    assert pack_linears(model) == 2 and isinstance(model[0], PackedLinear)
+    got = model(x)
+    assert got.shape == wanted.shape
+    assert (got.float() - wanted.float()).abs().max() <= 0.02 * wanted.float().abs().max()
+
+
+def test_what_is_not_bfloat16_stays_as_it_is():
+    model = nn.Sequential(nn.Linear(4, 4))
+    assert pack_linears(model) == 0 and type(model[0]) is nn.Linear

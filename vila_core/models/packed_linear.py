@@ -1,0 +1,53 @@
+"""Linear layers whose weights lie as the CPU's matrix kernels want them, instead of being laid out anew at each call.
+
+oneDNN, which torch multiplies bfloat16 with on CPUs, reorders a plain weight every time. For one token that costs more
+than the product itself.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class PackedLinear(nn.Module):
+    """A bfloat16 nn.Linear for inference on a CPU; the same result, the plain weight is gone."""
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        self.in_features = linear.in_features
+        self.out_features = linear.out_features
+        self.bias = linear.bias
+        with torch.no_grad():
+            self.weight = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach(), None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., in] -> [..., out]."""
+        return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
+
+
+def can_pack() -> bool:
+    """Tell if this torch on this CPU has bfloat16 kernels that take packed weights."""
+    ops = torch.ops.mkldnn
+    needed = ("_is_mkldnn_bf16_supported", "_reorder_linear_weight", "_linear_pointwise")
+    return torch.backends.mkldnn.is_available() and all(hasattr(ops, n) for n in needed) and _has_bf16()
+
+
+def _has_bf16() -> bool:
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def pack_linears(module: nn.Module) -> int:
+    """Replace every bfloat16 nn.Linear below the module by a PackedLinear, one at a time; returns how many.
+
+    Does nothing where can_pack() says no. The module can only be run afterwards, not saved or trained.
+    """
+    if not can_pack():
+        return 0
+    count = 0
+    for parent in list(module.modules()):
+        for name, child in list(parent.named_children()):
+            if type(child) is nn.Linear and child.weight.dtype == torch.bfloat16 and child.weight.device.type == "cpu":
+                setattr(parent, name, PackedLinear(child))
+                count += 1
+    return count
