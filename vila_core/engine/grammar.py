@@ -22,12 +22,14 @@ class Grammar:
 
     tail: the nodes that must be read, None if the prompt's last state decides alone. head: [U, D] float32, the rows of
     the language head for the tokens at which replies part: the rest of the vocabulary is not computed.
-    columns: for each branching, which of the U are its tokens.
+    parting: for each branching, which hidden state decides it. columns: for each branching, which of the U are its
+    tokens.
     """
 
     trie: ReplyTrie
     tail: Tail | None
     head: Tensor
+    parting: Tensor
     columns: tuple[NDArray[np.int64], ...]
 
     def choose(self, hidden: Tensor) -> Choice:
@@ -35,8 +37,7 @@ class Grammar:
         trie = self.trie
         if not trie.branchings:
             return choose_reply(trie, ())
-        parting = hidden[[branching.node + 1 for branching in trie.branchings]]
-        scores = (parting.float() @ self.head.T).cpu().numpy()
+        scores = (hidden[self.parting].float() @ self.head.T).cpu().numpy()
         return choose_reply(trie, [row[columns] for row, columns in zip(scores, self.columns, strict=True)])
 
 
@@ -55,10 +56,14 @@ def grammar_of(model: VisionLanguageModel, replies: Sequence[Sequence[int]]) -> 
     if trie.read:
         depths = np.array(trie.depths[: trie.read])
         tail = Tail(model.embed_ids(trie.tokens[: trie.read]), depths, trie.mask())
-    rows = torch.tensor(tokens, dtype=torch.long, device=model.device)
+    rows, parting = (
+        torch.tensor(numbers, dtype=torch.long, device=model.device)
+        for numbers in (tokens, [branching.node + 1 for branching in trie.branchings])
+    )
     return Grammar(
         trie,
         tail,
         model.language_model.head_weight[rows].float(),
+        parting,
         tuple(np.array([column[token] for token in branching.tokens]) for branching in trie.branchings),
     )

@@ -14,6 +14,7 @@ from vila_core.engine.prefix_cache import Piece, Placement, PrefixCache
 from vila_core.engine.static_decoder import StaticDecoder
 from vila_core.errors import BackendError
 from vila_core.models.kv_cache import KVCache, Reading
+from vila_core.models.upload import upload
 from vila_core.models.vlm import VisionLanguageModel
 
 CHUNK = 512  # tokens of one forward pass: bounds its memory, and little of the mask lies above the diagonal
@@ -85,7 +86,7 @@ class PromptReader:
             if count < last:
                 mask[:, row] = 0.0
                 reading = Reading(self._kv, slice(row, row + 1), placement.extent, mask)
-                position = torch.tensor([len(placement.rows) + count], device=self._model.device)
+                position = self._tensor(np.array([len(placement.rows) + count]))
                 hidden = self._forward(language.embed_tokens(token)[None], position, reading)[0, 0]
 
     def close(self) -> None:
@@ -143,7 +144,7 @@ class PromptReader:
         if tail is not None:
             mask[end - begin :, placement.rows[begin:end]] = 0.0
             mask[end - begin :, placement.scratch] = np.where(tail.sees, 0.0, -np.inf)
-        seen = torch.from_numpy(mask).to(self._model.device, self._model.dtype)
+        seen = upload(mask, self._model.device, self._model.dtype)
         return Reading(self._kv, self._rows(rows), extent, seen), self._tensor(positions)
 
     def _rows(self, rows: NDArray[np.int64]) -> slice | Tensor:
@@ -153,7 +154,7 @@ class PromptReader:
         return self._tensor(rows)
 
     def _tensor(self, values: NDArray[np.int64]) -> Tensor:
-        return torch.from_numpy(values).to(self._model.device)
+        return upload(values, self._model.device)
 
 
 def _embeddings(pieces: Sequence[Piece], embed: Callable[[int], Tensor], begin: int, end: int) -> Tensor:

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from vila_core.errors import FrameError
 from vila_core.models.config import ImageConfig, VisionConfig
 from vila_core.models.tiling import dynamic_s2_tiles, dynamic_tiles, resize_picture
+from vila_core.models.upload import upload
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -117,8 +118,7 @@ def pad_on_device(image: Tensor, mean: Sequence[float]) -> Tensor:
 
 def normalise_pixels(images: Tensor, config: VisionConfig, dtype: torch.dtype) -> Tensor:
     """uint8 images [B, S, S, 3] -> [B, 3, S, S] of dtype, (x / 255 - mean) / std."""
-    mean = torch.tensor(config.mean, device=images.device)
-    std = torch.tensor(config.std, device=images.device)
+    mean, std = (upload(np.array(values, np.float32), images.device) for values in (config.mean, config.std))
     return ((images.float() / 255.0 - mean) / std).permute(0, 3, 1, 2).to(dtype)
 
 

@@ -29,6 +29,7 @@ from vila_core.models.preprocess import (
 )
 from vila_core.models.projector import Projector
 from vila_core.models.tokenizer import NATIVE_IMAGE_ID, Tokenizer
+from vila_core.models.upload import upload
 from vila_core.models.vision_tower import VisionTower
 from vila_core.types import IMAGE_TOKEN, Frame
 
@@ -239,4 +240,4 @@ class VisionLanguageModel(nn.Module):
         rows = self.config.language.vocab_size
         if max(ids, default=0) >= rows:
             raise InstructionError(f"token {max(ids)} has no embedding: the checkpoint has {rows}; use plain words")
-        return self.language_model.embed_tokens(torch.tensor(ids, dtype=torch.long, device=self.device))
+        return self.language_model.embed_tokens(upload(np.array(ids, dtype=np.int64), self.device))
