@@ -37,6 +37,7 @@ COMMANDS = {
     "train": Command("vila_core.training.train:main", "train vila-nano on that set; resumes where it was stopped"),
     "bench load": Command("vila_core.commands.bench_load:main", "time and peak memory of loading a checkpoint"),
     "bench nav": Command("vila_core.evaluation.navigation:main", "navigate unseen episodes beside the baselines"),
+    "bench ros": Command("vila_ros.bench_overhead:main", "what ROS adds to a decision; decisions a second without"),
 }
 
 EXTRAS = {

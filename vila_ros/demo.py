@@ -10,10 +10,8 @@ import argparse
 import json
 import math
 import os
-import signal
 import statistics
 import sys
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -32,6 +30,7 @@ from vila_core.errors import VilaError
 from vila_core.types import HoldReason
 from vila_ros.conversions import action_from_message
 from vila_ros.film import Place, Story, Thought, map_width_px, short_name, write_film, write_trajectory
+from vila_ros.interrupt import Interrupt
 from vila_ros.mission import MissionError
 from vila_ros.processes import NodeSpec, ProcessGroup, node_environment, own_domain_id
 from vila_ros.recording import Recorder, write_bag
@@ -116,30 +115,6 @@ def run(options: DemoOptions) -> tuple[Recorder, NavigateInstruction.Result]:
     finally:
         interrupt.close()
         rclpy.try_shutdown()
-
-
-class Interrupt:
-    """Remembers Ctrl-C: a KeyboardInterrupt that hits a callback from C++ is lost on its way up."""
-
-    def __init__(self) -> None:
-        self._came = False
-        self._before = signal.getsignal(signal.SIGINT)
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, self._on_signal)
-
-    def check(self) -> None:
-        """Raise KeyboardInterrupt if Ctrl-C came at any time."""
-        if self._came:
-            raise KeyboardInterrupt
-
-    def close(self) -> None:
-        """Give the signal back."""
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, self._before)
-
-    def _on_signal(self, number: int, frame: object) -> None:
-        self._came = True
-        raise KeyboardInterrupt
 
 
 def node_specs(options: DemoOptions) -> tuple[NodeSpec, ...]:

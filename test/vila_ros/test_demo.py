@@ -207,16 +207,3 @@ def test_a_scenario_is_the_same_each_time_and_starts_near_its_target(seed: int) 
     assert 1.5 <= first.distance_m(first.start) <= 6.0
     room = first.flat.room_at(first.start.x_m, first.start.y_m)
     assert room is not None and room.name == first.target.room
-
-
-def test_an_interrupt_that_a_callback_swallowed_is_not_lost() -> None:
-    before = signal.getsignal(signal.SIGINT)
-    interrupt = demo.Interrupt()
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
-        with pytest.raises(KeyboardInterrupt):
-            interrupt.check()
-    finally:
-        interrupt.close()
-    assert signal.getsignal(signal.SIGINT) is before
