@@ -1,0 +1,107 @@
+"""The CPU kernels against the plain arithmetic."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vila_core.kernels import library
+from vila_core.kernels.library import SETS, kernels
+from vila_core.kernels.linear import KernelLinear, fits
+
+pytestmark = pytest.mark.skipif(kernels() is None, reason="no compiler, or not an x86-64 processor with AVX2")
+
+
+def exact(x, values, scales, zeros, bias):
+    """The same arithmetic in float64: activations rounded to 8 bits by token and group."""
+    outputs, groups = scales.shape
+    weight = (values.double().view(outputs, groups, -1) - zeros.double()[..., None]) * scales.double()[..., None]
+    grouped = x.double().view(len(x), groups, -1)
+    step = grouped.abs().amax(-1, keepdim=True) / 127
+    rounded = torch.where(step > 0, (grouped / step).round(), torch.zeros_like(grouped)) * step
+    return rounded.flatten(1) @ weight.flatten(1).T + bias.double()
+
+
+def layer(outputs, groups, group, bits, seed):
+    rng = torch.Generator().manual_seed(seed)
+    values = torch.randint(0, 2**bits, (outputs, groups * group), generator=rng, dtype=torch.uint8)
+    scales = torch.rand(outputs, groups, generator=rng) * 0.02 + 1e-3
+    zeros = torch.randint(0, 2**bits, (outputs, groups), generator=rng)
+    return values, scales, zeros, torch.randn(outputs, generator=rng)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    tokens=st.integers(1, 40),
+    outputs=st.integers(1, 5).map(lambda n: 16 * n),
+    groups=st.integers(1, 4),
+    group=st.sampled_from([16, 32, 48, 128]),
+    bits=st.sampled_from([4, 8]),
+    seed=st.integers(0, 9),
+)
+@pytest.mark.parametrize("set_", range(1, len(SETS)))
+def test_every_shape_equals_the_arithmetic(set_, tokens, outputs, groups, group, bits, seed):
+    if (set_ == 2 and kernels().instruction_set != 2) or set_ > kernels().instruction_set:
+        pytest.skip(f"this processor has no {SETS[set_]}")
+    values, scales, zeros, bias = layer(outputs, groups, group, bits, seed)
+    module = KernelLinear(_Fixed(kernels(), set_), values, scales, zeros, bias=bias, bits=bits)
+    x = torch.randn(tokens, groups * group, generator=torch.Generator().manual_seed(seed))
+    wanted = exact(x, values, scales, zeros, bias)
+    assert (module(x).double() - wanted).norm() <= 2e-3 * wanted.norm()  # a rounding may fall the other way
+    short = x.bfloat16()
+    wanted = exact(short.float(), values, scales, zeros, bias)
+    assert (module(short).double() - wanted).norm() <= 6e-3 * wanted.norm()
+
+
+class _Fixed:
+    """The kernels with one instruction set."""
+
+    def __init__(self, real, set_):
+        self.real, self.set = real, set_
+
+    def pack(self, *args, **kwargs):
+        self.real.pack(*args, **kwargs)
+
+    def linear(self, call):
+        self.real.linear(call, self.set)
+
+
+def test_zeros_stay_zero_and_leading_dimensions_stay():
+    values, scales, zeros, bias = layer(32, 2, 16, 4, 0)
+    module = KernelLinear(kernels(), values, scales, zeros, bias=None, bits=4)
+    assert not module(torch.zeros(2, 3, 32)).any()
+    assert module(torch.zeros(2, 3, 32, dtype=torch.bfloat16)).shape == (2, 3, 32)
+    assert module(torch.randn(32)).shape == (32,)
+
+
+def test_what_does_not_fit_is_refused():
+    assert fits(160, 640, 128) and not fits(24, 128, 128) and not fits(16, 128, 48)
+    values, scales, zeros, _ = layer(16, 1, 16, 4, 0)
+    with pytest.raises(ValueError, match=r"do not take 4 bits, \[8, 16\]"):
+        KernelLinear(kernels(), values[:8], scales[:8], zeros[:8], bias=None, bits=4)
+    module = KernelLinear(kernels(), values, scales, zeros, bias=None, bits=4)
+    with pytest.raises(ValueError, match=r"\[\.\.\., 16\], got torch.float16"):
+        module(torch.zeros(1, 16, dtype=torch.float16))
+
+
+def test_without_a_compiler_there_are_none(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(library, "_COMPILERS", ())
+    monkeypatch.delenv("CXX", raising=False)
+    assert kernels.__wrapped__() is None
+
+
+def test_they_can_be_switched_off(monkeypatch):
+    monkeypatch.setenv("VILA_NAV_KERNELS", "off")
+    assert kernels.__wrapped__() is None
+
+
+def test_they_are_compiled_once(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert kernels.__wrapped__() is not None
+    monkeypatch.setattr(library, "_COMPILERS", ())
+    monkeypatch.delenv("CXX", raising=False)
+    assert kernels.__wrapped__() is not None
+    assert len(list((tmp_path / "vila_nav").iterdir())) == 1

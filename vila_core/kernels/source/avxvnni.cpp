@@ -1,0 +1,20 @@
+// AVX-VNNI: laptops since 2021.
+#pragma GCC target("avx2,fma,avxvnni")
+#include <immintrin.h>
+
+#include <cstdint>
+#include <cstring>
+
+#include "kernels.h"
+
+namespace vila_avxvnni {
+
+#include "avx2_ops.h"
+
+constexpr int kRows = 3, kBlocks = 1, kDirectRows = 3;
+
+static inline I dot4(I sum, I w, I x) { return {_mm256_dpbusd_avx_epi32(sum.a, w.a, x.a), _mm256_dpbusd_avx_epi32(sum.b, w.b, x.b)}; }
+
+#include "linear.h"
+
+}  // namespace vila_avxvnni
