@@ -59,17 +59,14 @@ class _Fixed:
     """The kernels with one instruction set."""
 
     def __init__(self, real, set_):
-        self.real, self.set = real, set_
+        self.real, self.instruction_set = real, set_
 
-    def pack(self, *args, **kwargs):
-        self.real.pack(*args, **kwargs)
-
-    def linear(self, call):
-        self.real.linear(call, self.set)
+    def __getattr__(self, name):
+        return getattr(self.real, name)
 
 
 def test_zeros_stay_zero_and_leading_dimensions_stay():
-    values, scales, zeros, bias = layer(32, 2, 16, 4, 0)
+    values, scales, zeros, _ = layer(32, 2, 16, 4, 0)
     module = KernelLinear(kernels(), values, scales, zeros, bias=None, bits=4)
     assert not module(torch.zeros(2, 3, 32)).any()
     assert module(torch.zeros(2, 3, 32, dtype=torch.bfloat16)).shape == (2, 3, 32)

@@ -13,8 +13,10 @@ import platform
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 _SOURCE = Path(__file__).parent / "source"
 _FLAGS = ("-O3", "-std=c++17", "-fopenmp", "-shared", "-fPIC", "-w")
@@ -34,26 +36,50 @@ class LinearCall(ctypes.Structure):
     )
 
 
+class AttendCall(ctypes.Structure):
+    """The arguments of vila_attend: `AttendCall` of source/kernels.h."""
+
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("q", "k", "v", "mask", "out")),
+        *((name, ctypes.c_int64) for name in ("heads", "kv_heads", "queries", "keys", "dim")),
+        *((f"{name}_{part}", ctypes.c_int64) for name in ("q", "k", "v", "out") for part in ("head", "row")),
+        ("scale", ctypes.c_float),
+    )
+
+
+_POINTER, _COUNT = ctypes.c_void_p, ctypes.c_int64
+_SIGNATURES: dict[str, tuple[type, ...]] = {
+    "pack_int4": (_POINTER, _POINTER, _COUNT, _COUNT),
+    "pack_int8": (_POINTER, _POINTER, _COUNT, _COUNT),
+    "linear": (ctypes.POINTER(LinearCall), ctypes.c_int),
+    "attend": (ctypes.POINTER(AttendCall), ctypes.c_int),
+    "gelu": (_POINTER, _POINTER, _COUNT),
+    "silu_mul": (_POINTER, _POINTER, _POINTER, _COUNT),
+    "rms_norm": (_POINTER, _POINTER, _POINTER, _COUNT, _COUNT, ctypes.c_float),
+    "layer_norm": (_POINTER, _POINTER, _POINTER, _POINTER, _COUNT, _COUNT, ctypes.c_float),
+    "rotate": (*[_POINTER] * 4, *[_COUNT] * 5),
+}
+
+
 class Kernels:
-    """The loaded library. instruction_set: the best of SETS that this processor has."""
+    """The loaded library: its functions by the names of _SIGNATURES, arguments as in source/; pointers are addresses.
+
+    instruction_set: the best of SETS that this processor has, for `linear`. has_bf16: whether it has what the functions
+    on bfloat16 need.
+    """
 
     def __init__(self, file: Path) -> None:
-        self._library = ctypes.CDLL(str(file))
-        for pack in (self._library.vila_pack_int4, self._library.vila_pack_int8):
-            pack.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
-        self._library.vila_linear.argtypes = (ctypes.POINTER(LinearCall), ctypes.c_int)
-        self.instruction_set = int(self._library.vila_best_set())
+        library = ctypes.CDLL(str(file))
+        self.instruction_set = int(library.vila_best_set())
+        self.has_bf16 = bool(library.vila_has_bf16())
+        for name, arguments in _SIGNATURES.items():
+            function = getattr(library, f"vila_{name}")
+            function.argtypes, function.restype = arguments, None
+            setattr(self, name, function)
 
-    def pack(self, values: int, packed: int, *, outputs: int, inputs: int, bits: int) -> None:
-        """Lay unsigned bytes [outputs, inputs] out for vila_linear. values, packed: addresses."""
-        pack = self._library.vila_pack_int4 if bits == 4 else self._library.vila_pack_int8
-        pack(values, packed, outputs, inputs)
+    if TYPE_CHECKING:
 
-    def linear(self, call: LinearCall, instruction_set: int | None = None) -> None:
-        """Compute y; see source/kernels.h."""
-        self._library.vila_linear(
-            ctypes.byref(call), self.instruction_set if instruction_set is None else instruction_set
-        )
+        def __getattr__(self, name: str) -> Callable[..., None]: ...
 
 
 @lru_cache(maxsize=1)

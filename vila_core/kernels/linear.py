@@ -36,9 +36,8 @@ class KernelLinear(nn.Module):
         self._bits = bits
         self.packed = torch.empty(values.numel() * bits // 8, dtype=torch.uint8)
         source = values.contiguous()
-        kernels.pack(
-            source.data_ptr(), self.packed.data_ptr(), outputs=self.out_features, inputs=self.in_features, bits=bits
-        )
+        pack = kernels.pack_int4 if bits == 4 else kernels.pack_int8
+        pack(source.data_ptr(), self.packed.data_ptr(), self.out_features, self.in_features)
         self.scale = _by_block(scales)
         self.shift = _by_block(scales.float() * zeros.float())
         self.bias = None if bias is None else bias.detach().float().contiguous()
@@ -63,7 +62,7 @@ class KernelLinear(nn.Module):
             self._bits,
             _TYPES[x.dtype],
         )
-        self._kernels.linear(call)
+        self._kernels.linear(call, self._kernels.instruction_set)
         return y
 
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vila_core.models.config import LanguageConfig
+from vila_core.models.functional import attend, rms_norm, rotate, silu_mul
 from vila_core.models.kv_cache import Reading
 
 
@@ -80,11 +81,11 @@ class Attention(nn.Module):
         )  # [B, H, L, head_dim]
         q, k = rotate(q, cos, sin), rotate(k, cos, sin)
         if reading is None:
-            out = attend(q, k, v, None)
+            out = attend(q, k, v, causal=True)
         else:
             reading.cache.write(self.index, reading.rows, k[0], v[0])
             keys, values = reading.cache.read(self.index, reading.extent)
-            out = attend(q, keys[None], values[None], reading.mask)
+            out = attend(q, keys[None], values[None], reading.mask, causal=q.shape[2] > 1)
         return self.o_proj(out.transpose(1, 2).flatten(2))
 
 
@@ -99,11 +100,11 @@ class GatedMLP(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """[B, L, D] -> [B, L, D]."""
-        return self.down_proj(F.silu(self.gate_proj(hidden)) * self.up_proj(hidden))
+        return self.down_proj(silu_mul(self.gate_proj(hidden), self.up_proj(hidden)))
 
 
 class RMSNorm(nn.Module):
-    """Root-mean-square normalisation, computed in float32 as the reference does."""
+    """Root-mean-square normalisation with a learned scale."""
 
     def __init__(self, width: int, eps: float) -> None:
         super().__init__()
@@ -112,9 +113,7 @@ class RMSNorm(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """[..., D] -> [..., D]."""
-        wide = hidden.float()
-        wide = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + self.eps)
-        return self.weight * wide.to(hidden.dtype)
+        return rms_norm(hidden, self.weight, self.eps)
 
 
 def rotary(positions: Tensor, config: LanguageConfig, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -126,24 +125,3 @@ def rotary(positions: Tensor, config: LanguageConfig, dtype: torch.dtype) -> tup
     angles = positions.float()[:, None] * (1.0 / config.rope_theta**exponents / config.rope_factor)
     angles = torch.cat((angles, angles), dim=-1)
     return angles.cos().to(dtype), angles.sin().to(dtype)
-
-
-def rotate(heads: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn queries or keys [B, H, L, head_dim] by their positions."""
-    first, second = heads.chunk(2, dim=-1)
-    return heads * cos + torch.cat((-second, first), dim=-1) * sin
-
-
-def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    """Attention of queries [B, H, L, head_dim] over keys and values [B, kv heads, S, head_dim]: [B, H, L, head_dim].
-
-    mask: [L, S], added to the scores; None is causal, the last query seeing all keys.
-    """
-    groups, count = q.shape[1] // k.shape[1], q.shape[2]
-    if mask is None and count > 1:
-        return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=groups > 1)
-    if groups == 1:
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-    folded = q.reshape(q.shape[0], k.shape[1], groups * count, q.shape[3])  # the heads of a group as one long query
-    tiled = None if mask is None else mask.repeat(groups, 1)
-    return F.scaled_dot_product_attention(folded, k, v, attn_mask=tiled).view_as(q)

@@ -8,9 +8,9 @@ are neither built nor kept.
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from vila_core.models.config import VisionConfig
+from vila_core.models.functional import attend, gelu, layer_norm
 
 
 class VisionTower(nn.Module):
@@ -63,15 +63,23 @@ class VisionLayer(nn.Module):
 
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
-        self.layer_norm1 = nn.LayerNorm(config.hidden_size, eps=config.eps)
+        self.layer_norm1 = LayerNorm(config.hidden_size, eps=config.eps)
         self.self_attn = VisionAttention(config)
-        self.layer_norm2 = nn.LayerNorm(config.hidden_size, eps=config.eps)
+        self.layer_norm2 = LayerNorm(config.hidden_size, eps=config.eps)
         self.mlp = VisionMLP(config)
 
     def forward(self, hidden: Tensor) -> Tensor:
         """[B, N, C] -> [B, N, C]."""
         hidden = hidden + self.self_attn(self.layer_norm1(hidden))
         return hidden + self.mlp(self.layer_norm2(hidden))
+
+
+class LayerNorm(nn.LayerNorm):
+    """Layer normalisation of the last dimension."""
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """[..., C] -> [..., C]."""
+        return layer_norm(hidden, self.weight, self.bias, self.eps)
 
 
 class VisionAttention(nn.Module):
@@ -91,7 +99,7 @@ class VisionAttention(nn.Module):
             proj(hidden).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for proj in (self.q_proj, self.k_proj, self.v_proj)
         )
-        return self.out_proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        return self.out_proj(attend(q, k, v).transpose(1, 2).flatten(2))
 
 
 class VisionMLP(nn.Module):
@@ -104,4 +112,4 @@ class VisionMLP(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """[B, N, C] -> [B, N, C]."""
-        return self.fc2(F.gelu(self.fc1(hidden), approximate="tanh"))
+        return self.fc2(gelu(self.fc1(hidden)))

@@ -20,4 +20,13 @@ struct Quantised {  // the activations
   float* sum;        // [tokens, groups]: of the values
 };
 
+struct AttendCall {  // all bfloat16; strides in elements, dims of a row side by side
+  const uint16_t *q, *k, *v;  // [heads, queries, dim], [kv_heads, keys, dim] twice
+  const uint16_t* mask;       // [queries, keys], added to the scores, or null
+  uint16_t* out;              // [heads, queries, dim]
+  int64_t heads, kv_heads, queries, keys, dim;
+  int64_t q_head, q_row, k_head, k_row, v_head, v_row, out_head, out_row;
+  float scale;
+};
+
 uint8_t* thread_scratch(int64_t bytes);  // of this thread, 64-byte aligned, valid until its next call

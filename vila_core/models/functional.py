@@ -1,0 +1,72 @@
+"""Operations that the models share: torch's, or in bfloat16 on a CPU the package's own where they are quicker."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from vila_core.kernels import bfloat16
+
+_FEW_QUERIES = 4  # below, laying out the keys anew costs more than is won
+
+
+def gelu(x: Tensor) -> Tensor:
+    """GELU with the tanh approximation (gelu_pytorch_tanh)."""
+    fast = bfloat16.for_tensor(x)
+    done = None if fast is None else fast.gelu(x)
+    return F.gelu(x, approximate="tanh") if done is None else done
+
+
+def silu_mul(gate: Tensor, up: Tensor) -> Tensor:
+    """SwiGLU's silu(gate) * up."""
+    fast = bfloat16.for_tensor(gate)
+    done = None if fast is None else fast.silu_mul(gate, up)
+    return F.silu(gate) * up if done is None else done
+
+
+def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """Root-mean-square normalisation, computed in float32 as the reference does: [..., D] -> [..., D]."""
+    fast = bfloat16.for_tensor(x)
+    done = None if fast is None else fast.rms_norm(x, weight, eps)
+    if done is not None:
+        return done
+    wide = x.float()
+    wide = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + eps)
+    return weight * wide.to(x.dtype)
+
+
+def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+    """Layer normalisation: [..., D] -> [..., D]."""
+    fast = bfloat16.for_tensor(x)
+    done = None if fast is None else fast.layer_norm(x, weight, bias, eps)
+    return F.layer_norm(x, weight.shape, weight, bias, eps) if done is None else done
+
+
+def rotate(heads: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Turn queries or keys [B, H, L, head_dim] by their positions' cos and sin [L, head_dim]."""
+    fast = bfloat16.for_tensor(heads)
+    done = None if fast is None else fast.rotate(heads, cos, sin)
+    if done is not None:
+        return done
+    first, second = heads.chunk(2, dim=-1)
+    return heads * cos + torch.cat((-second, first), dim=-1) * sin
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, *, causal: bool = False) -> Tensor:
+    """Attention of queries [B, H, L, head_dim] over keys and values [B, kv heads, S, head_dim]: [B, H, L, head_dim].
+
+    mask: [L, S], added to the scores. causal, without a mask: each query sees the keys up to its own, L = S.
+    """
+    groups, count = q.shape[1] // k.shape[1], q.shape[2]
+    if causal and mask is None:
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=groups > 1)
+    fast = bfloat16.for_tensor(q) if count >= _FEW_QUERIES else None
+    done = None if fast is None else fast.attend(q, k, v, mask)
+    if done is not None:
+        return done
+    if groups == 1:
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    folded = q.reshape(q.shape[0], k.shape[1], groups * count, q.shape[3])  # the heads of a group as one long query
+    tiled = None if mask is None else mask.repeat(groups, 1)
+    return F.scaled_dot_product_attention(folded, k, v, attn_mask=tiled).view_as(q)
