@@ -17,6 +17,7 @@ from vila_core.engine.prefix_cache import Piece
 from vila_core.engine.reader import PromptReader
 from vila_core.engine.visual_cache import VisualCache
 from vila_core.errors import BackendError
+from vila_core.kernels.bfloat16 import for_tensor
 from vila_core.models.checkpoint import load_checkpoint
 from vila_core.models.encoders import frame_tokens
 from vila_core.models.packed_linear import pack_linears
@@ -38,6 +39,7 @@ def load_model(checkpoint: Path, device: str, precision: str) -> VisionLanguageM
     model = load_checkpoint(checkpoint, device=device, precision=precision)
     for part in (model.vision_tower, model.projector, model.language_model.layers):
         pack_linears(part)
+    for_tensor(model.language_model.head_weight)  # compiles the CPU's kernels now, not in the first decision
     return model
 
 
