@@ -36,6 +36,7 @@ COMMANDS = {
     "data": Command("vila_sim.dataset:main", "write the training set: episodes of the oracle in simulated flats"),
     "train": Command("vila_core.training.train:main", "train vila-nano on that set; resumes where it was stopped"),
     "bench load": Command("vila_core.commands.bench_load:main", "time and peak memory of loading a checkpoint"),
+    "bench history": Command("vila_core.evaluation.history:main", "what a checkpoint does with another history"),
     "bench nav": Command("vila_core.evaluation.navigation:main", "navigate unseen episodes beside the baselines"),
     "bench ros": Command("vila_ros.bench_overhead:main", "what ROS adds to a decision; decisions a second without"),
 }

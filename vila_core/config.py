@@ -15,23 +15,38 @@ from typing import Any, TypeVar
 from vila_core.errors import ConfigError
 
 T = TypeVar("T")
+HISTORY_POLICIES = ("navila", "streaming", "window")
+REPLY_MODES = ("auto", "choice", "free")
 
 
 @dataclass(frozen=True, slots=True)
 class HistoryConfig:
-    """Which frames are remembered.
+    """Which frames are remembered, and which of them a prompt shows.
 
     NaVILA appends one per 25 cm or 15 degrees. The thresholds lie a little below, so that a
     motion of that size which ends within the controller's tolerance counts.
+    The sizes are those of the policies `streaming` and `window`; -1: from the number of frames that the model
+    was trained with, see history.policies.
     """
 
     capacity: int = 512  # frames; when full, every second one is dropped, the first kept
     min_translation_m: float = 0.22
     min_rotation_rad: float = math.radians(13.0)
+    policy: str = "navila"  # a row of history.policies.POLICIES
+    window_frames: int = -1  # frames shown one behind the other until the window is rebuilt
+    kept_frames: int = -1  # the newest of them that outlive a rebuild
+    memory_frames: int = -1  # visuals for all that was seen before the window
 
     def __post_init__(self) -> None:
         _require(self.capacity >= 16, "capacity", self.capacity, "at least 16")
         _require_positive(self, "min_translation_m", "min_rotation_rad")
+        _require(self.policy in HISTORY_POLICIES, "policy", self.policy, f"one of {', '.join(HISTORY_POLICIES)}")
+        window = self.window_frames
+        _require(window == -1 or window >= 2, "window_frames", window, "-1 or at least 2")
+        _require(self.kept_frames >= -1, "kept_frames", self.kept_frames, "-1 or more")
+        _require(self.memory_frames >= -1, "memory_frames", self.memory_frames, "-1 or more")
+        if window != -1:
+            _require(self.kept_frames < window, "kept_frames", self.kept_frames, f"less than window_frames = {window}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +59,12 @@ class NavigatorConfig:
     min_probability: float = 0.0
     avoid_repeats: bool = True  # take the next best action instead of one that led nowhere here
     frozen_frames: int = 20  # identical images in a row, with new stamps, that mean a frozen camera
+    reply: str = "auto"  # "choice" scores the ten sentences, "free" parses what the model writes; "auto": as trained
 
     def __post_init__(self) -> None:
         _require_positive(self, "max_image_age_s", "decision_deadline_s", "max_instruction_chars", "frozen_frames")
         _require(0.0 <= self.min_probability < 1.0, "min_probability", self.min_probability, "in [0, 1)")
+        _require(self.reply in REPLY_MODES, "reply", self.reply, f"one of {', '.join(REPLY_MODES)}")
 
 
 @dataclass(frozen=True, slots=True)

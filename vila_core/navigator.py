@@ -9,20 +9,31 @@ import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from vila_core.actions.grammar import ACTIONS, SENTENCES
 from vila_core.actions.impasse import Impasse, best_allowed
 from vila_core.actions.parser import parse_action
 from vila_core.config import HistoryConfig, NavigatorConfig
 from vila_core.engine.backend import Backend, ModelInfo
 from vila_core.errors import BackendError, FrameError, ReplyError, VilaError
+from vila_core.history.blank import is_blank
 from vila_core.history.buffer import FrameHistory
-from vila_core.history.compression import plan_tokens
-from vila_core.history.sampling import select_frames
+from vila_core.history.navila_policy import NavilaPolicy
+from vila_core.history.policies import make_policy
 from vila_core.prompts.instruction import sanitize
 from vila_core.prompts.navigation import navigation_prompt, navigation_style
-from vila_core.types import Choice, Decision, Frame, HoldReason, Instruction, Odometry, Pose, Prompt, Visual, wrap_angle
+from vila_core.types import (
+    IMAGE_TOKEN,
+    Choice,
+    Decision,
+    Frame,
+    HoldReason,
+    Instruction,
+    Odometry,
+    Pose,
+    Prompt,
+    Visual,
+    wrap_angle,
+)
 
 _MAX_FUTURE_S = 0.1  # a frame further ahead of the clock means that the clocks disagree
 _MAX_REORDER_S = 0.05  # a frame older by more than this means that the clock went back
@@ -34,7 +45,7 @@ _MAX_REPLY_TOKENS = 32
 
 @dataclass(frozen=True, slots=True)
 class _Situation:
-    """What a decision is made from, copied under the lock."""
+    """What a decision is made from, copied under the lock; visuals: what to show, none if hold says why not."""
 
     mission: int  # grows with every start, stop and clock jump: a decision for an older one is void
     instruction: Instruction | None
@@ -42,16 +53,18 @@ class _Situation:
     allowed: tuple[bool, ...]  # which of the ten actions would not repeat what led nowhere
     is_frozen: bool
     clock_jump: str
+    hold: Decision | None = None
+    visuals: tuple[Visual, ...] = ()
 
 
 class Navigator:
     """Decides the next action from what the camera saw; holds still whenever in doubt.
 
     `observe` may run in one thread while `decide` runs in another: inference works on a copy
-    of the state, outside the lock. Calls of `decide` must not overlap.
+    of the state, outside the lock. Calls of `decide` and `idle` must not overlap.
     clock: returns the robot's time in nanoseconds; asked after inference, to refuse a decision
     that took too long. Without it lateness is not checked here and latency_ms stays 0.
-    Raises ConfigError if the model's prompt style is unknown.
+    Raises ConfigError if the model's prompt style is unknown or `make_policy` refuses the history.
     """
 
     def __init__(
@@ -61,12 +74,15 @@ class Navigator:
         history: HistoryConfig,
         clock: Callable[[], int] | None = None,
     ) -> None:
-        self._is_closed_set = navigation_style(backend.info.prompt_style).closed
+        is_closed = navigation_style(backend.info.prompt_style).closed
+        self._is_choice = config.reply == "choice" or (config.reply == "auto" and is_closed)
         self._backend = backend
         self._config = config
         self._clock = clock
         self._lock = threading.Lock()
         self._history = FrameHistory(history)
+        self._policy = make_policy(history, backend.info)
+        self._prefilled: tuple[object, ...] = ()  # what `idle` last had read
         self._freeze = _FreezeCheck()
         self._pose: Pose | None = None  # where the newest frame was taken
         self._impasse = Impasse()
@@ -130,24 +146,47 @@ class Navigator:
         now_ns: the robot's time, on the clock of the frames' stamps.
         """
         situation = self._situation(now_ns)
-        stamp_ns = situation.frames[-1].stamp_ns if situation.frames else 0
-        hold = self._hold(situation, now_ns)
-        if hold is not None:
-            return hold
+        if situation.hold is not None:
+            return situation.hold
         try:
             decision = self._infer(situation)
         except VilaError as err:
-            return Decision.holding(_reason_of(err), stamp_ns, f"{type(err).__name__}: {err}")
+            return Decision.holding(_reason_of(err), situation.frames[-1].stamp_ns, f"{type(err).__name__}: {err}")
         decision = self._accept(decision, situation, now_ns)
         self._note(decision, situation)
         return decision
 
+    def idle(self) -> bool:
+        """Use spare time for the decisions to come: encode one frame, or have a prompt's beginning read.
+
+        True if that was done: there may be more to do. Raises the backend's VilaError. Not while `decide` runs.
+        """
+        with self._lock:
+            instruction, frames = self._instruction, self._history.snapshot()
+            if instruction is None or self._clock_jump or not frames:
+                return False
+            ahead, upcoming = self._policy.ahead(frames), self._policy.upcoming(frames)
+        if any(self._backend.encode(frame) for frame in ahead):
+            return True
+        task = (instruction, *(visual.key for visual in upcoming))
+        if not upcoming or task == self._prefilled:
+            return False
+        self._backend.prefill(self._beginning(instruction, upcoming))
+        self._prefilled = task
+        return True
+
+    def _beginning(self, instruction: Instruction, visuals: Sequence[Visual]) -> Prompt:
+        """Return the prompt that shows the visuals and one frame more, cut off where that frame would stand."""
+        whole = _prompt(self._backend.info, instruction, (*visuals, visuals[-1]))
+        return dataclasses.replace(whole, text=whole.text[: whole.text.rindex(IMAGE_TOKEN)], visuals=tuple(visuals))
+
     def _situation(self, now_ns: int) -> _Situation:
+        """Copy the state, and let the policy choose: here, as another thread may reset it."""
         with self._lock:
             if self._last_ns is not None and now_ns < self._last_ns:
                 self._note_clock_jump(f"time went back from {self._last_ns} to {now_ns} ns")
             self._last_ns = now_ns
-            return _Situation(
+            situation = _Situation(
                 self._mission,
                 self._instruction,
                 self._history.snapshot(),
@@ -155,6 +194,9 @@ class Navigator:
                 self._freeze.count >= self._config.frozen_frames,
                 self._clock_jump,
             )
+            hold = self._hold(situation, now_ns)
+            visuals = () if hold else self._policy.select(situation.frames)
+            return dataclasses.replace(situation, hold=hold, visuals=visuals)
 
     def _hold(self, situation: _Situation, now_ns: int) -> Decision | None:
         """Return why not even to ask the model, or None."""
@@ -177,10 +219,11 @@ class Navigator:
 
     def _infer(self, situation: _Situation) -> Decision:
         assert situation.instruction is not None
-        prompt = decision_prompt(self._backend.info, situation.instruction, situation.frames)
+        prompt = _prompt(self._backend.info, situation.instruction, situation.visuals)
         stamp_ns = situation.frames[-1].stamp_ns
-        used = tuple(v.frame.stamp_ns for v in prompt.visuals if v.frame.camera != _BLANK_CAMERA)
-        if self._is_closed_set:
+        shown = (frame for visual in situation.visuals for frame in visual.frames)
+        used = tuple(frame.stamp_ns for frame in shown if not is_blank(frame))
+        if self._is_choice:
             choice = _checked(self._backend.choose(prompt, SENTENCES))
             index = best_allowed(choice.probabilities, situation.allowed, choice.index)
             return Decision(
@@ -228,6 +271,7 @@ class Navigator:
     def _reset(self) -> None:
         self._mission += 1
         self._history.clear()
+        self._policy.reset()
         self._freeze = _FreezeCheck()
         self._pose = None
         self._impasse = Impasse()
@@ -240,15 +284,15 @@ class Navigator:
 
 
 def decision_prompt(info: ModelInfo, instruction: Instruction, frames: Sequence[Frame]) -> Prompt:
-    """Build the prompt that asks a model for the next action.
+    """Build the prompt that asks a model for the next action, with NaVILA's history.
 
     frames: what was seen, oldest first, at least one; black ones stand in front of too few.
     Raises as prompts.navigation.navigation_prompt does.
     """
-    indices = select_frames(len(frames), info.num_frames)
-    plan = plan_tokens(info.num_frames, info.history_tokens)
-    blank = _blank_like(frames[-1])
-    visuals = [Visual(blank if i < 0 else frames[i], tokens) for i, tokens in zip(indices, plan.tokens, strict=True)]
+    return _prompt(info, instruction, NavilaPolicy(info).select(frames))
+
+
+def _prompt(info: ModelInfo, instruction: Instruction, visuals: Sequence[Visual]) -> Prompt:
     return navigation_prompt(info.prompt_style, info.chat_template, instruction, visuals, SENTENCES)
 
 
@@ -275,13 +319,6 @@ class _FreezeCheck:
 
 def _moved(pose: Pose, since: Pose) -> bool:
     return pose.distance_m(since) > _FROZEN_M or abs(wrap_angle(pose.yaw_rad - since.yaw_rad)) > _FROZEN_RAD
-
-
-_BLANK_CAMERA = "blank"
-
-
-def _blank_like(frame: Frame) -> Frame:
-    return Frame(np.zeros_like(frame.image), 0, _BLANK_CAMERA)
 
 
 def _checked(choice: Choice) -> Choice:

@@ -127,6 +127,11 @@ class Visual:
     merged: tuple[Frame, ...] = ()
 
     @property
+    def frames(self) -> tuple[Frame, ...]:
+        """All frames that are in it, oldest first."""
+        return (*self.merged, self.frame)
+
+    @property
     def key(self) -> tuple[object, ...]:
         """Identity of its visual tokens in caches."""
         return (self.tokens, self.frame.key, *(frame.key for frame in self.merged))

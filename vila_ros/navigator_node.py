@@ -1,8 +1,8 @@
 """The navigator: images and an instruction in, one action after the other out.
 
-Threads: the camera's (takes images, `Navigator.observe`), the worker's (`Navigator.decide`, so no
-callback ever waits for the model) and the executor's, in which all mission state lives; the other
-two hand over by a guard condition.
+Threads: the camera's (takes images, `Navigator.observe`), the worker's (`Navigator.decide`, `idle` in
+between, so no callback ever waits for the model) and the executor's, in which all mission state
+lives; the other two hand over by a guard condition.
 """
 
 from __future__ import annotations
@@ -227,7 +227,7 @@ class NavigatorNode(LifecycleNode):
         self._navigator = Navigator(self._backend, self._navigation, self._history, self._now_ns)
         self._guard = self.create_guard_condition(self._on_wake)
         self._undo.append(partial(self.destroy_guard_condition, self._guard))
-        self._worker = InferenceWorker(self._decide, self._deliver, self._log_error)
+        self._worker = InferenceWorker(self._decide, self._deliver, self._log_error, self._navigator.idle)
         self._undo.append(self._worker.stop)
         self._worker.start()
         self._subscribe()
@@ -285,6 +285,7 @@ class NavigatorNode(LifecycleNode):
         self._image_fault = ""
         self._image = Receipt(frame.stamp_ns, time.monotonic_ns())
         self._guard.trigger()
+        self._worker.nudge()
 
     def _on_bad_frame(self, err: FrameError) -> None:
         self._image_fault = str(err)

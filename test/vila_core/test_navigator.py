@@ -19,11 +19,12 @@ from vila_core.types import Choice, Frame, HoldReason, Instruction, Odometry, Po
 
 S = 1_000_000_000
 FORWARD = SENTENCES[2]
+NAVILA = HistoryConfig()
 
 
-def make_navigator(*script, info=SCRIPTED_INFO, clock=None, probability=1.0, **config):
+def make_navigator(*script, info=SCRIPTED_INFO, clock=None, probability=1.0, history=NAVILA, **config):
     backend = ScriptedBackend(*(script or (FORWARD,)), info=info, probability=probability)
-    navigator = Navigator(backend, NavigatorConfig(**config), HistoryConfig(), clock)
+    navigator = Navigator(backend, NavigatorConfig(**config), history, clock)
     navigator.start(Instruction("go to the red chair"))
     return navigator, backend
 
@@ -240,6 +241,30 @@ def test_no_text_moves_the_robot_unless_it_is_a_sentence(reply):
     assert decision.action is None and decision.hold is HoldReason.UNPARSEABLE_REPLY
 
 
+@pytest.mark.parametrize(
+    ("info", "reply", "scored"),
+    [
+        (SCRIPTED_INFO, "auto", True),
+        (SCRIPTED_INFO, "choice", True),
+        (SCRIPTED_INFO, "free", False),
+        (OPEN_INFO, "auto", False),
+        (OPEN_INFO, "choice", True),
+        (OPEN_INFO, "free", False),
+    ],
+)
+def test_how_the_reply_is_asked_for(info, reply, scored):
+    navigator, backend = make_navigator(SENTENCES[4], info=info, reply=reply)
+    show(navigator, S)
+    decision = navigator.decide(S)
+    assert decision.action == ACTIONS[4] and bool(decision.probabilities) is scored
+    assert (SENTENCES[9] in backend.prompts[0].text) is (info is OPEN_INFO)
+
+
+def test_an_unknown_way_to_reply_is_refused():
+    with pytest.raises(ConfigError, match="'guess': must be one of auto, choice, free"):
+        NavigatorConfig(reply="guess")
+
+
 @pytest.mark.parametrize(("done_s", "reason"), [(3.0, HoldReason.NONE), (6.0, HoldReason.LATE_DECISION)])
 def test_holds_on_a_late_decision(done_s, reason):
     navigator, _ = make_navigator(clock=lambda: round((1.0 + done_s) * S))
@@ -299,6 +324,114 @@ def test_observing_goes_on_while_deciding_and_an_old_mission_is_void(end):
     backend.proceed.set()
     worker.join(10)
     assert decisions[0].action is None and decisions[0].hold is HoldReason.NO_INSTRUCTION
+
+
+STREAMING = HistoryConfig(policy="streaming", window_frames=3, kept_frames=1, memory_frames=1)
+
+
+def stamps_s(prompt):
+    return [[frame.stamp_ns // S for frame in visual.frames] for visual in prompt.visuals]
+
+
+def drive(navigator, *seconds):
+    for second in seconds:
+        show(navigator, second * S, Pose(x_m=0.25 * second), height=2, width=2)
+
+
+def test_a_streaming_history_is_appended_and_rebuilt_and_tells_all_frames():
+    navigator, backend = make_navigator(history=STREAMING, avoid_repeats=False)
+    for second in (1, 2, 3, 4, 5):
+        drive(navigator, second)
+        decision = navigator.decide(second * S)
+    assert [stamps_s(p) for p in backend.prompts] == [
+        [[0], [1]],
+        [[0], [1], [2]],
+        [[0], [1], [2], [3]],
+        [[1, 2], [3], [4]],
+        [[1, 2], [3], [4], [5]],
+    ]
+    assert decision.frames_used == tuple(second * S for second in (1, 2, 3, 4, 5))
+
+
+@pytest.mark.parametrize("again", [lambda n: n.start(Instruction("go on")), lambda n: show(n, S // 2)])
+def test_a_new_mission_and_a_clock_jump_begin_a_new_window(again):
+    navigator, backend = make_navigator(history=STREAMING, avoid_repeats=False)
+    drive(navigator, 1)
+    navigator.decide(S)
+    drive(navigator, 2)
+    navigator.decide(2 * S)
+    again(navigator)
+    navigator.start(Instruction("go on"))
+    drive(navigator, 3)
+    navigator.decide(3 * S)
+    assert stamps_s(backend.prompts[-1]) == [[0], [3]]
+
+
+def test_a_hold_appends_nothing():
+    navigator, backend = make_navigator(history=STREAMING, avoid_repeats=False)
+    for second in (1, 2, 3):
+        drive(navigator, second)
+        assert navigator.decide(second * S + 2 * S).hold is HoldReason.STALE_IMAGE
+        navigator.start(Instruction("go on"))
+    drive(navigator, 4, 5)
+    navigator.decide(5 * S)
+    assert stamps_s(backend.prompts[-1]) == [[4], [5]]
+
+
+def test_idle_encodes_one_frame_at_a_time_and_what_the_next_steps_may_show():
+    navigator, backend = make_navigator()
+    drive(navigator, *range(1, 21))
+    navigator.decide(20 * S)
+    pieces = 0
+    while navigator.idle():
+        pieces += 1
+    encoded = [frame.stamp_ns // S for frame in backend.encoded]
+    assert pieces == len(set(encoded)) and 20 not in encoded
+    drive(navigator, 21, 22)
+    navigator.decide(22 * S)
+    assert {stamp // S for stamp in navigator.decide(22 * S).frames_used} - set(encoded) <= {20, 21, 22}
+    assert backend.prefilled == []
+
+
+@pytest.mark.parametrize("style", [("navila", "llama_3"), ("vila", "qwen2"), ("nano", "nano")])
+def test_idle_reads_what_the_next_prompt_begins_with(style):
+    info = dataclasses.replace(SCRIPTED_INFO, prompt_style=style[0], chat_template=style[1])
+    navigator, backend = make_navigator(info=info, history=STREAMING, reply="choice", avoid_repeats=False)
+    for second in range(1, 12):
+        drive(navigator, second)
+        navigator.decide(second * S)
+        while navigator.idle():
+            pass
+    assert len(backend.prefilled) == 11  # once for each decision
+    for beginning, prompt in zip(backend.prefilled, backend.prompts[1:], strict=False):
+        assert prompt.text.startswith(beginning.text) and beginning.branch == prompt.branch
+        assert [v.key for v in prompt.visuals[:-1]] == [v.key for v in beginning.visuals]
+
+
+def test_idle_does_nothing_without_a_mission_or_a_frame():
+    backend = ScriptedBackend(FORWARD)
+    navigator = Navigator(backend, NavigatorConfig(), STREAMING)
+    drive(navigator, 1, 2, 3)
+    assert not navigator.idle()
+    navigator.start(Instruction("go on"))
+    assert not navigator.idle()
+    drive(navigator, 1, 2, 3)
+    assert navigator.idle()
+    show(navigator, S)  # the clock went back
+    assert not navigator.idle()
+    navigator.start(Instruction("go on"))
+    drive(navigator, 4, 5, 6)
+    navigator.stop()
+    assert not navigator.idle()
+
+
+def test_idle_raises_what_the_backend_raises_and_decisions_go_on():
+    navigator, backend = make_navigator()
+    drive(navigator, *range(1, 21))
+    backend.encode = lambda frame: (_ for _ in ()).throw(BackendError("out of memory"))
+    with pytest.raises(BackendError, match="out of memory"):
+        navigator.idle()
+    assert navigator.decide(20 * S).action is not None
 
 
 def test_observe_is_quick():

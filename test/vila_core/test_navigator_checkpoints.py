@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from conftest import golden_dir
 
 from vila_core.actions.grammar import SENTENCES
 from vila_core.config import HistoryConfig, NavigatorConfig
+from vila_core.engine.naive_backend import NaiveBackend
 from vila_core.engine.torch_backend import TorchBackend
 from vila_core.history.sampling import select_frames
 from vila_core.models.checkpoint import load_checkpoint
@@ -79,8 +82,9 @@ def test_nvila_is_told_the_sentences_and_holds_when_it_says_something_else(name)
     (prompt,) = backend.prompts
     assert len(prompt.visuals) == 8 and all(sentence in prompt.text for sentence in SENTENCES)
     assert prompt.text.startswith(
-        "<|im_start|>system\nYou are a helpful assistant<|im_end|>\n<|im_start|>user\n<image>"
+        "<|im_start|>system\nYou are a helpful assistant<|im_end|>\n<|im_start|>user\nYou steer a robot."
     )
+    assert "<image>\n" * 8 in prompt.text
     assert decision.action is None and decision.hold is HoldReason.UNPARSEABLE_REPLY  # random weights say nothing
 
 
@@ -100,6 +104,28 @@ def test_the_cached_frames_make_the_same_prompt_as_the_official_code(name):
     assert got.shape == wanted.embeddings.shape
     assert (got - wanted.embeddings).abs().max() <= 1e-5
     assert sum(backend.choose(prompt, SENTENCES).probabilities) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("policy", ["streaming", "window"])
+@pytest.mark.parametrize("name", ["navila_tiny", "nvila_lite_tiny", "nvila_video_tiny"])
+def test_an_appended_history_read_ahead_decides_as_if_all_were_read_anew(name, policy):
+    model = load_checkpoint(CHECKPOINTS / name)
+    backends = TorchBackend(model, "float32"), NaiveBackend(model, "float32")
+    config = dataclasses.replace(LENIENT, reply="choice", avoid_repeats=False)
+    history = HistoryConfig(policy=policy, window_frames=5, memory_frames=2)
+    quick, naive = (Navigator(backend, config, history) for backend in backends)
+    for navigator in (quick, naive):
+        navigator.start(Instruction("go to the kitchen."))
+    for number in range(1, 25):
+        frame = make_frame(STEP_NS * number, height=24, width=32)
+        for navigator in (quick, naive):
+            navigator.observe(frame, None)
+        if number % 2:
+            decisions = [navigator.decide(frame.stamp_ns) for navigator in (quick, naive)]
+            assert decisions[0].probabilities == pytest.approx(decisions[1].probabilities, abs=1e-5)
+            assert decisions[0].frames_used == decisions[1].frames_used
+        while quick.idle():
+            pass
 
 
 def test_a_reply_ends_at_the_token_that_closes_the_turn(monkeypatch):

@@ -9,7 +9,7 @@ from vila_core.actions.grammar import SENTENCES
 from vila_core.errors import ConfigError
 from vila_core.prompts.conversation import TEMPLATES, chat_template, render
 from vila_core.prompts.instruction import normalise
-from vila_core.prompts.navigation import STYLES, navigation_prompt, navila_text
+from vila_core.prompts.navigation import STYLES, nano_text, navigation_prompt, navila_text
 from vila_core.testing import make_frame
 from vila_core.types import Instruction, Visual
 
@@ -75,10 +75,28 @@ def test_nano_prompt():
     assert prompt.text == "<s>Task: go to the red chair\nSeen:<image><image><image>\nNow:<image>\nAct: "
 
 
-def test_vila_prompt_lists_the_replies():
+def test_vila_prompt_lists_the_replies_first_and_the_frames_last():
     prompt = navigation_prompt("vila", "qwen2", Instruction("go on"), visuals(2), SENTENCES)
-    assert all(f"\n{s}" in prompt.text for s in SENTENCES)
+    assert all(f"\n{s}\n" in prompt.text for s in SENTENCES)
+    first_image = prompt.text.index("<image>")
+    assert all(prompt.text.index(words) < first_image for words in (*SENTENCES, "go on"))
+    assert prompt.text[first_image:].startswith("<image>\n<image>\nThe last image is now. What is next?")
     assert prompt.text.endswith("<|im_end|>\n<|im_start|>assistant\n")
+
+
+@pytest.mark.parametrize("count", [1, 2, 8])
+def test_a_frame_more_changes_nothing_before_it_in_a_vila_prompt(count):
+    first, second = (
+        navigation_prompt("vila", "qwen2", Instruction("go on"), visuals(frames), SENTENCES).text
+        for frames in (count, count + 1)
+    )
+    end = first.rindex("<image>\n") + len("<image>\n")
+    assert second == f"{first[:end]}<image>\n{first[end:]}"
+
+
+@pytest.mark.parametrize("text", [navila_text, nano_text])
+def test_styles_that_were_trained_on_the_replies_list_none(text):
+    assert text("go on", 4, SENTENCES) == text("go on", 4)
 
 
 @pytest.mark.parametrize("style", STYLES)

@@ -275,6 +275,27 @@ def test_a_failing_model_never_moves_the_robot(start, goal, error: Exception) ->
     assert robot.moves() == [] and set(robot.holds()[:3]) == {HoldReason.BACKEND_ERROR}
 
 
+def test_it_works_ahead_while_a_mission_runs_and_only_then(start, goal, wait_until) -> None:
+    backend = ScriptedBackend(FORWARD)
+    robot = start(backend, history__policy="streaming")
+    assert not backend.encoded and not backend.prefilled
+    running = goal(robot)
+    wait_until(lambda: len(backend.prefilled) >= 3)
+    running.handle.cancel_goal_async()
+    running.result()
+    prompts = [prompt for prompt in backend.prompts if prompt.visuals]
+    assert len(backend.prefilled) <= len(prompts)
+    read = {prompt.text for prompt in backend.prefilled}
+    assert any(prompt.text.startswith(tuple(read)) for prompt in prompts)
+
+
+def test_work_ahead_that_fails_stops_no_mission(start, goal) -> None:
+    backend = ScriptedBackend(FORWARD, FORWARD, STOP)
+    backend.prefill = lambda prompt: (_ for _ in ()).throw(RuntimeError("boom"))
+    _, result = goal(start(backend, history__policy="streaming")).result()
+    assert result.outcome == Result.REACHED and result.decisions == 3
+
+
 def test_a_late_decision_is_dropped(start, goal, wait_until) -> None:
     backend = SlowBackend(FORWARD)
     robot = start(backend, navigator__decision_deadline_s=0.4)
@@ -397,6 +418,9 @@ def test_the_lifecycle_holds_the_robot_and_can_go_round(start, goal, wait_until)
         ({"checkpoint": "/nowhere/at/all"}, CheckpointError, ["/nowhere/at/all", "checkpoint"]),
         ({"image_reliability": "maybe"}, ConfigError, ["'maybe'", "best_effort"]),
         ({"navigator.max_image_age_s": 0.0}, ConfigError, ["max_image_age_s = 0.0"]),
+        ({"navigator.reply": "guess"}, ConfigError, ["'guess'", "auto, choice, free"]),
+        ({"history.policy": "nav"}, ConfigError, ["'nav'", "navila, streaming, window"]),
+        ({"history.window_frames": 4, "history.kept_frames": 4}, ConfigError, ["kept_frames = 4", "less than"]),
         ({"backend": "abacus"}, BackendError, ["'abacus'", "torch"]),
     ],
 )

@@ -13,13 +13,13 @@ MOVE = Decision(MoveForward(0.25), 1)
 class Desk:
     """A worker whose decisions wait until they are allowed."""
 
-    def __init__(self, decide=None) -> None:
+    def __init__(self, decide=None, idle=None) -> None:
         self.allowed = threading.Semaphore(0)
         self.begun = threading.Semaphore(0)
         self.delivered: list[tuple[int, Decision]] = []
         self.logged: list[str] = []
         self.arrived = threading.Semaphore(0)
-        self.worker = InferenceWorker[int](decide or self.decide, self.deliver, self.logged.append)
+        self.worker = InferenceWorker[int](decide or self.decide, self.deliver, self.logged.append, idle)
         self.worker.start()
 
     def decide(self, request: int) -> Decision:
@@ -87,3 +87,94 @@ def test_nothing_is_delivered_after_stop() -> None:
 
 def test_stop_without_start() -> None:
     assert InferenceWorker[int](lambda _: MOVE, lambda *_: None, print).stop()
+
+
+class SpareTime:
+    """Idle work in pieces, each of which waits until it is allowed."""
+
+    def __init__(self, pieces: int) -> None:
+        self.pieces = pieces
+        self.done = 0
+        self.begun = threading.Semaphore(0)
+        self.allowed = threading.Semaphore(0)
+
+    def __call__(self) -> bool:
+        self.begun.release()
+        assert self.allowed.acquire(timeout=5)
+        self.done += 1
+        return self.done < self.pieces
+
+
+def test_idle_work_begins_behind_a_decision_and_ends_when_nothing_is_left() -> None:
+    spare = SpareTime(3)
+    desk = Desk(lambda _: MOVE, spare)
+    assert not spare.begun.acquire(blocking=False)
+    desk.worker.submit(1)
+    spare.allowed.release(100)
+    for _ in range(3):
+        assert spare.begun.acquire(timeout=5)
+    desk.worker.submit(2)
+    assert desk.arrived.acquire(timeout=5) and desk.arrived.acquire(timeout=5)
+    assert spare.begun.acquire(timeout=5)  # the fourth: behind the second decision, not before
+    assert desk.worker.stop() and spare.done == 4
+    assert [request for request, _ in desk.delivered] == [1, 2]
+
+
+def test_a_request_waits_for_one_piece_of_idle_work_at_most() -> None:
+    spare = SpareTime(1000)
+    order: list[str] = []
+
+    def decide(request: int) -> Decision:
+        order.append(f"{request} after {spare.done}")
+        return MOVE
+
+    desk = Desk(decide, spare)
+    desk.worker.submit(1)
+    for piece in range(2):
+        assert spare.begun.acquire(timeout=5)
+        desk.worker.submit(2 + piece)
+        spare.allowed.release()
+    for _ in range(3):
+        assert desk.arrived.acquire(timeout=5)
+    assert order == ["1 after 0", "2 after 1", "3 after 2"]
+    spare.allowed.release(1000)
+    assert desk.worker.stop()
+
+
+def test_a_nudge_makes_it_idle_again() -> None:
+    spare = SpareTime(1)
+    spare.allowed.release(100)
+    desk = Desk(lambda _: MOVE, spare)
+    for _ in range(3):
+        desk.worker.nudge()
+        assert spare.begun.acquire(timeout=5)
+    assert desk.worker.stop() and desk.delivered == []
+
+
+def test_idle_work_that_fails_is_logged_once_and_rests_until_the_next_request() -> None:
+    tried = threading.Semaphore(0)
+    attempts: list[int] = []
+
+    def fail() -> bool:
+        attempts.append(len(attempts))
+        tried.release()
+        raise MemoryError("full")
+
+    desk = Desk(lambda _: MOVE, fail)
+    for request in range(2):
+        desk.worker.submit(request)
+        assert desk.arrived.acquire(timeout=5) and tried.acquire(timeout=5)
+        desk.worker.nudge()
+    desk.worker.submit(2)
+    assert desk.arrived.acquire(timeout=5) and tried.acquire(timeout=5)
+    assert desk.worker.stop()
+    assert len(attempts) == 3 and len(desk.logged) == 1 and "MemoryError: full" in desk.logged[0]
+    assert all(decision is MOVE for _, decision in desk.delivered)
+
+
+def test_a_nudge_without_idle_work_does_nothing() -> None:
+    desk = Desk(lambda _: MOVE)
+    desk.worker.nudge()
+    desk.worker.submit(1)
+    assert desk.arrived.acquire(timeout=5)
+    assert desk.worker.stop()

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from vila_core.actions.grammar import SENTENCES
+from vila_core.config import HistoryConfig
 from vila_core.errors import BackendError, ConfigError
 from vila_core.evaluation import navigation
 from vila_core.evaluation.navigation import EpisodeResult, main, make_report, make_table, run_episode
@@ -82,6 +83,20 @@ def test_blinded_policies_lose_one_sense_each(env: FlatEnv, episodes: list[Episo
     assert episodes[0].instruction not in deaf.prompts[0].text.lower()
 
 
+@pytest.mark.parametrize(
+    ("name", "history", "shown"),
+    [("ours", "navila", 8), ("ours", "streaming", 5), ("streaming", "navila", 5), ("window", "streaming", 8)],
+)
+def test_history_policies_are_rows_and_an_option(env: FlatEnv, episodes: list[Episode], name, history, shown) -> None:
+    backend = ScriptedBackend(LEFT, LEFT, STOP)
+    policy = make_policy(name, env, backend, history=HistoryConfig(policy=history))
+    run_episode(env, policy, name, episodes[0])
+    first, second, _ = backend.prompts
+    assert len(first.visuals) == shown  # seven, four or seven remembered, black as yet, and the current one
+    is_appended = [v.key for v in second.visuals[: len(first.visuals)]] == [v.key for v in first.visuals]
+    assert is_appended is (name != "ours" or history != "navila")
+
+
 def test_an_error_of_the_model_ends_the_episode_as_a_failure(env: FlatEnv, episodes: list[Episode]) -> None:
     result = run(env, "ours", episodes[0], ScriptedBackend(BackendError("out of memory")))
     assert result.held and result.metrics.success == 0.0 and result.metrics.path_length_m == 0.0
@@ -112,7 +127,9 @@ def test_program_reports_every_policy(
     printed = capsys.readouterr().out.splitlines()
     report = json.loads(printed[-1])
     assert report == json.loads(out.read_text())
-    assert report["policy"] == "ours" and set(report["baselines"]) == set(POLICIES[1:])
+    assert (
+        report["policy"] == "ours" and report["history"] == "navila" and set(report["baselines"]) == set(POLICIES[1:])
+    )
     for row in (report, *report["baselines"].values()):
         assert row["episodes"] == 2 and row["sr_low"] <= row["sr"] <= row["sr_high"]
         assert {"os", "spl", "ne_m", "ndtw", "collisions", "decisions_per_s", "decision_ms"} <= set(row)

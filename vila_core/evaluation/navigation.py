@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from vila_core.config import HISTORY_POLICIES, HistoryConfig
 from vila_core.engine.backend import EMBEDDED_CHECKPOINT, Backend, load_backend
 from vila_core.errors import ConfigError
 from vila_core.evaluation.metrics import NavigationMetrics, mean_metrics, navigation_metrics, wilson_interval
@@ -47,6 +48,7 @@ class Settings:
     device: str
     precision: str
     seed: int
+    history: HistoryConfig
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.policies if name not in POLICIES]
@@ -70,14 +72,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark; print a table and, as the last line, a JSON object."""
     args = _parser().parse_args(argv)
     names = tuple(name for name in args.policies.split(",") if name)
-    settings = Settings(names, args.checkpoint, args.backend, args.device, args.precision, args.seed)
+    history = HistoryConfig(policy=args.history)
+    settings = Settings(names, args.checkpoint, args.backend, args.device, args.precision, args.seed, history)
     episodes = _episodes(args)
     results: list[EpisodeResult] = []
     for done in tqdm(_run(settings, episodes, args.workers), total=len(episodes), unit="episode"):
         results += done
     report = make_report(names, episodes[0].split, results)
     report["checkpoint"] = str(args.checkpoint) if MODEL_POLICIES & set(names) else ""
-    report["precision"], report["seed"] = args.precision, args.seed
+    report["precision"], report["seed"], report["history"] = args.precision, args.seed, args.history
     print(make_table(report))
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
@@ -170,7 +173,7 @@ class _Worker:
         names = settings.policies
         self.env = FlatEnv()
         backend = _load_model(settings) if MODEL_POLICIES & set(names) else None
-        self.policies = {name: make_policy(name, self.env, backend, settings.seed) for name in names}
+        self.policies = {name: make_policy(name, self.env, backend, settings.seed, settings.history) for name in names}
 
     def run(self, episode: Episode) -> list[EpisodeResult]:
         return [run_episode(self.env, policy, name, episode) for name, policy in self.policies.items()]
@@ -223,6 +226,12 @@ def _parser() -> argparse.ArgumentParser:
         "--episode-file", type=Path, help="episodes in the JSON form of VLN-CE instead of generated ones"
     )
     parser.add_argument("--policies", default=",".join(POLICIES), help="comma-separated; the first is reported on top")
+    parser.add_argument(
+        "--history",
+        choices=HISTORY_POLICIES,
+        default="navila",
+        help="of the model's other policies",
+    )
     parser.add_argument("--checkpoint", type=Path, default=EMBEDDED_CHECKPOINT)
     parser.add_argument("--backend", default="torch")
     parser.add_argument("--device", default="cpu")

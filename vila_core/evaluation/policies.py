@@ -19,9 +19,13 @@ from vila_sim.environment import FlatEnv
 from vila_sim.instructions import NEUTRAL_INSTRUCTION
 from vila_sim.oracle import oracle_action
 
-POLICIES = ("ours", "plain_greedy", "image_blind", "instruction_blind", "oracle", "forward", "random", "stop")
-MODEL_POLICIES = frozenset({"ours", "plain_greedy", "image_blind", "instruction_blind"})  # these need a checkpoint
-SEEING_POLICIES = frozenset({"ours", "plain_greedy", "instruction_blind"})  # for the others nothing need be rendered
+_OWN_HISTORY = ("streaming", "window")  # ours, with the history policy of that name
+POLICIES = (
+    *("ours", *_OWN_HISTORY, "plain_greedy", "image_blind", "instruction_blind"),
+    *("oracle", "forward", "random", "stop"),
+)
+MODEL_POLICIES = frozenset(POLICIES[:6])  # these need a checkpoint
+SEEING_POLICIES = MODEL_POLICIES - {"image_blind"}  # for the others nothing need be rendered
 _NEVER_FROZEN = 1_000_000  # frames
 
 
@@ -41,17 +45,23 @@ class Policy(Protocol):
         ...
 
 
-def make_policy(name: str, env: FlatEnv, backend: Backend | None, seed: int = 0) -> Policy:
+def make_policy(
+    name: str, env: FlatEnv, backend: Backend | None, seed: int = 0, history: HistoryConfig | None = None
+) -> Policy:
     """Build the named policy for the environment.
 
+    history: of those that need the model; the policies named after a history policy use that one.
     Raises ConfigError for an unknown name, or without a backend for one that needs the model.
     """
     if name in MODEL_POLICIES:
         if backend is None:
             raise ConfigError(f"policy {name!r} needs a checkpoint")
         config = NavigatorConfig(avoid_repeats=name != "plain_greedy")
+        history = history or HistoryConfig()
+        if name in _OWN_HISTORY:
+            history = dataclasses.replace(history, policy=name)
         blank = name == "image_blind"
-        return ModelPolicy(backend, config, blank_images=blank, instruction=_NEUTRAL.get(name))
+        return ModelPolicy(backend, config, history, blank_images=blank, instruction=_NEUTRAL.get(name))
     makers: dict[str, Callable[[], Policy]] = {
         "oracle": lambda: OraclePolicy(env),
         "forward": lambda: ForwardPolicy(env),
@@ -78,13 +88,14 @@ class ModelPolicy:
         self,
         backend: Backend,
         config: NavigatorConfig,
+        history: HistoryConfig,
         *,
         blank_images: bool = False,
         instruction: str | None = None,
     ) -> None:
         if blank_images:
             config = dataclasses.replace(config, frozen_frames=_NEVER_FROZEN)
-        self._navigator = Navigator(backend, config, HistoryConfig())
+        self._navigator = Navigator(backend, config, history)
         self._blank_images = blank_images
         self._instruction = instruction
         self._now_ns = 0

@@ -11,8 +11,8 @@ from vila_core.prompts.instruction import normalise
 from vila_core.types import IMAGE_TOKEN, Instruction, Prompt, Visual
 
 
-def navila_text(instruction: str, num_frames: int) -> str:
-    """Return NaVILA's question, letter for letter, for num_frames images, the last one current."""
+def navila_text(instruction: str, num_frames: int, replies: Sequence[str] = ()) -> str:
+    """Return NaVILA's question, letter for letter, for num_frames images, the last one current; it lists no replies."""
     return (
         "Imagine you are a robot programmed for navigation tasks. "
         f"You have been given a video of historical observations {(IMAGE_TOKEN + chr(10)) * (num_frames - 1)}"
@@ -24,17 +24,23 @@ def navila_text(instruction: str, num_frames: int) -> str:
     )
 
 
-def nano_text(instruction: str, num_frames: int) -> str:
-    """Return vila-nano's short form; the fixed words come first, so that their keys can be reused."""
+def nano_text(instruction: str, num_frames: int, replies: Sequence[str] = ()) -> str:
+    """Return vila-nano's short form, without replies; the fixed words come first, so that their keys can be reused."""
     return f"Task: {instruction}\nSeen:{IMAGE_TOKEN * (num_frames - 1)}\nNow:{IMAGE_TOKEN}"
 
 
-def vila_text(instruction: str, num_frames: int) -> str:
-    """Return a question for a VILA checkpoint that was not trained to navigate."""
-    return (IMAGE_TOKEN + "\n") * num_frames + (
-        "These images are what a robot saw, the oldest first and the last one now. "
-        f'Its task is: "{instruction}" What should it do next? '
-        "Reply with exactly one of these sentences and nothing else:"
+def vila_text(instruction: str, num_frames: int, replies: Sequence[str] = ()) -> str:
+    """Return a question for a VILA checkpoint that was not trained to navigate.
+
+    What stays the same in a mission comes first, then the images in order of time, and the cue is the same after
+    any number of them: whatever is appended, all before it keeps its keys.
+    """
+    listed = "".join(f"{reply}\n" for reply in replies)
+    return (
+        f'You steer a robot. Its task is: "{instruction}"\n'
+        f"Its next action must be exactly one of these sentences:\n{listed}"
+        f"These images are what it saw, the oldest first:\n{(IMAGE_TOKEN + chr(10)) * num_frames}"
+        "The last image is now. What is next? Reply with one of the sentences and nothing else."
     )
 
 
@@ -42,12 +48,12 @@ def vila_text(instruction: str, num_frames: int) -> str:
 class Style:
     """How a family of models is asked.
 
-    text: (instruction, number of frames) -> user text. form: how the instruction is written.
-    closed: the model was trained on the ten sentences, so they are scored; otherwise they are
+    text: (instruction, number of frames, replies to list) -> user text. form: how the instruction is written.
+    closed: the model was trained on the ten sentences, so it is best asked to choose; otherwise they are
     listed in the prompt and the model's own words are parsed.
     """
 
-    text: Callable[[str, int], str]
+    text: Callable[[str, int, Sequence[str]], str]
     form: Callable[[str], str]
     closed: bool = True
 
@@ -80,13 +86,11 @@ def navigation_prompt(
     """Build the prompt that asks for the next action.
 
     visuals: the frames, oldest first, the last one current. replies: the sentences to list
-    for a style that is not closed; others ignore them. Raises ConfigError for an unknown style
+    for a style that was not trained on them; others ignore them. Raises ConfigError for an unknown style
     or chat template, ValueError without visuals or for an instruction that holds `<image>`.
     """
     if not visuals:
         raise ValueError("a navigation prompt needs at least the current frame")
     row = navigation_style(style)
-    text = row.text(row.form(instruction.text), len(visuals))
-    if not row.closed:
-        text = "\n".join([text, *replies])
+    text = row.text(row.form(instruction.text), len(visuals), replies)
     return Prompt(render(chat_template, text), tuple(visuals), stop_texts(chat_template))
