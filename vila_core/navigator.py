@@ -14,11 +14,12 @@ from vila_core.actions.impasse import Impasse, best_allowed
 from vila_core.actions.parser import parse_action
 from vila_core.config import HistoryConfig, NavigatorConfig
 from vila_core.engine.backend import Backend, ModelInfo
-from vila_core.errors import BackendError, FrameError, ReplyError, VilaError
+from vila_core.errors import BackendError, ConfigError, FrameError, ReplyError, VilaError
 from vila_core.history.blank import is_blank
 from vila_core.history.buffer import FrameHistory
 from vila_core.history.navila_policy import NavilaPolicy
 from vila_core.history.policies import make_policy
+from vila_core.history.policy import HistoryPolicy
 from vila_core.prompts.instruction import sanitize
 from vila_core.prompts.navigation import navigation_prompt, navigation_style
 from vila_core.types import (
@@ -64,7 +65,8 @@ class Navigator:
     of the state, outside the lock. Calls of `decide` and `idle` must not overlap.
     clock: returns the robot's time in nanoseconds; asked after inference, to refuse a decision
     that took too long. Without it lateness is not checked here and latency_ms stays 0.
-    Raises ConfigError if the model's prompt style is unknown or `make_policy` refuses the history.
+    Raises ConfigError if the model's prompt style is unknown, `make_policy` refuses the history, or what it may show
+    is more than the model reads.
     """
 
     def __init__(
@@ -81,7 +83,7 @@ class Navigator:
         self._clock = clock
         self._lock = threading.Lock()
         self._history = FrameHistory(history)
-        self._policy = make_policy(history, backend.info)
+        self._policy = _fitting_policy(history, backend.info)
         self._prefilled: tuple[object, ...] = ()  # what `idle` last had read
         self._freeze = _FreezeCheck()
         self._pose: Pose | None = None  # where the newest frame was taken
@@ -281,6 +283,16 @@ class Navigator:
     def _note_clock_jump(self, detail: str) -> None:
         self._reset()
         self._clock_jump = detail
+
+
+def _fitting_policy(config: HistoryConfig, info: ModelInfo) -> HistoryPolicy:
+    policy = make_policy(config, info)
+    if policy.max_visual_tokens >= info.max_tokens:
+        raise ConfigError(
+            f"history policy {config.policy!r} shows up to {policy.max_visual_tokens} visual tokens, {info.name} reads "
+            f"{info.max_tokens} tokens in all; lower history.window_frames or history.memory_frames"
+        )
+    return policy
 
 
 def decision_prompt(info: ModelInfo, instruction: Instruction, frames: Sequence[Frame]) -> Prompt:

@@ -118,7 +118,7 @@ def test_streaming_by_hand():
         assert stamps(policy.select(seen[:count])) == shown  # the same frame again appends nothing
     rebuilt = policy.select(seen[:8])  # 5 to 7 came while the robot moved
     assert stamps(rebuilt) == [1, 2, 3, 4, 8]
-    assert [visual.tokens for visual in rebuilt] == [1, 1, None, None, None]
+    assert [visual.tokens for visual in rebuilt] == [25, 25, None, None, None]
     assert stamps(policy.select(seen[:9])) == [1, 2, 3, 4, 8, 9]
     assert stamps(policy.select(seen[:10])) == [3, 7, 8, 9, 10]
     policy.reset()
@@ -258,13 +258,22 @@ def test_a_long_run_holds_few_frames_and_its_rebuilds_are_rare():
 
 @pytest.mark.parametrize(
     ("visual_tokens", "limit", "kept"),
-    [(196, 49, 49), (256, 64, 64), (121, 30, 1), (729, 182, 81), (16, 4, 4), (1, 0, 1), (16, 16, None), (96, 24, None)],
+    [
+        (196, 49, 49),
+        (256, 64, 64),
+        (121, 30, 25),
+        (729, 182, 169),
+        (16, 4, 4),
+        (1, 0, 1),
+        (16, 16, None),
+        (96, 24, None),
+    ],
 )
-def test_pooling_keeps_a_grid_that_divides(visual_tokens, limit, kept):
+def test_pooling_keeps_a_square(visual_tokens, limit, kept):
     assert square_tokens(visual_tokens, limit) == kept
 
 
-@pytest.mark.parametrize(("model", "tokens"), [(SCRIPTED_INFO, 49), (NANO, 4), (LITE, 1), (VIDEO, None), (SLOW, 49)])
+@pytest.mark.parametrize(("model", "tokens"), [(SCRIPTED_INFO, 49), (NANO, 4), (LITE, 25), (VIDEO, None), (SLOW, 49)])
 def test_tokens_of_a_merged_span(model, tokens):
     assert merged_tokens(model) == tokens
 

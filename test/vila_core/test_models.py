@@ -146,8 +146,19 @@ def test_space_to_channel_merges_cells_in_both_orders(rate, side):
 def test_pooling_averages_neighbours():
     tokens = torch.arange(16.0).view(4, 4, 1)
     assert pool_tokens(tokens.view(16, 1), 4).flatten().tolist() == [2.5, 4.5, 10.5, 12.5]
-    with pytest.raises(ValueError, match="cannot pool 16 visual tokens to 9"):
-        pool_tokens(tokens.view(16, 1), 9)
+    for count in (2, 25, 0):
+        with pytest.raises(ValueError, match=f"cannot pool 16 visual tokens to {count}"):
+            pool_tokens(tokens.view(16, 1), count)
+
+
+@pytest.mark.parametrize("lead", [(), (2,), (2, 3)])
+def test_a_grid_that_does_not_divide_is_pooled_with_shared_edges(lead):
+    tokens = torch.randn(*lead, 121, 5)
+    pooled = pool_tokens(tokens, 25)
+    assert pooled.shape == (*lead, 25, 5)
+    grid = tokens.unflatten(-2, (11, 11))
+    assert torch.allclose(pooled[..., 0, :], grid[..., :3, :3, :].mean((-3, -2)), atol=1e-6)
+    assert torch.allclose(pooled[..., 7, :], grid[..., 2:5, 4:7, :].mean((-3, -2)), atol=1e-6)
 
 
 def test_the_visual_cache_forgets_the_longest_unused():

@@ -443,3 +443,9 @@ def test_observe_is_quick():
         navigator.observe(frame, Odometry(frame.stamp_ns, Pose(x_m=0.1 * i)))
         durations.append(time.perf_counter() - begin)
     assert sorted(durations)[50] < 0.001
+
+
+def test_a_history_that_the_model_cannot_read_is_refused():
+    info = dataclasses.replace(SCRIPTED_INFO, max_tokens=1024)
+    with pytest.raises(ConfigError, match="shows up to 1568 visual tokens, scripted reads 1024"):
+        Navigator(ScriptedBackend("stop", info=info), NavigatorConfig(), HistoryConfig())

@@ -26,7 +26,7 @@ class ModelInfo:
     num_frames: frames in a prompt, the current one included. history_tokens: visual tokens
     of each older frame, None for all. prompt_style: a row of prompts.navigation.STYLES.
     visual_tokens: of a whole frame. pool: (frames, rows, columns) that the checkpoint averages in older parts of a
-    video, coarsest of its sizes; None if it was not trained to.
+    video, coarsest of its sizes; None if it was not trained to. max_tokens: of prompt and reply together.
     """
 
     name: str
@@ -37,6 +37,7 @@ class ModelInfo:
     chat_template: str
     visual_tokens: int = 196
     pool: tuple[int, int, int] | None = None
+    max_tokens: int = 8192
 
 
 class Backend(Protocol):

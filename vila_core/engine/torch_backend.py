@@ -55,6 +55,7 @@ def model_info(model: VisionLanguageModel, precision: str) -> ModelInfo:
         prompt_style=navigation.prompt_style,
         chat_template=navigation.chat_template,
         visual_tokens=frame_tokens(config),
+        max_tokens=config.language.max_positions,
         pool=max(sizes, key=lambda size: size[0] * size[1] * size[2]) if sizes else None,
     )
 

@@ -60,14 +60,13 @@ def sampled_tokens(model: VisualInfo) -> int | None:
 
 
 def square_tokens(visual_tokens: int, limit: int) -> int | None:
-    """Return the largest square grid of at most limit tokens, but at least 1, that divides a square of visual_tokens.
+    """Return the largest square of at most limit tokens, but at least 1.
 
-    None, which keeps all, if that is the grid itself or if the tokens make no square: then they cannot be pooled.
+    None, which keeps all, if that is the whole grid or if the tokens make no square: then they cannot be pooled.
     """
-    side = math.isqrt(visual_tokens)
-    if side * side != visual_tokens or limit >= visual_tokens:
+    if math.isqrt(visual_tokens) ** 2 != visual_tokens or limit >= visual_tokens:
         return None
-    return max(part * part for part in range(1, side + 1) if side % part == 0 and part * part <= max(1, limit))
+    return math.isqrt(max(1, limit)) ** 2
 
 
 def evenly(items: Sequence[T], count: int) -> tuple[T, ...]:

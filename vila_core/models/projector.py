@@ -117,11 +117,16 @@ def square_side(count: int) -> int:
 def pool_tokens(tokens: Tensor, count: int) -> Tensor:
     """Average a square grid of visual tokens [..., N, D] down to count tokens, [..., count, D].
 
-    Both grids must be square, and the larger side a multiple of the smaller (ValueError).
+    Both grids must be square, the second no larger (ValueError). Where its side does not divide the first, cells share
+    the rows and columns at their edges (adaptive average pooling).
     """
     side, target = round(tokens.shape[-2] ** 0.5), round(count**0.5)
-    if side * side != tokens.shape[-2] or target * target != count or side % target:
-        raise ValueError(f"cannot pool {tokens.shape[-2]} visual tokens to {count}: both must be square and divide")
+    if side * side != tokens.shape[-2] or target * target != count or not 1 <= target <= side:
+        raise ValueError(f"cannot pool {tokens.shape[-2]} visual tokens to {count}: both must be square")
+    if side % target:
+        planes = tokens.unflatten(-2, (side, side)).movedim(-1, -3)
+        pooled = F.adaptive_avg_pool2d(planes.reshape(-1, *planes.shape[-3:]).float(), target).to(tokens.dtype)
+        return pooled.view(*planes.shape[:-2], target, target).movedim(-3, -1).flatten(-3, -2)
     step = side // target
     grid = tokens.unflatten(-2, (target, step, target, step))
     return grid.mean(dim=(-4, -2)).flatten(-3, -2)
