@@ -35,8 +35,10 @@ COMMANDS = {
     "parity": Command("vila_core.commands.parity.run:main", "how far off the official code's reference data we are"),
     "data": Command("vila_sim.dataset:main", "write the training set: episodes of the oracle in simulated flats"),
     "train": Command("vila_core.training.train:main", "train vila-nano on that set; resumes where it was stopped"),
-    "bench load": Command("vila_core.commands.bench_load:main", "time and peak memory of loading a checkpoint"),
     "bench history": Command("vila_core.evaluation.history:main", "what a checkpoint does with another history"),
+    "bench load": Command("vila_core.benchmark.load:main", "time and peak memory of loading a checkpoint"),
+    "bench step": Command("vila_core.benchmark.step:main", "one navigation step beside the peers, and its floor"),
+    "bench flat": Command("vila_core.benchmark.flat:main", "time and memory of a step over a run of 2,000 frames"),
     "bench nav": Command("vila_core.evaluation.navigation:main", "navigate unseen episodes beside the baselines"),
     "bench ros": Command("vila_ros.bench_overhead:main", "what ROS adds to a decision; decisions a second without"),
 }

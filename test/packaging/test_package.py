@@ -22,7 +22,21 @@ OWN = {"vila_core", "vila_ros", "vila_sim", "vila_nav"}
 ROSDEP_KEYS = {"PIL": "python3-pil", "cv2": "python3-opencv", "yaml": "python3-yaml"}
 # no rosdep key
 FROM_PIP_ALONE = {"av", "mcap", "mcap_ros2", "mujoco", "safetensors", "sentencepiece", "tokenizers", "torch"}
-DISTRIBUTIONS = {"PIL": "pillow", "cv2": "opencv-python-headless", "yaml": "pyyaml", "mcap_ros2": "mcap-ros2-support"}
+FROM_PIP_ALONE |= {
+    "gguf",
+    "llama_cpp",
+    "onnx",
+    "onnxruntime",
+    "openvino",
+    "transformers",
+}  # what we are measured beside
+DISTRIBUTIONS = {
+    "PIL": "pillow",
+    "cv2": "opencv-python-headless",
+    "llama_cpp": "llama-cpp-python",
+    "mcap_ros2": "mcap-ros2-support",
+    "yaml": "pyyaml",
+}
 MAX_FILE_BYTES = 12 * 2**20
 
 

@@ -12,8 +12,8 @@ import torch
 from conftest import golden_dir
 from safetensors.torch import load_file, save_file
 
+from vila_core.benchmark.load import measure_load
 from vila_core.cli import main as vila
-from vila_core.commands.bench_load import measure_load
 from vila_core.commands.info import checkpoint_facts
 from vila_core.commands.make_random import make_random
 from vila_core.commands.model_shapes import SHAPES, tiny

@@ -69,6 +69,7 @@ _SHEARED = DecoderShape(
 _VICUNA = DecoderShape(
     "llama", 5120, 13824, 40, 40, 40, 32000, rope_theta=1e4, eps=1e-5, max_positions=4096, max_length=4096
 )
+_SMALL = DecoderShape("qwen2", 512, 1408, 6, 8, 2, 16384, tied=True)  # for a quick benchmark; nobody released it
 _S384, _S448 = TowerShape(384), TowerShape(448)
 
 
@@ -90,6 +91,12 @@ SHAPES: dict[str, ModelShape] = {
     "vila1.5-8b": _native(_LLAMA_3),
     "vila1.5-13b": _native(_VICUNA),
     "navila-8b": _native(_LLAMA_3),
+    "nvila-lite-small": ModelShape(
+        _SMALL,
+        TowerShape(224, hidden_size=256, intermediate_size=1024, layers=5, heads=4),
+        "mlp_downsample_3x3_fix",
+        "dynamic",
+    ),
     "nvila-lite-2b": _lite(_QWEN_1B),
     "nvila-lite-3b": _lite(_QWEN_3B),
     "nvila-lite-8b": _lite(_QWEN_7B),

@@ -13,6 +13,7 @@ from tokenizers import AddedToken, decoders, models, pre_tokenizers, processors
 from tokenizers import Tokenizer as FastTokenizer
 
 from vila_core.commands.model_shapes import DecoderShape, ModelShape
+from vila_core.commands.random_words import chains, plain_texts
 
 Json = dict[str, Any]
 
@@ -22,6 +23,7 @@ QWEN2_TEMPLATE = (
     "'\\n' + message['content'] + '<|im_end|>' + '\\n' }}{% endfor %}{% if add_generation_prompt %}"
     "{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
+_LEAST_RELEASED = 16000  # tokens; a tiny vocabulary has no room for words
 _SPECIAL = {
     "qwen2": ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "[BOS]", "[PAD]"),
     "llama_3": (
@@ -66,7 +68,11 @@ def vocab_size(shape: ModelShape) -> int:
 
 
 def write_tokenizer(folder: Path, shape: ModelShape) -> None:
-    """Write a tokenizer of the shape's kind and size that spells any text in bytes; the other tokens are fillers."""
+    """Write a tokenizer of the shape's kind and size that spells any text in bytes; the other tokens are fillers.
+
+    One of a released size has the words of the house's prompts besides, one token each: so prompts are about as long
+    as with the released tokenizer.
+    """
     kind = shape.decoder.tokenizer
     fast = _llama_tokenizer(shape.decoder) if kind == "llama" else _byte_tokenizer(shape.decoder)
     fast.add_tokens([AddedToken(f"<t{t}>", special=False) for t in range(shape.time_tokens)])
@@ -87,9 +93,13 @@ def write_tokenizer(folder: Path, shape: ModelShape) -> None:
 def _byte_tokenizer(decoder: DecoderShape) -> FastTokenizer:
     special = _SPECIAL[decoder.tokenizer]
     texts = sorted(pre_tokenizers.ByteLevel.alphabet())
+    cut = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    words = [word for text in _known_texts(decoder) for word, _ in cut.pre_tokenize_str(text)]
+    merges = chains(words, first="\u0120")
+    texts += [left + right for left, right in merges]
     texts += [f"w{n}" for n in range(decoder.vocab_size - len(special) - len(texts))]
-    fast = FastTokenizer(models.BPE({text: n for n, text in enumerate(texts)}, []))
-    fast.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    fast = FastTokenizer(models.BPE({text: n for n, text in enumerate(texts)}, merges))
+    fast.pre_tokenizer = cut
     fast.decoder = decoders.ByteLevel()
     fast.add_special_tokens(list(special))
     if decoder.tokenizer == "llama_3":
@@ -100,11 +110,19 @@ def _byte_tokenizer(decoder: DecoderShape) -> FastTokenizer:
     return fast
 
 
+def _known_texts(decoder: DecoderShape) -> list[str]:
+    return plain_texts() if decoder.vocab_size >= _LEAST_RELEASED else []
+
+
 def _llama_tokenizer(decoder: DecoderShape) -> FastTokenizer:
     texts = [*_SPECIAL["llama"], *(f"<0x{n:02X}>" for n in range(256)), "\u2581"]
+    words = ["\u2581" + word for text in _known_texts(decoder) for word in text.split()]
+    merges = chains(words, first="\u2581")
+    texts += sorted({letter for word in words for letter in word} - {"\u2581"})
+    texts += [left + right for left, right in merges]
     texts += [f"w{n}" for n in range(decoder.vocab_size - len(texts))]
     vocab = {text: n for n, text in enumerate(texts)}
-    fast = FastTokenizer(models.BPE(vocab, [], unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    fast = FastTokenizer(models.BPE(vocab, merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
     fast.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
     fast.decoder = decoders.Sequence(
         [decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]

@@ -10,10 +10,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from vila_core.benchmark.resident import resident_mb
 from vila_core.errors import BackendError, VilaError
 
-_CHILD = "import sys; from vila_core.commands.bench_load import child; sys.exit(child(sys.argv[1:]))"
-_STATUS = Path("/proc/self/status")
+_CHILD = "import sys; from vila_core.benchmark.load import child; sys.exit(child(sys.argv[1:]))"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -48,7 +48,7 @@ def child(arguments: Sequence[str]) -> int:
     from vila_core.models.checkpoint import load_checkpoint
 
     checkpoint, precision, device = arguments
-    start_mb, began = _resident_mb("VmRSS"), time.monotonic()
+    start_mb, began = resident_mb("VmRSS"), time.monotonic()
     try:
         model = load_checkpoint(Path(checkpoint), device=device, precision=precision)
     except VilaError as err:
@@ -61,20 +61,11 @@ def child(arguments: Sequence[str]) -> int:
     figures = {
         "weights_mb": weights_mb,
         "start_mb": start_mb,
-        "peak_mb": _resident_mb("VmHWM"),
-        "peak_over_weights": _resident_mb("VmHWM") / weights_mb,
-        "peak_over_weights_without_start": (_resident_mb("VmHWM") - start_mb) / weights_mb,
+        "peak_mb": resident_mb("VmHWM"),
+        "peak_over_weights": resident_mb("VmHWM") / weights_mb,
+        "peak_over_weights_without_start": (resident_mb("VmHWM") - start_mb) / weights_mb,
         "seconds": seconds,
         "checksum": checksum,
     }
     print(json.dumps({name: round(value, 3) for name, value in figures.items()}))
     return 0
-
-
-def _resident_mb(key: str) -> float:
-    """A figure of /proc/self/status in megabytes: VmRSS is resident now, VmHWM the most that ever was."""
-    try:
-        rows = dict(line.split(":", 1) for line in _STATUS.read_text(encoding="utf-8").splitlines())
-        return int(rows[key].split()[0]) * 1024 / 1e6
-    except (OSError, KeyError) as err:
-        raise BackendError(f"resident memory is read from {_STATUS}, which only Linux has") from err
