@@ -73,6 +73,15 @@ def test_zeros_stay_zero_and_leading_dimensions_stay():
     assert module(torch.randn(32)).shape == (32,)
 
 
+@pytest.mark.parametrize("bits", [4, 8])
+def test_rows_are_those_of_the_weight(bits):
+    values, scales, zeros, _ = layer(48, 3, 16, bits, 0)
+    numbers = torch.tensor([0, 47, 16, 16, 31])
+    wanted = ((values.view(48, 3, 16) - zeros[..., None].float()) * scales[..., None]).flatten(1)[numbers]
+    got = KernelLinear(kernels(), values, scales, zeros, bias=None, bits=bits).rows(numbers)
+    assert torch.allclose(got, wanted, atol=1e-5)
+
+
 def test_what_does_not_fit_is_refused():
     assert fits(160, 640, 128) and not fits(24, 128, 128) and not fits(16, 128, 48)
     values, scales, zeros, _ = layer(16, 1, 16, 4, 0)

@@ -65,6 +65,15 @@ class KernelLinear(nn.Module):
         self._kernels.linear(call, self._kernels.instruction_set)
         return y
 
+    def rows(self, numbers: Tensor) -> Tensor:
+        """Dequantized rows [U, K] float32 of the weight; numbers: [U] int64."""
+        blocks, lanes = numbers // _LANES, numbers % _LANES
+        packed = self.packed.view(self.out_features // _LANES, -1, _LANES, 4)[blocks, :, lanes]  # [U, runs, 4]
+        runs = torch.stack((packed & 15, packed >> 4), dim=2) if self._bits == 4 else packed
+        values = runs.reshape(len(numbers), -1, self._group).float()
+        scale, shift = (table[blocks, :, lanes, None] for table in (self.scale, self.shift))
+        return (values * scale - shift).flatten(1)
+
 
 def _by_block(values: Tensor) -> Tensor:
     """[N, G] -> [N / 16, G, 16] float32: the sixteen outputs of a block side by side."""
