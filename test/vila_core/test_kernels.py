@@ -32,7 +32,7 @@ def layer(outputs, groups, group, bits, seed):
     return values, scales, zeros, torch.randn(outputs, generator=rng)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(
     tokens=st.integers(1, 40),
     outputs=st.integers(1, 5).map(lambda n: 16 * n),
