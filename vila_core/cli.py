@@ -30,6 +30,7 @@ COMMANDS = {
     "demo": Command("vila_ros.demo:main", "drive a simulated robot to what you name, on real ROS 2"),
     "chat": Command("vila_core.commands.chat:main", "ask a checkpoint about images and videos"),
     "decide": Command("vila_core.commands.decide:main", "what a checkpoint would do next, with probabilities"),
+    "fit": Command("vila_core.commands.fit.run:main", "whether a checkpoint fits a device, and a step's time there"),
     "info": Command("vila_core.commands.info:main", "a checkpoint's family, sizes, tokens per frame and memory"),
     "make-random": Command("vila_core.commands.make_random:main", "write a checkpoint of a known shape at random"),
     "parity": Command("vila_core.commands.parity.run:main", "how far off the official code's reference data we are"),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import weakref
+
 import pytest
 import torch
 from torch import nn
 
+from vila_core.models import packed_linear
 from vila_core.models.packed_linear import PackedLinear, can_pack, pack_linears
 
 
@@ -28,3 +31,19 @@ def test_a_packed_linear_equals_the_plain_one(bias, shape):
 def test_what_is_not_bfloat16_stays_as_it_is():
     model = nn.Sequential(nn.Linear(4, 4))
     assert pack_linears(model) == 0 and type(model[0]) is nn.Linear
+
+
+@pytest.mark.skipif(not can_pack(), reason="this CPU or torch has no packed bfloat16 kernels")
+def test_packing_holds_no_plain_weight_longer_than_its_own_turn(monkeypatch):
+    model = nn.Sequential(*(nn.Linear(16, 16) for _ in range(4))).bfloat16()
+    plain = [weakref.ref(linear) for linear in model]
+    alive = []
+
+    class Watched(PackedLinear):
+        def __init__(self, linear):
+            super().__init__(linear)
+            alive.append(sum(reference() is not None for reference in plain))
+
+    monkeypatch.setattr(packed_linear, "PackedLinear", Watched)
+    assert pack_linears(model) == 4
+    assert alive == [4, 3, 2, 1] and all(reference() is None for reference in plain)

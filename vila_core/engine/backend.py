@@ -66,13 +66,16 @@ class Backend(Protocol):
         ...
 
 
-def load_backend(name: str, checkpoint: Path, *, device: str = "cpu", precision: str = "float32") -> Backend:
+def load_backend(
+    name: str, checkpoint: Path, *, device: str = "cpu", precision: str = "float32", check_memory: bool = True
+) -> Backend:
     """Load a checkpoint with the named backend.
 
-    Raises BackendError for an unknown name and CheckpointError for an unreadable checkpoint.
+    check_memory: whether a checkpoint is refused, before anything is loaded, that the device has no room for. Raises
+    BackendError for that and for an unknown name, and CheckpointError for an unreadable checkpoint.
     """
     if name not in BACKENDS:
         raise BackendError(f"unknown backend {name!r}; known: {', '.join(sorted(BACKENDS))}")
     module, attribute = BACKENDS[name].split(":")
     load: Callable[..., Backend] = getattr(importlib.import_module(module), attribute)
-    return load(Path(checkpoint), device=device, precision=precision)
+    return load(Path(checkpoint), device=device, precision=precision, check_memory=check_memory)

@@ -21,9 +21,10 @@ from vila_core.models.vlm import VisionLanguageModel
 from vila_core.types import Choice, Frame, Prompt
 
 
-def load_naive_backend(checkpoint: Path, *, device: str, precision: str) -> NaiveBackend:
+def load_naive_backend(checkpoint: Path, *, device: str, precision: str, check_memory: bool = True) -> NaiveBackend:
     """Load a checkpoint directory; errors as in torch_backend.load_torch_backend."""
-    return NaiveBackend(load_model(checkpoint, device, precision), precision)
+    model = load_model(checkpoint, device, precision, kept_frames=0 if check_memory else None)
+    return NaiveBackend(model, precision)
 
 
 class NaiveBackend:

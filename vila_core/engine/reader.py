@@ -22,6 +22,12 @@ _ROWS = 4096  # of the cache, or two full prompts of a model with fewer position
 _ROUND = 1024  # rows; a longer prompt makes the cache grow to a multiple of it
 
 
+def cache_rows(needed: int, max_positions: int) -> int:
+    """Rows of a cache in which a prompt of `needed` tokens, its reply included, was read."""
+    usual = min(_ROWS, 2 * max_positions)
+    return usual if needed <= usual else _ROUND * -(-needed // _ROUND)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Tail:
     """Tokens read behind a prompt in the same pass and not kept: the nodes of a reply trie.
@@ -39,7 +45,7 @@ class PromptReader:
 
     def __init__(self, model: VisionLanguageModel) -> None:
         self._model = model
-        self._make_cache(min(_ROWS, 2 * model.config.language.max_positions))
+        self._make_cache(cache_rows(0, model.config.language.max_positions))
 
     @property
     def kv_bytes(self) -> int:
@@ -112,7 +118,7 @@ class PromptReader:
         if needed > limit:
             raise BackendError(f"the prompt and its reply need {needed} tokens, the model has {limit} positions")
         if needed > self.prefixes.rows:
-            self._make_cache(_ROUND * -(-needed // _ROUND))
+            self._make_cache(cache_rows(needed, limit))
         return self.prefixes.place(branch, pieces, scratch)
 
     def _run(self, placement: Placement, embed: Callable[[int], Tensor], tail: Tail | None) -> Tensor:

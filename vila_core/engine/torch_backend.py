@@ -12,6 +12,7 @@ from torch import Tensor
 from vila_core.engine.backend import ModelInfo
 from vila_core.engine.frame_encoder import Encoded, FrameEncoder
 from vila_core.engine.grammar import make_grammar
+from vila_core.engine.memory import require_memory
 from vila_core.engine.pieces import embed_visual, pieces_of
 from vila_core.engine.prefix_cache import Piece
 from vila_core.engine.reader import PromptReader
@@ -27,15 +28,21 @@ from vila_core.types import Choice, Frame, Prompt
 VISUAL_CACHE_FRAMES = 640  # more than HistoryConfig.capacity: no frame of the history is encoded twice
 
 
-def load_torch_backend(checkpoint: Path, *, device: str, precision: str) -> TorchBackend:
-    """Load a checkpoint directory; errors as in models.checkpoint.load_checkpoint."""
-    return TorchBackend(load_model(checkpoint, device, precision), precision)
+def load_torch_backend(checkpoint: Path, *, device: str, precision: str, check_memory: bool = True) -> TorchBackend:
+    """Load a checkpoint directory; errors as in models.checkpoint.load_checkpoint and load_model."""
+    kept = VISUAL_CACHE_FRAMES if check_memory else None
+    return TorchBackend(load_model(checkpoint, device, precision, kept_frames=kept), precision)
 
 
-def load_model(checkpoint: Path, device: str, precision: str) -> VisionLanguageModel:
-    """Load the model, ready to run on the device; BackendError if that is not there."""
+def load_model(checkpoint: Path, device: str, precision: str, *, kept_frames: int | None = 0) -> VisionLanguageModel:
+    """Load the model, ready to run on the device; BackendError if that is not there or has no room for it.
+
+    kept_frames: whose visual tokens will be kept beside the model; None: load without asking whether there is room.
+    """
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise BackendError(f"device {device!r}: torch {torch.__version__} finds no CUDA device; use device 'cpu'")
+    if kept_frames is not None:
+        require_memory(checkpoint, device=device, precision=precision, frames=kept_frames)
     model = load_checkpoint(checkpoint, device=device, precision=precision)
     for part in (model.vision_tower, model.projector, model.language_model.layers):
         pack_linears(part)

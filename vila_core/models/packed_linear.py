@@ -9,6 +9,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from vila_core.models.heap import trim_heap
+
+_TRIM_BYTES = 64 << 20
+
 
 class PackedLinear(nn.Module):
     """A bfloat16 nn.Linear for inference on a CPU; the same result, the plain weight is gone."""
@@ -40,14 +44,30 @@ def _has_bf16() -> bool:
 def pack_linears(module: nn.Module) -> int:
     """Replace every bfloat16 nn.Linear below the module by a PackedLinear, one at a time; returns how many.
 
-    Does nothing where can_pack() says no. The module can only be run afterwards, not saved or trained.
+    Does nothing where can_pack() says no. The module can only be run afterwards, not saved or trained. Takes little
+    more memory than the weights: each plain weight is freed when its packed one is there.
     """
     if not can_pack():
         return 0
-    count = 0
-    for parent in list(module.modules()):
-        for name, child in list(parent.named_children()):
-            if type(child) is nn.Linear and child.weight.dtype == torch.bfloat16 and child.weight.device.type == "cpu":
-                setattr(parent, name, PackedLinear(child))
-                count += 1
+    count, freed = 0, 0
+    for parent, name in _places(module):
+        plain = parent.get_submodule(name)
+        assert isinstance(plain, nn.Linear)
+        setattr(parent, name, PackedLinear(plain))
+        count, freed = count + 1, freed + plain.weight.nbytes
+        del plain
+        if freed > _TRIM_BYTES:  # packed weights are aligned, and so do not fit the holes that plain ones leave
+            trim_heap()
+            freed = 0
+    trim_heap()
     return count
+
+
+def _places(module: nn.Module) -> list[tuple[nn.Module, str]]:
+    """Parent and name of each linear to pack; holds none of the linears themselves."""
+    return [
+        (parent, name)
+        for parent in module.modules()
+        for name, child in parent.named_children()
+        if type(child) is nn.Linear and child.weight.dtype == torch.bfloat16 and child.weight.device.type == "cpu"
+    ]
