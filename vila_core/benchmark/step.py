@@ -31,6 +31,7 @@ from vila_core.errors import BackendError, ConfigError
 from vila_core.models.checkpoint import DTYPES
 from vila_core.models.config import CheckpointConfig
 from vila_core.models.config_reader import read_checkpoint_config
+from vila_core.models.costs import Storage
 
 QUICK = "nvila-lite-small"
 _OURS = "vila_core.benchmark.ours:Ours"
@@ -139,14 +140,7 @@ def _result(field: Field, config: CheckpointConfig) -> dict[str, Any]:
         facts["new_prompt_tokens"] + facts["reply_tree_tokens"],
         facts["prompt_tokens"] - facts["new_prompt_tokens"],
     )
-    floor_ms = step_floor_ms(
-        config.vision,
-        config.projector,
-        config.language,
-        counts,
-        machine,
-        weight_bytes=DTYPES[field.job.precision].itemsize,
-    )
+    floor_ms = step_floor_ms(config, counts, machine, Storage(DTYPES[field.job.precision].itemsize))
     return _rounded(
         {
             **{f"ours_{way}_ms": typical.get(way) for way in _WAYS},
