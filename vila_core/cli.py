@@ -33,6 +33,8 @@ COMMANDS = {
     "fit": Command("vila_core.commands.fit.run:main", "whether a checkpoint fits a device, and a step's time there"),
     "info": Command("vila_core.commands.info:main", "a checkpoint's family, sizes, tokens per frame and memory"),
     "make-random": Command("vila_core.commands.make_random:main", "write a checkpoint of a known shape at random"),
+    "engine export": Command("vila_core.commands.engine_export:main", "a checkpoint as ONNX files, for TensorRT"),
+    "engine build": Command("vila_core.commands.engine_build:main", "TensorRT engines of them, on the robot itself"),
     "parity": Command("vila_core.commands.parity.run:main", "how far off the official code's reference data we are"),
     "data": Command("vila_sim.dataset:main", "write the training set: episodes of the oracle in simulated flats"),
     "train": Command("vila_core.training.train:main", "train vila-nano on that set; resumes where it was stopped"),

@@ -30,6 +30,7 @@ FROM_PIP_ALONE |= {
     "openvino",
     "transformers",
 }  # what we are measured beside
+FROM_PIP_ALONE |= {"onnx", "onnxruntime", "onnxscript"}
 DISTRIBUTIONS = {
     "PIL": "pillow",
     "cv2": "opencv-python-headless",

@@ -40,12 +40,19 @@ class Tail:
     sees: NDArray[np.bool_]
 
 
+Decoder = Callable[[Tensor, Tensor, Reading], Tensor]  # inputs [1, L, D], positions [L] -> hidden states [1, L, D]
+
+
 class PromptReader:
     """The model's decoder behind a prefix cache. Not thread-safe."""
 
-    def __init__(self, model: VisionLanguageModel) -> None:
+    def __init__(
+        self, model: VisionLanguageModel, *, rows: int = 0, make_decoder: Callable[[KVCache], Decoder] | None = None
+    ) -> None:
+        """Read with the model's own decoder, or with what make_decoder makes for a cache; rows: of it, 0 for enough."""
         self._model = model
-        self._make_cache(cache_rows(0, model.config.language.max_positions))
+        self._make_decoder = make_decoder
+        self._make_cache(rows or cache_rows(0, model.config.language.max_positions))
 
     @property
     def kv_bytes(self) -> int:
@@ -97,16 +104,19 @@ class PromptReader:
 
     def close(self) -> None:
         """Drop the model and the keys and values."""
-        del self._model, self._kv, self._forward
+        del self._model, self._kv, self._forward, self._make_decoder
         self.prefixes.forget()
 
     def _make_cache(self, rows: int) -> None:
         model = self._model
         self.prefixes = PrefixCache(rows)
-        self._kv = KVCache(model.config.language, rows + 1, dtype=model.dtype, device=model.device)  # see StaticDecoder
+        spare = 1 if self._make_decoder is None else 0  # see StaticDecoder
+        self._kv = KVCache(model.config.language, rows + spare, dtype=model.dtype, device=model.device)
         self._forward = self._decoder()
 
-    def _decoder(self) -> Callable[[Tensor, Tensor, Reading], Tensor]:
+    def _decoder(self) -> Decoder:
+        if self._make_decoder is not None:
+            return self._make_decoder(self._kv)
         language = self._model.language_model
         if self._model.device.type == "cuda":
             return StaticDecoder(language, self._kv, record=True)

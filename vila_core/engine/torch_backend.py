@@ -76,10 +76,10 @@ def stop_ids(model: VisionLanguageModel, texts: Sequence[str]) -> frozenset[int]
 class TorchBackend:
     """Runs a vision-language model. Not thread-safe: one caller at a time."""
 
-    def __init__(self, model: VisionLanguageModel, precision: str) -> None:
+    def __init__(self, model: VisionLanguageModel, precision: str, reader: PromptReader | None = None) -> None:
         self.info = model_info(model, precision)
         self.encoder = FrameEncoder(model, VISUAL_CACHE_FRAMES)
-        self.reader = PromptReader(model)
+        self.reader = reader or PromptReader(model)
         self._loaded: VisionLanguageModel | None = model
         self._segments = lru_cache(maxsize=64)(model.segments)
         self._grammar = lru_cache(maxsize=16)(partial(make_grammar, model))
