@@ -17,10 +17,11 @@ from vila_core.export.manifest import Engines, Manifest, read_engines, read_mani
 from vila_core.export.runtimes import load_runtime, make_logger
 
 
-def load_tensorrt_backend(checkpoint: Path, *, device: str, precision: str) -> TorchBackend:
+def load_tensorrt_backend(checkpoint: Path, *, device: str, precision: str, check_memory: bool = True) -> TorchBackend:
     """Load a directory that `vila engine export` wrote and `vila engine build` completed.
 
-    precision: that of the export, which the embeddings and the head are kept in. Raises CheckpointError for another
+    precision: that of the export, which the embeddings and the head are kept in. check_memory: for the backends that
+    know before what they need; TensorRT says so when it makes the engines' contexts. Raises CheckpointError for another
     directory, MissingDependencyError without TensorRT, BackendError without a GPU or for engines of another TensorRT.
     """
     manifest, engines = read_manifest(checkpoint), read_engines(checkpoint)
