@@ -55,7 +55,7 @@ def child(arguments: Sequence[str]) -> int:
         print(err, file=sys.stderr)
         return 1
     seconds = time.monotonic() - began
-    weights = list(model.parameters())
+    weights = list(model.state_dict().values())  # quantized ones are no parameters
     checksum = sum(float(weight.flatten()[:: 4096 // weight.element_size()].float().sum()) for weight in weights)
     weights_mb = sum(weight.numel() * weight.element_size() for weight in weights) / 1e6
     figures = {

@@ -1,9 +1,10 @@
-"""`vila info CHECKPOINT`: family, sizes, tokens per frame and memory, from its JSON files alone."""
+"""`vila info CHECKPOINT`: family, sizes, tokens per frame and memory, from its JSON files and files' headers."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,12 @@ from vila_core.models.config import CheckpointConfig
 from vila_core.models.config_reader import config_of
 from vila_core.models.encoders import frame_tokens
 from vila_core.models.language_model import LanguageModel
-from vila_core.models.layouts import open_layout
+from vila_core.models.layouts import Layout, open_layout
 from vila_core.models.projector import Projector
+from vila_core.models.quantized_weights import neutral_tensors, stored_group_size
 from vila_core.models.tokenizer import Tokenizer
 from vila_core.models.vision_tower import VisionTower
+from vila_core.models.weights import folder_tensors
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -77,12 +80,36 @@ def checkpoint_facts(path: Path) -> dict[str, Any]:
         "time_tokens": config.time_tokens.count,
         "max_length": config.generation.max_length,
         "chat_template": _template_name(config.chat_template),
+        "quantized": stored_quantization(layout),
         "weights_mb": {name: round(total * dtype.itemsize / 1e6, 1) for name, dtype in DTYPES.items()},
         "kv_cache_mb_per_1000_tokens": {
             name: round(2 * language.layers * language.kv_heads * language.head_dim * dtype.itemsize / 1e3, 2)
             for name, dtype in DTYPES.items()
         },
     }
+
+
+def stored_quantization(layout: Layout) -> dict[str, Any]:
+    """What of the parts is stored in 4 or 8 bits, in megabytes, by the headers of their files; {} if nothing is.
+
+    Parts whose files are missing are left out: the rest can be told without weights. Raises CheckpointError for a
+    quantization that is not supported.
+    """
+    group_size, found = stored_group_size(layout), {}
+    for part, place in layout.parts.items():
+        if not any(place.folder.glob("*.safetensors*")) and not any(place.folder.glob("*.pt")):
+            continue
+        tensors = [
+            t for t in neutral_tensors(folder_tensors(place.folder), group_size) if t.name.startswith(place.prefix)
+        ]
+        kinds = {_KINDS[leaf] for t in tensors if (leaf := t.name.rpartition(".")[2]) in _KINDS}
+        if kinds:
+            size = sum(math.prod(t.shape) * t.dtype.itemsize for t in tensors)
+            found[part] = {"precision": " and ".join(sorted(kinds)), "mb": round(size / 1e6, 2)}
+    return found
+
+
+_KINDS = {"weight_int4": "w4a16", "weight_int8": "w8a8"}
 
 
 def count_parameters(config: CheckpointConfig) -> dict[str, int]:

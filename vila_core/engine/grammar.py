@@ -63,7 +63,7 @@ def grammar_of(model: VisionLanguageModel, replies: Sequence[Sequence[int]]) -> 
     return Grammar(
         trie,
         tail,
-        model.language_model.head_weight[rows].float(),
+        model.language_model.head_rows(rows).float(),
         parting,
         tuple(np.array([column[token] for token in branching.tokens]) for branching in trie.branchings),
     )

@@ -25,7 +25,7 @@ from vila_core.models.costs import (
 )
 from vila_core.models.encoders import frame_tokens
 from vila_core.models.layouts import Layout, Part, open_layout
-from vila_core.models.weights import stored_tensors, weight_files
+from vila_core.models.weights import folder_tensors
 
 _TAIL = 64  # tokens of a reply trie; the ten actions have about as many
 _TOKENIZER_GROWTH = 12  # bytes in memory for each of its files: 10.1 seen for Llama 3's, 12.8 for one of Qwen2's size
@@ -116,8 +116,8 @@ def stored_as(layout: Layout, storage: Storage) -> Storage:
 
 
 def _holds(part: Part, endings: tuple[str, ...]) -> bool:
-    tensors = (tensor for file in weight_files(part.folder) for tensor in stored_tensors(file))
-    return any(tensor.name.startswith(part.prefix) and tensor.name.endswith(endings) for tensor in tensors)
+    names = (tensor.name for tensor in folder_tensors(part.folder))
+    return any(name.startswith(part.prefix) and name.endswith(endings) for name in names)
 
 
 def require_memory(checkpoint: Path, *, device: str, precision: str, frames: int) -> None:

@@ -19,10 +19,13 @@ from vila_core.engine.reader import PromptReader
 from vila_core.engine.visual_cache import VisualCache
 from vila_core.errors import BackendError
 from vila_core.kernels.bfloat16 import for_tensor
+from vila_core.kernels.linear import KERNEL_TYPES
 from vila_core.models.checkpoint import load_checkpoint
 from vila_core.models.encoders import frame_tokens
 from vila_core.models.packed_linear import pack_linears
+from vila_core.models.precision import precision_label
 from vila_core.models.vlm import VisionLanguageModel
+from vila_core.quantization.runtime import convert_for_cpu
 from vila_core.types import Choice, Frame, Prompt
 
 VISUAL_CACHE_FRAMES = 640  # more than HistoryConfig.capacity: no frame of the history is encoded twice
@@ -44,9 +47,11 @@ def load_model(checkpoint: Path, device: str, precision: str, *, kept_frames: in
     if kept_frames is not None:
         require_memory(checkpoint, device=device, precision=precision, frames=kept_frames)
     model = load_checkpoint(checkpoint, device=device, precision=precision)
+    if model.device.type == "cpu" and model.dtype in KERNEL_TYPES:
+        convert_for_cpu(model)
     for part in (model.vision_tower, model.projector, model.language_model.layers):
         pack_linears(part)
-    for_tensor(model.language_model.head_weight)  # compiles the CPU's kernels now, not in the first decision
+    for_tensor(model.language_model.embed_tokens.weight)  # compiles the CPU's kernels now, not in the first decision
     return model
 
 
@@ -56,7 +61,7 @@ def model_info(model: VisionLanguageModel, precision: str) -> ModelInfo:
     sizes = config.video_encoder.pool_sizes
     return ModelInfo(
         name=config.name,
-        precision=precision,
+        precision=precision_label(model, precision),
         num_frames=navigation.num_frames,
         history_tokens=navigation.history_tokens,
         prompt_style=navigation.prompt_style,

@@ -22,6 +22,8 @@ from vila_core.export.vision_graph import VisionGraph
 from vila_core.models.checkpoint import load_checkpoint
 from vila_core.models.preprocess import prepare_image
 from vila_core.models.vlm import VisionLanguageModel
+from vila_core.quantization.int8_linear import Int8Linear
+from vila_core.quantization.linear import QuantLinear
 from vila_core.types import Frame
 
 PRECISIONS = ("float16", "float32")
@@ -115,8 +117,11 @@ def write_embeddings(model: VisionLanguageModel, file: Path) -> None:
     """Write what stays with torch: the token embeddings, and the language head if it has weights of its own."""
     language = model.language_model
     tensors = {"embed_tokens.weight": language.embed_tokens.weight.detach().contiguous()}
-    if language.lm_head is not None:
-        tensors["lm_head.weight"] = language.lm_head.weight.detach().contiguous()
+    head = language.lm_head
+    if isinstance(head, nn.Linear):
+        tensors["lm_head.weight"] = head.weight.detach().contiguous()
+    elif isinstance(head, QuantLinear | Int8Linear):
+        tensors["lm_head.weight"] = head.dequantized(model.dtype)
     save_file(tensors, file, metadata={"format": "pt"})
 
 

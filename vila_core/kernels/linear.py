@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from vila_core.kernels.library import Kernels, LinearCall
 
 _LANES = 16
-_TYPES = {torch.float32: 0, torch.bfloat16: 1}
+KERNEL_TYPES = {torch.float32: 0, torch.bfloat16: 1}  # of inputs and outputs, and how the library numbers them
 
 
 def fits(outputs: int, inputs: int, group: int) -> bool:
@@ -33,18 +33,22 @@ class KernelLinear(nn.Module):
         if not fits(self.out_features, self.in_features, self._group) or bits not in (4, 8):
             raise ValueError(f"the kernels do not take {bits} bits, {list(values.shape)} in groups of {self._group}")
         self._kernels = kernels
-        self._bits = bits
-        self.packed = torch.empty(values.numel() * bits // 8, dtype=torch.uint8)
+        self.bits = bits
+        self.packed: Tensor
+        self.scale: Tensor
+        self.shift: Tensor
+        self.bias: Tensor | None
+        self.register_buffer("packed", torch.empty(values.numel() * bits // 8, dtype=torch.uint8))
         source = values.contiguous()
         pack = kernels.pack_int4 if bits == 4 else kernels.pack_int8
         pack(source.data_ptr(), self.packed.data_ptr(), self.out_features, self.in_features)
-        self.scale = _by_block(scales)
-        self.shift = _by_block(scales.float() * zeros.float())
-        self.bias = None if bias is None else bias.detach().float().contiguous()
+        self.register_buffer("scale", _by_block(scales))
+        self.register_buffer("shift", _by_block(scales.float() * zeros.float()))
+        self.register_buffer("bias", None if bias is None else bias.detach().float().contiguous())
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., K] -> [..., N], float32 or bfloat16."""
-        if x.dtype not in _TYPES or x.shape[-1] != self.in_features:
+        if x.dtype not in KERNEL_TYPES or x.shape[-1] != self.in_features:
             raise ValueError(f"expected float32 or bfloat16 [..., {self.in_features}], got {x.dtype} {list(x.shape)}")
         x = x.contiguous()
         y = torch.empty((*x.shape[:-1], self.out_features), dtype=x.dtype)
@@ -59,8 +63,8 @@ class KernelLinear(nn.Module):
             self.out_features,
             self.in_features,
             self._group,
-            self._bits,
-            _TYPES[x.dtype],
+            self.bits,
+            KERNEL_TYPES[x.dtype],
         )
         self._kernels.linear(call, self._kernels.instruction_set)
         return y
@@ -69,7 +73,7 @@ class KernelLinear(nn.Module):
         """Dequantized rows [U, K] float32 of the weight; numbers: [U] int64."""
         blocks, lanes = numbers // _LANES, numbers % _LANES
         packed = self.packed.view(self.out_features // _LANES, -1, _LANES, 4)[blocks, :, lanes]  # [U, runs, 4]
-        runs = torch.stack((packed & 15, packed >> 4), dim=2) if self._bits == 4 else packed
+        runs = torch.stack((packed & 15, packed >> 4), dim=2) if self.bits == 4 else packed
         values = runs.reshape(len(numbers), -1, self._group).float()
         scale, shift = (table[blocks, :, lanes, None] for table in (self.scale, self.shift))
         return (values * scale - shift).flatten(1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from vila_core.errors import CheckpointError
@@ -20,10 +20,12 @@ from vila_core.models.config_reader import config_of
 from vila_core.models.language_model import LanguageModel
 from vila_core.models.layouts import Part, open_layout
 from vila_core.models.projector import Projector
+from vila_core.models.quantized_weights import neutral_tensors, stored_group_size
 from vila_core.models.tokenizer import Tokenizer
 from vila_core.models.vision_tower import VisionTower
 from vila_core.models.vlm import VisionLanguageModel
-from vila_core.models.weights import StoredTensor, read_tensor, stored_tensors, weight_files
+from vila_core.models.weights import AnyTensor, folder_tensors, read_tensor
+from vila_core.quantization.install import install_quantized
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -38,8 +40,9 @@ def load_checkpoint(
     """Load the checkpoint directory for inference.
 
     The model is built without memory, on "meta"; its weights go from the memory-mapped files straight into place,
-    tensor by tensor. token_order: of the projector's output, in place of the rule in models.config. Raises
-    CheckpointError naming the missing or unexpected tensor, wrong shape or unreadable file.
+    tensor by tensor. Quantized weights of our own format, TinyChat's or AutoAWQ's are brought to one layout and stay
+    quantized; precision is then that of all else. token_order: of the projector's output, in place of the rule in
+    models.config. Raises CheckpointError naming the missing or unexpected tensor, wrong shape or unreadable file.
     """
     if precision not in DTYPES:
         raise CheckpointError(f"precision {precision!r} is not supported; supported: {', '.join(DTYPES)}")
@@ -47,10 +50,12 @@ def load_checkpoint(
     config = config_of(layout, token_order=token_order)
     model = build_model(config, Tokenizer(layout.tokenizer, slow=config.era == "native"), device="meta")
     slots = _slots(model)
+    group_size = stored_group_size(layout)
     place = _Placer(torch.device(device), DTYPES[precision])
     for folder in dict.fromkeys(part.folder for part in layout.parts.values()):
         inside = {name: part for name, part in layout.parts.items() if part.folder == folder}
-        place.fill(folder, inside, slots)
+        if any(True for name in inside for _ in slots[name].module.parameters()):  # an identity projector has no file
+            place.fill(folder, neutral_tensors(folder_tensors(folder), group_size), inside, slots)
     return model.eval().requires_grad_(False)
 
 
@@ -83,15 +88,21 @@ _FILLS = {"kaiming_uniform_", "uniform_", "normal_", "fill_", "zero_"}
 
 
 def save_weights(model: VisionLanguageModel, path: Path, dtype: torch.dtype) -> None:
-    """Write the three parts' `model.safetensors` under the checkpoint directory, in the official names."""
+    """Write the three parts' `model.safetensors` under the checkpoint directory, in the official names.
+
+    Parameters are stored in dtype, quantized weights as they are.
+    """
     parts = (
         ("vision_tower", model.vision_tower, "vision_model."),
         ("mm_projector", model.projector, ""),
         ("llm", model.language_model, "model."),
     )
     for folder, module, prefix in parts:
+        weights = {name for name, _ in module.named_parameters()}
         tensors = {
-            name if name.startswith("lm_head.") else prefix + name: tensor.detach().to("cpu", dtype).contiguous()
+            name if name.startswith("lm_head.") else prefix + name: tensor.detach()
+            .to("cpu", dtype if name in weights else tensor.dtype)
+            .contiguous()
             for name, tensor in module.state_dict().items()
         }
         (path / folder).mkdir(parents=True, exist_ok=True)
@@ -120,39 +131,60 @@ class _Placer:
     def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
         self.device, self.dtype = device, dtype
 
-    def fill(self, folder: Path, parts: dict[str, Part], slots: dict[str, _Slot]) -> None:
-        """Give every parameter of the parts that lie in the folder its tensor from the safetensors files."""
-        wanted = {(part, name) for part in parts for name, _ in slots[part].module.named_parameters()}
-        if not wanted:
-            return  # an identity projector has no file
-        filled: set[tuple[str, str]] = set()
-        for stored in (tensor for file in weight_files(folder) for tensor in stored_tensors(file)):
+    def fill(self, folder: Path, tensors: Sequence[AnyTensor], parts: dict[str, Part], slots: dict[str, _Slot]) -> None:
+        """Give every parameter and quantized weight of the parts that lie in the folder its tensor."""
+        found: dict[tuple[str, str], AnyTensor] = {}
+        for stored in tensors:
             key = _destination(stored, parts, slots)
-            if key is None:
-                continue
+            if key in found:
+                raise CheckpointError(f"{stored.file}: tensor {stored.name!r} is there twice")
+            if key is not None:
+                found[key] = stored
+        for part in parts:
+            _prepare_quantized(slots[part].module, {name: found[of, name].shape for of, name in found if of == part})
+        wanted = {(part, name) for part in parts for name in slots[part].module.state_dict()}
+        for key, stored in found.items():
             if key not in wanted:
                 raise CheckpointError(f"{stored.file}: unexpected tensor {stored.name!r}")
-            if key in filled:
-                raise CheckpointError(f"{stored.file}: tensor {stored.name!r} is there twice")
-            self._set(slots[key[0]].module, key[1], stored)
-            filled.add(key)
-        missing = sorted(wanted - filled)
+        missing = sorted(wanted - set(found))
         if missing:
             part, name = missing[0]
             raise CheckpointError(f"{folder}: {len(missing)} tensors are missing, the first is {name!r} of {part}")
+        for (part, name), stored in found.items():
+            self._set(slots[part].module, name, stored)
 
-    def _set(self, module: nn.Module, name: str, stored: StoredTensor) -> None:
+    def _set(self, module: nn.Module, name: str, stored: AnyTensor) -> None:
         owner_name, _, leaf = name.rpartition(".")
         owner = module.get_submodule(owner_name)
-        expected = getattr(owner, leaf).shape
-        if stored.shape != expected:
+        expected: Tensor = getattr(owner, leaf)
+        if stored.shape != expected.shape:
             raise CheckpointError(
-                f"{stored.file}: {stored.name}: expected shape {list(expected)}, got {list(stored.shape)}"
+                f"{stored.file}: {stored.name}: expected shape {list(expected.shape)}, got {list(stored.shape)}"
             )
-        setattr(owner, leaf, nn.Parameter(read_tensor(stored, self.device, self.dtype), requires_grad=False))
+        is_weight = isinstance(expected, nn.Parameter)
+        dtype = self.dtype if is_weight else expected.dtype
+        if stored.dtype.is_floating_point != dtype.is_floating_point or not (is_weight or stored.dtype == dtype):
+            raise CheckpointError(f"{stored.file}: {stored.name}: expected {dtype}, got {stored.dtype}")
+        value = read_tensor(stored, self.device, dtype)
+        setattr(owner, leaf, nn.Parameter(value, requires_grad=False) if is_weight else value)
 
 
-def _destination(stored: StoredTensor, parts: dict[str, Part], slots: dict[str, _Slot]) -> tuple[str, str] | None:
+def _prepare_quantized(module: nn.Module, shapes: Mapping[str, Sequence[int]]) -> None:
+    """Make room for quantized tensors; a tied head that was quantized is one of its own."""
+    if (
+        isinstance(module, LanguageModel)
+        and module.lm_head is None
+        and any(n.startswith(_QUANTIZED_HEAD) for n in shapes)
+    ):
+        with torch.device("meta"):
+            module.lm_head = nn.Linear(module.config.hidden_size, module.config.vocab_size, bias=False)
+    install_quantized(module, shapes)
+
+
+_QUANTIZED_HEAD = "lm_head.weight_int"
+
+
+def _destination(stored: AnyTensor, parts: dict[str, Part], slots: dict[str, _Slot]) -> tuple[str, str] | None:
     """The part and parameter that a tensor is for, None if it is not needed."""
     for part, place in parts.items():
         if stored.name.startswith(place.prefix):

@@ -6,9 +6,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vila_core.kernels.linear import KernelLinear
 from vila_core.models.config import LanguageConfig
 from vila_core.models.functional import attend, rms_norm, rotate, silu_mul
 from vila_core.models.kv_cache import Reading
+from vila_core.quantization.int8_linear import Int8Linear
+from vila_core.quantization.linear import QuantLinear
 
 
 class LanguageModel(nn.Module):
@@ -20,6 +23,7 @@ class LanguageModel(nn.Module):
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(DecoderLayer(config, index) for index in range(config.layers))
         self.norm = RMSNorm(config.hidden_size, config.eps)
+        self.lm_head: nn.Linear | QuantLinear | Int8Linear | KernelLinear | None
         self.lm_head = None if config.tied else nn.Linear(config.hidden_size, config.vocab_size, bias=False)
 
     def forward(self, embeddings: Tensor, positions: Tensor, *, reading: Reading | None = None) -> Tensor:
@@ -34,14 +38,15 @@ class LanguageModel(nn.Module):
             hidden = layer(hidden, cos, sin, reading)
         return self.norm(hidden)
 
-    @property
-    def head_weight(self) -> Tensor:
-        """[V, D] of the language head."""
-        return self.embed_tokens.weight if self.lm_head is None else self.lm_head.weight
-
     def logits(self, hidden: Tensor) -> Tensor:
         """[..., D] -> [..., V]."""
-        return F.linear(hidden, self.head_weight)
+        return F.linear(hidden, self.embed_tokens.weight) if self.lm_head is None else self.lm_head(hidden)
+
+    def head_rows(self, tokens: Tensor) -> Tensor:
+        """Rows [U, D] of the language head for token ids [U]; of a quantized one dequantized."""
+        if isinstance(self.lm_head, QuantLinear | Int8Linear | KernelLinear):
+            return self.lm_head.rows(tokens)
+        return self.embed_tokens.weight[tokens] if self.lm_head is None else self.lm_head.weight[tokens]
 
 
 class DecoderLayer(nn.Module):

@@ -1,11 +1,14 @@
-"""Read safetensors files piece by piece: a tensor goes to its place without ever being in memory twice."""
+"""Read safetensors files piece by piece: a tensor goes to its place without ever being in memory twice.
+
+Also what becomes a tensor only by being converted, and the `.pt` files that AWQ checkpoints still come in.
+"""
 
 from __future__ import annotations
 
 import json
 import math
 import mmap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +17,20 @@ import torch
 from torch import Tensor
 
 from vila_core.errors import CheckpointError
+from vila_core.quantization.search_file import load_pickle
 
 CHUNK_BYTES = 16 << 20  # what of a file is mapped into memory at a time
 _HEADER_LIMIT = 100 << 20  # the format's own
-_DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+_DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +43,57 @@ class StoredTensor:
     shape: tuple[int, ...]
     begin: int
     end: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MadeTensor:
+    """A tensor that is made when it is asked for: from others of the file, or read in another way."""
+
+    file: Path
+    name: str
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+    make: Callable[[], Tensor]
+
+
+AnyTensor = StoredTensor | MadeTensor
+
+
+def folder_tensors(folder: Path) -> list[AnyTensor]:
+    """Return what the folder's safetensors files hold, or without any the one `.pt` file of an AWQ checkpoint.
+
+    Raises CheckpointError as weight_files and stored_tensors do, and for more than one `.pt` file.
+    """
+    if not _has_safetensors(folder) and (pickles := sorted(folder.glob("*.pt"))):
+        if len(pickles) > 1:
+            names = ", ".join(file.name for file in pickles)
+            raise CheckpointError(f"{folder} holds several .pt files ({names}); keep the one to load")
+        return list(pickled_tensors(pickles[0]))
+    return [tensor for file in weight_files(folder) for tensor in stored_tensors(file)]
+
+
+def pickled_tensors(file: Path) -> Sequence[MadeTensor]:
+    """Return the tensors of a `.pt` file, mapped where that is possible; no code in it is run.
+
+    Raises CheckpointError for a file that holds anything but tensors by name.
+    """
+    raw = load_pickle(file)
+    if {"scale", "clip"} <= set(raw):
+        raise CheckpointError(
+            f"{file} is an AWQ search result without weights; give it to `vila quantize --search-result`"
+        )
+    for name, value in raw.items():
+        if not isinstance(value, Tensor):
+            raise CheckpointError(f"{file}: {name!r} is a {type(value).__name__}, not a tensor")
+    return [_pickled(file, name, value) for name, value in raw.items()]
+
+
+def _pickled(file: Path, name: str, value: Tensor) -> MadeTensor:
+    return MadeTensor(file, name, value.dtype, tuple(value.shape), lambda: value)
+
+
+def _has_safetensors(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in ("model.safetensors", "model.safetensors.index.json"))
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -58,7 +122,7 @@ def weight_files(folder: Path) -> list[Path]:
 def stored_tensors(file: Path) -> list[StoredTensor]:
     """The tensors of a file, in the order of their bytes; only its header is read.
 
-    Raises CheckpointError for a file that is cut short or no safetensors, and for a dtype that is not a float's.
+    Raises CheckpointError for a file that is cut short or no safetensors, and for a dtype that no model uses.
     """
     try:
         size = file.stat().st_size
@@ -77,12 +141,14 @@ def stored_tensors(file: Path) -> list[StoredTensor]:
     return sorted(tensors, key=lambda tensor: tensor.begin)
 
 
-def read_tensor(stored: StoredTensor, device: torch.device, dtype: torch.dtype) -> Tensor:
+def read_tensor(stored: AnyTensor, device: torch.device, dtype: torch.dtype) -> Tensor:
     """Read a tensor onto the device, converted to dtype.
 
-    Beside it at most CHUNK_BYTES of the file are in memory: pages that were copied are given back. Raises
+    Beside it at most CHUNK_BYTES of a safetensors file are in memory: pages that were copied are given back. Raises
     CheckpointError if the file cannot be read.
     """
+    if isinstance(stored, MadeTensor):
+        return stored.make().to(device, dtype, copy=True).contiguous()
     target = torch.empty(stored.shape, dtype=dtype, device=device)
     flat, first = target.view(-1), 0
     try:

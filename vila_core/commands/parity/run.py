@@ -1,7 +1,8 @@
 """`vila parity DIR`: compute every case of a directory of reference data and tell how far off each one is.
 
-DIR has the form of golden/vila (checkpoints, projectors, vision, encoders, text, prompts, e2e) or of golden/vln, or
-holds such folders. What is compared follows from the files: sizes, seeds, pictures and configurations are theirs.
+DIR has the form of golden/vila (checkpoints, projectors, vision, encoders, text, prompts, e2e), of golden/vln or of
+golden/quantization, or holds such folders. What is compared follows from the files: sizes, seeds, pictures and
+configurations are theirs.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from vila_core.commands.parity.case import EMBEDDING_LIMIT, LOGIT_LIMIT, Case, C
 from vila_core.commands.parity.e2e import e2e_cases
 from vila_core.commands.parity.models import ModelStore
 from vila_core.commands.parity.parts import encoder_cases, projector_cases, vision_cases
+from vila_core.commands.parity.quantization import QUANTIZATION_PARTS, quantization_cases
 from vila_core.commands.parity.text import prompt_cases, text_cases
 from vila_core.commands.parity.vln import vln_cases
 from vila_core.errors import ConfigError
@@ -28,6 +30,7 @@ OUT_OF_LIMITS = 1
 
 _VILA_PARTS = ("projectors", "vision", "encoders", "text", "prompts.json", "e2e")
 _VLN_PARTS = ("navila_prompt.json", "navila_frame_sampling.json", "action_parsers.json", "navila_tokens.json")
+_PARTS = _VILA_PARTS + _VLN_PARTS + QUANTIZATION_PARTS
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -52,23 +55,25 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def find_cases(folder: Path, models: ModelStore, limits: Limits, tokenizer: Path | None = None) -> Iterator[Case]:
-    """Yield the cases of a directory in the form of golden/vila or golden/vln, or of a directory of such.
+    """Yield the cases of a directory in the form of golden/vila, golden/vln or golden/quantization, or of such ones.
 
-    tokenizer: Llama-3's BPE file for golden/vln's token rows. Raises ConfigError if there is nothing of either form.
+    tokenizer: Llama-3's BPE file for golden/vln's token rows. Raises ConfigError if there is nothing of these forms.
     """
     if not folder.is_dir():
-        raise ConfigError(f"{folder} is not a directory; give one of the form of golden/vila or golden/vln")
+        raise ConfigError(f"{folder} is not a directory; give one of the form of golden/vila, vln or quantization")
     is_vila = any((folder / name).exists() for name in _VILA_PARTS)
     is_vln = any((folder / name).exists() for name in _VLN_PARTS)
     if is_vila:
         yield from _vila_cases(folder, models, limits)
     if is_vln:
         yield from vln_cases(folder, tokenizer)
-    if is_vila or is_vln:
+    if is_quantized := any((folder / name).exists() for name in QUANTIZATION_PARTS):
+        yield from quantization_cases(folder, limits)
+    if is_vila or is_vln or is_quantized:
         return
-    below = [sub for sub in sorted(folder.iterdir()) if any((sub / name).exists() for name in _VILA_PARTS + _VLN_PARTS)]
+    below = [sub for sub in sorted(folder.iterdir()) if any((sub / name).exists() for name in _PARTS)]
     if not below:
-        raise ConfigError(f"{folder} holds none of {', '.join(_VILA_PARTS + _VLN_PARTS)}")
+        raise ConfigError(f"{folder} holds none of {', '.join(_PARTS)}")
     for sub in below:
         yield from find_cases(sub, models, limits, tokenizer)
 
@@ -89,7 +94,7 @@ def _vila_cases(folder: Path, models: ModelStore, limits: Limits) -> Iterator[Ca
 
 def not_compared(folder: Path) -> list[str]:
     """Names of the JSON files that hold reference data of things that this command does not compute."""
-    known = (*_VLN_PARTS, *_VILA_PARTS, "temporal.json", "manifest.json")
+    known = (*_PARTS, "temporal.json", "manifest.json", "README.json")
     places = [folder, *(sub for sub in folder.iterdir() if any((sub / name).exists() for name in _VLN_PARTS))]
     return sorted(file.name for place in places for file in place.glob("*.json") if file.name not in known)
 
@@ -136,7 +141,7 @@ def _reason(result: CaseResult) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="vila parity", description=__doc__.partition("\n\n")[0] if __doc__ else "")
-    parser.add_argument("dir", type=Path, help="a directory of the form of golden/vila or golden/vln")
+    parser.add_argument("dir", type=Path, help="a directory of the form of golden/vila, vln or quantization")
     parser.add_argument("--device", default="cpu", help="where to compute, as torch names it (default: %(default)s)")
     parser.add_argument(
         "--precision", default="float32", help="(default: %(default)s; greedy ids are compared in float32 only)"

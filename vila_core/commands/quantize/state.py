@@ -1,0 +1,76 @@
+"""What a run that was stopped goes on from: each finished layer, and the hidden states that the next one reads."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from vila_core.errors import ConfigError
+from vila_core.quantization.install import install_quantized
+
+
+class QuantizeState:
+    """Files below the output directory; they go when the checkpoint is written.
+
+    fingerprint: of everything that the layers depend on.
+    """
+
+    def __init__(self, out: Path, fingerprint: str) -> None:
+        """Open or begin; ConfigError if the directory holds something else, or the state of another run."""
+        self._folder = out / ".quantize"
+        note = self._folder / "run.json"
+        if note.is_file():
+            known = json.loads(note.read_text(encoding="utf-8")).get("fingerprint")
+            if known != fingerprint:
+                raise ConfigError(
+                    f"{out} holds the unfinished work of other options, calibration or checkpoint; delete it or give "
+                    "another --out"
+                )
+            return
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise ConfigError(f"{out} is there and not empty; give another --out or delete it")
+        self._folder.mkdir(parents=True)
+        note.write_text(json.dumps({"fingerprint": fingerprint}) + "\n", encoding="utf-8")
+
+    def finished(self) -> int:
+        """How many layers are done."""
+        try:
+            return int(load_file(self._hidden)["layers"]) if self._hidden.is_file() else 0
+        except (OSError, SafetensorError, KeyError) as err:
+            raise ConfigError(f"{self._hidden} cannot be read: {err}; delete {self._folder} to begin again") from err
+
+    def hidden(self, device: torch.device) -> Tensor:
+        """Hidden states [T, D] behind the last finished layer."""
+        return load_file(self._hidden)["hidden"].to(device)
+
+    def keep(self, number: int, layer: nn.Module, hidden: Tensor) -> None:
+        """Keep a finished layer and what it gave; either both count or none."""
+        tensors = {name: value.detach().cpu().contiguous() for name, value in layer.state_dict().items()}
+        save_file(tensors, self._layer(number))
+        unfinished = self._hidden.with_suffix(".part")
+        save_file({"hidden": hidden.cpu().contiguous(), "layers": torch.tensor(number + 1)}, unfinished)
+        unfinished.replace(self._hidden)
+
+    def restore(self, number: int, layer: nn.Module, device: torch.device) -> None:
+        """Make the layer what was kept of it."""
+        tensors = load_file(self._layer(number))
+        install_quantized(layer, {name: tensor.shape for name, tensor in tensors.items()})
+        layer.load_state_dict({name: tensor.to(device) for name, tensor in tensors.items()}, assign=True)
+        layer.requires_grad_(False)
+
+    def remove(self) -> None:
+        """Delete the files."""
+        shutil.rmtree(self._folder)
+
+    @property
+    def _hidden(self) -> Path:
+        return self._folder / "hidden.safetensors"
+
+    def _layer(self, number: int) -> Path:
+        return self._folder / f"layer_{number:03d}.safetensors"
