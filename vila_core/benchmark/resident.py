@@ -1,28 +1,22 @@
-"""How much memory this process holds, as Linux tells it."""
+"""How much memory this process holds, for programs that need to know."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
+from vila_core.engine.host_memory import available_bytes, resident_bytes
 from vila_core.errors import BackendError
-
-_STATUS = Path("/proc/self/status")
-_MEMORY = Path("/proc/meminfo")
 
 
 def resident_mb(key: str = "VmRSS") -> float:
     """Megabytes resident: VmRSS now, VmHWM the most that ever were. Raises BackendError where there is no /proc."""
-    return _figure_mb(_STATUS, key)
+    return _told_mb(resident_bytes(key))
 
 
 def available_mb() -> float:
-    """Megabytes that new processes could take without swapping. Raises BackendError where there is no /proc."""
-    return _figure_mb(_MEMORY, "MemAvailable")
+    """Megabytes that new processes could take without swapping. Raises BackendError where nobody tells."""
+    return _told_mb(available_bytes())
 
 
-def _figure_mb(file: Path, key: str) -> float:
-    try:
-        rows = dict(line.split(":", 1) for line in file.read_text(encoding="utf-8").splitlines())
-        return int(rows[key].split()[0]) * 1024 / 1e6
-    except (OSError, KeyError) as err:
-        raise BackendError(f"memory is read from {file}, which only Linux has") from err
+def _told_mb(count: int | None) -> float:
+    if count is None:
+        raise BackendError("memory is read from /proc, which only Linux has")
+    return count / 1e6

@@ -24,6 +24,7 @@ from tqdm import tqdm
 from vila_core.actions.grammar import SENTENCES
 from vila_core.engine.torch_backend import TorchBackend, load_torch_backend
 from vila_core.errors import ConfigError
+from vila_core.evaluation.chosen_episodes import chosen_episodes
 from vila_core.evaluation.drives import Drive, oracle_drive
 from vila_core.evaluation.metrics import mean_metrics, wilson_interval
 from vila_core.evaluation.navigation import EpisodeResult, run_episode
@@ -32,7 +33,7 @@ from vila_core.models.precision import weight_bytes
 from vila_core.navigator import decision_prompt
 from vila_core.types import Instruction, Prompt
 from vila_sim.environment import FlatEnv
-from vila_sim.episodes import SPLITS, Episode, generate_episodes, read_episodes
+from vila_sim.episodes import SPLITS, Episode, generate_episodes
 
 _LEAST_PROBABILITY = 1e-9  # a divergence stays finite
 
@@ -53,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Compare; print a table and, as the last line, a JSON object."""
     args = _parser().parse_args(argv)
     torch.set_num_threads(args.threads)
-    episodes = _episodes(args)
+    episodes = chosen_episodes(args)
     models = [
         load_torch_backend(path, device=args.device, precision=precision)
         for path, precision in ((args.a, args.precision_a), (args.b, args.precision_b))
@@ -176,17 +177,6 @@ def _facts(backend: TorchBackend, path: Path, answers: Sequence[Answer]) -> dict
         "mb": round(weight_bytes(backend.model) / 1e6, 2),
         "decision_ms": round(statistics.median(answer.decision_ms for answer in answers), 2),
     }
-
-
-def _episodes(args: argparse.Namespace) -> list[Episode]:
-    if args.episodes < 1:
-        raise ConfigError(f"--episodes {args.episodes}: must be at least 1")
-    if args.episode_file:
-        found = read_episodes(args.episode_file)[: args.episodes]
-        if not found:
-            raise ConfigError(f"{args.episode_file} holds no episodes")
-        return found
-    return generate_episodes(args.split, args.episodes, args.seed)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -24,6 +24,7 @@ from tqdm import tqdm
 from vila_core.config import HISTORY_POLICIES, HistoryConfig
 from vila_core.engine.backend import EMBEDDED_CHECKPOINT, Backend, load_backend
 from vila_core.errors import ConfigError
+from vila_core.evaluation.chosen_episodes import chosen_episodes
 from vila_core.evaluation.metrics import NavigationMetrics, mean_metrics, navigation_metrics, wilson_interval
 from vila_core.evaluation.policies import (
     MODEL_POLICIES,
@@ -34,7 +35,7 @@ from vila_core.evaluation.policies import (
     make_policy,
 )
 from vila_sim.environment import FlatEnv
-from vila_sim.episodes import SPLITS, SUCCESS_RADIUS_M, Episode, generate_episodes, read_episodes
+from vila_sim.episodes import SPLITS, SUCCESS_RADIUS_M, Episode
 from vila_sim.oracle import MAX_DECISIONS
 
 
@@ -74,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     names = tuple(name for name in args.policies.split(",") if name)
     history = HistoryConfig(policy=args.history)
     settings = Settings(names, args.checkpoint, args.backend, args.device, args.precision, args.seed, history)
-    episodes = _episodes(args)
+    episodes = chosen_episodes(args)
     results: list[EpisodeResult] = []
     for done in tqdm(_run(settings, episodes, args.workers), total=len(episodes), unit="episode"):
         results += done
@@ -205,17 +206,6 @@ def _start_worker(settings: Settings) -> None:
 def _work(episode: Episode) -> list[EpisodeResult]:
     assert _worker is not None
     return _worker.run(episode)
-
-
-def _episodes(args: argparse.Namespace) -> list[Episode]:
-    if args.episodes < 1:
-        raise ConfigError(f"--episodes {args.episodes}: must be at least 1")
-    if args.episode_file:
-        episodes = read_episodes(args.episode_file)[: args.episodes]
-        if not episodes:
-            raise ConfigError(f"{args.episode_file} holds no episodes")
-        return episodes
-    return generate_episodes(args.split, args.episodes, args.seed)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -171,8 +171,3 @@ class CheckpointConfig:
     time_tokens: TimeTokens
     chat_template: str
     generation: GenerationConfig
-
-    @property
-    def image_end_text(self) -> str:
-        """Text whose embeddings follow each image; "" for none."""
-        return "" if self.era == "native" else self.image_encoder.end_tokens

@@ -37,11 +37,6 @@ class ChatTemplate:
     stop: tuple[str, ...] = ()
     keep_head: bool = False
 
-    @property
-    def stop_text(self) -> str:
-        """The string at which VILA1.5's and NaVILA's programs cut a reply."""
-        return self.seps[1]
-
 
 _LLAMA_3_SYSTEM = (
     "You are a helpful language and vision assistant. "

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from functools import partial
-
 import torch
 
+from vila_core.benchmark.machine import measure_bandwidth_gbps, measure_tflops
 from vila_core.commands.fit.devices import Device
 from vila_core.engine.host_memory import available_bytes, resident_bytes, total_bytes
 from vila_core.errors import BackendError
 
 _BUFFER_BYTES = 256 << 20  # far more than any cache
 _SIDES = {"cpu": 1024, "cuda": 8192}  # of the matrices multiplied
-_REPEATS = 3
 _INT8_GAIN = 2.0  # over bfloat16: 1.95 on a CPU with VNNI (spec: quantization.md), 2 on GPUs by their data sheets
 
 
@@ -68,24 +64,6 @@ def _gpu() -> Device:
 
 def _speeds(device: torch.device) -> tuple[float, float, float]:
     """Bandwidth in 1e9 bytes a second, and 1e12 operations a second of float32 and of bfloat16 products."""
-    source = torch.ones(_BUFFER_BYTES // 4, device=device)
-    target = torch.empty_like(source)
-    read_s, copy_s = _best_s(source.sum, device), _best_s(partial(target.copy_, source), device)
-    bandwidth = max(_BUFFER_BYTES / read_s, 2 * _BUFFER_BYTES / copy_s) / 1e9
     side = _SIDES[device.type]
-    peaks = []
-    for dtype in (torch.float32, torch.bfloat16):
-        left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
-        peaks.append(2 * side**3 / _best_s(partial(torch.matmul, left, right), device) / 1e12)
-    return bandwidth, peaks[0], peaks[1]
-
-
-def _best_s(work: Callable[[], object], device: torch.device) -> float:
-    times = []
-    for _ in range(_REPEATS + 1):  # the first one warms up
-        began = time.perf_counter()
-        work()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        times.append(time.perf_counter() - began)
-    return min(times[1:])
+    peaks = [measure_tflops(dtype, side, device) for dtype in (torch.float32, torch.bfloat16)]
+    return measure_bandwidth_gbps(_BUFFER_BYTES, device), peaks[0], peaks[1]

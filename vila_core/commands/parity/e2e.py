@@ -119,9 +119,7 @@ def _token_checks(file: E2EFile, models: ModelStore) -> Iterator[Check]:
         "eos_token_id": tokenizer.eos_id,
         "pad_token_id": tokenizer.pad_id,
     }
-    for key, got in ours.items():
-        if key in data:
-            yield equal(key, got, data[key])
+    yield from _equal_where_told("", ours, data)
     if "newline_token_ids_as_used_by_encoder" in data and model.config.image_encoder.end_tokens == "\n":
         yield equal("newline ids", tokenizer.encode("\n", add_bos=True), data["newline_token_ids_as_used_by_encoder"])
     yield from _generation_checks(model, stop, data.get("default_generation_config", {}))
@@ -136,11 +134,16 @@ def _generation_checks(model: VisionLanguageModel, stop: Sequence[int], wanted: 
         "top_k": config.top_k,
         "top_p": config.top_p,
     }
-    for key, got in ours.items():
-        if key in wanted:
-            yield equal(f"generation {key}", got, wanted[key])
+    yield from _equal_where_told("generation ", ours, wanted)
     if isinstance(wanted.get("eos_token_id"), list):
         yield equal("generation eos", sorted(config.eos_ids or stop), sorted(wanted["eos_token_id"]))
+
+
+def _equal_where_told(prefix: str, ours: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Check]:
+    """Compare each value of ours that the reference data tells; prefix: of the checks' names."""
+    for key, got in ours.items():
+        if key in wanted:
+            yield equal(prefix + key, got, wanted[key])
 
 
 @dataclass(frozen=True, slots=True)
