@@ -57,9 +57,9 @@ class EngineDecoder:
     def __call__(self, inputs: Tensor, positions: Tensor, reading: Reading) -> Tensor:
         """Read the tokens and write their keys and values to the cache."""
         count, most = inputs.shape[1], self._lengths[-1]
+        mask, rows = self._mask(reading, count), reading.row_numbers()
         if count <= most:
-            return self._run(inputs, positions, reading.rows, self._mask(reading, count))
-        mask, rows = self._mask(reading, count), _numbers(reading.rows, inputs.device)
+            return self._run(inputs, positions, rows, mask)
         parts = []
         for at in range(0, count, most):
             now = slice(at, at + most)
@@ -67,14 +67,14 @@ class EngineDecoder:
             parts.append(part.clone())  # the next one is written to the same place
         return torch.cat(parts, dim=1)
 
-    def _run(self, inputs: Tensor, positions: Tensor, rows: slice | Tensor, mask: Tensor) -> Tensor:
+    def _run(self, inputs: Tensor, positions: Tensor, rows: Tensor, mask: Tensor) -> Tensor:
         """One pass of at most the engine's tokens. mask: [count, S] of the cache as it will be."""
         count = inputs.shape[1]
         length = next(length for length in self._lengths if length >= count)
         buffers = self._views(length)
         buffers.embeddings[:, :count].copy_(inputs)
         buffers.positions[:count].copy_(positions)
-        self._fill_mask(buffers.mask, mask, _numbers(rows, inputs.device))
+        self._fill_mask(buffers.mask, mask, rows)
         tensors = {
             "embeddings": buffers.embeddings,
             "positions": buffers.positions,
@@ -86,7 +86,7 @@ class EngineDecoder:
             "new_values": buffers.new_values,
         }
         self._runner.run(tensors, self._profiles["decode" if length == 1 else "prefill"])
-        self._write(rows, buffers.new_keys[:, :, :count], buffers.new_values[:, :, :count])
+        self._cache.write(slice(None), rows, buffers.new_keys[:, :, :count], buffers.new_values[:, :, :count])
         return buffers.hidden[:, :count]
 
     def _fill_mask(self, target: Tensor, mask: Tensor, rows: Tensor) -> None:
@@ -101,21 +101,8 @@ class EngineDecoder:
     def _mask(self, reading: Reading, count: int) -> Tensor:
         """What each of the tokens sees of the cache's rows: [count, S]."""
         mask = torch.full((count, self._cache.rows), _NEVER, dtype=self._cache.keys.dtype, device=self._device)
-        seen = mask[:, : reading.extent]
-        if reading.mask is not None:
-            seen.copy_(reading.mask)
-        else:
-            allowed = torch.ones(seen.shape, dtype=torch.bool, device=self._device).tril(reading.extent - count)
-            seen.masked_fill_(allowed, 0.0)
+        reading.fill_mask(mask[:, : reading.extent])
         return mask
-
-    def _write(self, rows: slice | Tensor, keys: Tensor, values: Tensor) -> None:
-        if isinstance(rows, slice):
-            self._cache.keys[:, :, rows] = keys
-            self._cache.values[:, :, rows] = values
-        else:
-            self._cache.keys.index_copy_(2, rows, keys)
-            self._cache.values.index_copy_(2, rows, values)
 
     def _views(self, length: int) -> _Buffers:
         if length not in self._buffers:
@@ -143,7 +130,3 @@ class EngineDecoder:
     @property
     def _device(self) -> torch.device:
         return self._cache.keys.device
-
-
-def _numbers(rows: slice | Tensor, device: torch.device) -> Tensor:
-    return torch.arange(rows.start, rows.stop, device=device) if isinstance(rows, slice) else rows

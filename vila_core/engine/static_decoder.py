@@ -64,14 +64,10 @@ class StaticDecoder:
         shape.inputs[:, :count].copy_(inputs)
         shape.positions[:count].copy_(positions)
         shape.rows.fill_(self._cache.rows - 1)
-        shape.rows[:count].copy_(_row_numbers(reading.rows, shape.rows.device))
+        shape.rows[:count].copy_(reading.row_numbers())
         shape.mask.fill_(float("-inf"))
         shape.mask[:, 0] = 0.0  # padding must see something; what it sees does not matter
-        if reading.mask is not None:
-            shape.mask[:count, : reading.extent].copy_(reading.mask)
-        else:
-            seen = torch.ones(count, reading.extent, dtype=torch.bool, device=shape.mask.device)
-            shape.mask[:count, : reading.extent].masked_fill_(seen.tril(reading.extent - count), 0.0)
+        reading.fill_mask(shape.mask[:count, : reading.extent])
 
     def _make(self, length: int, extent: int) -> _Shape:
         device, dtype = self._cache.keys.device, self._cache.keys.dtype
@@ -101,7 +97,3 @@ def _recorded(run: Callable[[], None]) -> Callable[[], None]:
     with torch.cuda.graph(graph):
         run()
     return graph.replay
-
-
-def _row_numbers(rows: slice | Tensor, device: torch.device) -> Tensor:
-    return torch.arange(rows.start, rows.stop, device=device) if isinstance(rows, slice) else rows

@@ -30,14 +30,14 @@ class KVCache:
         """What it occupies."""
         return 2 * self.keys.numel() * self.keys.element_size()
 
-    def write(self, layer: int, rows: Rows, keys: Tensor, values: Tensor) -> None:
-        """Store one layer's keys and values [H, L, head_dim] in the rows, L of them."""
+    def write(self, layers: int | slice, rows: Rows, keys: Tensor, values: Tensor) -> None:
+        """Store keys and values [..., H, L, head_dim] of one layer or of several in the rows, L of them."""
         if isinstance(rows, slice):
-            self.keys[layer, :, rows] = keys
-            self.values[layer, :, rows] = values
+            self.keys[layers][..., rows, :] = keys
+            self.values[layers][..., rows, :] = values
         else:
-            self.keys[layer].index_copy_(1, rows, keys)
-            self.values[layer].index_copy_(1, rows, values)
+            self.keys[layers].index_copy_(-2, rows, keys)
+            self.values[layers].index_copy_(-2, rows, values)
 
     def read(self, layer: int, extent: int) -> tuple[Tensor, Tensor]:
         """Return views [H, extent, head_dim] of the first rows of one layer's keys and values."""
@@ -57,6 +57,20 @@ class Reading:
     rows: Rows
     extent: int
     mask: Tensor | None = None
+
+    def row_numbers(self) -> Tensor:
+        """Rows of the new tokens, [L] int64."""
+        if isinstance(self.rows, slice):
+            return torch.arange(self.rows.start, self.rows.stop, device=self.cache.keys.device)
+        return self.rows
+
+    def fill_mask(self, target: Tensor) -> None:
+        """Write the mask, spelled out where it is None, to target [L, extent]."""
+        if self.mask is not None:
+            target.copy_(self.mask)
+            return
+        seen = torch.ones(target.shape, dtype=torch.bool, device=target.device).tril(self.extent - len(target))
+        target.fill_(float("-inf")).masked_fill_(seen, 0.0)
 
 
 def append(cache: KVCache, start: int, count: int) -> Reading:
