@@ -122,7 +122,8 @@ def measure_graph(options: BenchOptions) -> GraphFigures:
         with tempfile.TemporaryDirectory() as log, ProcessGroup(environment, Path(log)) as nodes:
             nodes.start(navigator_spec(options))
             trips, images = _drive(options, nodes, interrupt)
-            return summary(trips, images, serialisation_ms(options))
+        interrupt.check()
+        return summary(trips, images, serialisation_ms(options))
     finally:
         interrupt.close()
         rclpy.try_shutdown()

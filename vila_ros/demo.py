@@ -111,7 +111,9 @@ def run(options: DemoOptions) -> tuple[Recorder, NavigateInstruction.Result]:
         with ProcessGroup(environment, options.out / "log") as nodes:
             for spec in node_specs(options):
                 nodes.start(spec)
-            return _drive(options, nodes, interrupt)
+            driven = _drive(options, nodes, interrupt)
+        interrupt.check()
+        return driven
     finally:
         interrupt.close()
         rclpy.try_shutdown()

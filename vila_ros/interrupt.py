@@ -7,7 +7,10 @@ import threading
 
 
 class Interrupt:
-    """Remembers Ctrl-C: a KeyboardInterrupt that hits a callback from C++ is lost on its way up."""
+    """Holds Ctrl-C back until `check`: raised inside a callback from C++ it is lost or becomes another error.
+
+    A second Ctrl-C is raised where it comes, for a program that hangs between two checks.
+    """
 
     def __init__(self) -> None:
         self._came = False
@@ -16,7 +19,7 @@ class Interrupt:
             signal.signal(signal.SIGINT, self._on_signal)
 
     def check(self) -> None:
-        """Raise KeyboardInterrupt if Ctrl-C came at any time."""
+        """Raise KeyboardInterrupt if Ctrl-C came at any time. To be called between two spins."""
         if self._came:
             raise KeyboardInterrupt
 
@@ -26,5 +29,6 @@ class Interrupt:
             signal.signal(signal.SIGINT, self._before)
 
     def _on_signal(self, number: int, frame: object) -> None:
+        if self._came:
+            raise KeyboardInterrupt
         self._came = True
-        raise KeyboardInterrupt
