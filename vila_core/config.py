@@ -68,6 +68,38 @@ class NavigatorConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class EventsConfig:
+    """Standing queries and questions about the past: what is remembered, how often looked at, what is believed."""
+
+    max_queries: int = 16
+    max_query_chars: int = 256
+    history_s: float = 120.0  # how far back can be asked
+    period_s: float = 0.25  # time between two frames that are remembered
+    window_s: float = 16.0  # what a standing query is evaluated on
+    max_frames: int = 32  # of a window in one prompt; more are thinned out evenly. A relevance head takes all
+    rate_hz: float = 2.0  # evaluations of all queries, if the model is quick enough
+    min_probability: float = 0.5  # of an interval, to be believed
+    confirm_evaluations: int = 2  # in a row that must see an event before it is reported
+    close_evaluations: int = 2  # in a row that must see its end before it is closed
+    min_duration_s: float = 0.5  # shorter is taken for noise
+    merge_gap_s: float = 1.0  # intervals that lie closer are one event
+    max_reply_tokens: int = 128  # of `describe`
+
+    def __post_init__(self) -> None:
+        _require_positive(self, *[f.name for f in dataclasses.fields(self) if f.name != "min_duration_s"])
+        _require(0 < self.min_probability < 1, "min_probability", self.min_probability, "in (0, 1)")
+        _require(self.min_duration_s >= 0, "min_duration_s", self.min_duration_s, "0 or more")
+        _require(self.window_s <= self.history_s, "window_s", self.window_s, f"at most history_s = {self.history_s:g}")
+        _require(self.max_frames >= 2, "max_frames", self.max_frames, "at least 2")
+        _require(
+            2 * self.period_s <= self.window_s,
+            "period_s",
+            self.period_s,
+            f"at most half of window_s = {self.window_s:g}",
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class ControlConfig:
     """The motion controller: speeds, gains, tolerances and time limits."""
 

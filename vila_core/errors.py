@@ -27,6 +27,10 @@ class MediaError(VilaError):
     """An image or video file that cannot be read whole."""
 
 
+class QueryError(VilaError):
+    """A question about time that cannot be asked: empty, one too many, unknown, or about a time without images."""
+
+
 class ReplyError(VilaError):
     """A model reply that is not one of the sentences of the grammar."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -39,6 +39,7 @@ class ScriptedBackend:
         self.prompts: list[Prompt] = []
         self.encoded: list[Frame] = []
         self.prefilled: list[Prompt] = []
+        self.relevances: dict[str, Callable[[Frame], float]] = {}
         self.closed = False
         self._script: Sequence[ScriptedReply] = script
         self._probability = probability
@@ -72,6 +73,13 @@ class ScriptedBackend:
         """Note the prompt in `prefilled`."""
         self._require_open()
         self.prefilled.append(prompt)
+
+    def relevance(self, question: str, frames: Sequence[Frame]) -> tuple[float, ...]:
+        """Return the scripted relevance of each frame by its stamp; `relevances` says which, by question."""
+        self._require_open()
+        if question not in self.relevances:
+            raise BackendError(f"{self.info.name} has no relevance head")
+        return tuple(float(self.relevances[question](frame)) for frame in frames)
 
     def close(self) -> None:
         """Refuse further calls."""

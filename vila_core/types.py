@@ -105,14 +105,53 @@ class VelocityCommand:
         return self.linear_mps == 0.0 and self.angular_rps == 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class TemporalEvent:
-    """Something that happened between two times."""
+class LocalizationWay(enum.IntEnum):
+    """How the times of an event were found; the numbers are published."""
 
+    NONE = 0
+    RELEVANCE = 1  # a head of the model scored each frame
+    TIME_TOKENS = 2  # the model's time tokens, as NVILA is trained
+    TIMESTAMPS = 3  # times written out beside the frames and in the reply
+
+
+@dataclass(frozen=True, slots=True)
+class EventQuery:
+    """What to look out for: text as the model is asked, label as it is published."""
+
+    id: str
+    text: str
     label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """One answer to "when?": start and end, how probable, and the step between two times that could be told."""
+
     start_ns: int
     end_ns: int
     probability: float
+    quantization_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TemporalEvent:
+    """Something that happened, or is happening: the answer to a standing query, followed over time.
+
+    number: the same for all reports of one event, growing. is_open: it was still going on at stamp_ns, the stamp of
+    the newest image used; end_ns is then the last time at which it was seen to go on.
+    """
+
+    query_id: str
+    number: int
+    label: str
+    start_ns: int
+    end_ns: int
+    is_open: bool
+    probability: float
+    quantization_ns: int
+    camera: str
+    stamp_ns: int
+    way: LocalizationWay = LocalizationWay.NONE
 
 
 @dataclass(frozen=True, slots=True)

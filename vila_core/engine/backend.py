@@ -28,6 +28,8 @@ class ModelInfo:
     of each older frame, None for all. prompt_style: a row of prompts.navigation.STYLES.
     visual_tokens: of a whole frame. pool: (frames, rows, columns) that the checkpoint averages in older parts of a
     video, coarsest of its sizes; None if it was not trained to. max_tokens: of prompt and reply together.
+    time_tokens: texts of the tokens that part a video's duration, in order; empty if it has none.
+    relevance_period_s: time between the frames that `Backend.relevance` was trained on; None if it has no such head.
     """
 
     name: str
@@ -39,6 +41,8 @@ class ModelInfo:
     visual_tokens: int = 196
     pool: tuple[int, int, int] | None = None
     max_tokens: int = 8192
+    time_tokens: tuple[str, ...] = ()
+    relevance_period_s: float | None = None
 
 
 class Backend(Protocol):
@@ -60,6 +64,13 @@ class Backend(Protocol):
 
     def prefill(self, prompt: Prompt) -> None:
         """Read the prompt up to its last visual now, so that one that begins alike has less to read."""
+        ...
+
+    def relevance(self, question: str, frames: Sequence[Frame]) -> tuple[float, ...]:
+        """Return for each frame how probable it is that what the question names goes on in it.
+
+        frames: oldest first, info.relevance_period_s apart. BackendError if the model has no head for that.
+        """
         ...
 
     def close(self) -> None:

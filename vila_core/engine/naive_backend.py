@@ -71,6 +71,10 @@ class NaiveBackend:
     def prefill(self, prompt: Prompt) -> None:
         """Do nothing: nothing would be kept."""
 
+    def relevance(self, question: str, frames: Sequence[Frame]) -> tuple[float, ...]:
+        """Not offered here; see Backend.relevance."""
+        raise BackendError(f"{self.info.name} has no relevance head in this backend")
+
     def close(self) -> None:
         """Drop the weights."""
         self._loaded = None

@@ -68,6 +68,7 @@ def model_info(model: VisionLanguageModel, precision: str) -> ModelInfo:
         chat_template=navigation.chat_template,
         visual_tokens=frame_tokens(config),
         max_tokens=config.language.max_positions,
+        time_tokens=tuple(config.time_tokens.format.format(t=t) for t in range(config.time_tokens.count)),
         pool=max(sizes, key=lambda size: size[0] * size[1] * size[2]) if sizes else None,
     )
 
@@ -138,6 +139,11 @@ class TorchBackend:
         """Return the embeddings [L, D] of the whole prompt, as the decoder reads them if nothing is kept."""
         embed = self._embed(prompt)
         return torch.cat([embed(number) for number in range(len(self._pieces(prompt)))])
+
+    @torch.inference_mode()
+    def relevance(self, question: str, frames: Sequence[Frame]) -> tuple[float, ...]:
+        """Score each frame; see Backend.relevance."""
+        raise BackendError(f"{self.info.name} has no relevance head")
 
     def close(self) -> None:
         """Drop the weights and caches."""
