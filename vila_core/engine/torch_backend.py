@@ -68,6 +68,7 @@ def model_info(model: VisionLanguageModel, precision: str) -> ModelInfo:
         chat_template=navigation.chat_template,
         visual_tokens=frame_tokens(config),
         max_tokens=config.language.max_positions,
+        relevance_period_s=None if model.relevance_head is None else model.relevance_head.config.period_s,
         time_tokens=tuple(config.time_tokens.format.format(t=t) for t in range(config.time_tokens.count)),
         pool=max(sizes, key=lambda size: size[0] * size[1] * size[2]) if sizes else None,
     )
@@ -89,6 +90,7 @@ class TorchBackend:
         self._loaded: VisionLanguageModel | None = model
         self._segments = lru_cache(maxsize=64)(model.segments)
         self._grammar = lru_cache(maxsize=16)(partial(make_grammar, model))
+        self._question = lru_cache(maxsize=64)(self._read_question)
 
     @property
     def model(self) -> VisionLanguageModel:
@@ -143,12 +145,26 @@ class TorchBackend:
     @torch.inference_mode()
     def relevance(self, question: str, frames: Sequence[Frame]) -> tuple[float, ...]:
         """Score each frame; see Backend.relevance."""
-        raise BackendError(f"{self.info.name} has no relevance head")
+        head = self.model.relevance_head
+        if head is None:
+            raise BackendError(f"{self.info.name} has no relevance head; it can be asked by time tokens or timestamps")
+        tokens = torch.stack([self.encoder.tokens(frame) for frame in frames])
+        logits = head.over_time(head.seen(tokens[None].float())[:, None], self._question(question)[None, None])
+        return tuple(logits[0, 0].sigmoid().tolist())
+
+    def _read_question(self, question: str) -> Tensor:
+        """The question's vector [D]."""
+        model = self.model
+        assert model.relevance_head is not None
+        words = model.embed_ids(model.tokenizer.encode(question)).float()
+        known = torch.ones((1, len(words)), dtype=torch.bool, device=model.device)
+        return model.relevance_head.question(words[None], known)[0]
 
     def close(self) -> None:
         """Drop the weights and caches."""
         self._segments.cache_clear()
         self._grammar.cache_clear()
+        self._question.cache_clear()
         self.reader.close()
         self.encoder.close()
         self._loaded = None

@@ -21,6 +21,7 @@ from vila_core.models.language_model import LanguageModel
 from vila_core.models.layouts import Part, open_layout
 from vila_core.models.projector import Projector
 from vila_core.models.quantized_weights import neutral_tensors, stored_group_size
+from vila_core.models.relevance_files import load_relevance
 from vila_core.models.tokenizer import Tokenizer
 from vila_core.models.vision_tower import VisionTower
 from vila_core.models.vlm import VisionLanguageModel
@@ -56,6 +57,7 @@ def load_checkpoint(
         inside = {name: part for name, part in layout.parts.items() if part.folder == folder}
         if any(True for name in inside for _ in slots[name].module.parameters()):  # an identity projector has no file
             place.fill(folder, neutral_tensors(folder_tensors(folder), group_size), inside, slots)
+    model.relevance_head = load_relevance(Path(path), config, device)
     return model.eval().requires_grad_(False)
 
 

@@ -28,6 +28,7 @@ from vila_core.models.preprocess import (
     resize_on_device,
 )
 from vila_core.models.projector import Projector
+from vila_core.models.relevance import RelevanceHead
 from vila_core.models.tokenizer import NATIVE_IMAGE_ID, Tokenizer
 from vila_core.models.upload import upload
 from vila_core.models.vision_tower import VisionTower
@@ -71,7 +72,7 @@ class Prepared:
 
 
 class VisionLanguageModel(nn.Module):
-    """Vision tower, projector, decoder and tokenizer of one checkpoint."""
+    """Vision tower, projector, decoder and tokenizer of one checkpoint; relevance_head only if it has one."""
 
     def __init__(
         self,
@@ -87,6 +88,7 @@ class VisionLanguageModel(nn.Module):
         self.vision_tower = vision_tower
         self.projector = projector
         self.language_model = language_model
+        self.relevance_head: RelevanceHead | None = None
         native = config.era == "native"
         self.image_start_ids = () if native else self._text_ids(config.image_encoder.start_tokens)
         self.image_end_ids = () if native else self._text_ids(config.image_encoder.end_tokens)

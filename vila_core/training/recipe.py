@@ -52,3 +52,11 @@ class Recipe:
     own_target_share: float = 0.5  # of samples that ask for the target that the robot was driving to
     nonsense_share: float = 0.2  # of instructions whose filler words are replaced by nonsense
     seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EventRecipe:
+    """The relevance head's training, after all else."""
+
+    events: StageRecipe = field(default_factory=lambda: StageRecipe(4000, 24, 1e-3))
+    seed: int = 0

@@ -1,0 +1,112 @@
+"""The relevance head: what its scores depend on, its files, and the backend's call."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from vila_core.engine.backend import EMBEDDED_CHECKPOINT, load_backend
+from vila_core.errors import BackendError, CheckpointError
+from vila_core.models.checkpoint import load_checkpoint
+from vila_core.models.relevance import RelevanceConfig, RelevanceHead
+from vila_core.models.relevance_files import FOLDER, save_relevance
+from vila_core.testing import make_frame
+
+SIZES = RelevanceConfig(visual_tokens=16, visual_width=128, text_width=128, width=32, frame_width=16, heads=2)
+
+
+@pytest.fixture
+def head() -> RelevanceHead:
+    torch.manual_seed(0)
+    return RelevanceHead(SIZES).eval().requires_grad_(False)
+
+
+@pytest.fixture
+def checkpoint(tmp_path, head):
+    """A copy of vila-nano with a random head."""
+    folder = tmp_path / "nano"
+    shutil.copytree(EMBEDDED_CHECKPOINT, folder, ignore=shutil.ignore_patterns(FOLDER))
+    save_relevance(head, folder, torch.float32)
+    return folder
+
+
+def inputs(batch: int = 3, frames: int = 5, words: int = 7):
+    torch.manual_seed(1)
+    known = torch.ones(batch, words, dtype=torch.bool)
+    return torch.randn(batch, frames, 16, 128), torch.randn(batch, words, 128), known
+
+
+def test_one_logit_for_each_frame_of_each_clip(head) -> None:
+    assert head(*inputs()).shape == (3, 5)
+
+
+def test_padding_of_a_question_changes_nothing(head) -> None:
+    tokens, words, known = inputs()
+    padded = torch.cat((words, torch.full((3, 4, 128), 9.0)), dim=1)
+    mask = torch.cat((known, torch.zeros(3, 4, dtype=torch.bool)), dim=1)
+    torch.testing.assert_close(head(tokens, padded, mask), head(tokens, words, known), rtol=0, atol=1e-5)
+
+
+def test_several_questions_at_once_are_each_alone(head) -> None:
+    tokens, words, known = inputs()
+    questions = head.question(words, known)
+    together = head.over_time(head.seen(tokens[:1])[:, None], questions[None])
+    for number in range(3):
+        alone = head(tokens[:1], words[number : number + 1], known[number : number + 1])
+        torch.testing.assert_close(together[:, number], alone, rtol=0, atol=1e-5)
+
+
+def test_a_frame_far_away_does_not_count(head) -> None:
+    tokens, words, known = inputs(1, 40)
+    other = tokens.clone()
+    other[:, 30:] = 0.0
+    near, far = head(tokens, words, known)[0, :20], head(other, words, known)[0, :20]
+    torch.testing.assert_close(near, far, rtol=0, atol=1e-5)
+
+
+def test_a_head_comes_back_from_its_files(checkpoint, head) -> None:
+    model = load_checkpoint(checkpoint)
+    assert model.relevance_head is not None and model.relevance_head.config == SIZES
+    torch.testing.assert_close(model.relevance_head(*inputs()), head(*inputs()))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"visual_width": 64}, "made for visual tokens and embeddings 64 and 128 wide"),
+        ({"wide": 3}, "unknown key 'wide'"),
+        ({"heads": 3}, "must be a multiple of heads"),
+        ({"width": 64}, "cannot be loaded"),
+    ],
+)
+def test_a_head_that_does_not_fit_is_refused(checkpoint, change, message) -> None:
+    file = checkpoint / FOLDER / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    with pytest.raises(CheckpointError, match=message):
+        load_checkpoint(checkpoint)
+
+
+def test_a_backend_scores_frames(checkpoint) -> None:
+    backend = load_backend("torch", checkpoint)
+    frames = [make_frame(number) for number in range(6)]
+    assert backend.info.relevance_period_s == SIZES.period_s
+    scores = backend.relevance("the red ball is in view", frames)
+    assert len(scores) == 6 and all(0.0 < score < 1.0 for score in scores)
+    assert backend.relevance("the red ball is in view", frames) == pytest.approx(scores)
+    assert backend.relevance("the door opens", frames) != pytest.approx(scores)
+    assert backend.visual_cache.misses == 6  # each frame was encoded once
+    backend.close()
+    with pytest.raises(BackendError, match="closed"):
+        backend.relevance("the red ball is in view", frames)
+
+
+def test_a_checkpoint_without_a_head_says_so(checkpoint) -> None:
+    shutil.rmtree(checkpoint / FOLDER)
+    backend = load_backend("torch", checkpoint)
+    assert backend.info.relevance_period_s is None
+    with pytest.raises(BackendError, match="vila-nano has no relevance head"):
+        backend.relevance("the door opens", [make_frame(0)])

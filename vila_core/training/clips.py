@@ -1,0 +1,67 @@
+"""Read what `vila clips` wrote: short films with questions, and when their answers are true."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vila_core.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Question:
+    """A question about a clip. active: [T] bool, the frames in which what it names goes on."""
+
+    clip: int
+    verb: str
+    colour: str
+    kind: str
+    text: str
+    active: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Clips:
+    """All clips of a data directory. templates: by verb, the sentences that training may use."""
+
+    images: tuple[NDArray[np.uint8], ...]  # of each shard [C, T, S, S, 3], mapped from its file
+    questions: tuple[Question, ...]
+    templates: dict[str, tuple[str, ...]]
+    period_s: float
+    frames: int
+
+    def __len__(self) -> int:
+        return sum(len(shard) for shard in self.images)
+
+
+def read_clips(folder: Path) -> Clips:
+    """Join the shards of a data directory; ConfigError if there are none or meta.json is missing."""
+    meta_file = folder / "meta.json"
+    shards = sorted(path for path in folder.glob("shard_*") if path.is_dir())
+    if not meta_file.is_file() or not shards:
+        raise ConfigError(f"{folder} holds no clips; make them with: vila clips --out {folder}")
+    meta = json.loads(meta_file.read_text(encoding="utf-8"))
+    period_s, frames = float(meta["period_s"]), int(meta["frames"])
+    images, questions, first = [], [], 0
+    for shard in shards:
+        images.append(np.load(shard / "images.npy", mmap_mode="r"))
+        for row in json.loads((shard / "clips.json").read_text(encoding="utf-8")):
+            for asked in row["queries"]:
+                active = active_frames(asked["intervals_s"], period_s, frames)
+                named = (asked["verb"], asked["colour"], asked["kind"], asked["text"])
+                questions.append(Question(first + row["clip"], *named, active))
+        first += len(images[-1])
+    templates = {verb: tuple(texts) for verb, texts in meta["train_templates"].items()}
+    return Clips(tuple(images), tuple(questions), templates, period_s, frames)
+
+
+def active_frames(intervals_s: list[list[float]], period_s: float, frames: int) -> NDArray[np.bool_]:
+    """Return which frames lie in an interval [first frame's time, last frame's time]: [frames] bool."""
+    active = np.zeros(frames, dtype=bool)
+    for start_s, end_s in intervals_s:
+        active[round(start_s / period_s) : round(end_s / period_s) + 1] = True
+    return active

@@ -1,0 +1,106 @@
+"""The relevance head's training: which frames of a clip show what a question names. All else stays as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from vila_core.models.relevance import RelevanceHead
+from vila_core.models.vlm import VisionLanguageModel
+from vila_core.training.clips import Clips, Question
+from vila_core.training.recipe import StageRecipe
+from vila_core.training.vision_stage import augment
+
+
+class EventStage(nn.Module):
+    """Draws questions, each verb and each answer (seen, not seen) as often as the others."""
+
+    def __init__(
+        self,
+        model: VisionLanguageModel,
+        head: RelevanceHead,
+        clips: Clips,
+        tokens: Tensor,
+        *,
+        asked: range,
+        recipe: StageRecipe,
+    ) -> None:
+        """tokens: [clips, T, N, C] visual tokens. asked: the clips whose questions are drawn."""
+        super().__init__()
+        self.head = head
+        self._model, self._clips, self._tokens, self._recipe = [model], clips, tokens, recipe
+        self._groups = _by_verb_and_answer(question for question in clips.questions if question.clip in asked)
+
+    def groups(self) -> list[tuple[list[nn.Parameter], float]]:
+        """Parameters and their learning rates."""
+        return [(list(self.head.parameters()), self._recipe.learning_rate)]
+
+    def loss(self, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
+        """Loss and figures of one random batch."""
+        questions = self._draw(rng)
+        active = torch.from_numpy(np.stack([question.active for question in questions])).float()
+        clips = torch.tensor([question.clip for question in questions])
+        device = self._model[0].device
+        words, known = embedded(self._model[0], [self._worded(question, rng) for question in questions])
+        logits = self.head(self._tokens[clips].to(device).float(), words, known)
+        active = active.to(device)
+        loss = F.binary_cross_entropy_with_logits(logits, active)
+        return loss, frame_figures(logits.detach(), active)
+
+    def _draw(self, rng: np.random.Generator) -> list[Question]:
+        groups = rng.integers(len(self._groups), size=self._recipe.batch_size)
+        return [self._groups[group][rng.integers(len(self._groups[group]))] for group in groups]
+
+    def _worded(self, question: Question, rng: np.random.Generator) -> str:
+        templates = self._clips.templates[question.verb]
+        chosen = templates[rng.integers(len(templates))]
+        return chosen.format(colour=question.colour, kind=question.kind.replace("_", " "))
+
+
+def frame_figures(logits: Tensor, active: Tensor) -> dict[str, float]:
+    """Share of right frames, and the mean over questions of the overlap of the frames told and true."""
+    told, true = logits > 0, active > 0.5
+    shared, union = (told & true).sum(dim=1), (told | true).sum(dim=1)
+    seen = true.any(dim=1)
+    overlap = (shared / union.clamp(min=1))[seen]
+    return {
+        "frame_accuracy": float((told == true).float().mean()),
+        "overlap": float(overlap.mean()) if bool(seen.any()) else 0.0,
+        "not_seen": float((~told.any(dim=1))[~seen].float().mean()) if bool((~seen).any()) else 0.0,
+    }
+
+
+def embedded(model: VisionLanguageModel, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """Return the decoder's embeddings [B, L, E] of the texts, padded, and where they are known [B, L]."""
+    rows = [model.tokenizer.encode(text) for text in texts]
+    known = torch.zeros((len(rows), max(map(len, rows))), dtype=torch.bool)
+    ids = torch.zeros(known.shape, dtype=torch.int64)
+    for number, row in enumerate(rows):
+        ids[number, : len(row)] = torch.tensor(row)
+        known[number, : len(row)] = True
+    with torch.no_grad():
+        return model.language_model.embed_tokens(ids.to(model.device)).float(), known.to(model.device)
+
+
+@torch.inference_mode()
+def clip_tokens(model: VisionLanguageModel, clips: Clips, seed: int) -> Tensor:
+    """Visual tokens [clips, T, N, C] float16 of all clips, each with its own light, each frame with its own noise."""
+    done: list[Tensor] = []
+    for shard in tqdm(clips.images, desc="features", unit="shard"):
+        for clip in shard:
+            rng = np.random.default_rng([seed, len(done)])
+            images = augment(torch.from_numpy(np.ascontiguousarray(clip))[None].flatten(1, 2), rng)[0]
+            done.append(model.encode_squares(images.view(clip.shape).to(model.device)).half().cpu())
+    return torch.stack(done).clone()
+
+
+def _by_verb_and_answer(questions: Iterable[Question]) -> list[list[Question]]:
+    groups: dict[tuple[str, bool], list[Question]] = {}
+    for question in questions:
+        groups.setdefault((question.verb, bool(question.active.any())), []).append(question)
+    return [groups[key] for key in sorted(groups)]
