@@ -13,8 +13,12 @@ from tqdm import tqdm
 from vila_core.models.relevance import RelevanceHead
 from vila_core.models.vlm import VisionLanguageModel
 from vila_core.training.clips import Clips, Question
-from vila_core.training.recipe import StageRecipe
+from vila_core.training.recipe import EventRecipe
+from vila_core.training.shards import Drives
+from vila_core.training.sightings import Sightings
 from vila_core.training.vision_stage import augment
+
+_FRAMES_AT_ONCE = 256
 
 
 class EventStage(nn.Module):
@@ -28,32 +32,43 @@ class EventStage(nn.Module):
         tokens: Tensor,
         *,
         asked: range,
-        recipe: StageRecipe,
+        recipe: EventRecipe,
+        sightings: Sightings | None = None,
     ) -> None:
         """tokens: [clips, T, N, C] visual tokens. asked: the clips whose questions are drawn."""
         super().__init__()
         self.head = head
         self._model, self._clips, self._tokens, self._recipe = [model], clips, tokens, recipe
+        self._sightings = sightings
         self._groups = _by_verb_and_answer(question for question in clips.questions if question.clip in asked)
 
     def groups(self) -> list[tuple[list[nn.Parameter], float]]:
         """Parameters and their learning rates."""
-        return [(list(self.head.parameters()), self._recipe.learning_rate)]
+        return [(list(self.head.parameters()), self._recipe.events.learning_rate)]
 
     def loss(self, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
         """Loss and figures of one random batch."""
         questions = self._draw(rng)
-        active = torch.from_numpy(np.stack([question.active for question in questions])).float()
+        frames = rng.integers(self._clips.frames - self._recipe.frames + 1) + np.arange(self._recipe.frames)
+        active = torch.from_numpy(np.stack([question.active[frames] for question in questions])).float()
         clips = torch.tensor([question.clip for question in questions])
-        device = self._model[0].device
-        words, known = embedded(self._model[0], [self._worded(question, rng) for question in questions])
-        logits = self.head(self._tokens[clips].to(device).float(), words, known)
-        active = active.to(device)
+        texts = [self._worded(question, rng) for question in questions]
+        logits, active = self._scored(self._tokens[clips][:, torch.from_numpy(frames)], texts, active)
+        figures = frame_figures(logits.detach(), active)
         loss = F.binary_cross_entropy_with_logits(logits, active)
-        return loss, frame_figures(logits.detach(), active)
+        if self._sightings is not None:
+            logits, active = self._scored(*self._sightings.draw(self._recipe.sightings, rng))
+            figures["sighted"] = float(((logits > 0) == (active > 0.5)).float().mean())
+            loss = loss + self._recipe.sighting_weight * F.binary_cross_entropy_with_logits(logits, active)
+        return loss, figures
+
+    def _scored(self, tokens: Tensor, texts: Sequence[str], active: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits [B, T] of the head, and what they should tell, beside them."""
+        words, known = embedded(self._model[0], texts)
+        return self.head(tokens.to(words.device).float(), words, known), active.to(words.device)
 
     def _draw(self, rng: np.random.Generator) -> list[Question]:
-        groups = rng.integers(len(self._groups), size=self._recipe.batch_size)
+        groups = rng.integers(len(self._groups), size=self._recipe.events.batch_size)
         return [self._groups[group][rng.integers(len(self._groups[group]))] for group in groups]
 
     def _worded(self, question: Question, rng: np.random.Generator) -> str:
@@ -97,6 +112,16 @@ def clip_tokens(model: VisionLanguageModel, clips: Clips, seed: int) -> Tensor:
             images = augment(torch.from_numpy(np.ascontiguousarray(clip))[None].flatten(1, 2), rng)[0]
             done.append(model.encode_squares(images.view(clip.shape).to(model.device)).half().cpu())
     return torch.stack(done).clone()
+
+
+@torch.inference_mode()
+def drive_tokens(model: VisionLanguageModel, drives: Drives) -> Tensor:
+    """Visual tokens [frames, N, C] float16 of all frames of the drives."""
+    done: list[Tensor] = []
+    for first in tqdm(range(0, len(drives), _FRAMES_AT_ONCE), desc="features", unit="batch"):
+        images = torch.from_numpy(drives.images[first : first + _FRAMES_AT_ONCE])
+        done.append(model.encode_squares(images.to(model.device)).half().cpu())
+    return torch.cat(done)
 
 
 def _by_verb_and_answer(questions: Iterable[Question]) -> list[list[Question]]:

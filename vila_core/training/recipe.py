@@ -58,5 +58,8 @@ class Recipe:
 class EventRecipe:
     """The relevance head's training, after all else."""
 
-    events: StageRecipe = field(default_factory=lambda: StageRecipe(4000, 24, 1e-3))
+    events: StageRecipe = field(default_factory=lambda: StageRecipe(3000, 24, 1.5e-3))
+    frames: int = 32  # of a clip in a batch, from anywhere in it
+    sightings: int = 96  # frames of drives in a batch, that teach what things look like in many flats
+    sighting_weight: float = 0.5
     seed: int = 0

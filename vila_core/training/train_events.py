@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +19,11 @@ from vila_core.models.relevance import RelevanceConfig, RelevanceHead
 from vila_core.models.relevance_files import save_relevance
 from vila_core.models.vlm import VisionLanguageModel
 from vila_core.training.clips import Clips, read_clips
-from vila_core.training.event_stage import EventStage, clip_tokens
+from vila_core.training.event_stage import EventStage, clip_tokens, drive_tokens
 from vila_core.training.loop import train_stage
 from vila_core.training.recipe import EventRecipe
+from vila_core.training.shards import Drives, read_drives
+from vila_core.training.sightings import Sightings
 from vila_core.training.train import VALIDATION_BATCHES, pick_device
 
 VALIDATION_SHARE = 0.05  # of the clips, the last ones: flats that are not trained on
@@ -31,22 +33,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Train, resuming what is in --out, and write the head into the checkpoint; the last line is one JSON object."""
     args = _parser().parse_args(argv)
     torch.set_num_threads(args.threads)
-    steps = dataclasses.replace(EventRecipe().events, steps=round(EventRecipe().events.steps * args.scale))
-    recipe = EventRecipe(steps, args.seed)
+    stage = dataclasses.replace(EventRecipe().events, steps=round(EventRecipe().events.steps * args.scale))
+    recipe = EventRecipe(events=stage, seed=args.seed)
     args.out.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     model = load_checkpoint(args.checkpoint, device=pick_device(args.device))
-    head, figures = train_events(model, read_clips(args.data), recipe, args.out)
+    clips = read_clips(args.data)
+    sightings = None if args.drives is None else _sightings(model, read_drives(args.drives), clips, args.out)
+    head, figures = train_events(model, clips, recipe, args.out, sightings)
     save_relevance(head, args.checkpoint)
     print(json.dumps({"checkpoint": str(args.checkpoint), "seconds": round(time.monotonic() - began)} | figures))
     return 0
 
 
 def train_events(
-    model: VisionLanguageModel, clips: Clips, recipe: EventRecipe, folder: Path
+    model: VisionLanguageModel, clips: Clips, recipe: EventRecipe, folder: Path, sightings: Sightings | None = None
 ) -> tuple[RelevanceHead, dict[str, float]]:
-    """Train a new head on the clips; returns it with its validation figures."""
-    tokens = _kept_tokens(model, clips, recipe.seed, folder / "visual_tokens.npy")
+    """Train a new head on the clips; returns it with its validation figures. sightings: more to learn from."""
+    tokens = _kept(folder / "clip_tokens.npy", lambda: clip_tokens(model, clips, recipe.seed))
     torch.manual_seed(recipe.seed)
     sizes = RelevanceConfig(
         visual_tokens=tokens.shape[2],
@@ -56,8 +60,8 @@ def train_events(
     )
     head = RelevanceHead(sizes).to(model.device)
     cut = round(len(clips) * (1 - VALIDATION_SHARE))
-    trained = EventStage(model, head, clips, tokens, asked=range(cut), recipe=recipe.events)
-    checked = EventStage(model, head, clips, tokens, asked=range(cut, len(clips)), recipe=recipe.events)
+    trained = EventStage(model, head, clips, tokens, asked=range(cut), recipe=recipe, sightings=sightings)
+    checked = EventStage(model, head, clips, tokens, asked=range(cut, len(clips)), recipe=recipe)
 
     def validate() -> dict[str, float]:
         with torch.inference_mode():
@@ -68,16 +72,22 @@ def train_events(
     return head, {key: round(value, 4) for key, value in validate().items()}
 
 
-def _kept_tokens(model: VisionLanguageModel, clips: Clips, seed: int, file: Path) -> Tensor:
-    """Visual tokens of all clips; they are kept in a file, so that a resumed run need not see again."""
+def _sightings(model: VisionLanguageModel, drives: Drives, clips: Clips, folder: Path) -> Sightings:
+    tokens = _kept(folder / "drive_tokens.npy", lambda: drive_tokens(model, drives))
+    return Sightings(drives, tokens, clips.templates["in_view"])
+
+
+def _kept(file: Path, make: Callable[[], Tensor]) -> Tensor:
+    """Visual tokens in float16, made once: a resumed run need not see again."""
     if not file.is_file():
-        np.save(file, clip_tokens(model, clips, seed).numpy())
+        np.save(file, make().to("cpu", torch.float16).numpy())
     return torch.from_numpy(np.load(file))
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="vila train-events", description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("data/clips"), help="directory that `vila clips` wrote")
+    parser.add_argument("--drives", type=Path, help="directory that `vila data` wrote: more to learn from")
     parser.add_argument(
         "--checkpoint", type=Path, default=EMBEDDED_CHECKPOINT, help="gets the head (default: the embedded one)"
     )
