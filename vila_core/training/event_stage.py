@@ -13,7 +13,7 @@ from tqdm import tqdm
 from vila_core.models.relevance import RelevanceHead
 from vila_core.models.vlm import VisionLanguageModel
 from vila_core.training.clips import Clips, Question
-from vila_core.training.recipe import EventRecipe
+from vila_core.training.recipe import EventRecipe, StageRecipe
 from vila_core.training.shards import Drives
 from vila_core.training.sightings import Sightings
 from vila_core.training.vision_stage import augment
@@ -53,19 +53,15 @@ class EventStage(nn.Module):
         active = torch.from_numpy(np.stack([question.active[frames] for question in questions])).float()
         clips = torch.tensor([question.clip for question in questions])
         texts = [self._worded(question, rng) for question in questions]
-        logits, active = self._scored(self._tokens[clips][:, torch.from_numpy(frames)], texts, active)
+        logits, active = scored(
+            self._model[0], self.head, self._tokens[clips][:, torch.from_numpy(frames)], texts, active
+        )
         figures = frame_figures(logits.detach(), active)
         loss = F.binary_cross_entropy_with_logits(logits, active)
         if self._sightings is not None:
-            logits, active = self._scored(*self._sightings.draw(self._recipe.sightings, rng))
-            figures["sighted"] = float(((logits > 0) == (active > 0.5)).float().mean())
-            loss = loss + self._recipe.sighting_weight * F.binary_cross_entropy_with_logits(logits, active)
+            reminded, more = sighting_loss(self._model[0], self.head, self._sightings, self._recipe.reminders, rng)
+            loss, figures = loss + self._recipe.reminder_weight * reminded, figures | more
         return loss, figures
-
-    def _scored(self, tokens: Tensor, texts: Sequence[str], active: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits [B, T] of the head, and what they should tell, beside them."""
-        words, known = embedded(self._model[0], texts)
-        return self.head(tokens.to(words.device).float(), words, known), active.to(words.device)
 
     def _draw(self, rng: np.random.Generator) -> list[Question]:
         groups = rng.integers(len(self._groups), size=self._recipe.events.batch_size)
@@ -75,6 +71,42 @@ class EventStage(nn.Module):
         templates = self._clips.templates[question.verb]
         chosen = templates[rng.integers(len(templates))]
         return chosen.format(colour=question.colour, kind=question.kind.replace("_", " "))
+
+
+class SightingStage(nn.Module):
+    """The head's first lessons: is what a question names in view?"""
+
+    def __init__(
+        self, model: VisionLanguageModel, head: RelevanceHead, sightings: Sightings, recipe: StageRecipe
+    ) -> None:
+        super().__init__()
+        self.head = head
+        self._model, self._sightings, self._recipe = [model], sightings, recipe
+
+    def groups(self) -> list[tuple[list[nn.Parameter], float]]:
+        """Parameters and their learning rates."""
+        return [(list(self.head.parameters()), self._recipe.learning_rate)]
+
+    def loss(self, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
+        """Loss and figures of one random batch."""
+        return sighting_loss(self._model[0], self.head, self._sightings, self._recipe.batch_size, rng)
+
+
+def sighting_loss(
+    model: VisionLanguageModel, head: RelevanceHead, sightings: Sightings, count: int, rng: np.random.Generator
+) -> tuple[Tensor, dict[str, float]]:
+    """Loss and figures of so many sightings."""
+    logits, active = scored(model, head, *sightings.draw(count, rng))
+    right = ((logits.detach() > 0) == (active > 0.5)).float().mean()
+    return F.binary_cross_entropy_with_logits(logits, active), {"sighted": float(right)}
+
+
+def scored(
+    model: VisionLanguageModel, head: RelevanceHead, tokens: Tensor, texts: Sequence[str], active: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Logits [B, T] of the head, and what they should tell, beside them. tokens: [B, T, N, C]."""
+    words, known = embedded(model, texts)
+    return head(tokens.to(words.device).float(), words, known), active.to(words.device)
 
 
 def frame_figures(logits: Tensor, active: Tensor) -> dict[str, float]:

@@ -56,10 +56,11 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True)
 class EventRecipe:
-    """The relevance head's training, after all else."""
+    """The relevance head's training, after all else: first what things look like, then what happens to them."""
 
-    events: StageRecipe = field(default_factory=lambda: StageRecipe(3000, 24, 1.5e-3))
+    sightings: StageRecipe = field(default_factory=lambda: StageRecipe(1500, 256, 1e-3, warmup_steps=100))
+    events: StageRecipe = field(default_factory=lambda: StageRecipe(2500, 24, 1e-3, warmup_steps=100))
     frames: int = 32  # of a clip in a batch, from anywhere in it
-    sightings: int = 96  # frames of drives in a batch, that teach what things look like in many flats
-    sighting_weight: float = 0.5
+    reminders: int = 96  # sightings in a batch of events
+    reminder_weight: float = 0.5
     seed: int = 0

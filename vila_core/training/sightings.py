@@ -18,14 +18,14 @@ _OTHER_KIND = 0.6  # of the likes, that differ in kind and not in colour
 class Sightings:
     """Draws pairs of frames that follow each other, and whether a named object is in view."""
 
-    def __init__(self, drives: Drives, tokens: Tensor, templates: tuple[str, ...]) -> None:
+    def __init__(self, drives: Drives, tokens: Tensor, templates: tuple[str, ...], rows: range) -> None:
         """tokens: [frames, N, C] visual tokens of the drives. templates: sentences with {colour} and {kind}."""
-        self.drives, self.tokens, self.templates = drives, tokens, templates
+        self.drives, self.tokens, self.templates, self.rows = drives, tokens, templates, rows
         self.in_view = objects_in_view(drives.seg, drives.kinds.shape[1])
 
     def draw(self, count: int, rng: np.random.Generator) -> tuple[Tensor, list[str], Tensor]:
         """Return visual tokens [B, 2, N, C], questions, and whether each frame shows what is named [B, 2] float."""
-        rows = rng.integers(0, len(self.drives) - 1, count)[:, None] + np.arange(FRAMES)
+        rows = rng.integers(self.rows.start, self.rows.stop - 1, count)[:, None] + np.arange(FRAMES)
         asked = [self._pair(int(row[-1]), rng) for row in rows]
         active = np.array(
             [[self._shows(int(row), pair) for row in pairs] for pairs, pair in zip(rows, asked, strict=True)]

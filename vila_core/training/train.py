@@ -90,18 +90,19 @@ def corpus(drives: Drives) -> list[str]:
 
 def scaled(recipe: Recipe, scale: float) -> Recipe:
     """The recipe with all step counts multiplied, for quick trials."""
-
-    def shorter(stage: StageRecipe) -> StageRecipe:
-        steps = round(stage.steps * scale)
-        return dataclasses.replace(stage, steps=steps, warmup_steps=max(1, min(stage.warmup_steps, steps // 5)))
-
     return dataclasses.replace(
         recipe,
-        vision=shorter(recipe.vision),
-        policy=shorter(recipe.policy),
-        joint=shorter(recipe.joint),
-        joint_again=shorter(recipe.joint_again),
+        vision=shorter(recipe.vision, scale),
+        policy=shorter(recipe.policy, scale),
+        joint=shorter(recipe.joint, scale),
+        joint_again=shorter(recipe.joint_again, scale),
     )
+
+
+def shorter(stage: StageRecipe, scale: float) -> StageRecipe:
+    """The stage with its number of steps multiplied."""
+    steps = round(stage.steps * scale)
+    return dataclasses.replace(stage, steps=steps, warmup_steps=max(1, min(stage.warmup_steps, steps // 5)))
 
 
 def _run(

@@ -19,62 +19,82 @@ from vila_core.models.relevance import RelevanceConfig, RelevanceHead
 from vila_core.models.relevance_files import save_relevance
 from vila_core.models.vlm import VisionLanguageModel
 from vila_core.training.clips import Clips, read_clips
-from vila_core.training.event_stage import EventStage, clip_tokens, drive_tokens
-from vila_core.training.loop import train_stage
-from vila_core.training.recipe import EventRecipe
+from vila_core.training.event_stage import EventStage, SightingStage, clip_tokens, drive_tokens
+from vila_core.training.loop import Stage, train_stage
+from vila_core.training.recipe import EventRecipe, StageRecipe
 from vila_core.training.shards import Drives, read_drives
 from vila_core.training.sightings import Sightings
-from vila_core.training.train import VALIDATION_BATCHES, pick_device
+from vila_core.training.train import VALIDATION_BATCHES, pick_device, shorter
 
-VALIDATION_SHARE = 0.05  # of the clips, the last ones: flats that are not trained on
+VALIDATION_SHARE = 0.05  # of drives and clips, the last ones: flats that are not trained on
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Train, resuming what is in --out, and write the head into the checkpoint; the last line is one JSON object."""
     args = _parser().parse_args(argv)
     torch.set_num_threads(args.threads)
-    stage = dataclasses.replace(EventRecipe().events, steps=round(EventRecipe().events.steps * args.scale))
-    recipe = EventRecipe(events=stage, seed=args.seed)
     args.out.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     model = load_checkpoint(args.checkpoint, device=pick_device(args.device))
-    clips = read_clips(args.data)
-    sightings = None if args.drives is None else _sightings(model, read_drives(args.drives), clips, args.out)
-    head, figures = train_events(model, clips, recipe, args.out, sightings)
+    recipe = scaled(EventRecipe(seed=args.seed), args.scale)
+    head, figures = train_events(model, read_drives(args.drives), read_clips(args.data), recipe, args.out)
     save_relevance(head, args.checkpoint)
     print(json.dumps({"checkpoint": str(args.checkpoint), "seconds": round(time.monotonic() - began)} | figures))
     return 0
 
 
 def train_events(
-    model: VisionLanguageModel, clips: Clips, recipe: EventRecipe, folder: Path, sightings: Sightings | None = None
+    model: VisionLanguageModel, drives: Drives, clips: Clips, recipe: EventRecipe, folder: Path
 ) -> tuple[RelevanceHead, dict[str, float]]:
-    """Train a new head on the clips; returns it with its validation figures. sightings: more to learn from."""
+    """Train a new head, first on single sightings in the drives, then on the clips; with its validation figures."""
+    seen = _kept(folder / "drive_tokens.npy", lambda: drive_tokens(model, drives))
     tokens = _kept(folder / "clip_tokens.npy", lambda: clip_tokens(model, clips, recipe.seed))
     torch.manual_seed(recipe.seed)
-    sizes = RelevanceConfig(
-        visual_tokens=tokens.shape[2],
-        visual_width=tokens.shape[3],
-        text_width=model.config.language.hidden_size,
-        period_s=clips.period_s,
+    head = new_head(model, clips.period_s).to(model.device)
+
+    def sightings(rows: range) -> Sightings:
+        return Sightings(drives, seen, clips.templates["in_view"], rows)
+
+    learnt, held_out = (sightings(rows) for rows in _split(len(drives)))
+    looks = tuple(SightingStage(model, head, part, recipe.sightings) for part in (learnt, held_out))
+    figures = _run("sightings", looks, recipe.sightings, recipe.seed, folder)
+    films = tuple(
+        EventStage(model, head, clips, tokens, asked=rows, recipe=recipe, sightings=part)
+        for rows, part in zip(_split(len(clips)), (learnt, held_out), strict=True)
     )
-    head = RelevanceHead(sizes).to(model.device)
-    cut = round(len(clips) * (1 - VALIDATION_SHARE))
-    trained = EventStage(model, head, clips, tokens, asked=range(cut), recipe=recipe, sightings=sightings)
-    checked = EventStage(model, head, clips, tokens, asked=range(cut, len(clips)), recipe=recipe)
+    return head, figures | _run("events", films, recipe.events, recipe.seed, folder)
+
+
+def new_head(model: VisionLanguageModel, period_s: float) -> RelevanceHead:
+    """Return an untrained head that fits the model."""
+    width = model.config.language.hidden_size
+    grid = model.config.vision.grid // model.projector.rate
+    return RelevanceHead(
+        RelevanceConfig(visual_tokens=grid**2, visual_width=width, text_width=width, period_s=period_s)
+    )
+
+
+def scaled(recipe: EventRecipe, scale: float) -> EventRecipe:
+    """The recipe with its step counts multiplied, for quick trials."""
+    return dataclasses.replace(recipe, sightings=shorter(recipe.sightings, scale), events=shorter(recipe.events, scale))
+
+
+def _split(count: int) -> tuple[range, range]:
+    cut = round(count * (1 - VALIDATION_SHARE))
+    return range(cut), range(cut, count)
+
+
+def _run(name: str, stages: tuple[Stage, ...], steps: StageRecipe, seed: int, folder: Path) -> dict[str, float]:
+    """Train the first of the stages, whose weights the second has too; returns the second's figures."""
+    trained, checked = stages
 
     def validate() -> dict[str, float]:
         with torch.inference_mode():
-            rounds = [checked.loss(np.random.default_rng([recipe.seed, 99, i])) for i in range(VALIDATION_BATCHES)]
+            rounds = [checked.loss(np.random.default_rng([seed, 99, i])) for i in range(VALIDATION_BATCHES)]
         return {key: float(np.mean([figures[key] for _, figures in rounds])) for key in rounds[0][1]}
 
-    train_stage("events", trained, recipe.events, seed=recipe.seed, folder=folder, validate=validate)
-    return head, {key: round(value, 4) for key, value in validate().items()}
-
-
-def _sightings(model: VisionLanguageModel, drives: Drives, clips: Clips, folder: Path) -> Sightings:
-    tokens = _kept(folder / "drive_tokens.npy", lambda: drive_tokens(model, drives))
-    return Sightings(drives, tokens, clips.templates["in_view"])
+    train_stage(name, trained, steps, seed=seed, folder=folder, validate=validate)
+    return {f"{name}_{key}": round(value, 4) for key, value in validate().items()}
 
 
 def _kept(file: Path, make: Callable[[], Tensor]) -> Tensor:
@@ -87,7 +107,7 @@ def _kept(file: Path, make: Callable[[], Tensor]) -> Tensor:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="vila train-events", description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("data/clips"), help="directory that `vila clips` wrote")
-    parser.add_argument("--drives", type=Path, help="directory that `vila data` wrote: more to learn from")
+    parser.add_argument("--drives", type=Path, default=Path("data/nano"), help="directory that `vila data` wrote")
     parser.add_argument(
         "--checkpoint", type=Path, default=EMBEDDED_CHECKPOINT, help="gets the head (default: the embedded one)"
     )
