@@ -13,8 +13,8 @@ from vila_core.commands.parity.case import Limits, run_case
 from vila_core.commands.parity.quantization import quantization_cases
 from vila_core.errors import CheckpointError
 from vila_core.quantization.awq_block import PAIRS
-from vila_core.quantization.awq_clip import clip_weight, input_moments, search_clip
-from vila_core.quantization.awq_scales import fold_scales, search_scales
+from vila_core.quantization.awq_clip import clip_weight_, input_moments, search_clip
+from vila_core.quantization.awq_scales import RATIOS, fold_scales, ratio_scales, search_scales
 from vila_core.quantization.formats.autoawq import pack_gemm, unpack_gemm
 from vila_core.quantization.formats.nibbles import pack_int32, pack_pairs, unpack_int32, unpack_pairs
 from vila_core.quantization.formats.tinychat import (
@@ -217,7 +217,7 @@ def test_a_clip_does_no_harm_and_needs_512_tokens():
     weight, x = torch.randn(8, 64), torch.randn(600, 64)
     weight[:, 5] *= 8
     largest = search_clip(weight, x, bits=4, group_size=32)
-    cut = pseudo_quantize(clip_weight(weight, largest), 4, 32)
+    cut = pseudo_quantize(clip_weight_(weight.clone(), largest), 4, 32)
     plain = pseudo_quantize(weight, 4, 32)
     assert ((cut - weight) @ x.T).pow(2).mean() <= ((plain - weight) @ x.T).pow(2).mean()
     with pytest.raises(ValueError, match="511 tokens of calibration are too few; at least 512"):
@@ -264,3 +264,35 @@ def test_only_named_layers_are_replaced():
     assert install_quantized(model, {"0.weight_int4": (4, 4), "0.scales": (4, 2), "1.weight_int8": (4, 4)}) == 2
     assert isinstance(model[0], QuantLinear) and model[0].group_size == 4 and model[0].bias is not None
     assert isinstance(model[1], Int8Linear) and model[1].bias is None and type(model[2]) is nn.Linear
+
+
+@pytest.mark.parametrize("lengths", [None, [400, 300]])
+@torch.no_grad()
+def test_the_search_finds_what_trying_every_ratio_finds(lengths, monkeypatch):
+    """Though it leaves a ratio as soon as it is worse than another; lengths: what must be seen together."""
+    monkeypatch.setattr("vila_core.quantization.awq_scales._TOKENS", 50)
+    for seed in range(8):
+        torch.manual_seed(seed)
+        linear = nn.Linear(64, 32)
+        x = torch.randn(700, 64) * torch.where(torch.arange(64) % 16 == 0, 2.0 ** (seed - 3), 1.0)
+        seen = set()
+
+        def inspect(rows, linear=linear, seen=seen):
+            seen.add(len(rows))
+            return linear(rows).cumsum(0) if lengths else linear(rows)
+
+        weight, errors = linear.weight.clone(), []
+        for step in range(RATIOS):
+            scales = ratio_scales(x.abs().mean(0), step / RATIOS)
+            off = (x @ (pseudo_quantize(weight * scales, 4, 32) / scales - weight).T).split(lengths or [700])
+            errors.append(sum(float((part.cumsum(0) if lengths else part).pow(2).sum()) for part in off))
+        best = ratio_scales(x.abs().mean(0), min(range(RATIOS), key=errors.__getitem__) / RATIOS)
+        assert torch.equal(search_scales([linear], x, inspect, lengths=lengths, bits=4, group_size=32), best)
+        assert seen == (set(lengths) if lengths else {50})
+
+
+@torch.no_grad()
+def test_inputs_that_are_not_finite_are_refused():
+    linear, x = nn.Linear(64, 32), torch.full((600, 64), float("nan"))
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        search_scales([linear], x, linear, bits=4, group_size=32)

@@ -33,7 +33,7 @@ from vila_core.models.checkpoint import load_checkpoint
 from vila_core.models.precision import precision_label, weight_bytes
 from vila_core.navigator import Navigator, decision_prompt
 from vila_core.quantization.awq_block import LINEARS
-from vila_core.quantization.formats.autoawq import pack_gemm
+from vila_core.quantization.formats.autoawq import pack_exllama, pack_gemm
 from vila_core.quantization.formats.nibbles import pack_int32
 from vila_core.quantization.formats.tinychat import pack_v1, pack_v2, pack_v2_scales, padded_groups
 from vila_core.quantization.groupwise import dequantize_groups, quantize_groups
@@ -41,6 +41,7 @@ from vila_core.quantization.int8_linear import Int8Linear
 from vila_core.quantization.linear import QuantLinear
 from vila_core.testing import make_frame
 from vila_core.types import Instruction
+from vila_core.version import package_version
 
 LENIENT = NavigatorConfig(decision_deadline_s=1e6, max_image_age_s=1e6)
 
@@ -96,7 +97,10 @@ def off(got, wanted):
 def test_our_own_checkpoint_comes_back_and_says_what_was_done(nano4):
     raw = json.loads((nano4 / "config.json").read_text())["quantization_config"]
     assert raw["quant_method"] == "vila-nav" and raw["calibration"]["tokens"] >= 512
-    assert len(raw["calibration"]["sha256"]) == 64 and raw["made_with"]["torch"] == torch.__version__
+    assert len(raw["calibration"]["sha256"]) == 64 and raw["made_with"] == {
+        "vila-nav": package_version(),
+        "torch": torch.__version__,
+    }
     assert raw["parts"]["llm"]["bits"] == 4 and raw["parts"]["llm"]["head"]["copied_from_embedding"]
     assert raw["parts"]["vision_tower"]["bits"] == 8 and not (nano4 / ".quantize").exists()
     model, wanted = load_checkpoint(nano4), load_checkpoint(EMBEDDED_CHECKPOINT)
@@ -302,16 +306,26 @@ def test_a_search_result_is_applied(tmp_path, plain):
     assert (found.self_attn.q_proj.dequantized() - wanted).abs().max() <= 1.01 * steps
     halves = layer.mlp.up_proj.weight.abs().amax(1) / 2
     assert torch.all(found.mlp.up_proj.dequantized().abs().amax(1) <= 1.2 * halves)
-    torch.save({"scale": scale[:1], "clip": clip[:1]}, tmp_path / "search.pt")
-    with pytest.raises(CheckpointError, match="of 1 layers, the checkpoint has 2"):
-        quantize([str(plain), "--out", str(tmp_path / "other"), *args])
+    narrow = [(scale[0][0], scale[0][1], torch.ones(64)), scale[1]]
+    short = [(clip[0][0], clip[0][1][:4]), clip[1]]
+    for found, words in (
+        ({"scale": scale[:1], "clip": clip[:1]}, "of 1 layers, the checkpoint has 2"),
+        (
+            {"scale": narrow, "clip": clip},
+            r"another model: layer 0: \[64\] scales for self_attn.q_proj, which reads 128",
+        ),
+        ({"scale": scale, "clip": short}, r"another model: layer 0: clips \[4, 1, 1\] for mlp.up_proj"),
+    ):
+        torch.save(found, tmp_path / "search.pt")
+        with pytest.raises(CheckpointError, match=words):
+            quantize([str(plain), "--out", str(tmp_path / "other"), *args])
 
 
 # foreign formats
 
 
 def v2(found):
-    scales, zeros = pack_v2_scales(found.scales, found.zeros)
+    scales, zeros = pack_v2_scales(found.scales, found.zeros, found.group_size)
     return {"qweight": pack_v2(found.values), "scales": scales, "scaled_zeros": zeros}
 
 
@@ -321,7 +335,7 @@ def gemv_fast(found):
 
 
 def v1(found):
-    extra = padded_groups(found.scales.shape[1]) - found.scales.shape[1]
+    extra = padded_groups(found.scales.shape[1], found.group_size) - found.scales.shape[1]
     scales, zeros = (torch.nn.functional.pad(rows, (0, extra)) for rows in (found.scales, found.zeros))
     return {"qweight": pack_v1(found.values), "scales": scales, "qzeros": pack_int32(zeros)}
 
@@ -331,7 +345,7 @@ def gemm(found):
     return {"qweight": pack_gemm(found.values), "scales": scales, "qzeros": pack_gemm(found.zeros)}
 
 
-def foreign(plain, out, pack, *, pickled, config=None):
+def foreign(plain, out, pack, *, pickled, config=None, group=128):
     """Write the decoder's linears in a packing; return what the model should compute then."""
     shutil.copytree(plain, out)
     tensors = {name: tensor.half() for name, tensor in load_file(out / "llm" / "model.safetensors").items()}
@@ -339,7 +353,7 @@ def foreign(plain, out, pack, *, pickled, config=None):
     for number, layer in enumerate(wanted.language_model.layers):
         for name in LINEARS:
             key = f"model.layers.{number}.{name}"
-            found = quantize_groups(tensors.pop(f"{key}.weight"), 4, 128)
+            found = quantize_groups(tensors.pop(f"{key}.weight"), 4, group)
             tensors |= {f"{key}.{leaf}": value for leaf, value in pack(found).items()}
             layer.get_submodule(name).weight.data = dequantize_groups(found, torch.float32)
     (out / "llm" / "model.safetensors").unlink()
@@ -382,6 +396,16 @@ def test_foreign_checkpoints_are_read(plain, tmp_path, pack, pickled, config):
         quantize([str(tmp_path / "out"), "--out", str(tmp_path / "again"), "--plain"])
 
 
+@pytest.mark.parametrize("pack", [v2, v1, gemm])
+@pytest.mark.parametrize("group", [64, 32, -1])
+def test_other_group_sizes_are_padded_as_the_official_code_does(plain, tmp_path, pack, group):
+    config = {**AWQ, "group_size": group}
+    wanted = foreign(plain, tmp_path / "out", pack, pickled=False, config=config, group=group)
+    found = load_checkpoint(tmp_path / "out").language_model.layers[0].mlp.down_proj
+    assert found.group_size == (256 if group == -1 else group)
+    assert torch.equal(found.dequantized(), wanted.language_model.layers[0].mlp.down_proj.weight)
+
+
 def test_a_foreign_checkpoint_decides(plain, tmp_path):
     foreign(plain, tmp_path / "out", v2, pickled=True)
     backend = load_torch_backend(tmp_path / "out", device="cpu", precision="float32")
@@ -395,7 +419,15 @@ def test_a_foreign_checkpoint_decides(plain, tmp_path):
         ({**AWQ, "quant_method": "gptq"}, "quant_method 'gptq' is not supported; supported: vila-nav, awq"),
         ({**AWQ, "quant_method": "bitsandbytes"}, "'bitsandbytes' is not supported"),
         ({**AWQ, "version": "marlin"}, "awq version 'marlin' with 4 bits"),
+        ({**AWQ, "version": "gemv"}, "awq version 'gemv' with 4 bits"),
+        ({**AWQ, "version": "exllama"}, "awq version 'exllama' with 4 bits"),
+        ({**AWQ, "version": None, "format": "marlin"}, "awq version 'marlin' with 4 bits"),
         ({**AWQ, "bits": 8}, "awq version 'gemm' with 8 bits"),
+        ({**AWQ, "zero_point": False}, "supported: gemm or gemv_fast with 4 bits and zero points"),
+        ({**AWQ, "group_size": 0}, "group_size 0 is not supported; it is a number, -1 for whole rows"),
+        ({**AWQ, "group_size": None}, "group_size None is not supported"),
+        ({**AWQ, "group_size": 96}, "is packed in a way that is not known .*group size 96"),
+        ({"quant_method": "compressed-tensors", "format": "pack-quantized"}, "'compressed-tensors' is not supported"),
         ({"quant_method": "vila-nav", "version": 9}, "format version 9; this release reads 1"),
         ({**AWQ, "group_size": 64}, "is packed in a way that is not known .*group size 64"),
     ],
@@ -407,7 +439,18 @@ def test_a_method_that_is_not_supported_is_named(plain, tmp_path, config, words)
 
 
 @pytest.mark.parametrize(
-    ("leaf", "method"), [("g_idx", "GPTQ"), ("weight_packed", "compressed-tensors"), ("absmax", "bitsandbytes")]
+    ("leaf", "method"),
+    [
+        ("g_idx", "GPTQ"),
+        ("weight_packed", "compressed-tensors"),
+        ("weight_zero_point", "compressed-tensors"),
+        ("weight_scale_inv", "FP8"),
+        ("absmax", "bitsandbytes"),
+        ("SCB", "bitsandbytes"),
+        ("B", "Marlin"),
+        ("W_q", "HQQ"),
+        ("dequant_scale", "TinyChat's W8A8"),
+    ],
 )
 def test_tensors_of_another_method_are_named(plain, tmp_path, leaf, method):
     out = Path(shutil.copytree(plain, tmp_path / "out"))
@@ -416,6 +459,42 @@ def test_tensors_of_another_method_are_named(plain, tmp_path, leaf, method):
     save_file({**tensors, f"model.layers.0.mlp.up_proj.{leaf}": torch.zeros(2, dtype=torch.int32)}, file)
     with pytest.raises(CheckpointError, match=f"is of {method}"):
         load_checkpoint(out)
+
+
+def exllama(found):
+    qweight, qzeros = pack_exllama(found)
+    return {"qweight": qweight, "scales": found.scales.T.contiguous(), "qzeros": qzeros}
+
+
+def short_zeros(found):
+    packed = v1(found)
+    return {**packed, "qzeros": packed["qzeros"].repeat(1, 2)}
+
+
+def no_zeros(found):
+    packed = gemm(found)
+    return {"qweight": packed["qweight"], "scales": packed["scales"]}
+
+
+def other_width(found):
+    """v2 with columns that are no multiple of 64, though scales and zeros have the shapes of some groups."""
+    packed = v2(found)
+    return {**packed, "qweight": packed["qweight"][:, :-32].contiguous()}
+
+
+@pytest.mark.parametrize(
+    ("pack", "words"),
+    [
+        (exllama, "is ExLlama's or GPTQ's, with zeros one less than they are"),
+        (short_zeros, r"not known .*qzeros torch\.int32 \[\d+, 2\]"),
+        (no_zeros, "is not known"),
+        (other_width, "is not known"),
+    ],
+)
+def test_a_packing_that_is_not_known_is_refused_with_its_shapes(plain, tmp_path, pack, words):
+    foreign(plain, tmp_path / "out", pack, pickled=False)
+    with pytest.raises(CheckpointError, match=words):
+        load_checkpoint(tmp_path / "out")
 
 
 def test_pickles_with_anything_but_tensors_are_refused(plain, tmp_path):

@@ -14,6 +14,7 @@ from tokenizers import Tokenizer as FastTokenizer
 
 from vila_core.commands.model_shapes import DecoderShape, ModelShape
 from vila_core.commands.random_words import chains, plain_texts
+from vila_core.models.weights_writer import file_header
 
 Json = dict[str, Any]
 
@@ -289,16 +290,8 @@ def _shards(blanks: Sequence[Blank], shard_mb: float) -> Iterator[list[Blank]]:
 
 
 def _write_file(file: Path, blanks: Sequence[Blank], rng: torch.Generator) -> None:
-    header: Json = {"__metadata__": {"format": "pt"}}
-    end = 0
-    for blank in blanks:
-        offsets = [end, end + blank.bytes]
-        header[blank.name] = {"dtype": "BF16", "shape": list(blank.shape), "data_offsets": offsets}
-        end = offsets[1]
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
     with file.open("wb") as stream:
-        stream.write(len(text).to_bytes(8, "little") + text)
+        stream.write(file_header((blank.name, torch.bfloat16, blank.shape) for blank in blanks))
         for blank in blanks:
             for piece in _draw(blank, rng):
                 stream.write(piece.view(torch.uint8).numpy().data)

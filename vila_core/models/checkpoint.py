@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from vila_core.errors import CheckpointError
@@ -22,10 +22,11 @@ from vila_core.models.layouts import Part, open_layout
 from vila_core.models.projector import Projector
 from vila_core.models.quantized_weights import neutral_tensors, stored_group_size
 from vila_core.models.relevance_files import load_relevance
+from vila_core.models.stored_layers import StoredLayers, place_tensor
 from vila_core.models.tokenizer import Tokenizer
 from vila_core.models.vision_tower import VisionTower
 from vila_core.models.vlm import VisionLanguageModel
-from vila_core.models.weights import AnyTensor, folder_tensors, read_tensor
+from vila_core.models.weights import AnyTensor, folder_tensors
 from vila_core.quantization.install import install_quantized
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -37,13 +38,15 @@ def load_checkpoint(
     device: torch.device | str = "cpu",
     precision: str = "float32",
     token_order: TokenOrder | None = None,
+    layers: StoredLayers | None = None,
 ) -> VisionLanguageModel:
     """Load the checkpoint directory for inference.
 
     The model is built without memory, on "meta"; its weights go from the memory-mapped files straight into place,
     tensor by tensor. Quantized weights of our own format, TinyChat's or AutoAWQ's are brought to one layout and stay
     quantized; precision is then that of all else. token_order: of the projector's output, in place of the rule in
-    models.config. Raises CheckpointError naming the missing or unexpected tensor, wrong shape or unreadable file.
+    models.config. layers: takes note of the decoder's, which then stay in their files. Raises CheckpointError naming
+    the missing or unexpected tensor, wrong shape or unreadable file.
     """
     if precision not in DTYPES:
         raise CheckpointError(f"precision {precision!r} is not supported; supported: {', '.join(DTYPES)}")
@@ -52,7 +55,7 @@ def load_checkpoint(
     model = build_model(config, Tokenizer(layout.tokenizer, slow=config.era == "native"), device="meta")
     slots = _slots(model)
     group_size = stored_group_size(layout)
-    place = _Placer(torch.device(device), DTYPES[precision])
+    place = _Placer(torch.device(device), DTYPES[precision], layers)
     for folder in dict.fromkeys(part.folder for part in layout.parts.values()):
         inside = {name: part for name, part in layout.parts.items() if part.folder == folder}
         if any(True for name in inside for _ in slots[name].module.parameters()):  # an identity projector has no file
@@ -130,8 +133,8 @@ def _slots(model: VisionLanguageModel) -> dict[str, _Slot]:
 class _Placer:
     """Moves tensors from files into parameters."""
 
-    def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
-        self.device, self.dtype = device, dtype
+    def __init__(self, device: torch.device, dtype: torch.dtype, layers: StoredLayers | None) -> None:
+        self.device, self.dtype, self.layers = device, dtype, layers
 
     def fill(self, folder: Path, tensors: Sequence[AnyTensor], parts: dict[str, Part], slots: dict[str, _Slot]) -> None:
         """Give every parameter and quantized weight of the parts that lie in the folder its tensor."""
@@ -153,22 +156,8 @@ class _Placer:
             part, name = missing[0]
             raise CheckpointError(f"{folder}: {len(missing)} tensors are missing, the first is {name!r} of {part}")
         for (part, name), stored in found.items():
-            self._set(slots[part].module, name, stored)
-
-    def _set(self, module: nn.Module, name: str, stored: AnyTensor) -> None:
-        owner_name, _, leaf = name.rpartition(".")
-        owner = module.get_submodule(owner_name)
-        expected: Tensor = getattr(owner, leaf)
-        if stored.shape != expected.shape:
-            raise CheckpointError(
-                f"{stored.file}: {stored.name}: expected shape {list(expected.shape)}, got {list(stored.shape)}"
-            )
-        is_weight = isinstance(expected, nn.Parameter)
-        dtype = self.dtype if is_weight else expected.dtype
-        if stored.dtype.is_floating_point != dtype.is_floating_point or not (is_weight or stored.dtype == dtype):
-            raise CheckpointError(f"{stored.file}: {stored.name}: expected {dtype}, got {stored.dtype}")
-        value = read_tensor(stored, self.device, dtype)
-        setattr(owner, leaf, nn.Parameter(value, requires_grad=False) if is_weight else value)
+            if self.layers is None or not self.layers.take(part, name, stored):
+                place_tensor(slots[part].module, name, stored, self.device, self.dtype)
 
 
 def _prepare_quantized(module: nn.Module, shapes: Mapping[str, Sequence[int]]) -> None:

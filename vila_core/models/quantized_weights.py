@@ -16,8 +16,9 @@ from vila_core.errors import CheckpointError
 from vila_core.models.layouts import Json, Layout, Source, read_json_if_there
 from vila_core.models.weights import AnyTensor, MadeTensor, read_tensor
 from vila_core.quantization.formats.autoawq import unpack_gemm
-from vila_core.quantization.formats.nibbles import pack_pairs
+from vila_core.quantization.formats.nibbles import PER_INT32, pack_pairs
 from vila_core.quantization.formats.tinychat import (
+    STRIDE,
     padded_groups,
     unpack_v1,
     unpack_v1_scales,
@@ -26,7 +27,7 @@ from vila_core.quantization.formats.tinychat import (
 )
 
 OWN_METHOD, OWN_VERSION = "vila-nav", 1
-_DEFAULT_GROUP = 128
+_DEFAULT_GROUP, _WHOLE_ROW = 128, -1
 _LEAVES = ("qweight", "scales", "scaled_zeros", "qzeros")
 
 
@@ -53,7 +54,8 @@ def stored_group_size(layout: Layout) -> int:
                 f"{file}: quantized by format version {raw.get('version')!r}; this release reads {OWN_VERSION}"
             )
         return _DEFAULT_GROUP
-    version, bits = str(raw.get("version", "gemm")).lower(), raw.get("bits", raw.get("w_bit", 4))
+    version = str(raw.get("version") or raw.get("format") or "gemm").lower()
+    bits, group_size = raw.get("bits", raw.get("w_bit", 4)), raw.get("group_size", _DEFAULT_GROUP)
     if method != "awq":
         raise CheckpointError(f"{file}: quant_method {method!r} is not supported; supported: {OWN_METHOD}, awq")
     if version not in ("gemm", "gemv_fast") or bits != 4 or not raw.get("zero_point", True):
@@ -61,7 +63,9 @@ def stored_group_size(layout: Layout) -> int:
             f"{file}: awq version {version!r} with {bits} bits is not supported; supported: gemm or gemv_fast with "
             "4 bits and zero points"
         )
-    return int(raw.get("group_size", _DEFAULT_GROUP))
+    if not isinstance(group_size, int) or (group_size < 1 and group_size != _WHOLE_ROW):
+        raise CheckpointError(f"{file}: group_size {group_size!r} is not supported; it is a number, -1 for whole rows")
+    return group_size
 
 
 def neutral_tensors(tensors: Sequence[AnyTensor], group_size: int) -> list[AnyTensor]:
@@ -86,12 +90,18 @@ def neutral_tensors(tensors: Sequence[AnyTensor], group_size: int) -> list[AnyTe
 _FOREIGN = {
     "g_idx": "GPTQ",
     "weight_packed": "compressed-tensors",
+    "weight_zero_point": "compressed-tensors",
     "weight_scale": "compressed-tensors or FP8",
     "weight_scale_inv": "FP8",
     "absmax": "bitsandbytes",
     "SCB": "bitsandbytes",
     "B": "Marlin",
+    "W_q": "HQQ",
+    "dequant_scale": "TinyChat's W8A8, which is made when a model is loaded",
 }
+
+
+_UNPACK = {"v2": unpack_v2, "v1": unpack_v1, "gemm": unpack_gemm}
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +116,7 @@ class _Packed:
 
     def values(self) -> Tensor:
         """Neutral weight_int4 [N, K/2]."""
-        unpack = {"v2": unpack_v2, "v1": unpack_v1, "gemm": unpack_gemm}[self.kind]
-        return pack_pairs(unpack(_whole(self.parts["qweight"])))
+        return pack_pairs(_UNPACK[self.kind](_whole(self.parts["qweight"])))
 
     def scales(self) -> Tensor:
         """[N, G] float16."""
@@ -137,23 +146,44 @@ def _neutral(layer: str, parts: Mapping[str, AnyTensor], group_size: int) -> Ite
 def _recognised(layer: str, parts: Mapping[str, AnyTensor], group_size: int) -> _Packed:
     weight, scales = parts["qweight"], parts.get("scales")
     zeros = parts.get("scaled_zeros") or parts.get("qzeros")
+    name = ""
     if scales is not None and zeros is not None and len(weight.shape) == len(scales.shape) == len(zeros.shape) == 2:
-        first, last = weight.shape
-        if weight.dtype == torch.int16 and zeros.dtype.is_floating_point:
-            found = _Packed("v2", 4 * first, last, last // group_size, parts)
-            if scales.shape == zeros.shape == (padded_groups(found.groups), found.rows):
-                return found
-        if weight.dtype == torch.int32 and zeros.dtype == torch.int32:
-            groups = 8 * last // group_size
-            if scales.shape == (first, padded_groups(groups)):
-                return _Packed("v1", first, 8 * last, groups, parts)
-            if scales.shape == (first // group_size, 8 * last) and zeros.shape == (first // group_size, last):
-                return _Packed("gemm", 8 * last, first, first // group_size, parts)
+        kind, rows, width, groups = _kind(weight, scales, zeros, group_size)
+        if kind in _UNPACK:
+            return _Packed(kind, rows, width, groups, parts)
+        name = kind
     shapes = ", ".join(f"{leaf} {part.dtype} {list(part.shape)}" for leaf, part in parts.items())
     raise CheckpointError(
-        f"{weight.file}: {layer} is packed in a way that is not known ({shapes}; group size {group_size}); supported: "
-        "TinyChat v1 and v2, AutoAWQ GEMM"
+        f"{weight.file}: {layer} is packed in a way that is {name or 'not known'} ({shapes}; group size {group_size}); "
+        "supported: TinyChat v1 and v2, AutoAWQ GEMM and GEMVFast"
     )
+
+
+def _kind(weight: AnyTensor, scales: AnyTensor, zeros: AnyTensor, group_size: int) -> tuple[str, int, int, int]:
+    """What the packing is, and its rows, width and groups; "" or the name of one that is not supported."""
+    first, last = weight.shape
+    if weight.dtype == torch.int16 and zeros.dtype.is_floating_point:
+        rows, width = 4 * first, last
+        groups, stored = _groups(width, group_size)
+        if width % STRIDE == 0 and scales.shape == zeros.shape == (stored, rows):
+            return "v2", rows, width, groups
+    if weight.dtype == torch.int32 and zeros.dtype == torch.int32:
+        groups, stored = _groups(PER_INT32 * last, group_size)
+        if scales.shape == (first, stored) and zeros.shape == (first, stored // PER_INT32):
+            return "v1", first, PER_INT32 * last, groups
+        groups, _ = _groups(first, group_size)
+        if scales.shape == (groups, PER_INT32 * last) and zeros.shape == (groups, last):
+            return "gemm", PER_INT32 * last, first, groups
+        if scales.shape[1] == last and zeros.shape == (scales.shape[0], last // PER_INT32):
+            return "ExLlama's or GPTQ's, with zeros one less than they are", last, PER_INT32 * first, 0
+    return "", 0, 0, 0
+
+
+def _groups(width: int, group_size: int) -> tuple[int, int]:
+    """Groups of a row, and how many TinyChat stores for them; 0 if the width cannot be cut so."""
+    size = width if group_size == _WHOLE_ROW else group_size
+    groups = width // size if size and width % size == 0 else 0
+    return groups, padded_groups(groups, size)
 
 
 def _whole(stored: AnyTensor) -> Tensor:

@@ -21,7 +21,7 @@ from vila_core.quantization.search_file import load_pickle
 
 CHUNK_BYTES = 16 << 20  # what of a file is mapped into memory at a time
 _HEADER_LIMIT = 100 << 20  # the format's own
-_DTYPES = {
+STORED_DTYPES = {
     "F64": torch.float64,
     "F32": torch.float32,
     "F16": torch.float16,
@@ -178,10 +178,10 @@ def _parts(stored: StoredTensor) -> Iterator[Tensor]:
 
 
 def _stored(file: Path, name: str, row: dict[str, Any], origin: int) -> StoredTensor:
-    if row["dtype"] not in _DTYPES:
-        supported = ", ".join(_DTYPES)
+    if row["dtype"] not in STORED_DTYPES:
+        supported = ", ".join(STORED_DTYPES)
         raise CheckpointError(f"{file}: {name!r} is stored as {row['dtype']}; supported: {supported}")
-    dtype, shape = _DTYPES[row["dtype"]], tuple(int(size) for size in row["shape"])
+    dtype, shape = STORED_DTYPES[row["dtype"]], tuple(int(size) for size in row["shape"])
     begin, end = (int(offset) for offset in row["data_offsets"])
     if min((begin, *shape)) < 0 or end - begin != math.prod(shape) * dtype.itemsize:
         raise ValueError(f"{name!r} has shape {list(shape)} in bytes {begin} to {end}")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from vila_core.quantization.awq_clip import clip_weight, search_clip
+from vila_core.quantization.awq_clip import clip_weight_, search_clip
 from vila_core.quantization.awq_scales import fold_scales, search_scales
 
 
@@ -37,14 +37,20 @@ NOT_CLIPPED = frozenset({"self_attn.q_proj", "self_attn.k_proj"})  # their produ
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Block:
-    """A decoder layer with the names of PAIRS, and how to run it on calibration tokens [T, D] -> [T, D].
+    """A decoder layer with the names of PAIRS, and how to run it on one prompt of the calibration: [L, D] -> [L, D].
 
-    attend: runs its self_attn, without the normalisation before it.
+    attend: runs its self_attn, without the normalisation before it. lengths: of the prompts, in the order in which
+    their tokens follow each other.
     """
 
     module: nn.Module
     run: Callable[[Tensor], Tensor]
     attend: Callable[[Tensor], Tensor]
+    lengths: Sequence[int]
+
+    def outputs(self, hidden: Tensor) -> Tensor:
+        """Run the layer on all prompts: [T, D] -> [T, D]."""
+        return torch.cat([self.run(prompt) for prompt in hidden.split(list(self.lengths))])
 
     def linear(self, name: str) -> nn.Linear:
         """The linear of that name."""
@@ -68,6 +74,20 @@ class BlockResult:
 
     scales: tuple[FoundScale, ...]
     clips: Mapping[str, Tensor]
+
+    def misfit(self, module: nn.Module) -> str:
+        """Say what does not fit the layer, "" if all does."""
+        for found in self.scales:
+            for name in found.linears:
+                width = module.get_parameter(f"{name}.weight").shape[1]
+                if found.scales.shape != (width,):
+                    return f"{list(found.scales.shape)} scales for {name}, which reads {width} channels"
+        for name, largest in self.clips.items():
+            rows, width = module.get_parameter(f"{name}.weight").shape
+            groups = largest.shape[1] if largest.dim() == 3 else 0
+            if largest.shape != (rows, groups, 1) or not groups or width % groups:
+                return f"clips {list(largest.shape)} for {name} of shape {[rows, width]}"
+        return ""
 
 
 def search_block(block: Block, hidden: Tensor, *, bits: int, group_size: int) -> tuple[BlockResult, Tensor]:
@@ -99,10 +119,11 @@ def search_block(block: Block, hidden: Tensor, *, bits: int, group_size: int) ->
 @torch.no_grad()
 def linear_inputs(block: Block, hidden: Tensor) -> tuple[dict[str, Tensor], Tensor]:
     """Run a layer; return what the first linear of each pair read, [T, K] each, and the layer's output [T, D]."""
-    seen: dict[str, list[Tensor]] = {pair.linears[0]: [] for pair in PAIRS}
+    names = [pair.linears[0] for pair in PAIRS]
+    seen = {name: hidden.new_empty(len(hidden), block.linear(name).in_features) for name in names}
     with _watched(block, seen):
-        output = block.run(hidden)
-    return {name: torch.cat(parts) for name, parts in seen.items()}, output
+        output = block.outputs(hidden)
+    return seen, output
 
 
 def apply_scale(module: nn.Module, found: FoundScale) -> None:
@@ -114,15 +135,15 @@ def apply_scale(module: nn.Module, found: FoundScale) -> None:
 @torch.no_grad()
 def apply_clip(module: nn.Module, name: str, largest: Tensor) -> None:
     """Cut the weight of one of the layer's linears, in place."""
-    weight = module.get_parameter(f"{name}.weight")
-    weight.copy_(clip_weight(weight, largest))
+    clip_weight_(module.get_parameter(f"{name}.weight"), largest)
 
 
 def _search_pair(block: Block, pair: Pair, inputs: Mapping[str, Tensor], bits: int, group_size: int) -> Tensor:
     linears = [block.linear(name) for name in pair.linears]
     ways: dict[str, Callable[[Tensor], Tensor]] = {"self_attn": block.attend, "": linears[0]}
     inspect = ways.get(pair.inspected) or block.module.get_submodule(pair.inspected)
-    return search_scales(linears, inputs[pair.linears[0]], inspect, bits=bits, group_size=group_size)
+    lengths = block.lengths if pair.inspected == "self_attn" else None  # all else looks at each token alone
+    return search_scales(linears, inputs[pair.linears[0]], inspect, lengths=lengths, bits=bits, group_size=group_size)
 
 
 def _is_foldable(block: Block, pair: Pair) -> bool:
@@ -133,9 +154,17 @@ def _is_foldable(block: Block, pair: Pair) -> bool:
 
 
 @contextmanager
-def _watched(block: Block, seen: Mapping[str, list[Tensor]]) -> Iterator[None]:
+def _watched(block: Block, seen: Mapping[str, Tensor]) -> Iterator[None]:
+    """While open, what the linears read goes into their rows of seen, one call after the other."""
+    filled = dict.fromkeys(seen, 0)
+
     def note(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-        return lambda _, args: seen[name].append(args[0].detach().reshape(-1, args[0].shape[-1]))
+        def hook(_module: nn.Module, args: tuple[Tensor, ...]) -> None:
+            rows = args[0].flatten(0, -2)
+            seen[name][filled[name] : filled[name] + len(rows)] = rows
+            filled[name] += len(rows)
+
+        return hook
 
     handles = [block.linear(name).register_forward_pre_hook(note(name)) for name in seen]
     try:

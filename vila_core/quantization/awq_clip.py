@@ -9,12 +9,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from vila_core.quantization.groupwise import fitting_group, pseudo_quantize, split_groups
+from vila_core.quantization.groupwise import fitting_group, pseudo_quantize, row_blocks, split_groups
 
 STEPS = 20
 SHRINKS = 10  # steps tried: down to half
 SAMPLED_TOKENS = 512
-_ROWS = 256  # output channels at a time
 
 
 @torch.no_grad()
@@ -25,14 +24,14 @@ def search_clip(weight: Tensor, inputs: Tensor, *, bits: int, group_size: int) -
     """
     group = fitting_group(weight.shape[1], group_size)
     moments = input_moments(inputs, group)
-    return torch.cat([_search(rows, moments, bits, group) for rows in weight.split(_ROWS)])
+    return torch.cat([_search(weight[rows], moments, bits, group) for rows in row_blocks(weight)])
 
 
 @torch.no_grad()
-def clip_weight(weight: Tensor, largest: Tensor) -> Tensor:
-    """Cut the weight [N, K] to the magnitudes [N, G, 1]."""
-    groups = split_groups(weight, weight.shape[1] // largest.shape[1])
-    return groups.clamp(-largest, largest).flatten(1)
+def clip_weight_(weight: Tensor, largest: Tensor) -> Tensor:
+    """Cut the weight [N, K], which must be contiguous, to the magnitudes [N, G, 1], in place."""
+    weight.view(*largest.shape[:2], -1).clamp_(-largest, largest)
+    return weight
 
 
 def input_moments(inputs: Tensor, group_size: int) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from vila_core.quantization.awq_clip import clip_weight, search_clip
+from vila_core.quantization.awq_clip import clip_weight_, search_clip
 from vila_core.quantization.awq_scales import fold_scales, search_scales
 from vila_core.quantization.groupwise import GroupQuantized, fitting_group, quantize_for_storage
 from vila_core.quantization.linear import BITS, QuantLinear
@@ -46,5 +46,5 @@ def _scales(weight: Tensor, inputs: Tensor, group_size: int) -> Tensor:
 def _quantized(rows: Tensor, scales: Tensor | None, inputs: Tensor | None, group: int) -> GroupQuantized:
     if scales is not None and inputs is not None:
         rows = rows * scales
-        rows = clip_weight(rows, search_clip(rows, inputs, bits=BITS, group_size=group))
+        rows = clip_weight_(rows, search_clip(rows, inputs, bits=BITS, group_size=group))
     return quantize_for_storage(rows, BITS, group)

@@ -11,10 +11,13 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from vila_core.quantization.groupwise import fitting_group, pseudo_quantize
+from vila_core.quantization.groupwise import fitting_group, pseudo_quantize, row_blocks
 
 RATIOS = 20
 _LEAST_SCALE = 1e-4
+_TOKENS = 512  # inspected at a time
+_COLUMNS = 1024  # whose magnitudes are in memory at a time
+_FIRST_STEP = 8  # tried first: the best is seldom far, and all that are worse can then be left early
 
 
 @torch.no_grad()
@@ -23,28 +26,42 @@ def search_scales(
     inputs: Tensor,
     inspect: Callable[[Tensor], Tensor],
     *,
+    lengths: Sequence[int] | None = None,
     bits: int,
     group_size: int,
 ) -> Tensor:
     """Return the scales [K] with which the quantized linears disturb the inspected output least.
 
-    inputs: [T, K], what the linears read. inspect: runs what the linears are part of on the inputs; it must read
-    their weights anew at each call. The linears are left as they were.
+    inputs: [T, K], what the linears read. inspect: runs what the linears are part of on rows of the inputs; it must
+    read their weights anew at each call. lengths: of the runs of rows that it must see together, None if it looks at
+    each row alone. The linears are left as they were.
     """
-    magnitude = inputs.abs().mean(0)
-    wanted = inspect(inputs)
+    magnitude = torch.cat([columns.abs().mean(0) for columns in inputs.split(_COLUMNS, dim=1)])
+    parts = inputs.split(_TOKENS if lengths is None else list(lengths))
+    wanted = [inspect(part) for part in parts]
     weights = [linear.weight for linear in linears]
-    least, best = float("inf"), None
-    for step in range(RATIOS):
-        scales = ratio_scales(magnitude, step / RATIOS)
-        trials = (_as_quantized(weight, scales, bits, group_size) for weight in weights)
-        with _replaced(linears, trials):
-            error = float((wanted - inspect(inputs)).float().pow(2).mean())
-        if error < least:
-            least, best = error, scales
-    if best is None:
+    best = (float("inf"), 0)
+    with _on_trial(linears) as trials:
+        for step in sorted(range(RATIOS), key=lambda step: abs(step - _FIRST_STEP)):
+            scales = ratio_scales(magnitude, step / RATIOS)
+            for weight, trial in zip(weights, trials, strict=True):
+                _quantize_into(trial, weight, scales, bits, group_size)
+            best = min(best, (_error(inspect, parts, wanted, best[0]), step))
+    if best[0] == float("inf"):
         raise ValueError("no scale gives a finite error: the weights or the calibration hold NaN or infinity")
-    return best
+    return ratio_scales(magnitude, best[1] / RATIOS)
+
+
+def _error(
+    inspect: Callable[[Tensor], Tensor], parts: Sequence[Tensor], wanted: Sequence[Tensor], least: float
+) -> float:
+    """Sum of the squared differences, or infinity as soon as it is above the least: it can only grow."""
+    total = 0.0
+    for part, output in zip(parts, wanted, strict=True):
+        total += float((inspect(part) - output).float().square_().sum())
+        if not total <= least:  # NaN too
+            return float("inf")
+    return total
 
 
 def ratio_scales(magnitude: Tensor, ratio: float) -> Tensor:
@@ -72,18 +89,21 @@ def fold_scales(previous: nn.Module, linears: Sequence[nn.Linear], scales: Tenso
         linear.weight.mul_(scales)
 
 
-def _as_quantized(weight: Tensor, scales: Tensor, bits: int, group_size: int) -> Tensor:
+def _quantize_into(trial: Tensor, weight: Tensor, scales: Tensor, bits: int, group_size: int) -> None:
     group = fitting_group(weight.shape[1], group_size)
-    return pseudo_quantize(weight * scales, bits, group).div_(scales)
+    for rows in row_blocks(weight):
+        torch.div(pseudo_quantize(weight[rows] * scales, bits, group), scales, out=trial[rows])
 
 
 @contextmanager
-def _replaced(linears: Sequence[nn.Linear], trials: Iterator[Tensor]) -> Iterator[None]:
+def _on_trial(linears: Sequence[nn.Linear]) -> Iterator[list[Tensor]]:
+    """While open, the linears have weights of their own to be tried, which are yielded."""
     kept = [linear.weight for linear in linears]
+    trials = [torch.empty_like(weight) for weight in kept]
     try:
         for linear, trial in zip(linears, trials, strict=True):
             linear.weight = nn.Parameter(trial, requires_grad=False)
-        yield
+        yield trials
     finally:
         for linear, weight in zip(linears, kept, strict=True):
             linear.weight = weight

@@ -5,12 +5,14 @@ Source: mit-han-lab/llm-awq, pseudo_quantize_tensor. The arithmetic is done in t
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 _LEAST_RANGE = 1e-5  # of a group's values; an all-zero group has one too
+_BLOCK_WEIGHTS = 1 << 19  # worked on at a time, so that what is made on the way stays in the processor's cache
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,11 +44,12 @@ def quantize_groups(weight: Tensor, bits: int, group_size: int) -> GroupQuantize
 
 def quantize_for_storage(weight: Tensor, bits: int, group_size: int) -> GroupQuantized:
     """The same, with scales in float16 as they are stored, and values rounded with those: a smaller error."""
-    groups = split_groups(weight, group_size)
-    scales, zeros = _scales_and_zeros(groups, bits)
-    half = scales.to(torch.float16)
-    found = _rounded(groups, half.to(weight.dtype), zeros, bits)
-    return GroupQuantized(found.values, half[..., 0], found.zeros)
+    parts = [_for_storage(weight[rows], bits, group_size) for rows in row_blocks(weight)]
+    return GroupQuantized(
+        torch.cat([part.values for part in parts]),
+        torch.cat([part.scales for part in parts]),
+        torch.cat([part.zeros for part in parts]),
+    )
 
 
 def dequantize_groups(quantized: GroupQuantized, dtype: torch.dtype | None = None) -> Tensor:
@@ -62,6 +65,13 @@ def pseudo_quantize(weight: Tensor, bits: int, group_size: int) -> Tensor:
     scales, zeros = _scales_and_zeros(groups, bits)
     steps = torch.round(groups / scales).add_(zeros).clamp_(0, 2**bits - 1)
     return steps.sub_(zeros).mul_(scales).flatten(1)
+
+
+def row_blocks(weight: Tensor) -> Iterator[slice]:
+    """Cut the rows of a weight [N, K] into blocks that are quick to work on one by one."""
+    step = max(1, _BLOCK_WEIGHTS // weight.shape[1])
+    for begin in range(0, len(weight), step):
+        yield slice(begin, begin + step)
 
 
 def split_groups(weight: Tensor, group_size: int) -> Tensor:
@@ -89,6 +99,14 @@ def _scales_and_zeros(groups: Tensor, bits: int) -> tuple[Tensor, Tensor]:
     high, low = groups.amax(-1, keepdim=True), groups.amin(-1, keepdim=True)
     scales = (high - low).clamp(min=_LEAST_RANGE) / most
     return scales, (-torch.round(low / scales)).clamp_(0, most)
+
+
+def _for_storage(weight: Tensor, bits: int, group_size: int) -> GroupQuantized:
+    groups = split_groups(weight, group_size)
+    scales, zeros = _scales_and_zeros(groups, bits)
+    half = scales.to(torch.float16)
+    found = _rounded(groups, half.to(weight.dtype), zeros, bits)
+    return GroupQuantized(found.values, half[..., 0], found.zeros)
 
 
 def _rounded(groups: Tensor, scales: Tensor, zeros: Tensor, bits: int) -> GroupQuantized:

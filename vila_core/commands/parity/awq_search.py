@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ def _search_checks(folder: Path, name: str, row: Mapping[str, Any], limits: Limi
         raise ConfigError(f"{file} is missing, though {SEARCH_META} describes it")
     tensors = read_tensors(file)
     (layer, config), inputs = golden_layer(tensors, row["config"]), tensors["in.x"].float()
-    block = eager_block(layer, config, inputs.shape[1])
+    block = eager_block(layer, config, inputs.shape[:2])
     result, output = search_block(block, inputs.flatten(0, 1), bits=_BITS, group_size=_GROUP)
     wanted = tensors["in.y"]
     yield near("output", output.view(wanted.shape).to(wanted.dtype), wanted, float(wanted.abs().max()) * 2**-10)
@@ -102,18 +102,19 @@ def golden_layer(tensors: Tensors, sizes: Mapping[str, Any]) -> tuple[DecoderLay
     return layer, config
 
 
-def eager_block(layer: DecoderLayer, config: LanguageConfig, length: int) -> Block:
-    """Run the layer on sequences of the length, attention written out."""
+def eager_block(layer: DecoderLayer, config: LanguageConfig, shape: Sequence[int]) -> Block:
+    """Run the layer on so many sequences of a length, attention written out."""
+    count, length = shape
     cos, sin = rotary(torch.arange(length), config, torch.float32)
 
     def attend(rows: Tensor) -> Tensor:
-        return _eager_attention(layer.self_attn, rows.view(-1, length, rows.shape[-1]), cos, sin).flatten(0, 1)
+        return _eager_attention(layer.self_attn, rows[None], cos, sin)[0]
 
     def run(rows: Tensor) -> Tensor:
         hidden = rows + attend(layer.input_layernorm(rows))
         return hidden + layer.mlp(layer.post_attention_layernorm(hidden))
 
-    return Block(layer, run, attend)
+    return Block(layer, run, attend, [length] * count)
 
 
 def _eager_attention(attention: Attention, hidden: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ from vila_core.types import Frame, Instruction, Prompt
 class Calibration:
     """What the search runs on.
 
-    embeddings: [L_i, D] float32 of each prompt. tower: for each of its layers the largest activations by
+    embeddings: [L_i, D] of each prompt, in the model's dtype. tower: for each of its layers the largest activations by
     normalisation. sha256: of the prompts' texts and pixels.
     """
 
@@ -57,7 +57,7 @@ def calibrate(model: VisionLanguageModel, drives: Sequence[Drive], tokens: int) 
             if sum(map(len, embeddings)) >= tokens:
                 break
             rows = [embed_visual(visual, encode) for visual in prompt.visuals]
-            embeddings.append(model.embed(model.segments(prompt.text), rows)[:limit].float())
+            embeddings.append(model.embed(model.segments(prompt.text), rows)[:limit])
             _add(digest.update, prompt)
     found = Calibration(tuple(embeddings), digest.hexdigest(), activations)
     if found.tokens < SAMPLED_TOKENS:

@@ -1,4 +1,4 @@
-"""Quantize a decoder layer by layer: only the one at work is in float32."""
+"""Quantize a decoder layer by layer: only the one at work is in memory, in float32."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from vila_core.commands.quantize.state import QuantizeState
+from vila_core.models.heap import trim_heap
 from vila_core.models.language_model import DecoderLayer, LanguageModel, rotary
+from vila_core.models.stored_layers import StoredLayers
 from vila_core.quantization.awq_block import LINEARS, Block, BlockResult, apply_clip, apply_scale, search_block
 from vila_core.quantization.awq_head import quantize_head
 from vila_core.quantization.int8_linear import Int8Linear
@@ -24,7 +26,7 @@ DECODER_ALPHA = 0.5
 class DecoderPlan:
     """How to quantize.
 
-    bits: 4 (AWQ) or 8 (W8A8). embeddings: [L_i, D] float32 of the calibration's prompts, () for plain rounding.
+    bits: 4 (AWQ) or 8 (W8A8). embeddings: [L_i, D] of the calibration's prompts, () for plain rounding.
     known: a search result read from a file, used in place of a search.
     """
 
@@ -40,26 +42,31 @@ class DecoderPlan:
 
 
 @torch.no_grad()
-def quantize_decoder(model: LanguageModel, plan: DecoderPlan, state: QuantizeState) -> None:
-    """Replace the decoder's linears and its head by quantized ones, in place; goes on where the state ends."""
+def quantize_decoder(model: LanguageModel, stored: StoredLayers, plan: DecoderPlan, state: QuantizeState) -> None:
+    """Replace the decoder's linears and its head by quantized ones, in place; goes on where the state ends.
+
+    The layers' tensors are left in the state's files, the layers themselves on "meta".
+    """
     device = model.embed_tokens.weight.device
     done = state.finished()
     hidden = state.hidden(device) if done else _start(plan, model)
     layers = [layer for layer in model.layers if isinstance(layer, DecoderLayer)]
     for number, layer in enumerate(tqdm(layers, desc="decoder layers", unit="layer", disable=None)):
         if number < done:
-            state.restore(number, layer, device)
+            state.restore(number, layer)
             continue
-        layer.float()
+        stored.fill(number, layer, device, torch.float32)
         hidden = _quantize_layer(number, layer, hidden, plan, model)
         state.keep(number, layer, hidden)
+        layer.to("meta")
+        trim_heap()
     _quantize_head(model, hidden, plan)
 
 
 def _start(plan: DecoderPlan, model: LanguageModel) -> Tensor:
     if not plan.runs_model:
         return torch.zeros(0, model.config.hidden_size)
-    return torch.cat([rows.to(model.embed_tokens.weight.device) for rows in plan.embeddings])
+    return torch.cat([rows.to(model.embed_tokens.weight.device, torch.float32) for rows in plan.embeddings])
 
 
 def _quantize_layer(
@@ -71,7 +78,7 @@ def _quantize_layer(
         activations: dict[str, Tensor] | None = {} if plan.runs_model else None
         if activations is not None:
             with largest_activations(layer, tuple(DECODER_FOLDS), activations):
-                hidden = block.run(hidden)
+                hidden = block.outputs(hidden)
         quantize_layer_w8a8(layer, DECODER_FOLDS, activations, DECODER_ALPHA)
         return hidden
     if plan.runs_model:
@@ -97,16 +104,10 @@ def _block(layer: DecoderLayer, lengths: Sequence[int], model: LanguageModel) ->
     positions = torch.arange(max(lengths, default=0), device=device)
     cos, sin = rotary(positions, model.config, torch.float32)
 
-    def by_prompt(run: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-        return lambda rows: torch.cat(
-            [run(part[None], cos[: len(part)], sin[: len(part)])[0] for part in rows.split(list(lengths))]
-        )
+    def batched(run: nn.Module) -> Callable[[Tensor], Tensor]:
+        return lambda rows: run(rows[None], cos[: len(rows)], sin[: len(rows)], None)[0]
 
-    return Block(
-        layer,
-        run=by_prompt(lambda x, c, s: layer(x, c, s, None)),
-        attend=by_prompt(lambda x, c, s: layer.self_attn(x, c, s, None)),
-    )
+    return Block(layer, run=batched(layer), attend=batched(layer.self_attn), lengths=lengths)
 
 
 def _quantize_head(model: LanguageModel, hidden: Tensor, plan: DecoderPlan) -> None:

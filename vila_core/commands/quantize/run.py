@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import importlib.metadata
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -24,14 +23,17 @@ from vila_core.commands.quantize.writer import write_checkpoint
 from vila_core.errors import CheckpointError, ConfigError
 from vila_core.evaluation.drives import Drive
 from vila_core.models.checkpoint import DTYPES, load_checkpoint
+from vila_core.models.heap import trim_heap
 from vila_core.models.layouts import Json, Layout, open_layout
 from vila_core.models.quantized_weights import OWN_METHOD, OWN_VERSION, quantization_json
+from vila_core.models.stored_layers import StoredLayers
 from vila_core.models.vlm import VisionLanguageModel
 from vila_core.models.weights import folder_tensors
-from vila_core.quantization.awq_block import LINEARS
+from vila_core.quantization.awq_block import LINEARS, BlockResult
 from vila_core.quantization.linear import BITS, QuantLinear
 from vila_core.quantization.search_file import read_search_result
 from vila_core.quantization.w8a8_layer import ALPHA, VISION_FOLDS, quantize_layer_w8a8
+from vila_core.version import package_version
 
 _MAX_DRIVES = 64
 
@@ -46,17 +48,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise ConfigError(f"--group {args.group}: must be even and at least 2")
     known = read_search_result(args.search_result) if args.search_result else None
     drives = _drives(args)
-    model = load_checkpoint(args.checkpoint, device=args.device, precision=precision)
-    _check_layers(known, model)
+    layers = StoredLayers()
+    model = load_checkpoint(args.checkpoint, device=args.device, precision=precision, layers=layers)
+    _check_layers(known or {}, model)
     calibration = calibrate(model, drives, args.tokens) if drives else None
     state = QuantizeState(args.out, _fingerprint(args, layout, calibration))
     if args.vision:
         quantize_tower(model, calibration)
     embeddings = calibration.embeddings if calibration else ()
     plan = DecoderPlan(args.bits, args.group, embeddings, known)
-    quantize_decoder(model.language_model, plan, state)
+    quantize_decoder(model.language_model, layers, plan, state)
     description = describe(model, args, calibration)
-    write_checkpoint(model, layout, args.out, description)
+    write_checkpoint(model, state, layout, args.out, description)
     state.remove()
     smaller = description["parts"]["llm"].get("smaller_groups", {})
     for name, size in smaller.items():
@@ -86,6 +89,7 @@ def quantize_tower(model: VisionLanguageModel, calibration: Calibration | None) 
     for number, layer in enumerate(model.vision_tower.encoder.layers):
         activations = calibration.tower[number] if calibration else None
         quantize_layer_w8a8(layer, VISION_FOLDS, activations, ALPHA)
+        trim_heap()  # of its float32 weights, or the heap would grow by them with each layer
 
 
 def describe(model: VisionLanguageModel, args: argparse.Namespace, calibration: Calibration | None) -> Json:
@@ -96,7 +100,7 @@ def describe(model: VisionLanguageModel, args: argparse.Namespace, calibration: 
         "parts": {"llm": _decoder_json(model, args, calibration)}
         | ({"vision_tower": _tower_json(calibration)} if args.vision else {}),
         "calibration": _calibration_json(args, calibration),
-        "made_with": {"vila-nav": _version("vila-nav"), "torch": torch.__version__},
+        "made_with": {"vila-nav": package_version(), "torch": torch.__version__},
     }
 
 
@@ -163,19 +167,23 @@ def _fingerprint(args: argparse.Namespace, layout: Layout, calibration: Calibrat
     """Hash of all that a quantized layer depends on; of large weight files their size and time."""
     digest = hashlib.sha256(json.dumps([args.bits, args.group, str(args.search_result), layout.language.raw]).encode())
     for rows in calibration.embeddings if calibration else ():
-        digest.update(rows.cpu().numpy().tobytes())
+        digest.update(rows.float().cpu().numpy().tobytes())
     for file in sorted(layout.parts["llm"].folder.glob("*.safetensors")):
         facts = file.stat()
         digest.update(f"{file.name} {facts.st_size} {facts.st_mtime_ns}".encode())
     return digest.hexdigest()
 
 
-def _check_layers(known: object, model: VisionLanguageModel) -> None:
-    numbers = set(known) if isinstance(known, dict) else set()
-    if numbers and numbers != set(range(model.config.language.layers)):
+def _check_layers(known: Mapping[int, BlockResult], model: VisionLanguageModel) -> None:
+    """Refuse a search result of another model."""
+    if known and set(known) != set(range(model.config.language.layers)):
         raise CheckpointError(
-            f"the search result is of {len(numbers)} layers, the checkpoint has {model.config.language.layers}"
+            f"the search result is of {len(known)} layers, the checkpoint has {model.config.language.layers}"
         )
+    for number, result in known.items():
+        misfit = result.misfit(model.language_model.layers[number])
+        if misfit:
+            raise CheckpointError(f"the search result is of another model: layer {number}: {misfit}")
 
 
 def _summary(args: argparse.Namespace, layout: Layout, calibration: Calibration | None) -> Json:
@@ -192,13 +200,6 @@ def _summary(args: argparse.Namespace, layout: Layout, calibration: Calibration 
 
 def _weights_mb(folder: Path) -> float:
     return round(sum(file.stat().st_size for file in folder.rglob("*.safetensors")) / 1e6, 2)
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown"
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -11,7 +11,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from vila_core.errors import ConfigError
+from vila_core.errors import CheckpointError, ConfigError
+from vila_core.models.weights import StoredTensor, stored_tensors
 from vila_core.quantization.install import install_quantized
 
 
@@ -57,12 +58,16 @@ class QuantizeState:
         save_file({"hidden": hidden.cpu().contiguous(), "layers": torch.tensor(number + 1)}, unfinished)
         unfinished.replace(self._hidden)
 
-    def restore(self, number: int, layer: nn.Module, device: torch.device) -> None:
-        """Make the layer what was kept of it."""
-        tensors = load_file(self._layer(number))
-        install_quantized(layer, {name: tensor.shape for name, tensor in tensors.items()})
-        layer.load_state_dict({name: tensor.to(device) for name, tensor in tensors.items()}, assign=True)
-        layer.requires_grad_(False)
+    def restore(self, number: int, layer: nn.Module) -> None:
+        """Give the layer, which lies on "meta", the form of what was kept of it."""
+        install_quantized(layer, {tensor.name: tensor.shape for tensor in self.kept(number)})
+
+    def kept(self, number: int) -> list[StoredTensor]:
+        """Where a finished layer's tensors lie. ConfigError if they cannot be read."""
+        try:
+            return stored_tensors(self._layer(number))
+        except CheckpointError as err:
+            raise ConfigError(f"{err}; delete {self._folder} to begin again") from err
 
     def remove(self) -> None:
         """Delete the files."""

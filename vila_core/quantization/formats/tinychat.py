@@ -11,7 +11,7 @@ from torch import Tensor
 from vila_core.quantization.formats.nibbles import pack_int32, unpack_int32
 
 ROWS, STRIDE = 4, 64  # v2: rows interleaved, in runs of so many columns
-_PAD = 8  # scales and zeros are padded to a multiple of so many groups
+_PAD = 8  # groups that scales and zeros are padded to a multiple of; of smaller groups see padded_groups
 
 
 def pack_v2(values: Tensor) -> Tensor:
@@ -38,11 +38,12 @@ def unpack_v2(qweight: Tensor) -> Tensor:
     return spread.reshape(rows, width // 32, 4, 4, 2).transpose(2, 3).reshape(rows, width)
 
 
-def pack_v2_scales(scales: Tensor, zeros: Tensor) -> tuple[Tensor, Tensor]:
+def pack_v2_scales(scales: Tensor, zeros: Tensor, group_size: int = 128) -> tuple[Tensor, Tensor]:
     """Scales and zeros [N, G] -> scales and scaled_zeros = -(scale * zero) [padded G, N] float16."""
-    padded = _padded(scales.to(torch.float16))
-    scaled = _padded(-(scales * zeros.to(scales.dtype)).to(torch.float16))
-    return padded.T.contiguous(), scaled.T.contiguous()
+    scaled = -(scales * zeros.to(scales.dtype))
+    extra = padded_groups(scales.shape[1], group_size) - scales.shape[1]
+    rows, zero_rows = (torch.nn.functional.pad(each.to(torch.float16), (0, extra)).T for each in (scales, scaled))
+    return rows.contiguous(), zero_rows.contiguous()
 
 
 def unpack_v2_scales(scales: Tensor, scaled_zeros: Tensor, groups: int) -> tuple[Tensor, Tensor]:
@@ -68,10 +69,10 @@ def unpack_v1_scales(scales: Tensor, qzeros: Tensor, groups: int) -> tuple[Tenso
     return scales[:, :groups].contiguous(), unpack_int32(qzeros)[:, :groups].contiguous()
 
 
-def padded_groups(groups: int) -> int:
-    """Groups that are stored for as many used ones."""
-    return -(-groups // _PAD) * _PAD
+def padded_groups(groups: int, group_size: int = 128) -> int:
+    """Groups that are stored for as many used ones: a multiple of 8, of 16 for groups of 64, of 32 for groups of 32.
 
-
-def _padded(rows: Tensor) -> Tensor:
-    return torch.nn.functional.pad(rows, (0, padded_groups(rows.shape[1]) - rows.shape[1]))
+    Source: calculate_zeros_width.
+    """
+    multiple = _PAD * {64: 2, 32: 4}.get(group_size, 1)
+    return -(-groups // multiple) * multiple
