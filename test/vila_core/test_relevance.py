@@ -11,6 +11,7 @@ pytest.importorskip("torch")
 
 import torch
 
+from vila_core.commands.quantize import run as quantize
 from vila_core.engine.backend import EMBEDDED_CHECKPOINT, load_backend
 from vila_core.errors import BackendError, CheckpointError
 from vila_core.models.checkpoint import load_checkpoint
@@ -112,3 +113,11 @@ def test_a_checkpoint_without_a_head_says_so(checkpoint) -> None:
     assert backend.info.relevance_period_s is None
     with pytest.raises(BackendError, match="vila-nano has no relevance head"):
         backend.relevance("the door opens", [make_frame(0)])
+
+
+def test_a_quantized_checkpoint_keeps_its_head(checkpoint, head, tmp_path) -> None:
+    out = tmp_path / "int8"
+    assert quantize.main([str(checkpoint), "--out", str(out), "--bits", "8", "--plain"]) == 0
+    kept = load_checkpoint(out).relevance_head
+    assert kept is not None
+    torch.testing.assert_close(kept(*inputs()), head(*inputs()), rtol=0, atol=0.01)

@@ -13,6 +13,7 @@ from torch import nn
 
 from vila_core.commands.quantize.state import QuantizeState
 from vila_core.models.layouts import Json, Layout
+from vila_core.models.relevance_files import save_relevance
 from vila_core.models.vlm import VisionLanguageModel
 from vila_core.models.weights import AnyTensor, MadeTensor
 from vila_core.models.weights_writer import write_tensors
@@ -45,6 +46,8 @@ def write_checkpoint(
         if tensors:
             write_tensors(folder / "model.safetensors", tensors)
     _copy_files(layout.root, out)
+    if model.relevance_head is not None:
+        save_relevance(model.relevance_head, out)
     config = {**layout.top.raw, "quantization_config": quantization}
     (out / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
