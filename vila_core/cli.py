@@ -41,6 +41,7 @@ COMMANDS = {
     "data": Command("vila_sim.dataset:main", "write the training set: episodes of the oracle in simulated flats"),
     "train": Command("vila_core.training.train:main", "train vila-nano on that set; resumes where it was stopped"),
     "train-events": Command("vila_core.training.train_events:main", "teach a checkpoint when things happen"),
+    "bench events-cost": Command("vila_core.benchmark.events_cost:main", "ten standing queries beside one"),
     "bench history": Command("vila_core.evaluation.history:main", "what a checkpoint does with another history"),
     "bench load": Command("vila_core.benchmark.load:main", "time and peak memory of loading a checkpoint"),
     "bench step": Command("vila_core.benchmark.step:main", "one navigation step beside the peers, and its floor"),

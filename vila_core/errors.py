@@ -31,6 +31,26 @@ class QueryError(VilaError):
     """A question about time that cannot be asked: empty, one too many, unknown, or about a time without images."""
 
 
+class QueryLimitError(QueryError):
+    """One standing query, or one waiting question, more than there may be."""
+
+
+class UnknownQueryError(QueryError):
+    """The id of a query that does not stand."""
+
+
+class RangeError(QueryError):
+    """A time range that is reversed, outside what is remembered, or without enough images."""
+
+
+class NoImagesError(QueryError):
+    """A question about the past where nothing was seen yet."""
+
+
+class UnsupportedQueryError(QueryError):
+    """A question of a kind that the loaded model cannot be asked."""
+
+
 class ReplyError(VilaError):
     """A model reply that is not one of the sentences of the grammar."""
 

@@ -55,6 +55,10 @@ class ScriptedBackend:
         rest = (1.0 - self._probability) / max(1, len(replies) - 1)
         return Choice(index, tuple(self._probability if i == index else rest for i in range(len(replies))))
 
+    def choose_each(self, prompts: Sequence[Prompt], replies: Sequence[Sequence[str]]) -> tuple[Choice, ...]:
+        """Return the next scripted reply for each prompt."""
+        return tuple(map(self.choose, prompts, replies))
+
     def generate(self, prompt: Prompt, max_new_tokens: int) -> str:
         """Return the scripted reply."""
         entry = self._next(prompt)

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from vila_core.commands.model_shapes import SHAPES, ModelShape, model_shape, tiny
+from vila_core.commands.model_shapes import SHAPES, ModelShape, model_shape, tiny, with_time_tokens
 from vila_core.commands.random_files import (
     Blank,
     language_json,
@@ -36,7 +36,7 @@ LAYOUTS = ("classic", "hf-preview", "hf")
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the checkpoint; the last line on stdout is one JSON object."""
     args = _parser().parse_args(argv)
-    shape = model_shape(args.like)
+    shape = with_time_tokens(model_shape(args.like), args.time_tokens)
     out = args.out or Path(f"{args.like}-random")
     make_random(
         out,
@@ -107,5 +107,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--layout", choices=LAYOUTS, default="classic")
     parser.add_argument("--tiny", action="store_true", help="the same kind of model, small enough for tests")
     parser.add_argument("--shard-mb", type=float, default=5000.0, help="megabytes a file at most; 0 for one file")
+    parser.add_argument("--time-tokens", type=int, metavar="N", help="so many, at least 2, whatever the model has")
     parser.add_argument("--seed", type=int, default=0)
     return parser

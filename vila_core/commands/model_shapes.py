@@ -122,6 +122,15 @@ def model_shape(name: str) -> ModelShape:
     return SHAPES[name]
 
 
+def with_time_tokens(shape: ModelShape, count: int | None) -> ModelShape:
+    """The shape with so many time tokens, None for its own. ConfigError for less than 2, or an older model."""
+    if count is None:
+        return shape
+    if count < 2 or shape.native:
+        raise ConfigError(f"{count} time tokens: at least 2 are needed, and an NVILA model")
+    return dataclasses.replace(shape, time_tokens=count)
+
+
 def tiny(shape: ModelShape) -> ModelShape:
     """The same kind of model small enough for tests: a few hundred thousand weights, 8 frames at most."""
     base = {"qwen2": 512, "llama_3": 768, "llama": 512}[shape.decoder.tokenizer]

@@ -7,11 +7,17 @@ from collections.abc import Sequence
 import numpy as np
 
 from vila_core.actions.grammar import SENTENCES
+from vila_core.prompts.localization import localization_prompt, pair_replies
 from vila_core.prompts.navigation import STYLES, navigation_prompt
-from vila_core.types import IMAGE_TOKEN, Frame, Instruction, Visual
+from vila_core.types import IMAGE_TOKEN, Frame, Instruction, LocalizationWay, Visual
 
 _TEMPLATES = ("qwen2", "llama_3", "vicuna_v1")
 _COMMAND = "Walk down the hall, turn left at the red chair and stop in front of the table. Go to the blue door."
+_QUERY = (
+    "a person opens the door, a red ball moves, the light goes on, someone picks up the blue box, a chair falls over, "
+    "a dog walks past, two people shake hands, the window is open, the yellow cone is taken away and in view, "
+    "the robot stands by the green table, it was not seen"
+)
 
 
 def plain_texts() -> list[str]:
@@ -22,7 +28,10 @@ def plain_texts() -> list[str]:
         for style in STYLES
         for template in _TEMPLATES
     ]
-    return [*prompts, *SENTENCES, *(" " + sentence for sentence in SENTENCES), _COMMAND, " " + _COMMAND]
+    ways = (LocalizationWay.TIME_TOKENS, LocalizationWay.TIMESTAMPS)
+    prompts += [localization_prompt(way, "qwen2", _QUERY, (), (), branch="").text for way in ways]
+    replies = [*SENTENCES, *pair_replies(LocalizationWay.TIMESTAMPS, ("1", "2"), (0,))]
+    return [*prompts, *replies, *(" " + reply for reply in replies), _COMMAND, " " + _COMMAND]
 
 
 def chains(words: Sequence[str], first: str) -> list[tuple[str, str]]:

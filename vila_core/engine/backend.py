@@ -54,6 +54,10 @@ class Backend(Protocol):
         """Score a finite set of replies to the prompt."""
         ...
 
+    def choose_each(self, prompts: Sequence[Prompt], replies: Sequence[Sequence[str]]) -> tuple[Choice, ...]:
+        """Score each prompt's replies: `choose` for all of them, cheaper if the prompts begin alike."""
+        ...
+
     def generate(self, prompt: Prompt, max_new_tokens: int) -> str:
         """Reply greedily, without the stop token."""
         ...

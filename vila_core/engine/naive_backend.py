@@ -54,6 +54,10 @@ class NaiveBackend:
             scores.append(logits.float().cpu().numpy())
         return choose_reply(trie, scores)
 
+    def choose_each(self, prompts: Sequence[Prompt], replies: Sequence[Sequence[str]]) -> tuple[Choice, ...]:
+        """Choose for one prompt after the other."""
+        return tuple(map(self.choose, prompts, replies))
+
     @torch.inference_mode()
     def generate(self, prompt: Prompt, max_new_tokens: int) -> str:
         """Decode greedily up to a stop token or max_new_tokens."""

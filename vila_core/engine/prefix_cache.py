@@ -67,6 +67,7 @@ class PrefixCache:
         self.rows = rows
         self.reused = 0  # tokens that did not have to be read again
         self.read = 0  # tokens that had to be
+        self.forgotten: set[str] = set()  # branches that lost their rows to others
         self._kept: OrderedDict[str, _Kept] = OrderedDict()  # the branch used last stands last
 
     def place(self, branch: str, pieces: Sequence[Piece], scratch: int = 0, *, least_new: int = 1) -> Placement:
@@ -89,11 +90,18 @@ class PrefixCache:
 
     def keep(self, placement: Placement) -> None:
         """Give the branch the prompt's rows; all of them are filled now."""
+        self.forgotten.discard(placement.branch)
         self._kept[placement.branch] = _Kept(placement.pieces, placement.rows)
+
+    @property
+    def held(self) -> int:
+        """Tokens of all branches' prompts, what they share counted for each."""
+        return sum(len(kept.rows) for kept in self._kept.values())
 
     def forget(self) -> None:
         """Free all rows."""
         self._kept.clear()
+        self.forgotten.clear()
 
     def branches(self) -> tuple[str, ...]:
         """Name the branches that hold something, the one used last at the end."""
@@ -120,7 +128,7 @@ class PrefixCache:
             free = np.flatnonzero(~taken)
             if len(free) >= count:
                 return free[:count]
-            self._kept.popitem(last=False)
+            self.forgotten.add(self._kept.popitem(last=False)[0])
 
 
 def common_tokens(first: Sequence[Piece], second: Sequence[Piece]) -> int:

@@ -19,6 +19,7 @@ from vila_core.models.vlm import VisionLanguageModel
 
 CHUNK = 512  # tokens of one forward pass: bounds its memory, and little of the mask lies above the diagonal
 _ROWS = 4096  # of the cache, or two full prompts of a model with fewer positions
+_MOST_ROWS = 8192  # that the cache grows to so that no branch pushes another one out
 _ROUND = 1024  # rows; a longer prompt makes the cache grow to a multiple of it
 
 
@@ -67,7 +68,8 @@ class PromptReader:
         embed: number of a piece -> its embeddings [count, D]; asked only for pieces that are not there.
         Raises BackendError for a prompt longer than the model has positions.
         """
-        placement = self._place(branch, pieces, 0 if tail is None else len(tail.depths))
+        scratch, depth = (0, 0) if tail is None else (len(tail.depths), int(tail.depths.max()) + 1)
+        placement = self._place(branch, pieces, scratch, depth)
         hidden = self._run(placement, embed, tail)
         self.prefixes.keep(placement)
         return hidden
@@ -79,7 +81,7 @@ class PromptReader:
 
         On a GPU the next token is on its way before the last one is looked at.
         """
-        placement = self._place(branch, pieces, max_new_tokens)
+        placement = self._place(branch, pieces, max_new_tokens, max_new_tokens)
         hidden = self._run(placement, embed, None)[0]
         self.prefixes.keep(placement)
         steps = self._tokens(placement, hidden)
@@ -122,11 +124,17 @@ class PromptReader:
             return StaticDecoder(language, self._kv, record=True)
         return lambda inputs, positions, reading: language(inputs, positions, reading=reading)
 
-    def _place(self, branch: str, pieces: Sequence[Piece], scratch: int) -> Placement:
-        needed = sum(piece.count for piece in pieces) + scratch
+    def _place(self, branch: str, pieces: Sequence[Piece], scratch: int, depth: int) -> Placement:
+        """Find rows, in a larger cache if need be. depth: positions that the scratch takes behind the prompt."""
+        length = sum(piece.count for piece in pieces)
         limit = self._model.config.language.max_positions
-        if needed > limit:
-            raise BackendError(f"the prompt and its reply need {needed} tokens, the model has {limit} positions")
+        if length + depth > limit:
+            raise BackendError(
+                f"the prompt and its reply need {length + depth} tokens, the model has {limit} positions"
+            )
+        needed = length + scratch
+        if branch in self.prefixes.forgotten and self._make_decoder is None:
+            needed = min(needed + self.prefixes.held, max(needed, _MOST_ROWS))
         if needed > self.prefixes.rows:
             self._make_cache(cache_rows(needed, limit))
         return self.prefixes.place(branch, pieces, scratch)

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from vila_core.engine.backend import ModelInfo
+from vila_core.engine.fork import End, fork, forked_tail, groups, parted
 from vila_core.engine.frame_encoder import Encoded, FrameEncoder
 from vila_core.engine.grammar import make_grammar
 from vila_core.engine.memory import require_memory
 from vila_core.engine.pieces import embed_visual, pieces_of
 from vila_core.engine.prefix_cache import Piece
-from vila_core.engine.reader import PromptReader
+from vila_core.engine.reader import CHUNK, PromptReader
 from vila_core.engine.visual_cache import VisualCache
 from vila_core.errors import BackendError
 from vila_core.kernels.bfloat16 import for_tensor
@@ -89,7 +90,7 @@ class TorchBackend:
         self.reader = reader or PromptReader(model)
         self._loaded: VisionLanguageModel | None = model
         self._segments = lru_cache(maxsize=64)(model.segments)
-        self._grammar = lru_cache(maxsize=16)(partial(make_grammar, model))
+        self._grammar = lru_cache(maxsize=64)(partial(make_grammar, model))
         self._question = lru_cache(maxsize=64)(self._read_question)
 
     @property
@@ -110,6 +111,21 @@ class TorchBackend:
         pieces = self._pieces(prompt)
         grammar = self._grammar(tuple(replies))
         return grammar.choose(self.reader.read(prompt.branch, pieces, self._embed(prompt), grammar.tail))
+
+    @torch.inference_mode()
+    def choose_each(self, prompts: Sequence[Prompt], replies: Sequence[Sequence[str]]) -> tuple[Choice, ...]:
+        """Score each prompt's replies; what the prompts begin with is read once, their ends side by side."""
+        forked = fork([self._pieces(prompt) for prompt in prompts]) if len(prompts) > 1 else None
+        if forked is None:
+            return tuple(map(self.choose, prompts, replies))
+        grammars = [self._grammar(tuple(each)) for each in replies]
+        ends = [End(ids, grammar.tail) for ids, grammar in zip(forked.ends, grammars, strict=True)]
+        choices: list[Choice] = []
+        for group in groups(ends, CHUNK):
+            tail, embed = forked_tail(self.model, ends[group]), self._embed(prompts[0])
+            parts = parted(self.reader.read(prompts[0].branch, forked.trunk, embed, tail), ends[group])
+            choices += (grammar.choose(hidden) for grammar, hidden in zip(grammars[group], parts, strict=True))
+        return tuple(choices)
 
     @torch.inference_mode()
     def generate(self, prompt: Prompt, max_new_tokens: int) -> str:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from vila_core.config import HistoryConfig
 from vila_core.errors import FrameError
+from vila_core.images import check_image
 from vila_core.types import Frame, Odometry, Pose, wrap_angle
 
 _SLACK = 1e-6  # m and rad: a step of exactly the minimum counts in spite of rounding
@@ -95,15 +94,6 @@ class FrameHistory:
                 return False
         self._kept.append(frame)
         return True
-
-
-def check_image(frame: Frame) -> None:
-    """Raise FrameError unless the image is a non-empty [H, W, 3] uint8 array."""
-    image = frame.image
-    if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
-        raise FrameError(f"expected a uint8 array, got {getattr(image, 'dtype', type(image).__name__)}")
-    if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-        raise FrameError(f"expected an image [H, W, 3], got shape {list(image.shape)}")
 
 
 def _finite_pose(odometry: Odometry) -> Pose:

@@ -50,9 +50,14 @@ def decode_times(text: str, duration_s: float, tokens: TimeTokens) -> str:
     return re.sub(r"<t(\d+)>", beyond, text, flags=re.ASCII)
 
 
+def stated_times(text: str) -> list[float]:
+    """The first two `<seconds>` of a reply, or as many as there are."""
+    return [float(match[1]) for match in _SECONDS.finditer(text)][:2]
+
+
 def parse_interval(text: str, duration_s: float) -> tuple[float, float]:
     """The first two `<seconds>` of a reply, clamped to the video and in order; fewer than two: the whole video."""
-    found = [float(match[1]) for match in _SECONDS.finditer(text)][:2]
+    found = stated_times(text)
     if len(found) < 2:
         return (0.0, duration_s)
     first, second = (min(max(seconds, 0.0), duration_s) for seconds in found)

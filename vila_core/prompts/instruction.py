@@ -16,29 +16,29 @@ _REFUSED_CATEGORIES = {"Cc", "Cf", "Cs", "Co"}  # control, invisible format, sur
 _JOINERS = {"\u200c", "\u200d"}  # spelling needs them in Persian and in Indian scripts
 
 
-def sanitize(text: str, max_chars: int) -> str:
-    """Return the instruction with line breaks and tabs as spaces, and stripped.
+def sanitize(text: str, max_chars: int, noun: str = "instruction") -> str:
+    """Return the instruction, or another text for a prompt, with line breaks and tabs as spaces, and stripped.
 
-    Raises InstructionError if it is empty, longer than max_chars, or holds a control
-    character or the text of a media or chat token, which would change the number of images
-    or end the turn. Look-alikes are found after Unicode compatibility folding.
+    noun: what the text is called in messages. Raises InstructionError if it is empty, longer than max_chars, or holds
+    a control character or the text of a media or chat token, which would change the number of images or end the turn.
+    Look-alikes are found after Unicode compatibility folding.
     """
     cleaned = _LINE_BREAK.sub(" ", text).strip()
     if not cleaned:
-        raise InstructionError("the instruction is empty; say where to go")
+        raise InstructionError(f"the {noun} is empty; say what is wanted")
     if len(cleaned) > max_chars:
-        raise InstructionError(f"the instruction has {len(cleaned)} characters; at most {max_chars} are allowed")
+        raise InstructionError(f"the {noun} has {len(cleaned)} characters; at most {max_chars} are allowed")
     for position, char in enumerate(cleaned):
         if unicodedata.category(char) in _REFUSED_CATEGORIES and char not in _JOINERS:
             raise InstructionError(f"control character U+{ord(char):04X} at position {position}; remove it")
-    _refuse_tokens(cleaned)
+    _refuse_tokens(cleaned, noun)
     return cleaned
 
 
-def _refuse_tokens(text: str) -> None:
+def _refuse_tokens(text: str, noun: str) -> None:
     match = _TOKEN.search(text) or _TOKEN.search(unicodedata.normalize("NFKC", text))
     if match:
-        raise InstructionError(f"the instruction holds the token {match.group(0)!r}; use plain words")
+        raise InstructionError(f"the {noun} holds the token {match.group(0)!r}; use plain words")
 
 
 def normalise(text: str) -> str:

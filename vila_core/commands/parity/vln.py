@@ -16,6 +16,7 @@ from vila_core.actions.parser import official_action
 from vila_core.commands.parity.case import Case, Check, equal, read_json
 from vila_core.commands.parity.llama3_bpe import installed_ranks, write_tokenizer
 from vila_core.errors import ConfigError
+from vila_core.evaluation.temporal import macro_score, score_interval
 from vila_core.history.sampling import select_frames
 from vila_core.models.config import TimeTokens
 from vila_core.models.time_tokens import decode_times, encode_times, interval_iou, parse_interval
@@ -133,6 +134,8 @@ def _temporal_cases(data: Any) -> Iterator[Case]:
         rows.append((f"parse {row['text']!r} of {row['duration']}", partial(_parsed, row)))
     for row in data.get("iou", ()):
         rows.append((f"iou {row['pred']} {row['gt']}", partial(_iou, row)))
+    if "aggregate" in data:
+        rows.append(("aggregate", partial(_aggregate, data["aggregate"])))
     yield from (Case("vln times", name, run) for name, run in rows)
 
 
@@ -156,6 +159,15 @@ def _parsed(row: Mapping[str, Any]) -> Check:
 
 def _iou(row: Mapping[str, Any]) -> Check:
     return Check("iou", abs(interval_iou(tuple(row["pred"]), tuple(row["gt"])) - row["vila_iou"]), _EPSILON)
+
+
+def _aggregate(data: Mapping[str, Any]) -> list[Check]:
+    score = macro_score((video, score_interval(tuple(said), tuple(true))) for video, said, true in data["rows"])
+    wanted = data["macro_over_videos"]
+    return [
+        Check("iou", abs(score.iou - wanted["iou"]), _EPSILON),
+        Check("precision", abs(score.precision - wanted["precision@0.5"]), _EPSILON),
+    ]
 
 
 def _token_cases(data: Any, file: Path | None) -> Iterator[Case]:

@@ -1,0 +1,172 @@
+"""Events followed from window to window."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vila_core.config import EventsConfig
+from vila_core.events.tracker import EventTracker, Look
+from vila_core.types import EventQuery, Interval, LocalizationWay
+
+S = 1_000_000_000
+STEP = S // 4
+CONFIG = EventsConfig()  # confirms after 2, closes after 2, 0.5 s at least, 1 s of gap
+QUERY = EventQuery("q1", "the door opens", "door")
+
+
+def found(*pairs, probability=0.9):
+    return [Interval(round(start * S), round(end * S), probability, STEP) for start, end in pairs]
+
+
+def look(start, newest):
+    return Look(round(start * S), round(newest * S), "front", LocalizationWay.RELEVANCE)
+
+
+class Play:
+    """A tracker that is told of evaluations in seconds, and what it reported so far."""
+
+    def __init__(self, **changes):
+        self.numbers = itertools.count(1)
+        self.tracker = EventTracker(QUERY, dataclasses.replace(CONFIG, **changes), self.numbers)
+        self.reports = []
+
+    def see(self, newest, *pairs, start=0.0):
+        new = self.tracker.update(found(*pairs), look(start, newest))
+        self.reports += new
+        return [(e.number, e.start_ns / S, e.end_ns / S, e.is_open) for e in new]
+
+
+def test_confirmed_then_closed():
+    play = Play()
+    assert play.see(3, (2, 3)) == []
+    assert play.see(4, (2, 4)) == [(1, 2.0, 4.0, True)]
+    assert play.see(5, (2, 5)) == []
+    assert play.see(6, (2, 5.5)) == []  # may go on
+    assert play.see(7, (2, 5.5)) == [(1, 2.0, 5.5, False)]
+    assert play.see(8, (2, 5.5)) == []
+    report = play.reports[0]
+    assert (report.query_id, report.label, report.camera, report.stamp_ns) == ("q1", "door", "front", 4 * S)
+    assert (report.probability, report.quantization_ns, report.way) == (0.9, STEP, LocalizationWay.RELEVANCE)
+
+
+def test_over_when_it_is_confirmed_is_one_report():
+    play = Play()
+    assert play.see(9, (2, 5)) == []
+    assert play.see(10, (2, 5)) == [(1, 2.0, 5.0, False)]
+    assert play.see(11, (2, 5), (7, 8)) == []
+    assert play.see(12, (2, 5.3), (7, 8)) == [(2, 7.0, 8.0, False)]
+
+
+def test_one_evaluation_is_not_enough():
+    play = Play()
+    assert play.see(3, (2, 3)) == play.see(4) == play.see(5, (2, 5)) == []
+    assert play.see(6) == []
+
+
+@pytest.mark.parametrize("pair", [(2, 2), (2, 2.25), (2, 2.45)])
+def test_shorter_than_min_duration_is_noise(pair):
+    play = Play()
+    assert all(play.see(newest, pair) == [] for newest in (3, 4, 5, 6))
+    assert play.tracker.close() == ()
+
+
+def test_the_start_is_kept_when_the_window_moves_past_it():
+    play = Play()
+    for newest in range(2, 60):
+        play.see(newest, (max(1, newest - 16), newest), start=max(0, newest - 16))
+    assert play.see(60, (44, 58), start=44) == [(1, 1.0, 58.0, False)]
+    assert [(report.number, report.is_open) for report in play.reports] == [(1, True), (1, False)]
+
+
+def test_what_reaches_back_to_the_windows_start_goes_on_after_a_pause():
+    play = Play()
+    play.see(3, (1, 3))
+    play.see(4, (1, 4))
+    assert play.see(40, (24, 40), start=24) == []  # nothing was looked at for 36 s
+    assert play.see(42, (26, 38), start=26) == [(1, 1.0, 38.0, False)]
+
+
+def test_one_miss_does_not_close_and_two_do():
+    play = Play()
+    play.see(3, (1, 3))
+    play.see(4, (1, 4))
+    assert play.see(4.5) == []
+    assert play.see(5, (1, 5)) == []
+    assert play.see(5.5) == []
+    assert play.see(6) == [(1, 1.0, 5.0, False)]
+    assert play.see(7, (1, 7)) == []  # a part of the closed one, and more: seen once
+    assert play.see(8, (1, 8)) == [(2, 5.0, 8.0, True)]
+
+
+def test_a_short_gap_is_one_event_and_a_long_one_two():
+    play = Play()
+    play.see(9, (1, 3), (3.8, 5))
+    assert play.see(10, (1, 3), (3.8, 5)) == [(1, 1.0, 5.0, False)]
+    play = Play()
+    play.see(9, (1, 3), (4.2, 5))
+    assert play.see(10, (1, 3), (4.2, 5)) == [(1, 1.0, 3.0, False), (2, 4.2, 5.0, False)]
+
+
+def test_the_same_pictures_again_say_nothing_new():
+    play = Play()
+    assert play.see(3, (1, 3)) == play.see(3, (1, 3)) == play.see(3, (1, 3)) == []
+    assert play.see(4, (1, 4)) == [(1, 1.0, 4.0, True)]
+    assert play.see(4) == play.see(4) == []
+    assert play.see(5, (1, 5)) == []
+
+
+def test_closing_tells_of_the_open_event_once():
+    play = Play()
+    play.see(3, (1, 3))
+    assert play.tracker.close() == ()  # never confirmed
+    play.see(4, (1, 4))
+    play.see(5, (1, 5))
+    (report,) = play.tracker.close()
+    assert (report.number, report.is_open, report.end_ns) == (1, False, 5 * S)
+    assert play.tracker.close() == ()
+
+
+quarters = st.integers(0, 40).map(lambda number: number / 4)
+pairs = st.tuples(quarters, quarters).map(sorted)
+evaluations = st.lists(st.tuples(st.integers(1, 8), st.lists(pairs, max_size=3)), max_size=30)
+
+
+@given(evaluations)
+def test_whatever_is_seen_each_event_is_told_in_order_and_once(steps):
+    play, newest = Play(), 0.0
+    for later, pieces in steps:
+        newest += later / 4
+        start = max(0.0, newest - 10)
+        inside = [(start + a * (newest - start) / 10, start + b * (newest - start) / 10) for a, b in pieces]
+        play.see(newest, *inside, start=start)
+    play.reports += play.tracker.close()
+    assert len({(r.number, r.is_open) for r in play.reports}) == len(play.reports)  # never the same twice
+    for number in {report.number for report in play.reports}:
+        mine = [report for report in play.reports if report.number == number]
+        assert [report.is_open for report in mine] in ([True, False], [False])  # closes what it opened
+        assert mine[0].start_ns >= mine[-1].start_ns
+    for report in play.reports:
+        assert 0 <= report.start_ns <= report.end_ns <= report.stamp_ns
+        assert 0.0 <= report.probability <= 1.0
+    confirmed = [report.number for report in play.reports if report.is_open]
+    assert confirmed == sorted(confirmed)
+
+
+@given(st.integers(4, 100), st.integers(4, 200), st.integers(1, 4), st.floats(5.0, 20.0))
+def test_one_happening_seen_through_any_windows_is_one_event(start, length, stride, window):
+    """Quarters of a second; each evaluation sees of the happening what lies in its window."""
+    first, last = start / 4, (start + length) / 4
+    play = Play()
+    for number in range(stride, start + length + 40, stride):
+        newest = number / 4
+        begin = max(0.0, newest - window)
+        inside = (max(first, begin), min(last, newest))
+        play.see(newest, *([inside] if inside[0] <= inside[1] else []), start=begin)
+    closed = [report for report in play.reports if not report.is_open]
+    assert len(closed) == 1
+    assert (closed[0].start_ns / S, closed[0].end_ns / S) == (first, last)

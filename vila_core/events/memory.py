@@ -1,0 +1,83 @@
+"""The frames that can be asked about: one per period, over a bounded time, in order of their stamps."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+from vila_core.errors import FrameError
+from vila_core.images import check_image
+from vila_core.types import Frame
+
+_SLACK = 0.1  # of the period: a frame that comes so much too early is taken, as cameras are not punctual
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A remembered frame; number: how many were kept before it, so that every n-th is always the same one."""
+
+    number: int
+    frame: Frame
+
+
+class FrameMemory:
+    """Keeps one frame per period; older than history_ns behind the newest is forgotten. Not thread-safe.
+
+    Images are referred to, not copied: the caller must not write into them.
+    """
+
+    def __init__(self, period_ns: int, history_ns: int) -> None:
+        self._period_ns = period_ns
+        self._history_ns = history_ns
+        self._kept: deque[Kept] = deque(maxlen=history_ns // max(1, period_ns) + 2)
+        self._number = 0
+        self._due_ns: int | None = None  # when the next frame is to be kept
+        self.newest_ns: int | None = None  # of all frames, kept or not
+        self.camera = ""
+
+    def add(self, frame: Frame) -> bool:
+        """Take the camera's next frame; True if it is kept.
+
+        Raises FrameError for an image that is not [H, W, 3] uint8, another camera, or a stamp that is not newer;
+        the memory is then as before.
+        """
+        check_image(frame)
+        if self.newest_ns is not None:
+            self._check_order(frame)
+        self.newest_ns, self.camera = frame.stamp_ns, frame.camera
+        due_ns = frame.stamp_ns if self._due_ns is None else self._due_ns
+        if frame.stamp_ns < due_ns - _SLACK * self._period_ns:
+            return False
+        late = frame.stamp_ns - due_ns >= self._period_ns
+        self._due_ns = (frame.stamp_ns if late else due_ns) + self._period_ns
+        self._kept.append(Kept(self._number, frame))
+        self._number += 1
+        while self._kept[0].frame.stamp_ns < frame.stamp_ns - self._history_ns:
+            self._kept.popleft()
+        return True
+
+    def snapshot(self) -> tuple[Kept, ...]:
+        """Return what is kept, oldest first."""
+        return tuple(self._kept)
+
+    def clear(self) -> None:
+        """Forget all frames, also which camera it was."""
+        self._kept.clear()
+        self._due_ns = self.newest_ns = None
+        self.camera = ""
+
+    def _check_order(self, frame: Frame) -> None:
+        if frame.camera != self.camera:
+            raise FrameError(f"frame of camera {frame.camera!r} in the memory of {self.camera!r}")
+        if self.newest_ns is not None and frame.stamp_ns <= self.newest_ns:
+            raise FrameError(f"stamp {frame.stamp_ns} ns is not after the newest frame's {self.newest_ns} ns")
+
+
+def thinned(frames: tuple[Frame, ...], count: int) -> tuple[Frame, ...]:
+    """At most count of the frames, spread evenly, the first and the last among them; ValueError for less than 2."""
+    if count < 2:
+        raise ValueError(f"count {count}: must be at least 2")
+    if len(frames) <= count:
+        return frames
+    last = len(frames) - 1
+    return tuple(frames[round(index * last / (count - 1))] for index in range(count))
