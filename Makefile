@@ -18,7 +18,7 @@ export CMAKE_PREFIX_PATH := $(VENV)
 # A sourced ROS of the system's must not mix with it.
 unexport PYTHONPATH LD_LIBRARY_PATH _ROS_WHEELS_BOOTSTRAP_COMPLETE
 
-.PHONY: help setup platform system demo test lint colcon clean
+.PHONY: help setup platform system demo test lint colcon clip clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -41,6 +41,21 @@ colcon: setup  ## the other build: colcon build and colcon test, on the ROS in .
 	PATH="$(VENV)/bin:$$PATH" colcon build --paths . --event-handlers console_cohesion+
 	PATH="$(VENV)/bin:$$PATH" colcon test --paths . --event-handlers console_cohesion+
 	$(VENV)/bin/colcon test-result --verbose
+
+clip: data/vtest.avi  ## fetch a real video for a test and `vila bench video`: vtest.avi of Debian's opencv-doc
+
+data/vtest.avi:
+	@command -v apt-get >/dev/null && command -v dpkg >/dev/null || { \
+	  echo "clip: needs apt-get and dpkg; put OpenCV's samples/data/vtest.avi into data/ yourself" >&2; exit 1; }
+	@mkdir -p data
+	@folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
+	(cd "$$folder" && apt-get download -qq opencv-doc && dpkg -x opencv-doc_*.deb .) || exit 1; \
+	found=$$(find "$$folder" -name 'vtest.avi*' | head -n 1); \
+	case "$$found" in \
+	  *.gz) gunzip -c "$$found" >$@.part;; \
+	  "") echo "clip: this opencv-doc holds no vtest.avi" >&2; exit 1;; \
+	  *) cp "$$found" $@.part;; \
+	esac && mv $@.part $@
 
 clean:  ## remove builds, results and caches; keep .venv and data
 	rm -rf build install log out *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

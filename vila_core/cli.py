@@ -42,11 +42,16 @@ COMMANDS = {
     "train": Command("vila_core.training.train:main", "train vila-nano on that set; resumes where it was stopped"),
     "train-events": Command("vila_core.training.train_events:main", "teach a checkpoint when things happen"),
     "bench events-cost": Command("vila_core.benchmark.events_cost:main", "ten standing queries beside one"),
+    "bag": Command("vila_ros.video_bag:main", "write a video file as a bag of camera images"),
+    "play": Command("vila_ros.bag_player:main", "play a bag's images to a node, as if a camera took them now"),
     "bench history": Command("vila_core.evaluation.history:main", "what a checkpoint does with another history"),
     "bench load": Command("vila_core.benchmark.load:main", "time and peak memory of loading a checkpoint"),
     "bench step": Command("vila_core.benchmark.step:main", "one navigation step beside the peers, and its floor"),
     "bench flat": Command("vila_core.benchmark.flat:main", "time and memory of a step over a run of 2,000 frames"),
     "bench nav": Command("vila_core.evaluation.navigation:main", "navigate unseen episodes beside the baselines"),
+    "bench video": Command(
+        "vila_ros.bench_video:main", "a bag played to the node, with standing queries: time, memory"
+    ),
     "bench ros": Command("vila_ros.bench_overhead:main", "what ROS adds to a decision; decisions a second without"),
 }
 

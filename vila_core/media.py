@@ -72,6 +72,25 @@ def read_video(path: Path, choose: FrameChooser) -> VideoFrames:
     return _read_folder(path, choose) if path.is_dir() else _read_file(path, choose)
 
 
+def stream_video(file: Path) -> Iterator[tuple[float, NDArray[np.uint8]]]:
+    """Yield each frame of a video file, [H, W, 3] uint8 RGB, with its time from the beginning in seconds.
+
+    One frame is in memory at a time. Raises MediaError, naming the file, if it is missing, no video, cut short or does
+    not tell its frame rate.
+    """
+    with _opened(Path(file)) as capture:
+        count = _decodable_frames(file, capture)
+        fps = float(capture.get(cv2.CAP_PROP_FPS))
+        if not fps > 0:
+            raise MediaError(f"video {file} does not tell its frames per second")
+        capture.set(cv2.CAP_PROP_POS_FRAMES, 0)
+        for index in range(count):
+            is_read, image = capture.read()
+            if not is_read:
+                raise MediaError(f"video {file} is corrupt: frame {index} cannot be decoded")
+            yield index / fps, _rgb(image)
+
+
 def _read_folder(folder: Path, choose: FrameChooser) -> VideoFrames:
     files = list_images(folder)
     indices = _checked(folder, choose(len(files), 0.0), len(files))
@@ -117,6 +136,10 @@ def _read_frame(file: Path, capture: cv2.VideoCapture, index: int) -> NDArray[np
     is_read, image = capture.read()
     if not is_read:
         raise MediaError(f"video {file} is corrupt: frame {index} cannot be decoded")
+    return _rgb(image)
+
+
+def _rgb(image: cv2.typing.MatLike) -> NDArray[np.uint8]:
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 

@@ -139,6 +139,8 @@ class Navigator:
             if newest is not None and newest.stamp_ns - frame.stamp_ns > _MAX_REORDER_S * 1e9:
                 self._note_clock_jump(f"camera stamp went back from {newest.stamp_ns} to {frame.stamp_ns} ns")
             self._history.add(frame, odometry)
+            if self._instruction is None:
+                self._history.keep_newest()  # the next `start` forgets them all the same; till then they fill memory
             self._freeze.add(frame, odometry)
             self._pose = None if odometry is None else odometry.pose
 

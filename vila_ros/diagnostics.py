@@ -11,6 +11,17 @@ from vila_core.types import HoldReason
 
 
 @dataclass(frozen=True, slots=True)
+class EventHealth:
+    """How the standing queries fare."""
+
+    queries: int
+    localization: str  # the way in which the model tells time
+    evaluations: int  # since activation
+    evaluation_ms: float  # of the last one, with the decisions that it gave way to
+    evaluation_error: str  # of the last one, empty if it went well
+
+
+@dataclass(frozen=True, slots=True)
 class Health:
     """One look at the navigator. image_age_s: since the newest accepted image came, inf if none did."""
 
@@ -25,18 +36,25 @@ class Health:
     decisions: int
     holds: int
     dropped_frames: int
+    events: EventHealth
 
 
 def diagnostic_array(name: str, stamp: Time, health: Health, max_image_age_s: float) -> DiagnosticArray:
-    """Return the health as one status: ERROR without images while there is an instruction, WARN on hold."""
+    """Return the health as one status: WARN on hold or if a query fails, ERROR without images that someone needs."""
     status = DiagnosticStatus(name=name, hardware_id="", level=DiagnosticStatus.OK, message="idle")
+    if health.events.queries:
+        status.message = f"watching, {health.events.queries} queries"
+        if health.events.evaluation_error:
+            status.level, status.message = DiagnosticStatus.WARN, f"a query fails: {health.events.evaluation_error}"
     if health.instruction:
         status.message = "following an instruction"
         if health.last_hold != HoldReason.NONE.name:
             status.level, status.message = DiagnosticStatus.WARN, f"holding: {health.last_hold}"
-        if health.image_age_s > max_image_age_s:
-            status.level, status.message = DiagnosticStatus.ERROR, "no fresh image"
-    status.values = [KeyValue(key=key, value=_text(value)) for key, value in asdict(health).items()]
+    if (health.instruction or health.events.queries) and health.image_age_s > max_image_age_s:
+        status.level, status.message = DiagnosticStatus.ERROR, "no fresh image"
+    values = asdict(health)
+    values |= values.pop("events")
+    status.values = [KeyValue(key=key, value=_text(value)) for key, value in values.items()]
     message = DiagnosticArray(status=[status])
     message.header.stamp = stamp
     return message

@@ -1,13 +1,14 @@
-"""The action server ~/navigate, for goals that take minutes without a thread or a busy loop each.
+"""Action servers for goals that take seconds or minutes, without a thread or a busy loop each.
 
 rclpy runs a goal's execute callback either in a thread that it blocks, or as a coroutine that the
-executor polls without pause. So a goal is kept accepted while its mission runs, and executed in
+executor polls without pause. So a goal is kept accepted while it is worked on, and executed in
 the moment of its end, with the result at hand; feedback, cancel and preemption work all the while.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.action.server import ServerGoalHandle
@@ -19,22 +20,25 @@ from vila_ros.mission import MissionEnd, Outcome
 
 
 class GoalServer:
-    """Passes goals and cancel requests on; every goal is accepted, and ends with a typed result.
+    """Passes goals and cancel requests of an action on; every goal is accepted, and ends with a typed result.
 
-    on_goal: gets each goal's handle. on_cancel: gets the handle that a client wants to cancel.
+    kind: the generated action. on_goal: gets each goal's handle. on_cancel: gets the handle that a client wants to
+    cancel.
     """
 
     def __init__(
         self,
         node: Node,
+        kind: Any,
+        name: str,
         on_goal: Callable[[ServerGoalHandle], None],
         on_cancel: Callable[[ServerGoalHandle], None],
     ) -> None:
         self._on_cancel = on_cancel
         self._server = ActionServer(
             node,
-            NavigateInstruction,
-            "~/navigate",
+            kind,
+            name,
             execute_callback=_never,
             goal_callback=lambda _: GoalResponse.ACCEPT,
             handle_accepted_callback=on_goal,
@@ -51,18 +55,23 @@ class GoalServer:
 
 
 def finish_goal(handle: ServerGoalHandle, end: MissionEnd) -> None:
+    """Give the mission's goal its final state and result."""
+    conclude(handle, result_from_end(end), is_success=end.outcome is Outcome.REACHED)
+
+
+def conclude(handle: ServerGoalHandle, result: Any, *, is_success: bool) -> None:
     """Give the goal its final state and result; done by the executor after the present callback."""
 
-    def conclude(goal: ServerGoalHandle) -> NavigateInstruction.Result:
+    def settle(goal: ServerGoalHandle) -> Any:
         if goal.is_cancel_requested:
             goal.canceled()
-        elif end.outcome is Outcome.REACHED:
+        elif is_success:
             goal.succeed()
         else:
             goal.abort()
-        return result_from_end(end)
+        return result
 
-    handle.execute(conclude)
+    handle.execute(settle)
 
 
 def result_from_end(end: MissionEnd) -> NavigateInstruction.Result:
@@ -89,5 +98,5 @@ def feedback(command: NavAction, latency_ms: float, decisions: int, distance_m: 
     )
 
 
-def _never(handle: ServerGoalHandle) -> NavigateInstruction.Result:
+def _never(handle: ServerGoalHandle) -> Any:
     raise AssertionError(f"goal {handle.goal_id} was executed without a result")

@@ -1,8 +1,9 @@
-"""The navigator: images and an instruction in, one action after the other out.
+"""The navigator: images and an instruction in, one action after the other out; and events, if there are queries.
 
-Threads: the camera's (takes images, `Navigator.observe`), the worker's (`Navigator.decide`, `idle` in
-between, so no callback ever waits for the model) and the executor's, in which all mission state
-lives; the other two hand over by a guard condition.
+Threads: the camera's (takes images, `Navigator.observe`), the worker's (`Navigator.decide`, in between the
+questions of the event server and `idle`, so no callback ever waits for the model) and the executor's, in
+which all mission state lives; the other two hand over by a guard condition. Without odometry, controller and
+instruction it is a fixed camera's event server.
 """
 
 from __future__ import annotations
@@ -14,38 +15,31 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Protocol
 
 from nav_msgs.msg import Odometry as OdometryMsg
 from rclpy.action.server import ServerGoalHandle
 from rclpy.clock import Clock, ClockType
-from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.timer import Timer
 from std_msgs.msg import String
+from vila_nav.action import NavigateInstruction
 from vila_nav.msg import NavAction
 from vila_nav.srv import CancelInstruction, SetInstruction
 
-from vila_core.config import HistoryConfig, NavigatorConfig
+from vila_core.config import EventsConfig, HistoryConfig, NavigatorConfig
 from vila_core.control.watchdog import MAX_FUTURE_S, Receipt
-from vila_core.engine.backend import EMBEDDED_CHECKPOINT, Backend, load_backend
-from vila_core.errors import (
-    CheckpointError,
-    ConfigError,
-    FrameError,
-    InstructionError,
-    MissingDependencyError,
-    VilaError,
-)
+from vila_core.engine.backend import load_backend
+from vila_core.errors import ConfigError, FrameError, InstructionError, VilaError
 from vila_core.navigator import Navigator
 from vila_core.prompts.instruction import sanitize
 from vila_core.types import Decision, Frame, HoldReason, Instruction, Odometry
 from vila_ros.camera import CameraReader
 from vila_ros.conversions import OdometryError, odometry_from_message
 from vila_ros.diagnostics import Health
+from vila_ros.event_server import EventServer
 from vila_ros.goal_server import GoalServer, feedback, finish_goal
+from vila_ros.managed_node import ManagedNode
 from vila_ros.mission import (
     Mission,
     MissionConfig,
@@ -56,6 +50,7 @@ from vila_ros.mission import (
     Outcome,
     limited,
 )
+from vila_ros.navigator_config import STAGES, LoadBackend, NavigatorNodeConfig, load_configured
 from vila_ros.navigator_outputs import DecisionContext, NavigatorOutputs
 from vila_ros.node_main import run_node
 from vila_ros.parameters import declare, read, refuse_unknown
@@ -72,34 +67,6 @@ REPORTS = {
     NavAction.REFUSED: MotionReport.REFUSED,
     NavAction.ABORTED: MotionReport.ABORTED,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class NavigatorNodeConfig:
-    """The parameters of the node itself; the stages' are `navigator.*`, `history.*`, `mission.*`."""
-
-    checkpoint: str = ""  # a directory; empty: the embedded vila-nano
-    backend: str = "torch"
-    device: str = "cpu"
-    precision: str = "float32"
-    autostart: bool = True  # configure and activate without a lifecycle manager
-    camera: str = "camera"
-    odometry_frame: str = "odom"
-    image_reliability: str = "best_effort"
-    odometry_reliability: str = "best_effort"
-    heartbeat_rate_hz: float = 10.0
-
-    def __post_init__(self) -> None:
-        if not 1.0 <= self.heartbeat_rate_hz <= 100.0:
-            raise ConfigError(f"heartbeat_rate_hz = {self.heartbeat_rate_hz!r}: must be from 1 to 100")
-
-
-class LoadBackend(Protocol):
-    """How a backend is loaded; see vila_core.engine.backend.load_backend."""
-
-    def __call__(self, name: str, checkpoint: Path, *, device: str, precision: str) -> Backend:
-        """Load the checkpoint with the named backend."""
-        ...
 
 
 @dataclass(slots=True)
@@ -120,23 +87,20 @@ class Job:
     asked_ns: int
 
 
-class NavigatorNode(LifecycleNode):
-    """Configure: parameters, publishers, services. Activate: the model, the camera, odometry.
+class NavigatorNode(ManagedNode):
+    """Configure: parameters, publishers, services, actions. Activate: the model, the camera, odometry.
 
     load: how the backend is loaded; tests give their own.
     """
 
     def __init__(self, parameter_overrides: Sequence[Parameter] = (), load: LoadBackend = load_backend) -> None:
-        self._undo: list[Callable[[], object]] = []  # of configure and activate, released in reverse
-        super().__init__("navigator", parameter_overrides=list(parameter_overrides))
+        super().__init__("navigator", parameter_overrides)
         self._load = load
         names = declare(self, NavigatorNodeConfig)
-        for kind, prefix in ((NavigatorConfig, "navigator"), (HistoryConfig, "history"), (MissionConfig, "mission")):
+        for prefix, kind in STAGES.items():
             names += declare(self, kind, prefix)
         refuse_unknown(self, names)
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self._error: VilaError | None = None
-        self._active_from = 0  # length of _undo when activation began
         self._is_active = False
         self._active: ActiveMission | None = None
         self._missions = 0
@@ -151,59 +115,6 @@ class NavigatorNode(LifecycleNode):
 
     # --- lifecycle -------------------------------------------------------------------------------
 
-    def bring_up(self) -> None:
-        """Configure and activate, for use without a lifecycle manager. Raises what went wrong."""
-        for transition in (self.trigger_configure, self.trigger_activate):
-            if transition() != TransitionCallbackReturn.SUCCESS:
-                raise self._error or VilaError(f"{transition.__name__} failed; see the log above")
-
-    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Read the parameters, make publishers, services and the action server."""
-        return self._transition(self._configure, 0)
-
-    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Load the model, then take images, odometry and instructions."""
-        self._active_from = len(self._undo)
-        return self._transition(self._activate, self._active_from)
-
-    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """End the mission with zero velocity and release what activation acquired."""
-        self._release(self._active_from)
-        return TransitionCallbackReturn.SUCCESS
-
-    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Release what configuration acquired."""
-        self._release(0)
-        return TransitionCallbackReturn.SUCCESS
-
-    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Release everything."""
-        self.close()
-        return TransitionCallbackReturn.SUCCESS
-
-    def close(self) -> None:
-        """End the mission with zero velocity and release everything. Safe to call twice."""
-        self._release(0)
-
-    def destroy_node(self) -> None:
-        """Close, then leave the graph."""
-        self.close()
-        super().destroy_node()
-
-    def _transition(self, acquire: Callable[[], None], undo_to: int) -> TransitionCallbackReturn:
-        try:
-            acquire()
-        except VilaError as err:
-            self._error = err
-            self.get_logger().error(str(err))
-            self._release(undo_to)
-            return TransitionCallbackReturn.FAILURE
-        return TransitionCallbackReturn.SUCCESS
-
-    def _release(self, down_to: int) -> None:
-        while len(self._undo) > down_to:
-            self._undo.pop()()
-
     def _configure(self) -> None:
         self._config = read(self, NavigatorNodeConfig)
         self._navigation = read(self, NavigatorConfig, "navigator")
@@ -211,24 +122,28 @@ class NavigatorNode(LifecycleNode):
         self._mission_config = read(self, MissionConfig, "mission")
         self._image_qos = sensor_qos(self._config.image_reliability)  # refuses a wrong word now, not later
         self._outputs = NavigatorOutputs(self, self._config.odometry_frame)
-        self._undo.append(self._outputs.destroy)
-        goals = GoalServer(self, self._on_goal, self._on_cancel_goal)
-        self._undo.append(goals.destroy)
+        self._undo_later(self._outputs.destroy)
+        goals = GoalServer(self, NavigateInstruction, "~/navigate", self._on_goal, self._on_cancel_goal)
+        self._undo_later(goals.destroy)
+        self._events = EventServer(self, read(self, EventsConfig, "events"))
+        self._undo_later(self._events.destroy)
         for kind, name, callback in (
             (SetInstruction, "~/set_instruction", self._on_set_instruction),
             (CancelInstruction, "~/cancel_instruction", self._on_cancel_instruction),
         ):
             service = self.create_service(kind, name, callback)
-            self._undo.append(partial(self.destroy_service, service))
+            self._undo_later(partial(self.destroy_service, service))
 
     def _activate(self) -> None:
-        self._backend = self._load_backend()
-        self._undo.append(self._backend.close)
+        self._backend = load_configured(self._config, self._load)
+        self._undo_later(self._backend.close)
         self._navigator = Navigator(self._backend, self._navigation, self._history, self._now_ns)
         self._guard = self.create_guard_condition(self._on_wake)
-        self._undo.append(partial(self.destroy_guard_condition, self._guard))
+        self._undo_later(partial(self.destroy_guard_condition, self._guard))
         self._worker = InferenceWorker(self._decide, self._deliver, self._log_error, self._navigator.idle)
-        self._undo.append(self._worker.stop)
+        self._events.activate(self._backend, self._worker, self._guard.trigger)
+        self._undo_later(self._events.deactivate)
+        self._undo_later(self._worker.stop)
         self._worker.start()
         self._subscribe()
         self._camera = CameraReader(
@@ -239,28 +154,17 @@ class NavigatorNode(LifecycleNode):
             on_frame=self._observe,
             on_error=self._on_bad_frame,
         )
-        self._undo.append(self._camera.stop)
+        self._undo_later(self._camera.stop)
         self._camera.start()
         self._timer(1.0 / self._config.heartbeat_rate_hz, self._on_tick)
         self._timer(1.0, self._on_diagnostics)
-        self._undo.append(self._on_deactivation)
+        self._undo_later(self._on_deactivation)
         self._is_active = True
         self.get_logger().info(f"active: {self._backend.info.name}, {self._config.backend}, {self._config.precision}")
 
     def _on_deactivation(self) -> None:
         self._is_active = False
         self._stop_mission(MissionError.NOT_ACTIVE, "the navigator was deactivated")
-
-    def _load_backend(self) -> Backend:
-        checkpoint = Path(self._config.checkpoint) if self._config.checkpoint else EMBEDDED_CHECKPOINT
-        if not checkpoint.exists():
-            raise CheckpointError(f"checkpoint {checkpoint} does not exist; set the parameter `checkpoint`")
-        try:
-            return self._load(
-                self._config.backend, checkpoint, device=self._config.device, precision=self._config.precision
-            )
-        except ImportError as err:
-            raise MissingDependencyError(f"backend {self._config.backend!r} needs a library: {err}") from err
 
     def _subscribe(self) -> None:
         odometry_qos = sensor_qos(self._config.odometry_reliability)
@@ -270,12 +174,12 @@ class NavigatorNode(LifecycleNode):
             self.create_subscription(NavAction, EXECUTION_TOPIC, self._on_report, reliable_qos()),
             self.create_subscription(String, "~/instruction", self._on_instruction, reliable_qos(1)),
         ):
-            self._undo.append(partial(self.destroy_subscription, subscription))
+            self._undo_later(partial(self.destroy_subscription, subscription))
 
     def _timer(self, period_s: float, callback: Callable[[], None]) -> Timer:
         """Make a timer on the steady clock: it runs on when simulated time stands still."""
         timer = self.create_timer(period_s, callback, clock=self._steady)
-        self._undo.append(partial(self.destroy_timer, timer))
+        self._undo_later(partial(self.destroy_timer, timer))
         return timer
 
     # --- camera thread ---------------------------------------------------------------------------
@@ -286,6 +190,7 @@ class NavigatorNode(LifecycleNode):
         self._image = Receipt(frame.stamp_ns, time.monotonic_ns())
         self._guard.trigger()
         self._worker.nudge()
+        self._events.observe(frame)
 
     def _on_bad_frame(self, err: FrameError) -> None:
         self._image_fault = str(err)
@@ -398,6 +303,7 @@ class NavigatorNode(LifecycleNode):
         """Take over what the other threads left: answers of the worker, then the newest image."""
         while self._answers:
             self._on_answer(*self._answers.popleft())
+        self._events.on_wake()
         if self._active is None or not self._is_image_fresh():
             return
         self._image_held = False
@@ -537,6 +443,7 @@ class NavigatorNode(LifecycleNode):
             decisions=self._outputs.decisions,
             holds=self._outputs.holds,
             dropped_frames=self._worker.dropped,
+            events=self._events.health,
         )
         self._outputs.publish_diagnostics(health, self._navigation.max_image_age_s)
 

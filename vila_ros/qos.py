@@ -40,11 +40,11 @@ def reliable_qos(depth: int = 10) -> QoSProfile:
     return sensor_qos("reliable", depth)
 
 
-def latched_qos() -> QoSProfile:
-    """Return the profile of a value that latecomers must see: the last one is kept."""
+def latched_qos(depth: int = 1) -> QoSProfile:
+    """Return the profile of values that latecomers must see: the last ones are kept."""
     return QoSProfile(
         history=History.KEEP_LAST,
-        depth=1,
+        depth=depth,
         reliability=Reliability.RELIABLE,
         durability=Durability.TRANSIENT_LOCAL,
     )

@@ -1,27 +1,48 @@
-"""The thread in which decisions are taken: a mailbox of one, the newest request wins.
+"""The thread in which the model is asked: decisions first, then other questions, then work ahead of time.
 
 This is the only place of the package that catches every exception: whatever the model does,
-the answer is a decision, at worst one to hold.
+the answer is a decision, at worst one to hold, or an error that whoever posted the work is told.
 """
 
 from __future__ import annotations
 
+import enum
+import heapq
 import threading
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Generic, TypeVar
 
+from vila_core.errors import BackendError, VilaError
 from vila_core.types import Decision, HoldReason
 
 Request = TypeVar("Request")
+Result = TypeVar("Result")
+
+
+class Urgency(enum.IntEnum):
+    """Which posted work is done first; decisions come before all of it."""
+
+    QUESTION = 0  # someone waits for the answer
+    STANDING = 1  # done again and again, for nobody in particular
+
+
+@dataclass(order=True, slots=True)
+class _Task:
+    urgency: Urgency
+    number: int  # in order of arrival
+    work: Callable[[], Any] = field(compare=False)
+    done: Callable[[Any], None] = field(compare=False)
 
 
 class InferenceWorker(Generic[Request]):
-    """Answers requests one at a time in a thread of its own.
+    """Answers requests for decisions one at a time in a thread of its own; a mailbox of one, the newest wins.
 
     decide: takes a request, returns a decision; may raise anything. deliver: called in the
     worker's thread with the request and its decision; must return at once. log: gets a message
     the first time that an exception of its type is seen. idle: does one small piece of work for the
-    decisions to come and returns True if there may be more. It is called while no request waits:
+    decisions to come and returns True if there may be more. It is called while nothing else waits:
     behind each decision, and after `nudge`, until it returns False or raises. What it raises is logged
     like the rest, and it rests until the next request.
     """
@@ -42,6 +63,8 @@ class InferenceWorker(Generic[Request]):
         self._seen: set[str] = set()
         self._condition = threading.Condition()
         self._request: Request | None = None
+        self._tasks: list[_Task] = []  # a heap
+        self._posted = 0
         self._stopping = False
         self._thread: threading.Thread | None = None
         self.dropped = 0  # requests that a newer one replaced before they were begun
@@ -59,6 +82,34 @@ class InferenceWorker(Generic[Request]):
             self._request = request
             self._condition.notify()
 
+    def post(
+        self,
+        work: Callable[[], Result],
+        done: Callable[[Result | Exception], None],
+        urgency: Urgency = Urgency.QUESTION,
+    ) -> None:
+        """Have work done when no decision waits, in order of urgency, then of arrival.
+
+        done: gets in the worker's thread what the work returned or raised; must return at once. After `stop` neither
+        is called. Work that asks the model more than once calls `give_way` in between.
+        """
+        with self._condition:
+            self._posted += 1
+            heapq.heappush(self._tasks, _Task(urgency, self._posted, work, done))
+            self._condition.notify()
+
+    def give_way(self) -> None:
+        """Take the decision that waits, if one does; called by posted work, in the worker's thread.
+
+        Raises BackendError once the worker is told to end.
+        """
+        with self._condition:
+            if self._stopping:
+                raise BackendError("the inference worker ends; nothing more is asked")
+            request = self._next_request()
+        if request is not None:
+            self._answer(request)
+
     def nudge(self) -> None:
         """Tell that there may be new work for `idle`."""
         with self._condition:
@@ -66,13 +117,14 @@ class InferenceWorker(Generic[Request]):
             self._condition.notify()
 
     def stop(self, timeout_s: float = 5.0) -> bool:
-        """End the thread after its present request. Returns False if that took too long.
+        """End the thread after its present call of the model. Returns False if that took too long.
 
         Nothing is delivered any more once this has been called. Safe to call twice.
         """
         with self._condition:
             self._stopping = True
             self._request = None
+            self._tasks.clear()
             self._condition.notify()
         if self._thread is None:
             return True
@@ -80,45 +132,65 @@ class InferenceWorker(Generic[Request]):
         return not self._thread.is_alive()
 
     def _run(self) -> None:
-        while (request := self._take()) is not None:
-            decision = self._answer(request)
-            if not self._stopping:
-                self._deliver(request, decision)
+        while (piece := self._take()) is not None:
+            piece()
 
-    def _take(self) -> Request | None:
-        """Wait for a request, idle meanwhile; None when the thread is to end."""
-        while True:
-            with self._condition:
-                self._condition.wait_for(lambda: self._stopping or self._request is not None or self._wants_idle())
-                if self._stopping:
-                    return None
-                if self._request is not None:
-                    request, self._request = self._request, None
-                    self._may_idle, self._idle_failed = True, False
-                    return request
-                self._may_idle = False  # before the work: a nudge that comes while it is done counts
-            if self._idle_once():
-                self.nudge()
+    def _take(self) -> Callable[[], None] | None:
+        """Wait for something to do and return the most urgent; None when the thread is to end."""
+        with self._condition:
+            self._condition.wait_for(self._has_work)
+            if self._stopping:
+                return None
+            if (request := self._next_request()) is not None:
+                return partial(self._answer, request)
+            if self._tasks:
+                return partial(self._perform, heapq.heappop(self._tasks))
+            self._may_idle = False  # before the work: a nudge that comes while it is done counts
+            return self._idle_once
+
+    def _has_work(self) -> bool:
+        return self._stopping or self._request is not None or bool(self._tasks) or self._wants_idle()
 
     def _wants_idle(self) -> bool:
         return self._idle is not None and self._may_idle
 
-    def _answer(self, request: Request) -> Decision:
+    def _next_request(self) -> Request | None:
+        """Empty the mailbox; whoever calls this holds the condition."""
+        request, self._request = self._request, None
+        if request is not None:
+            self._may_idle, self._idle_failed = True, False
+        return request
+
+    def _answer(self, request: Request) -> None:
         try:
-            return self._decide(request)
+            decision = self._decide(request)
         except Exception as err:  # noqa: BLE001 -- the one place: nothing that a model does may move the robot
             detail = self._log_once("the decision failed, the robot holds", err)
-            return Decision.holding(HoldReason.BACKEND_ERROR, detail=detail)
+            decision = Decision.holding(HoldReason.BACKEND_ERROR, detail=detail)
+        if not self._stopping:
+            self._deliver(request, decision)
 
-    def _idle_once(self) -> bool:
+    def _perform(self, task: _Task) -> None:
+        try:
+            outcome = task.work()
+        except Exception as err:  # noqa: BLE001 -- as above: an answer that fails must not end the thread that decides
+            if not isinstance(err, VilaError):
+                self._log_once("a question failed", err)
+            outcome = err
+        if not self._stopping:
+            task.done(outcome)
+
+    def _idle_once(self) -> None:
         assert self._idle is not None
         try:
-            return self._idle()
+            may_be_more = self._idle()
         except Exception as err:  # noqa: BLE001 -- as above: the same model, and no decision hangs on it
             self._log_once("work ahead of time failed and rests until the next decision", err)
             with self._condition:
                 self._may_idle, self._idle_failed = False, True
-            return False
+        else:
+            if may_be_more:
+                self.nudge()
 
     def _log_once(self, what: str, err: Exception) -> str:
         """Return the error as text; it is logged the first time that what failed so."""

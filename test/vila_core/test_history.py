@@ -113,3 +113,19 @@ def test_odometry_must_be_finite(pose):
     with pytest.raises(FrameError, match="not finite"):
         add_at(history, 2, pose)
     assert stamps(history) == [1]
+
+
+def test_all_but_the_newest_frame_can_be_forgotten():
+    history = FrameHistory(HistoryConfig())
+    history.keep_newest()
+    assert stamps(history) == []
+    for stamp in range(1, 40):
+        history.add(make_frame(stamp, height=2, width=2), None)
+        history.keep_newest()
+        assert stamps(history) == [stamp] and len(history) == 1
+    with pytest.raises(FrameError, match="not after"):
+        history.add(make_frame(39, height=2, width=2), None)
+    add_at(history, 50, Pose())
+    add_at(history, 51, Pose())
+    history.keep_newest()
+    assert stamps(history) == [51]

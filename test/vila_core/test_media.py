@@ -9,7 +9,7 @@ from PIL import Image
 
 from vila_core.errors import MediaError
 from vila_core.history.video_sampling import frames_at_rate, uniform_frames
-from vila_core.media import list_images, read_image, read_video
+from vila_core.media import list_images, read_image, read_video, stream_video
 
 FRAMES, FPS = 30, 10.0
 
@@ -114,3 +114,18 @@ def test_frames_that_are_not_there_are_refused(video):
         read_video(video, lambda count, fps: [])
     with pytest.raises(MediaError, match="does not exist"):
         read_video(video.with_name("b.mp4"), first(1))
+
+
+def test_a_video_is_streamed_with_its_times(video):
+    frames = list(stream_video(video))
+    assert [time_s for time_s, _ in frames] == pytest.approx([index / FPS for index in range(FRAMES)])
+    assert [image.mean() for _, image in frames] == pytest.approx([8 * index for index in range(FRAMES)], abs=4)
+    assert frames[0][1].shape == (48, 64, 3) and frames[0][1].dtype == np.uint8
+
+
+def test_a_video_that_cannot_be_streamed_is_named(video, tmp_path):
+    with pytest.raises(MediaError, match=r"none\.mp4 does not exist"):
+        list(stream_video(tmp_path / "none.mp4"))
+    video.write_bytes(video.read_bytes()[:200])
+    with pytest.raises(MediaError, match=r"a\.mp4"):
+        list(stream_video(video))

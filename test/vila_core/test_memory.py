@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 
@@ -14,6 +15,7 @@ from vila_core.commands.make_random import make_random
 from vila_core.commands.model_shapes import SHAPES, tiny
 from vila_core.engine import host_memory, memory
 from vila_core.engine.backend import EMBEDDED_CHECKPOINT, load_backend
+from vila_core.engine.host_memory import resident_bytes
 from vila_core.engine.memory import Usage, activation_bytes, plan_memory, require_memory, stored_as, tokenizer_bytes
 from vila_core.engine.reader import cache_rows
 from vila_core.errors import BackendError, CheckpointError
@@ -145,3 +147,9 @@ def test_the_container_counts_if_it_has_less_than_the_machine(tmp_path, monkeypa
     monkeypatch.setattr(host_memory, "_MEMORY", tmp_path / "missing")
     monkeypatch.setattr(host_memory, "_GROUP", tmp_path / "missing")
     assert host_memory.available_bytes() is None
+
+
+def test_memory_of_another_process_is_told_by_its_number():
+    own = resident_bytes(process=os.getpid())
+    assert own is not None and abs(own - (resident_bytes() or 0)) < 64 * 2**20
+    assert resident_bytes(process=2**30) is None

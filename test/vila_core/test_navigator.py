@@ -449,3 +449,16 @@ def test_a_history_that_the_model_cannot_read_is_refused():
     info = dataclasses.replace(SCRIPTED_INFO, max_tokens=1024)
     with pytest.raises(ConfigError, match="shows up to 1568 visual tokens, scripted reads 1024"):
         Navigator(ScriptedBackend("stop", info=info), NavigatorConfig(), HistoryConfig())
+
+
+def test_without_an_instruction_only_the_newest_frame_is_held():
+    navigator, _ = make_navigator()
+    navigator.stop()
+    for i in range(40):
+        show(navigator, (i + 1) * S)
+        assert navigator.history_frames == 1
+    assert navigator.newest_stamp_ns == 40 * S
+    navigator.start(Instruction("go to the red chair"))
+    show(navigator, 41 * S, Pose())
+    show(navigator, 42 * S, Pose(x_m=0.25))
+    assert navigator.history_frames == 2

@@ -7,7 +7,10 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 pytest.importorskip("rclpy")
@@ -41,6 +44,27 @@ def ros(ros_environment: dict[str, str]) -> Iterator[None]:
     rclpy.init(domain_id=int(ros_environment["ROS_DOMAIN_ID"]))
     yield
     rclpy.try_shutdown()
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> Path:
+    """A video of 20 frames at 10 Hz; frame i is grey of brightness 12 * i."""
+    file = tmp_path / "a.avi"
+    writer = cv2.VideoWriter(str(file), cv2.VideoWriter_fourcc(*"MJPG"), 10.0, (64, 48))
+    for index in range(20):
+        writer.write(np.full((48, 64, 3), 12 * index, np.uint8))
+    writer.release()
+    return file
+
+
+@pytest.fixture
+def bag(video: Path, tmp_path: Path) -> Path:
+    """The video as a bag."""
+    pytest.importorskip("mcap")
+    from vila_ros.video_bag import BagOptions, convert
+
+    convert(BagOptions(video, tmp_path / "a.mcap"))
+    return tmp_path / "a.mcap"
 
 
 class Spinner:

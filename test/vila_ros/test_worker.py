@@ -4,8 +4,9 @@ import pytest
 
 pytest.importorskip("vila_ros")
 
+from vila_core.errors import BackendError
 from vila_core.types import Decision, HoldReason, MoveForward
-from vila_ros.worker import InferenceWorker
+from vila_ros.worker import InferenceWorker, Urgency
 
 MOVE = Decision(MoveForward(0.25), 1)
 
@@ -178,3 +179,82 @@ def test_a_nudge_without_idle_work_does_nothing() -> None:
     desk.worker.submit(1)
     assert desk.arrived.acquire(timeout=5)
     assert desk.worker.stop()
+
+
+def test_posted_work_is_done_behind_decisions_in_order_of_urgency_then_of_arrival() -> None:
+    done: list[str] = []
+    desk = Desk()
+    desk.worker.submit(1)
+    assert desk.begun.acquire(timeout=5)
+    last = threading.Event()
+    desk.worker.post(lambda: "standing", lambda outcome: (done.append(outcome), last.set()), Urgency.STANDING)
+    for name in ("first", "second"):
+        desk.worker.post(lambda name=name: name, done.append)
+    desk.worker.submit(2)
+    desk.allowed.release(2)
+    assert last.wait(5)
+    assert [request for request, _ in desk.delivered] == [1, 2] and done == ["first", "second", "standing"]
+    assert desk.worker.stop()
+
+
+def test_a_decision_that_becomes_due_waits_for_one_step_of_posted_work() -> None:
+    order: list[str] = []
+    inside, go_on, last = threading.Event(), threading.Semaphore(0), threading.Event()
+
+    def decide(request: int) -> Decision:
+        order.append(f"decision {request}")
+        return MOVE
+
+    def work() -> None:
+        for step in range(3):
+            desk.worker.give_way()
+            order.append(f"step {step}")
+            inside.set()
+            assert go_on.acquire(timeout=5)
+
+    desk = Desk(decide)
+    desk.worker.post(work, lambda _: last.set())
+    assert inside.wait(5)
+    desk.worker.submit(1)
+    go_on.release(3)
+    assert last.wait(5)
+    assert order == ["step 0", "decision 1", "step 1", "step 2"] and desk.delivered == [(1, MOVE)]
+    assert desk.worker.stop()
+
+
+@pytest.mark.parametrize(("error", "logged"), [(BackendError("full"), 0), (RuntimeError("boom"), 1)])
+def test_posted_work_that_fails_is_told_and_ends_nothing(error: Exception, logged: int) -> None:
+    def fail() -> None:
+        raise error
+
+    outcomes: list[object] = []
+    arrived = threading.Semaphore(0)
+    desk = Desk(lambda _: MOVE)
+    for _ in range(2):
+        desk.worker.post(fail, lambda outcome: (outcomes.append(outcome), arrived.release()))
+        assert arrived.acquire(timeout=5)
+    desk.worker.submit(1)
+    assert desk.arrived.acquire(timeout=5)
+    assert outcomes == [error, error] and len(desk.logged) == logged
+    assert desk.worker.stop()
+
+
+def test_stop_ends_posted_work_between_two_steps_and_forgets_the_rest() -> None:
+    inside, told, seen = threading.Event(), threading.Event(), []
+
+    def work() -> None:
+        inside.set()
+        assert told.wait(5)
+        try:
+            desk.worker.give_way()
+        except BackendError as err:
+            seen.append(str(err))
+            raise
+
+    desk = Desk()
+    for _ in range(2):
+        desk.worker.post(work, seen.append)
+    assert inside.wait(5)
+    assert not desk.worker.stop(timeout_s=0.01)
+    told.set()
+    assert desk.worker.stop() and len(seen) == 1 and "ends" in seen[0]

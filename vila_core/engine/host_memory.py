@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-_STATUS = Path("/proc/self/status")
+_PROCESSES = Path("/proc")
 _MEMORY = Path("/proc/meminfo")
 _GROUP = Path("/sys/fs/cgroup")  # version 2: inside a container, the container's own
 
 
-def resident_bytes(key: str = "VmRSS") -> int | None:
-    """Bytes resident: VmRSS now, VmHWM the most that ever were; None where there is no /proc."""
-    return _figure(_STATUS, key)
+def resident_bytes(key: str = "VmRSS", process: int | None = None) -> int | None:
+    """Bytes resident: VmRSS now, VmHWM the most that ever were; None where there is no /proc, or no such process.
+
+    process: its number; this one if None.
+    """
+    return _figure(_PROCESSES / ("self" if process is None else str(process)) / "status", key)
 
 
 def total_bytes() -> int | None:

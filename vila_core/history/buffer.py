@@ -61,6 +61,12 @@ class FrameHistory:
             return tuple(self._kept)
         return (*self._kept, self._newest)
 
+    def keep_newest(self) -> None:
+        """Forget all but the newest frame."""
+        if self._newest is not None:
+            self._kept[:] = [self._newest]
+            self._spaced, self._stride = 1, 1
+
     def clear(self) -> None:
         """Forget everything, also which camera it was."""
         self._kept.clear()

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from vila_core.bags import bag_images
 from vila_core.errors import MediaError
 from vila_core.evaluation.drives import Drive, oracle_drive
 from vila_core.media import list_images, read_image
@@ -58,8 +57,8 @@ def bag_drives(file: Path, instruction: str | None) -> Iterator[Drive]:
     Raises MediaError for a file that is no MCAP bag or holds no images.
     """
     topics: dict[str, _Thinned] = {}
-    for topic, image in _bag_images(file):
-        topics.setdefault(topic, _Thinned()).add(image)
+    for found in bag_images(file):
+        topics.setdefault(found.topic, _Thinned()).add(found.image)
     if not topics:
         raise MediaError(f"{file} holds no sensor_msgs/Image or sensor_msgs/CompressedImage")
     for number, (topic, seen) in enumerate(sorted(topics.items())):
@@ -80,49 +79,6 @@ class _Thinned:
         if len(self.images) > _BAG_FRAMES:
             self.images = self.images[::2]
             self._stride *= 2
-
-
-_IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
-_TO_RGB = {
-    "rgb8": None,
-    "bgr8": cv2.COLOR_BGR2RGB,
-    "rgba8": cv2.COLOR_RGBA2RGB,
-    "bgra8": cv2.COLOR_BGRA2RGB,
-    "mono8": cv2.COLOR_GRAY2RGB,
-}
-
-
-def _bag_images(file: Path) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-    from mcap.exceptions import McapError
-    from mcap.reader import make_reader
-    from mcap_ros2.decoder import DecoderFactory
-
-    try:
-        with file.open("rb") as stream:
-            reader = make_reader(stream, decoder_factories=[DecoderFactory()])
-            for schema, channel, _, message in reader.iter_decoded_messages():
-                if schema is not None and schema.name in _IMAGE_TYPES:
-                    yield channel.topic, _pixels(message, file)
-    except (OSError, McapError, struct.error) as err:
-        raise MediaError(f"{file} cannot be read as an MCAP bag: {err}") from err
-
-
-def _pixels(message: object, file: Path) -> NDArray[np.uint8]:
-    data = np.frombuffer(bytes(message.data), np.uint8)  # type: ignore[attr-defined]
-    encoding = getattr(message, "encoding", None)
-    if encoding is None:  # compressed
-        decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)
-        if decoded is None:
-            raise MediaError(f"{file} holds a compressed image that cannot be decoded")
-        return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), dtype=np.uint8)
-    if encoding not in _TO_RGB:
-        raise MediaError(f"{file} holds images of encoding {encoding!r}; supported: {', '.join(_TO_RGB)}")
-    height, width, step = message.height, message.width, message.step  # type: ignore[attr-defined]
-    rows = data.reshape(height, step)
-    channels = {"mono8": 1, "rgba8": 4, "bgra8": 4}.get(encoding, 3)
-    image = rows[:, : width * channels].reshape(height, width, channels)
-    code = _TO_RGB[encoding]
-    return np.ascontiguousarray(image if code is None else cv2.cvtColor(image, code), dtype=np.uint8)
 
 
 def _drive(images: list[NDArray[np.uint8]], instruction: str, name: str) -> Drive:
