@@ -18,13 +18,16 @@ export CMAKE_PREFIX_PATH := $(VENV)
 # A sourced ROS of the system's must not mix with it.
 unexport PYTHONPATH LD_LIBRARY_PATH _ROS_WHEELS_BOOTSTRAP_COMPLETE
 
-.PHONY: help setup platform system demo test lint colcon clip clean
+.PHONY: help setup platform system demo demo-events test lint colcon clip clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
 demo: setup  ## drive to INSTRUCTION="go to the red chair" in the flat of SEED=3, results in out/
 	@$(VENV)/bin/vila demo --instruction "$(INSTRUCTION)" --seed $(SEED)
+
+demo-events: setup  ## a patrol on which things happen, in the flat of SEED=3: out/events.mp4 and the score
+	@$(VENV)/bin/vila demo-events --seed $(SEED)
 
 test: lint  ## ruff, mypy, import contracts, then all tests; results in out/tests.xml
 	@mkdir -p out

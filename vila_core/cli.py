@@ -28,6 +28,7 @@ class Command:
 
 COMMANDS = {
     "demo": Command("vila_ros.demo:main", "drive a simulated robot to what you name, on real ROS 2"),
+    "demo-events": Command("vila_ros.demo_events:main", "a simulated patrol in which things happen and are reported"),
     "chat": Command("vila_core.commands.chat:main", "ask a checkpoint about images and videos"),
     "decide": Command("vila_core.commands.decide:main", "what a checkpoint would do next, with probabilities"),
     "fit": Command("vila_core.commands.fit.run:main", "whether a checkpoint fits a device, and a step's time there"),
@@ -39,6 +40,7 @@ COMMANDS = {
     "parity": Command("vila_core.commands.parity.run:main", "how far off the official code's reference data we are"),
     "agree": Command("vila_core.evaluation.agreement:main", "how far two precisions of a checkpoint decide alike"),
     "data": Command("vila_sim.dataset:main", "write the training set: episodes of the oracle in simulated flats"),
+    "clips": Command("vila_sim.clips:main", "write films of flats in which things happen, with questions and answers"),
     "train": Command("vila_core.training.train:main", "train vila-nano on that set; resumes where it was stopped"),
     "train-events": Command("vila_core.training.train_events:main", "teach a checkpoint when things happen"),
     "bench events-cost": Command("vila_core.benchmark.events_cost:main", "ten standing queries beside one"),

@@ -9,39 +9,33 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import rclpy
 from rclpy.action import ActionClient
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.signals import SignalHandlerOptions
 from vila_nav.action import NavigateInstruction
 from vila_nav.msg import DecisionStats, NavAction
 
-from vila_core.errors import VilaError
 from vila_core.types import HoldReason
 from vila_ros.conversions import action_from_message
 from vila_ros.film import Place, Story, Thought, map_width_px, short_name, write_film, write_trajectory
-from vila_ros.interrupt import Interrupt
 from vila_ros.mission import MissionError
-from vila_ros.processes import NodeSpec, ProcessGroup, node_environment, own_domain_id
+from vila_ros.processes import NodeSpec
 from vila_ros.recording import Recorder, write_bag
 from vila_ros.resources import share_file
+from vila_ros.session import READY_TIMEOUT_S, Session, running
 from vila_sim.episodes import SUCCESS_RADIUS_M
 from vila_sim.scenario import Scenario, make_scenario
 from vila_sim.simulator import Simulator
 
 DEFAULT_INSTRUCTION = "go to the red chair"
 STILL_MPS, STILL_RPS = 0.02, 0.05
-_READY_TIMEOUT_S = 90.0
 _EXTRA_S = 20.0  # beyond the goal's own time limit, before we give up on an answer
 _ATTEMPTS, _ACCEPT_TIMEOUT_S = 3, 5.0
 _SETTLE_S = 0.5  # heard after the result, so that the robot is seen standing
@@ -102,21 +96,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(options: DemoOptions) -> tuple[Recorder, NavigateInstruction.Result]:
     """Start the nodes, send the goal, wait for its result; nothing runs any more afterwards."""
-    environment = node_environment(own_domain_id())
-    os.environ.update(environment)
-    options.out.mkdir(parents=True, exist_ok=True)
-    interrupt = Interrupt()
-    rclpy.init(args=[], domain_id=int(environment["ROS_DOMAIN_ID"]), signal_handler_options=SignalHandlerOptions.NO)
-    try:
-        with ProcessGroup(environment, options.out / "log") as nodes:
-            for spec in node_specs(options):
-                nodes.start(spec)
-            driven = _drive(options, nodes, interrupt)
-        interrupt.check()
-        return driven
-    finally:
-        interrupt.close()
-        rclpy.try_shutdown()
+    with running(node_specs(options), options.out) as session:
+        return session.recorder, _drive(options, session)
 
 
 def node_specs(options: DemoOptions) -> tuple[NodeSpec, ...]:
@@ -258,38 +239,20 @@ class _Mission:
         )
 
 
-def _drive(
-    options: DemoOptions, nodes: ProcessGroup, interrupt: Interrupt
-) -> tuple[Recorder, NavigateInstruction.Result]:
-    recorder = Recorder()
-    executor = SingleThreadedExecutor()
-    executor.add_node(recorder)
+def _drive(options: DemoOptions, session: Session) -> NavigateInstruction.Result:
+    recorder = session.recorder
     mission = _Mission(options, recorder)
-
-    def spin_until(condition: Callable[[], object], timeout_s: float) -> bool:
-        deadline_s = time.monotonic() + timeout_s
-        while not condition() and time.monotonic() < deadline_s:
-            interrupt.check()
-            nodes.check()
-            executor.spin_once(timeout_sec=0.05)
-        return bool(condition())
-
-    def require(condition: Callable[[], object], timeout_s: float, complaint: str) -> None:
-        if not spin_until(condition, timeout_s):
-            raise VilaError(f"{complaint} within {timeout_s:.0f} s; see the logs in {options.out / 'log'}")
-
     _say("starting simulator, controller and navigator")
-    require(lambda: _is_complete(recorder) and mission.is_ready(), _READY_TIMEOUT_S, "the nodes were not ready")
+    session.require(lambda: _is_complete(recorder) and mission.is_ready(), READY_TIMEOUT_S, "the nodes were not ready")
     for _ in range(_ATTEMPTS):  # the answer is lost if the server does not know our end yet
         mission.send()
-        if spin_until(lambda: mission.is_accepted, _ACCEPT_TIMEOUT_S):
+        if session.spin_until(lambda: mission.is_accepted, _ACCEPT_TIMEOUT_S):
             break
-    require(lambda: mission.answer is not None, options.timeout_s + _EXTRA_S, "the navigator gave no result")
+    session.require(lambda: mission.answer is not None, options.timeout_s + _EXTRA_S, "the navigator gave no result")
     until_ns = recorder.odometry[-1].stamp_ns + _SETTLE_S * 1e9
-    require(lambda: recorder.odometry[-1].stamp_ns > until_ns, 10.0, "odometry did not go on")
-    executor.shutdown()
+    session.require(lambda: recorder.odometry[-1].stamp_ns > until_ns, 10.0, "odometry did not go on")
     assert mission.answer is not None
-    return recorder, mission.answer
+    return mission.answer
 
 
 def _is_complete(recorder: Recorder) -> bool:

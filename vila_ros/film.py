@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import bisect
-import io
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
-from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
-import av
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from vila_core.actions.grammar import ACTIONS
 from vila_core.types import Action, MoveForward, Odometry, Pose, Stop
+from vila_ros.canvas import (
+    ACCENT,
+    BACKGROUND,
+    BAD,
+    BAR,
+    FAINT,
+    FPS,
+    GOOD,
+    INK,
+    SIZE,
+    font,
+    paste_camera,
+    shortened,
+    write_video,
+)
 
-SIZE = (1280, 720)
-FPS = 10
-BACKGROUND, INK, FAINT = (18, 21, 27), (235, 238, 242), (120, 128, 140)
-ACCENT, GOOD, BAD, BAR = (255, 176, 32), (72, 199, 116), (240, 90, 80), (70, 120, 200)
 CAMERA_BOX = (24, 88, 536, 600)  # left, top, right, bottom
 BARS_BOX = (560, 88, 760, 600)
 MAP_BOX = (784, 88, 1256, 700)
@@ -92,12 +99,7 @@ def map_width_px(width_m: float, depth_m: float, box: tuple[int, int, int, int] 
 
 def write_film(path: Path, story: Story) -> None:
     """Write the run as H.264 video, 10 frames a second of simulated time; the last picture stays for 2 s."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=Fraction(FPS), options={"preset": "veryfast", "crf": "23"})
-        stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
-        for picture in _pictures(story):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode(None))
+    write_video(path, _pictures(story))
 
 
 def write_trajectory(path: Path, story: Story) -> None:
@@ -107,8 +109,8 @@ def write_trajectory(path: Path, story: Story) -> None:
     canvas.paste(picture, (0, 64))
     draw = ImageDraw.Draw(canvas)
     colour = GOOD if story.is_success else BAD
-    draw.text((12, 8), f"“{story.instruction}”", font=_font(22), fill=INK)
-    draw.text((12, 38), story.verdict, font=_font(16), fill=colour)
+    draw.text((12, 8), f"“{story.instruction}”", font=font(22), fill=INK)
+    draw.text((12, 38), story.verdict, font=font(16), fill=colour)
     _draw_way(draw, story, story.odometry, (0, 64), 2.0)
     canvas.save(path)
 
@@ -122,16 +124,16 @@ def _pictures(story: Story) -> Iterator[NDArray[np.uint8]]:
         until = bisect.bisect_right(times, time_ns)
         thought = bisect.bisect_right(thought_times, time_ns) - 1
         last = base.copy()
-        _draw_camera(last, jpeg)
+        paste_camera(last, jpeg, CAMERA_BOX)
         draw = ImageDraw.Draw(last)
         _draw_thought(draw, story.thoughts[thought] if thought >= 0 else None)
         _draw_way(draw, story, story.odometry[:until], _map_corner(story.map), 1.0)
         seconds = (time_ns - story.images[0][0]) / 1e9
-        draw.text((SIZE[0] - 24, 24), f"{seconds:5.1f} s", font=_font(22), fill=FAINT, anchor="ra")
+        draw.text((SIZE[0] - 24, 24), f"{seconds:5.1f} s", font=font(22), fill=FAINT, anchor="ra")
         yield np.asarray(last)
     draw = ImageDraw.Draw(last)
     draw.rectangle((24, 664, 760, 704), fill=BACKGROUND)
-    draw.text((24, 668), story.verdict, font=_font(18), fill=GOOD if story.is_success else BAD)
+    draw.text((24, 668), story.verdict, font=font(18), fill=GOOD if story.is_success else BAD)
     for _ in range(2 * FPS):
         yield np.asarray(last)
 
@@ -140,39 +142,31 @@ def _base(story: Story) -> Image.Image:
     """Draw what does not change: instruction, labels, map, target."""
     canvas = Image.new("RGB", SIZE, BACKGROUND)
     draw = ImageDraw.Draw(canvas)
-    draw.text((24, 20), f"“{_shortened(story.instruction, 80)}”", font=_font(30), fill=INK)
+    draw.text((24, 20), f"“{shortened(story.instruction, 80)}”", font=font(30), fill=INK)
     for box, label in ((CAMERA_BOX, "camera"), (BARS_BOX, "probability of each action"), (MAP_BOX, "map")):
-        draw.text((box[0], box[1] - 22), label, font=_font(14), fill=FAINT)
+        draw.text((box[0], box[1] - 22), label, font=font(14), fill=FAINT)
     canvas.paste(Image.fromarray(story.map.image), _map_corner(story.map))
     return canvas
 
 
-def _draw_camera(canvas: Image.Image, jpeg: bytes) -> None:
-    left, top, right, bottom = CAMERA_BOX
-    image = Image.open(io.BytesIO(jpeg))
-    scale = min((right - left) / image.width, (bottom - top) / image.height)
-    size = (round(image.width * scale), round(image.height * scale))
-    canvas.paste(image.resize(size, Image.Resampling.BILINEAR), (left, top))
-
-
 def _draw_thought(draw: ImageDraw.ImageDraw, thought: Thought | None) -> None:
     text = "waiting for the first decision" if thought is None else thought.text
-    draw.text((CAMERA_BOX[0], 616), text, font=_font(28), fill=ACCENT)
+    draw.text((CAMERA_BOX[0], 616), text, font=font(28), fill=ACCENT)
     probabilities = () if thought is None else thought.probabilities
     left, top, right, bottom = BARS_BOX
     height = (bottom - top) / len(ACTIONS)
     chosen = [thought is not None and short_name(action) == thought.text for action in ACTIONS]
     best = max(probabilities, default=0.0)
     if True in chosen and probabilities and probabilities[chosen.index(True)] < best:
-        draw.text((CAMERA_BOX[0], 652), "the likeliest led nowhere here", font=_font(16), fill=FAINT)
+        draw.text((CAMERA_BOX[0], 652), "the likeliest led nowhere here", font=font(16), fill=FAINT)
     for row, action in enumerate(ACTIONS):
         y = top + row * height
         p = probabilities[row] if row < len(probabilities) else 0.0
         colour = ACCENT if chosen[row] else BAR
         draw.rectangle((left, y + 22, right, y + height - 8), fill=(38, 43, 52))
         draw.rectangle((left, y + 22, left + (right - left) * p, y + height - 8), fill=colour)
-        draw.text((left, y + 2), short_name(action), font=_font(14), fill=INK)
-        draw.text((right, y + 2), f"{p:.2f}", font=_font(14), fill=FAINT, anchor="ra")
+        draw.text((left, y + 2), short_name(action), font=font(14), fill=INK)
+        draw.text((right, y + 2), f"{p:.2f}", font=font(14), fill=FAINT, anchor="ra")
 
 
 def _draw_way(
@@ -219,12 +213,3 @@ def _map_corner(view: MapView) -> tuple[int, int]:
 def _scaled(view: MapView, scale: float) -> tuple[int, int]:
     height, width, _ = view.image.shape
     return round(width * scale), round(height * scale)
-
-
-def _shortened(text: str, length: int) -> str:
-    return text if len(text) <= length else text[: length - 1] + "…"
-
-
-@lru_cache(maxsize=16)
-def _font(size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
-    return ImageFont.load_default(size)

@@ -20,7 +20,8 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CompressedImage, Image
-from vila_nav.msg import DecisionStats, NavAction
+from std_msgs.msg import String
+from vila_nav.msg import DecisionStats, NavAction, TemporalEvent
 
 from vila_core.errors import MissingDependencyError
 from vila_core.types import Odometry
@@ -44,7 +45,7 @@ class Recorded:
 
 
 class Recorder(Node):
-    """Hears image, odometry, actions, reports, stats and velocities, and keeps them all, images as JPEG."""
+    """Hears image, odometry, actions, reports, stats, velocities, events and their truth; keeps all, images as JPEG."""
 
     def __init__(self) -> None:
         super().__init__("recorder", parameter_overrides=[Parameter("use_sim_time", value=True)])
@@ -58,6 +59,8 @@ class Recorder(Node):
             (NavAction, "controller/execution"),
             (DecisionStats, "navigator/stats"),
             (Twist, "cmd_vel"),
+            (TemporalEvent, "navigator/events"),
+            (String, "simulator/happenings"),
         ):
             self.create_subscription(kind, topic, partial(self._note, f"/{topic}"), reliable_qos(100))
 

@@ -6,13 +6,12 @@ of what they give. Callbacks only leave notes for it.
 
 from __future__ import annotations
 
-import dataclasses
+import json
 import math
 import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from geometry_msgs.msg import Twist, TwistStamped
@@ -22,50 +21,22 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rosgraph_msgs.msg import Clock as ClockMsg
 from sensor_msgs.msg import CameraInfo, Image, LaserScan
+from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
-from vila_core.errors import ConfigError, WorldError
-from vila_core.types import Frame, Pose, VelocityCommand
+from vila_core.errors import WorldError
+from vila_core.types import Frame, VelocityCommand
 from vila_ros.conversions import image_from_frame, message_from_odometry, stamp_from_ns
 from vila_ros.node_main import run_node
 from vila_ros.parameters import declare, read, refuse_unknown
 from vila_ros.qos import reliable_qos, sensor_qos
-from vila_sim.episodes import layout_seed, split_flat
-from vila_sim.scenario import SPLIT, make_scenario
-from vila_sim.scene import Flat
+from vila_ros.simulator_world import SimulatorNodeConfig, make_world
+from vila_sim.playback import Playback
 from vila_sim.simulator import CameraConfig, RobotConfig, Simulator
 
 TICK_NS = 20_000_000
-_RESET_TIMEOUT_S = 5.0
+_ORDER_TIMEOUT_S = 5.0
 _MAX_LAG_S = 0.25  # further behind, time is given up instead of caught up
-
-
-@dataclass(frozen=True, slots=True)
-class SimulatorNodeConfig:
-    """The parameters of the node itself; the camera's are `camera.*`, the robot's `robot.*`."""
-
-    seed: int = 0
-    instruction: str = ""  # the flat will hold what it names, the robot starts in that room; empty: anything
-    start_x_m: float = math.nan  # NaN: chosen by the seed
-    start_y_m: float = math.nan
-    start_yaw_rad: float = math.nan
-    realtime_factor: float = 1.0
-    image_rate_hz: float = 10.0
-    odometry_rate_hz: float = 30.0
-    scan_rate_hz: float = 5.0
-    scan_rays: int = 180
-    image_reliability: str = "best_effort"
-    stamped_velocity: bool = False  # TwistStamped instead of Twist
-    odometry_frame: str = "odom"
-    base_frame: str = "base_link"
-    camera_frame: str = "camera_optical"
-    scan_frame: str = "laser"
-
-    def __post_init__(self) -> None:
-        for name in ("realtime_factor", "image_rate_hz", "odometry_rate_hz", "scan_rate_hz", "scan_rays"):
-            value = getattr(self, name)
-            if not 0 < value <= 1000:
-                raise ConfigError(f"{name} = {value!r}: must be above 0 and at most 1000")
 
 
 class SimulatorNode(Node):
@@ -81,17 +52,20 @@ class SimulatorNode(Node):
         self._config = read(self, SimulatorNodeConfig)
         self._camera = read(self, CameraConfig, "camera")
         self._robot = read(self, RobotConfig, "robot")
-        self._flat, start = _world(self._config)
-        self._start = _overridden(start, self._config)
+        self._world = make_world(self._config)
+        self._playback: Playback | None = None
+        self._begun_ns: int | None = None  # simulated time at which the script was begun
         self._lock = threading.Lock()
         self._command = VelocityCommand()
         self._command_ns: int | None = None  # simulated time of its receipt
         self._time_ns = 0
-        self._reset_asked, self._reset_done = threading.Event(), threading.Event()
+        self._reset, self._begin = _Order(), _Order()
         self._publish_topics()
         velocity = TwistStamped if self._config.stamped_velocity else Twist
         self.create_subscription(velocity, "cmd_vel", self._on_velocity, reliable_qos(1))
         self.create_service(Trigger, "~/reset", self._on_reset)
+        if self._config.happenings:
+            self.create_service(Trigger, "~/begin", self._on_begin)
         self.create_timer(0.2, self._check_thread, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self._failure = "the simulation thread has ended"
         self._thread.start()
@@ -114,6 +88,8 @@ class SimulatorNode(Node):
         self._odometries = self.create_publisher(OdometryMsg, "odom", reliable_qos(5))
         self._scans = self.create_publisher(LaserScan, "scan", sensor_qos())
         self._clocks = self.create_publisher(ClockMsg, "/clock", sensor_qos())
+        if self._config.happenings:
+            self._happenings = self.create_publisher(String, "~/happenings", reliable_qos(100))
 
     # --- executor --------------------------------------------------------------------------------
 
@@ -124,11 +100,10 @@ class SimulatorNode(Node):
             self._command_ns = self._time_ns
 
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        self._reset_done.clear()
-        self._reset_asked.set()
-        response.success = self._reset_done.wait(_RESET_TIMEOUT_S)
-        response.message = "the robot is at its start" if response.success else "the simulation does not answer"
-        return response
+        return self._reset.give(response, "the robot is at its start")
+
+    def _on_begin(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        return self._begin.give(response, "the happenings have begun")
 
     def _check_thread(self) -> None:
         if not self._thread.is_alive() and not self._stopping.is_set():
@@ -138,8 +113,10 @@ class SimulatorNode(Node):
 
     def _run(self) -> None:
         try:
-            simulator = Simulator(self._flat, self._camera, self._robot)
-            simulator.reset(self._start)
+            simulator = Simulator(self._world.flat, self._camera, self._robot, movable=bool(self._config.happenings))
+            simulator.reset(self._world.start)
+            if self._config.happenings:
+                self._playback = Playback(simulator, self._world.script)
             try:
                 self._loop(simulator)
             finally:
@@ -156,10 +133,12 @@ class SimulatorNode(Node):
         )
         wall_s = time.monotonic()
         while not self._stopping.is_set():
-            self._obey_reset(simulator)
+            self._obey(simulator)
             simulator.step(self._current_command(), TICK_NS / 1e9)
             with self._lock:
                 self._time_ns = simulator.time_ns
+            if self._playback is not None:
+                self._playback.advance(self._script_s)
             self._clocks.publish(ClockMsg(clock=stamp_from_ns(simulator.time_ns)))
             for due in schedule:
                 if due.is_due(simulator.time_ns):
@@ -175,14 +154,21 @@ class SimulatorNode(Node):
         self._stopping.wait(wall_s - now_s)
         return wall_s
 
-    def _obey_reset(self, simulator: Simulator) -> None:
-        if not self._reset_asked.is_set():
-            return
-        simulator.teleport(self._start)  # time goes on, so that nobody's clock jumps
-        with self._lock:
-            self._command, self._command_ns = VelocityCommand(), None
-        self._reset_asked.clear()
-        self._reset_done.set()
+    def _obey(self, simulator: Simulator) -> None:
+        if self._reset.is_given():
+            simulator.teleport(self._world.start)  # time goes on, so that nobody's clock jumps
+            with self._lock:
+                self._command, self._command_ns = VelocityCommand(), None
+            self._begun_ns = None
+            self._reset.report()
+        if self._begin.is_given():
+            self._begun_ns = simulator.time_ns
+            self._begin.report()
+
+    @property
+    def _script_s(self) -> float:
+        """The time of the script; before it is begun, infinitely long before its start."""
+        return -math.inf if self._begun_ns is None else (self._time_ns - self._begun_ns) / 1e9
 
     def _current_command(self) -> VelocityCommand:
         """Return the last command, zero once its life is over."""
@@ -202,6 +188,11 @@ class SimulatorNode(Node):
         info = camera_info(self._camera)
         info.header = image.header
         self._camera_infos.publish(info)
+        if self._playback is not None:
+            going_on = [[verb, *pair] for verb, pair in self._playback.goes_on()]
+            script_s = None if self._begun_ns is None else self._script_s
+            truth = {"stamp_ns": frame.stamp_ns, "script_s": script_s, "goes_on": going_on}
+            self._happenings.publish(String(data=json.dumps(truth)))
 
     def _publish_scan(self, simulator: Simulator) -> None:
         rays, range_max_m = self._config.scan_rays, 8.0
@@ -218,6 +209,30 @@ class SimulatorNode(Node):
         message.header.stamp = stamp_from_ns(simulator.time_ns)
         message.header.frame_id = self._config.scan_frame
         self._scans.publish(message)
+
+
+class _Order:
+    """Something that a callback asks of the simulation thread, and waits for."""
+
+    def __init__(self) -> None:
+        self._given, self._done = threading.Event(), threading.Event()
+
+    def give(self, response: Trigger.Response, success: str) -> Trigger.Response:
+        """Ask for it and wait until it is done; fill in the response."""
+        self._done.clear()
+        self._given.set()
+        response.success = self._done.wait(_ORDER_TIMEOUT_S)
+        response.message = success if response.success else "the simulation does not answer"
+        return response
+
+    def is_given(self) -> bool:
+        """Return True while it is to be done."""
+        return self._given.is_set()
+
+    def report(self) -> None:
+        """Say that it is done."""
+        self._given.clear()
+        self._done.set()
 
 
 class _Due:
@@ -248,21 +263,6 @@ def camera_info(camera: CameraConfig) -> CameraInfo:
         r=[1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0],
         p=[focal, 0.0, cx, 0.0, 0.0, focal, cy, 0.0, 0.0, 0.0, 1.0, 0.0],
     )
-
-
-def _world(config: SimulatorNodeConfig) -> tuple[Flat, Pose]:
-    """Return the flat and where the robot starts unless parameters say otherwise."""
-    if config.instruction:
-        scenario = make_scenario(config.instruction, config.seed)
-        return scenario.flat, scenario.start
-    flat = split_flat(layout_seed(SPLIT, config.seed))
-    corridor = flat.rooms[0]
-    return flat, Pose((corridor.x_min_m + corridor.x_max_m) / 2, (corridor.y_min_m + corridor.y_max_m) / 2)
-
-
-def _overridden(pose: Pose, config: SimulatorNodeConfig) -> Pose:
-    given = {"x_m": config.start_x_m, "y_m": config.start_y_m, "yaw_rad": config.start_yaw_rad}
-    return dataclasses.replace(pose, **{name: value for name, value in given.items() if math.isfinite(value)})
 
 
 def main() -> int:

@@ -23,16 +23,13 @@ Frames are one unit step (25 cm or 15 degrees) apart; a blocked step stays in pl
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
+import functools
 import json
 import math
-import multiprocessing
-import os
-import shutil
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,6 +49,7 @@ from vila_sim.grid import DistanceField, OccupancyGrid
 from vila_sim.instructions import HELD_OUT_TEMPLATES, TRAIN_TEMPLATES
 from vila_sim.oracle import TargetView, oracle_action
 from vila_sim.scene import Flat, Room
+from vila_sim.shards import make_shards, shard_path, write_meta, write_shard
 from vila_sim.simulator import CameraConfig, Simulator
 
 FORMAT_VERSION = 1
@@ -71,12 +69,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     count = math.ceil(args.frames / FRAMES_PER_SHARD)
     args.out.mkdir(parents=True, exist_ok=True)
-    _write_meta(args.out, args.seed)
+    write_meta(args.out / "meta.json", _meta(args.seed))
     missing = [i for i in range(count) if not shard_path(args.out, i).is_dir()]
     began = time.perf_counter()
-    jobs = [(args.out, index, args.seed) for index in missing]
+    make = functools.partial(make_shard, args.out, seed=args.seed)
     with tqdm(total=count * FRAMES_PER_SHARD, initial=(count - len(missing)) * FRAMES_PER_SHARD, unit="frame") as bar:
-        for _ in _run(jobs, args.workers):
+        for _ in make_shards(make, missing, args.workers):
             bar.update(FRAMES_PER_SHARD)
     elapsed = time.perf_counter() - began
     made = len(missing) * FRAMES_PER_SHARD
@@ -90,11 +88,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     }
     print(json.dumps(summary))
     return 0
-
-
-def shard_path(out: Path, index: int) -> Path:
-    """Where the shard of that index lies once it is finished."""
-    return out / f"shard_{index:05d}"
 
 
 def make_shard(out: Path, index: int, seed: int, *, frames: int = FRAMES_PER_SHARD) -> Path:
@@ -112,17 +105,7 @@ def make_shard(out: Path, index: int, seed: int, *, frames: int = FRAMES_PER_SHA
         rng = np.random.default_rng([seed, index, number])
         with _Recorder(flat, rng, shard) as recorder:
             recorder.record(FRAMES_PER_FLAT)
-    target = shard_path(out, index)
-    unfinished = out / f".{target.name}.{os.getpid()}"
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
-    for name, array in shard.arrays().items():
-        np.save(unfinished / f"{name}.npy", array)
-    if target.exists():  # another run was faster; both made the same
-        shutil.rmtree(unfinished)
-    else:
-        unfinished.rename(target)
-    return target
+    return write_shard(shard_path(out, index), shard.save)
 
 
 def small_image(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -152,6 +135,10 @@ class _Shard:
     def arrays(self) -> dict[str, NDArray[Any]]:
         tables = {**self.frames, **self.episodes, **self.flats}
         return {name: np.asarray(rows, _DTYPES[name]) for name, rows in tables.items()}
+
+    def save(self, folder: Path) -> None:
+        for name, array in self.arrays().items():
+            np.save(folder / f"{name}.npy", array)
 
 
 _DTYPES: dict[str, Any] = {
@@ -299,22 +286,9 @@ def _object_table(flat: Flat) -> NDArray[np.int16]:
     return table
 
 
-def _run(jobs: list[tuple[Path, int, int]], workers: int) -> Iterator[Path]:
-    """Yield the finished shards; each process renders in an EGL context of its own."""
-    if workers <= 1 or len(jobs) <= 1:
-        yield from map(_job, jobs)
-        return
-    with multiprocessing.get_context("spawn").Pool(min(workers, len(jobs)), maxtasksperchild=8) as pool:
-        yield from pool.imap_unordered(_job, jobs)
-
-
-def _job(job: tuple[Path, int, int]) -> Path:
-    return make_shard(*job)
-
-
-def _write_meta(out: Path, seed: int) -> None:
-    """Write meta.json, or check that the one there was made by the same seed and format."""
-    meta = {
+def _meta(seed: int) -> dict[str, Any]:
+    """What another data set of the same folder must have been made with."""
+    return {
         "format": FORMAT_VERSION,
         "seed": seed,
         "kinds": list(KINDS),
@@ -330,15 +304,6 @@ def _write_meta(out: Path, seed: int) -> None:
         "train_templates": list(TRAIN_TEMPLATES),
         "held_out_templates": list(HELD_OUT_TEMPLATES),
     }
-    path = out / "meta.json"
-    if path.exists():
-        found = json.loads(path.read_text())
-        found.pop("versions", None)
-        if found != json.loads(json.dumps(meta)):
-            raise WorldError(f"{path} was made with other settings: choose another folder or delete it")
-        return
-    versions = {name: importlib.metadata.version(name) for name in ("mujoco", "numpy", "scipy", "pillow")}
-    path.write_text(json.dumps({**meta, "versions": versions}, indent=1))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -68,17 +68,20 @@ class RobotConfig:
                 raise ConfigError(f"{name} = {value!r}: must be finite and above 0")
 
 
-def write_mjcf(flat: Flat, camera: CameraConfig, robot: RobotConfig) -> str:
+def write_mjcf(flat: Flat, camera: CameraConfig, robot: RobotConfig, *, movable: bool = False) -> str:
     """Write the flat, its lights, the robot with its camera `eye`, and the camera `map` above.
 
-    Geoms of flat.objects[i] are named "object:i:k". Groups: see GROUP_*. Textures are named
-    files; texture_assets gives their bytes.
+    Geoms of flat.objects[i] are named "object:i:k", those of flat.leaves[i] "leaf:i:k". Groups: see GROUP_*.
+    Textures are named files; texture_assets gives their bytes.
+    movable: each object is a mocap body of its name, as door leaves always are. Such a body can be put anywhere and
+    collides with nothing: it would push the robot about with all the force in the world.
     """
     body = [
         *_lights(),
         *_map_camera(flat),
         *_shell(flat),
-        *(_object(thing, f"object:{i}", GROUP_OBJECT) for i, thing in enumerate(flat.objects)),
+        *(_object(thing, f"object:{i}", GROUP_OBJECT, movable) for i, thing in enumerate(flat.objects)),
+        *(_object(leaf.thing, f"leaf:{i}", GROUP_OBJECT, True) for i, leaf in enumerate(flat.leaves)),
         *(_object(thing, f"decor:{i}", GROUP_DECOR) for i, thing in enumerate(flat.decor)),
         *_robot(camera, robot),
     ]
@@ -184,16 +187,18 @@ def _wall(wall: Wall) -> str:
     )
 
 
-def _object(thing: SceneObject, name: str, group: int) -> str:
-    """One frame holding the object's primitives; decor does not collide."""
-    geoms = [_geom(part, f"{name}:{k}", group) for k, part in enumerate(thing.primitives)]
+def _object(thing: SceneObject, name: str, group: int, movable: bool = False) -> str:
+    """One frame or mocap body holding the object's primitives; decor and what can move do not collide."""
+    geoms = [_geom(part, f"{name}:{k}", group, movable) for k, part in enumerate(thing.primitives)]
     pose = f'pos="{thing.x_m:.4f} {thing.y_m:.4f} 0" euler="0 0 {thing.yaw_rad:.5f}"'
+    if movable:
+        return "\n".join([f'<body name={quoteattr(thing.name)} mocap="true" {pose}>', *geoms, "</body>"])
     return "\n".join([f"<frame {pose}>", *geoms, "</frame>"])
 
 
-def _geom(part: Primitive, name: str, group: int) -> str:
+def _geom(part: Primitive, name: str, group: int, movable: bool) -> str:
     size = {"sphere": 1, "cylinder": 2, "capsule": 2}.get(part.shape, 3)
-    solid = f'group="{group}"'
+    solid = _ghost(group) if movable else f'group="{group}"'
     if group == GROUP_DECOR:
         overhead = part.position_m[2] > OVERHEAD_M and part.euler_rad == (0.0, 0.0, 0.0)
         solid = _ghost(GROUP_OVERHEAD if overhead else GROUP_DECOR)

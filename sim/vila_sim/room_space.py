@@ -56,8 +56,8 @@ class RoomSpace:
         others = [bounding_box(other) for other in self._objects]
         return (
             inside
-            and not any(_overlap(box, zone, 0.0) for zone in self._doors)
-            and not any(_overlap(box, other, OBJECT_GAP_M) for other in others)
+            and not any(overlap(box, zone, 0.0) for zone in self._doors)
+            and not any(overlap(box, other, OBJECT_GAP_M) for other in others)
         )
 
     def _reaches_all(self, free: NDArray[np.bool_], distances: list[NDArray[np.float64]]) -> bool:
@@ -120,7 +120,8 @@ def _door_zone(door: Door, room: Room) -> tuple[float, float, float, float]:
     return door.x_m - DOOR_DEPTH_M, door.y_m - half, door.x_m + DOOR_DEPTH_M, door.y_m + half
 
 
-def _overlap(first: tuple[float, float, float, float], second: tuple[float, float, float, float], gap: float) -> bool:
+def overlap(first: tuple[float, float, float, float], second: tuple[float, float, float, float], gap: float) -> bool:
+    """True if two boxes (x_min, y_min, x_max, y_max) come nearer to each other than the gap, metres."""
     return (
         first[0] < second[2] + gap
         and second[0] < first[2] + gap

@@ -45,6 +45,16 @@ class SceneObject:
 
 
 @dataclass(frozen=True, slots=True)
+class Placement:
+    """Where the origin of a thing that can move is, and how it is turned."""
+
+    x_m: float
+    y_m: float
+    z_m: float
+    yaw_rad: float
+
+
+@dataclass(frozen=True, slots=True)
 class Room:
     """An axis-aligned room; the bounds are the inner faces of its walls."""
 
@@ -85,6 +95,27 @@ class Door:
 
 
 @dataclass(frozen=True, slots=True)
+class DoorLeaf:
+    """The leaf of a door: it turns about its hinge, which is where the thing stands.
+
+    closed_rad, open_rad: the thing's yaw (its x axis runs along the leaf) in both positions; its own is where it rests.
+    """
+
+    thing: SceneObject
+    closed_rad: float
+    open_rad: float
+
+    @property
+    def length_m(self) -> float:
+        """From the hinge to the far edge."""
+        return self.thing.footprint_m[0]
+
+    def openness(self, yaw_rad: float) -> float:
+        """How far it stands open with that yaw: 0 is closed, 1 is wide open."""
+        return (yaw_rad - self.closed_rad) / (self.open_rad - self.closed_rad)
+
+
+@dataclass(frozen=True, slots=True)
 class Flat:
     """A furnished flat, complete: the same seed gives the same flat."""
 
@@ -96,6 +127,7 @@ class Flat:
     doors: tuple[Door, ...]
     objects: tuple[SceneObject, ...]  # targets
     decor: tuple[SceneObject, ...] = ()  # pictures, lamps' cables, skirting: seen, never named
+    leaves: tuple[DoorLeaf, ...] = ()  # only where doors are to open and close, see doors.with_leaves
 
     def room(self, name: str) -> Room:
         """The room of that name; KeyError if there is none."""

@@ -6,6 +6,7 @@ import math
 import os
 import sys
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,7 +37,7 @@ from vila_sim.mjcf import (  # noqa: E402
     texture_assets,
     write_mjcf,
 )
-from vila_sim.scene import Flat  # noqa: E402
+from vila_sim.scene import Flat, Placement  # noqa: E402
 
 __all__ = ["CameraConfig", "MapView", "RobotConfig", "Simulator"]
 
@@ -44,6 +45,8 @@ STEP_NS = round(TIMESTEP_S * 1e9)
 CAMERA_GROUPS = (GROUP_SHELL, GROUP_OBJECT, GROUP_DECOR, GROUP_OVERHEAD)
 MAP_GROUPS = (GROUP_SHELL, GROUP_OBJECT, GROUP_DECOR)
 SCAN_GROUPS = (GROUP_SHELL, GROUP_OBJECT)
+_NO_GROUP = 5  # of MuJoCo's six the one that nothing is in
+_CULL_MARGIN_M = 0.02
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,22 +70,36 @@ class Simulator:
     context that belongs to its thread: rendering or closing from another raises WorldError.
     """
 
-    def __init__(self, flat: Flat, camera: CameraConfig | None = None, robot: RobotConfig | None = None) -> None:
-        """Compile the flat; WorldError if MuJoCo refuses it. No OpenGL yet."""
+    def __init__(
+        self,
+        flat: Flat,
+        camera: CameraConfig | None = None,
+        robot: RobotConfig | None = None,
+        *,
+        movable: bool = False,
+    ) -> None:
+        """Compile the flat; WorldError if MuJoCo refuses it. No OpenGL yet.
+
+        movable: `place` may move the flat's objects, not only its door leaves; the robot drives through them.
+        """
         self.flat = flat
         self.camera = camera or CameraConfig()
         self.robot = robot or RobotConfig()
         try:
             self._model = mujoco.MjModel.from_xml_string(
-                write_mjcf(flat, self.camera, self.robot), texture_assets(flat)
+                write_mjcf(flat, self.camera, self.robot, movable=movable), texture_assets(flat)
             )
         except ValueError as err:
             raise WorldError(f"MuJoCo refuses the flat of seed {flat.seed}: {err}") from err
         self._data = mujoco.MjData(self._model)
         self._hull = self._model.geom("hull").id
         self._base = self._model.body("base").id
-        self._object_of_geom = _object_of_geom(self._model)
+        self._eye = self._model.camera("eye").id
+        self._group_of_geom: NDArray[np.int32] = self._model.geom_group.copy()
+        self._object_of_geom = _object_of_geom(self._model, len(flat.objects))
+        self._mocap = {body.name: int(body.mocapid[0]) for body in map(self._model.body, range(self._model.nbody))}
         self._renderer: Any = None
+        self._small_renderer: Any = None
         self._render_thread: int | None = None
         self._option = _groups(CAMERA_GROUPS)
         self._steps = 0
@@ -91,8 +108,9 @@ class Simulator:
         self.reset(_free_pose(flat))
 
     def reset(self, pose: Pose) -> None:
-        """Start over at a pose: time zero, standing still."""
+        """Start over at a pose: time zero, standing still, everything where the flat has it."""
         self._steps = 0
+        mujoco.mj_resetData(self._model, self._data)
         self.teleport(pose)
 
     def teleport(self, pose: Pose) -> None:
@@ -100,11 +118,23 @@ class Simulator:
         values = (pose.x_m, pose.y_m, pose.yaw_rad)
         if not all(math.isfinite(value) for value in values):
             raise ValueError(f"pose {pose} is not finite")
+        moved = self._data.mocap_pos.copy(), self._data.mocap_quat.copy()
         mujoco.mj_resetData(self._model, self._data)
+        self._data.mocap_pos[:], self._data.mocap_quat[:] = moved
         self._data.qpos[:] = values
         mujoco.mj_forward(self._model, self._data)
         self._owed_s = 0.0
         self._collided = False
+
+    def place(self, placements: Mapping[str, Placement]) -> None:
+        """Put objects and door leaves, by name, where they are to be. WorldError for one that can't be moved."""
+        for name, at in placements.items():
+            index = self._mocap.get(name, -1)
+            if index < 0:
+                raise WorldError(f"{name!r} cannot be moved: it is no door leaf, and no object of a movable simulator")
+            self._data.mocap_pos[index] = at.x_m, at.y_m, at.z_m
+            self._data.mocap_quat[index] = math.cos(at.yaw_rad / 2), 0.0, 0.0, math.sin(at.yaw_rad / 2)
+        mujoco.mj_kinematics(self._model, self._data)
 
     def step(self, command: VelocityCommand, duration_s: float) -> None:
         """Drive for a while; a duration that is no multiple of 5 ms is made up for later.
@@ -147,17 +177,18 @@ class Simulator:
         MissingDependencyError without EGL.
         """
         renderer = self._own_renderer()
-        renderer.update_scene(self._data, "eye", self._option)
+        self._update_scene(renderer)
         image: NDArray[np.uint8] = renderer.render()
         return image
 
-    def render_segmentation(self) -> NDArray[np.int16]:
-        """Which object each pixel of the camera shows: [H, W] int16 index into flat.objects, or -1.
+    def render_segmentation(self, shrink: int = 1) -> NDArray[np.int16]:
+        """Which object each pixel of the camera shows: [H / shrink, W / shrink] int16, -1 for none.
 
-        Raises as render does.
+        An index into flat.objects; door leaf i has the index len(flat.objects) + i. Two values of shrink other than 1
+        must not be mixed. Raises as render does.
         """
-        renderer = self._own_renderer()
-        renderer.update_scene(self._data, "eye", self._option)
+        renderer = self._own_renderer() if shrink == 1 else self._own_small_renderer(shrink)
+        self._update_scene(renderer)
         renderer.enable_segmentation_rendering()
         try:
             geoms = renderer.render()[..., 0]
@@ -204,10 +235,32 @@ class Simulator:
     def close(self) -> None:
         """Free the OpenGL context, if there is one; in the thread that renders. May be called twice."""
         if self._renderer is not None:
-            self._own_renderer().close()
-            _OPEN_RENDERERS.remove(self._renderer)
-            self._renderer = None
+            self._own_renderer()
+            for renderer in filter(None, (self._renderer, self._small_renderer)):
+                renderer.close()
+                _OPEN_RENDERERS.remove(renderer)
+            self._renderer = self._small_renderer = None
             self._render_thread = None
+
+    def _update_scene(self, renderer: Any) -> None:
+        """Hand the renderer what may be in the picture: two thirds of a flat are not, and cost as much as the rest."""
+        groups = self._model.geom_group
+        groups[:] = np.where(self._may_be_in_picture(), self._group_of_geom, _NO_GROUP)
+        try:
+            renderer.update_scene(self._data, "eye", self._option)
+        finally:
+            groups[:] = self._group_of_geom
+
+    def _may_be_in_picture(self) -> NDArray[np.bool_]:
+        """For each geom, whether the sphere around it reaches into the camera's pyramid: [geoms]."""
+        axes = self._data.cam_xmat[self._eye].reshape(3, 3)  # columns: right, up, backward
+        right, up, backward = ((self._data.geom_xpos - self._data.cam_xpos[self._eye]) @ axes).T
+        inside = np.ones(len(right), bool)
+        for aside, pixels in ((right, self.camera.width_px), (up, self.camera.height_px)):
+            slope = pixels / 2 / self.camera.focal_px
+            reach = self._model.geom_rbound * math.hypot(1.0, slope) + _CULL_MARGIN_M
+            inside &= np.abs(aside) + backward * slope <= reach
+        return inside
 
     def _own_renderer(self) -> Any:
         thread = threading.get_ident()
@@ -221,6 +274,14 @@ class Simulator:
                 " one thread; render and close in the thread of the first render"
             )
         return self._renderer
+
+    def _own_small_renderer(self, shrink: int) -> Any:
+        self._own_renderer()
+        if self._small_renderer is None:
+            size = self.camera.width_px // shrink, self.camera.height_px // shrink
+            self._small_renderer = _new_renderer(self._model, *size)
+            _OPEN_RENDERERS.append(self._small_renderer)
+        return self._small_renderer
 
 
 # A renderer that the garbage collector frees, in whatever thread and amid whatever rendering, breaks the picture
@@ -252,13 +313,13 @@ def _make_orthographic(scene: Any, height_m: float) -> None:
         camera.frustum_top, camera.frustum_bottom = height_m / 2, -height_m / 2
 
 
-def _object_of_geom(model: Any) -> NDArray[np.int16]:
-    """Index of the object that each geom belongs to, -1 for none; one entry more, -1, for "no geom"."""
+def _object_of_geom(model: Any, objects: int) -> NDArray[np.int16]:
+    """Index of the object, and behind those of the door leaf, of each geom, -1 for none; one more, -1: "no geom"."""
     owner = np.full(model.ngeom + 1, -1, np.int16)
     for geom in range(model.ngeom):
         kind, _, rest = model.geom(geom).name.partition(":")
-        if kind == "object":
-            owner[geom] = int(rest.split(":")[0])
+        if kind in ("object", "leaf"):
+            owner[geom] = int(rest.split(":")[0]) + (objects if kind == "leaf" else 0)
     return owner
 
 

@@ -1,0 +1,202 @@
+"""`vila clips`: short films of flats in which things happen, with questions and when their answers are true.
+
+A shard is a folder with 25 clips (C) of 64 frames (T):
+
+    images.npy  [C, T, 96, 96, 3] uint8   0.25 s apart, rendered at 224 x 224, resized as small_image does
+    clips.json  for each clip: its flat, whether the camera stood still or drove, what happened, and its queries
+
+An interval of a query is [first, last]: the times, in seconds from the clip's first frame, of the first and the last
+frame in which what it names goes on. A query without intervals names what does not go on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import functools
+import json
+import math
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from vila_sim.dataset import IMAGE_PX, small_image
+from vila_sim.director import Director, draw_verbs
+from vila_sim.doors import with_leaves
+from vila_sim.environment import VISIBLE_PIXELS
+from vila_sim.episodes import layout_seed, split_flat
+from vila_sim.event_queries import HELD_OUT_TEMPLATES, TRAIN_TEMPLATES, draw_queries
+from vila_sim.grid import OccupancyGrid
+from vila_sim.happenings import Script, Times, placements
+from vila_sim.patrol import Watch
+from vila_sim.route import Route
+from vila_sim.scene import Room
+from vila_sim.shards import make_shards, shard_path, write_meta, write_shard
+from vila_sim.stage import Stage
+from vila_sim.truth import Truth
+
+FORMAT_VERSION = 1
+FRAMES, PERIOD_S = 64, 0.25
+CLIPS_PER_SHARD, CLIPS_PER_FLAT = 25, 5
+SPLITS = ("train", "val_unseen_layout")
+HELD_OUT_SHARE = {"train": 0.0, "val_unseen_layout": 0.5}  # of sentences that training never uses
+HAPPENINGS = (0.07, 0.10, 0.18, 0.25, 0.25, 0.15)  # the probabilities of none, one, two, ... to be tried in a clip
+TIMES_S = np.arange(FRAMES) * PERIOD_S
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Clip:
+    """What a camera saw of a script: images [T, 96, 96, 3] uint8 and the truth about it."""
+
+    camera: str  # "fixed" or "patrol"
+    images: NDArray[np.uint8]
+    truth: Truth
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Make the shards that are missing; the last line on stdout is a JSON object."""
+    args = _parser().parse_args(argv)
+    count = math.ceil(args.clips / CLIPS_PER_SHARD)
+    args.out.mkdir(parents=True, exist_ok=True)
+    write_meta(args.out / "meta.json", _meta(args.seed, args.split))
+    missing = [index for index in range(count) if not shard_path(args.out, index).is_dir()]
+    began = time.perf_counter()
+    make = functools.partial(make_shard, args.out, split=args.split, seed=args.seed)
+    with tqdm(total=count, initial=count - len(missing), unit="shard") as bar:
+        for _ in make_shards(make, missing, args.workers):
+            bar.update()
+    summary = {
+        "out": str(args.out),
+        "clips": count * CLIPS_PER_SHARD,
+        "frames_made": len(missing) * CLIPS_PER_SHARD * FRAMES,
+        "seconds": round(time.perf_counter() - began, 1),
+    }
+    print(json.dumps(summary))
+    return 0
+
+
+def make_shard(out: Path, index: int, *, split: str, seed: int, clips: int = CLIPS_PER_SHARD) -> Path:
+    """Make one shard and move it into place in one step, so that a shard that exists is complete.
+
+    The same arguments give the same shard.
+    """
+    images: list[NDArray[np.uint8]] = []
+    rows: list[dict[str, Any]] = []
+    for flat_number in range(math.ceil(clips / CLIPS_PER_FLAT)):
+        layout = layout_seed(split, index * (CLIPS_PER_SHARD // CLIPS_PER_FLAT) + flat_number, seed)
+        rng = np.random.default_rng([seed, SPLITS.index(split), index, flat_number])
+        for clip in _clips_in(layout, rng, min(CLIPS_PER_FLAT, clips - len(rows))):
+            images.append(clip.images)
+            rows.append(_row(clip, len(rows), rng, HELD_OUT_SHARE[split]))
+
+    def write(folder: Path) -> None:
+        np.save(folder / "images.npy", np.stack(images))
+        (folder / "clips.json").write_text(json.dumps(rows))
+
+    return write_shard(shard_path(out, index), write)
+
+
+def _clips_in(layout: int, rng: np.random.Generator, count: int) -> Iterator[Clip]:
+    """Yield clips of one flat, in its rooms in turn, from standing and from driving cameras in turn."""
+    flat = with_leaves(split_flat(layout), rng)
+    grid = OccupancyGrid(flat)
+    rooms = [room for room in flat.rooms if sum(thing.room == room.name for thing in flat.objects) >= 3]
+    order = rng.permutation(len(rooms))
+    first = int(rng.integers(2))
+    stage = Stage(flat)
+    try:
+        for number in range(count):
+            room = rooms[order[number % len(rooms)]]
+            yield _clip(stage, grid, room, ("fixed", "patrol")[(first + number) % 2], rng)
+    finally:
+        stage.close()
+
+
+def _clip(stage: Stage, grid: OccupancyGrid, room: Room, camera: str, rng: np.random.Generator) -> Clip:
+    verbs = draw_verbs(int(rng.choice(len(HAPPENINGS), p=HAPPENINGS)), rng)
+    door_wanted = any(verb.startswith("door") for verb in verbs) or bool(rng.random() < 0.2)
+    route = _route(Watch(grid, room, rng), camera, door_wanted, rng)
+    script = Director(stage, grid, room, route, times_s=TIMES_S).direct(verbs, rng)
+    images, visible = play(stage, script, route, TIMES_S)
+    return Clip(camera, images, Truth(stage.flat, script, TIMES_S, visible))
+
+
+def _route(watch: Watch, camera: str, door_wanted: bool, rng: np.random.Generator) -> Route:
+    """Stand still, or join a patrol at some time after its start."""
+    if camera == "fixed":
+        return Route(watch.view(door_wanted))
+    skipped = float(rng.uniform(0.0, 8.0))
+    return watch.patrol(skipped + float(TIMES_S[-1]), door_wanted).later(skipped)
+
+
+def play(stage: Stage, script: Script, route: Route, times_s: Times) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """Film the script from the route: small images [T, 96, 96, 3], and what is visible [T, N].
+
+    An image in which nothing has changed is not rendered again.
+    """
+    images: list[NDArray[np.uint8]] = []
+    visible: list[NDArray[np.bool_]] = []
+    last: object = None
+    for t_s in map(float, times_s):
+        now = route.pose_at(t_s), placements(script, t_s)
+        if now == last:
+            images.append(images[-1])
+            visible.append(visible[-1])
+            continue
+        stage.pose(script, t_s, now[0])
+        images.append(small_image(stage.image()))
+        visible.append(stage.visible())
+        last = now
+    return np.stack(images), np.stack(visible)
+
+
+def _row(clip: Clip, number: int, rng: np.random.Generator, held_out: float) -> dict[str, Any]:
+    """The clip as it stands in clips.json."""
+    return {
+        "clip": number,
+        "flat_seed": clip.truth.flat.seed,
+        "camera": clip.camera,
+        "happenings": [
+            {"verb": one.verb, "subject": one.subject, "start_s": one.start_s, "end_s": one.end_s}
+            for one in clip.truth.script
+        ],
+        "queries": [dataclasses.asdict(query) for query in draw_queries(clip.truth, rng, held_out=held_out)],
+    }
+
+
+def _meta(seed: int, split: str) -> dict[str, Any]:
+    """What another data set of the same folder must have been made with."""
+    return {
+        "format": FORMAT_VERSION,
+        "seed": seed,
+        "split": split,
+        "period_s": PERIOD_S,
+        "frames": FRAMES,
+        "image_px": IMAGE_PX,
+        "clips_per_shard": CLIPS_PER_SHARD,
+        "visible_pixels": VISIBLE_PIXELS,
+        "verbs": list(TRAIN_TEMPLATES),
+        "train_templates": TRAIN_TEMPLATES,
+        "held_out_templates": HELD_OUT_TEMPLATES,
+    }
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="vila clips", description="Make films of flats in which things happen.")
+    parser.add_argument("--out", type=Path, default=Path("data/clips"), help="folder of the data set")
+    parser.add_argument("--clips", type=int, default=1000, help=f"rounded up to whole shards of {CLIPS_PER_SHARD}")
+    parser.add_argument("--split", choices=SPLITS, default="train")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=2, help="processes")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,74 @@
+"""A live patrol in which something happens: a flat with doors, a route through one room, a script, and questions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from vila_core.errors import WorldError
+from vila_sim.director import Director
+from vila_sim.doors import with_leaves
+from vila_sim.episodes import layout_seed, split_flat
+from vila_sim.event_queries import ClipQuery, draw_queries
+from vila_sim.grid import OccupancyGrid
+from vila_sim.happenings import Script, Times, Verb, things
+from vila_sim.patrol import Watch
+from vila_sim.route import Route
+from vila_sim.scenario import SPLIT
+from vila_sim.scene import Flat, Room
+from vila_sim.stage import Stage
+from vila_sim.truth import Truth
+
+DURATION_S = 90.0
+PERIOD_S = 0.25
+VERBS: tuple[Verb, ...] = ("appears", "moves", "vanishes", "door_opens", "moves", "appears", "door_opens", "vanishes")
+_ATTEMPTS = 8
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PatrolScenario:
+    """What is played and driven, from the moment at which it is begun, and what is asked about it.
+
+    truth: as it will be if the robot keeps to its route.
+    """
+
+    flat: Flat
+    room: Room
+    route: Route
+    script: Script
+    truth: Truth
+    queries: tuple[ClipQuery, ...]
+
+
+def make_patrol(seed: int, duration_s: float = DURATION_S) -> PatrolScenario:
+    """Build the patrol: the same arguments give the same one. It renders, and frees what it rendered with.
+
+    In its script an object appears, one moves, one is taken away and a door opens, each in view.
+    Raises WorldError if that finds no place in the flat's largest room.
+    """
+    rng = np.random.default_rng([seed, *b"patrol"])
+    flat = with_leaves(split_flat(layout_seed(SPLIT, seed)), rng)
+    room = flat.room("living_room")
+    grid = OccupancyGrid(flat)
+    times_s = np.arange(0.0, duration_s, PERIOD_S)
+    stage = Stage(flat)
+    try:
+        for _ in range(_ATTEMPTS):
+            route = Watch(grid, room, rng).patrol(duration_s, door_wanted=True)
+            script = Director(stage, grid, room, route, times_s=times_s).direct(VERBS, rng, unseen=0.0)
+            if set(VERBS) <= {happening.verb for happening in script}:
+                truth = Truth(flat, script, times_s, _visible(stage, script, route, times_s))
+                return PatrolScenario(flat, room, route, script, truth, draw_queries(truth, rng))
+    finally:
+        stage.close()
+    raise WorldError(f"flat of seed {seed}: {', '.join(sorted(set(VERBS)))} find no place in view; try another seed")
+
+
+def _visible(stage: Stage, script: Script, route: Route, times_s: Times) -> np.ndarray:
+    """What is in view at each time: [T, N] bool."""
+    rows = np.zeros((len(times_s), len(things(stage.flat))), bool)
+    for i, t_s in enumerate(map(float, times_s)):
+        stage.pose(script, t_s, route.pose_at(t_s))
+        rows[i] = stage.visible()
+    return rows

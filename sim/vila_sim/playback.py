@@ -1,0 +1,28 @@
+"""Plays a script in a running simulator and says what of it is in view: the ground truth of a live run."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vila_sim.happenings import Script, placements
+from vila_sim.simulator import Simulator
+from vila_sim.stage import visible_things
+from vila_sim.truth import Pair, QueryVerb, Truth
+
+
+class Playback:
+    """Keeps the things of a movable simulator where the script has them; in the simulator's thread."""
+
+    def __init__(self, simulator: Simulator, script: Script) -> None:
+        self._simulator, self._script = simulator, script
+        self._t_s = -np.inf
+
+    def advance(self, t_s: float) -> None:
+        """Go to a time of the script; before its start everything stands ready."""
+        self._t_s = t_s
+        self._simulator.place(placements(self._script, t_s))
+
+    def goes_on(self) -> list[tuple[QueryVerb, Pair]]:
+        """What goes on in view of the camera, as (verb, (colour, kind)); renders a segmentation."""
+        visible = visible_things(self._simulator)
+        return Truth(self._simulator.flat, self._script, np.array([self._t_s]), visible[None]).goes_on()

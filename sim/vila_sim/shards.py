@@ -1,0 +1,62 @@
+"""Data sets in shards: each a folder that is complete once it exists, made by several processes, resumable."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import multiprocessing
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from vila_core.errors import WorldError
+
+_SHARDS_PER_PROCESS = 8
+
+
+def shard_path(out: Path, index: int) -> Path:
+    """Where the shard of that index lies once it is finished."""
+    return out / f"shard_{index:05d}"
+
+
+def write_shard(target: Path, write: Callable[[Path], None]) -> Path:
+    """Let `write` fill a folder and move it to the target in one step; return the target.
+
+    A target that another run finished meanwhile is kept: both made the same.
+    """
+    unfinished = target.parent / f".{target.name}.{os.getpid()}"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    write(unfinished)
+    if target.exists():
+        shutil.rmtree(unfinished)
+    else:
+        unfinished.rename(target)
+    return target
+
+
+def make_shards(make: Callable[[int], Path], indices: Sequence[int], workers: int) -> Iterator[Path]:
+    """Yield the finished shards; each process renders in an EGL context of its own. `make` must be picklable."""
+    if workers <= 1 or len(indices) <= 1:
+        yield from map(make, indices)
+        return
+    processes = min(workers, len(indices))
+    with multiprocessing.get_context("spawn").Pool(processes, maxtasksperchild=_SHARDS_PER_PROCESS) as pool:
+        yield from pool.imap_unordered(make, indices)
+
+
+def write_meta(path: Path, meta: dict[str, Any]) -> None:
+    """Write what the data set was made with, and the libraries' versions, or check that the one there says the same.
+
+    Raises WorldError if it says something else.
+    """
+    if path.exists():
+        found = json.loads(path.read_text())
+        found.pop("versions", None)
+        if found != json.loads(json.dumps(meta)):
+            raise WorldError(f"{path} was made with other settings: choose another folder or delete it")
+        return
+    versions = {name: importlib.metadata.version(name) for name in ("mujoco", "numpy", "scipy", "pillow")}
+    path.write_text(json.dumps({**meta, "versions": versions}, indent=1))

@@ -1,0 +1,48 @@
+"""A flat in which a script is played: any time of it can be posed, seen and measured, without physics."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vila_core.types import Pose
+from vila_sim.environment import VISIBLE_PIXELS, visible_pixels
+from vila_sim.happenings import Script, home, placements, things
+from vila_sim.scene import Flat
+from vila_sim.simulator import CameraConfig, Simulator
+
+_SHRINK = 2  # of the segmentation: exact enough for counting pixels, and quicker
+
+
+def visible_things(simulator: Simulator) -> NDArray[np.bool_]:
+    """Which of happenings.things(simulator.flat) the camera sees: [N]. Renders a segmentation."""
+    count = len(simulator.flat.objects) + len(simulator.flat.leaves)
+    return visible_pixels(simulator.render_segmentation(_SHRINK), count) >= VISIBLE_PIXELS
+
+
+class Stage:
+    """Poses the world and the camera; belongs to one thread, as rendering does."""
+
+    def __init__(self, flat: Flat) -> None:
+        """Compile the flat with everything in it movable."""
+        self.flat = flat
+        self._things = things(flat)
+        self._simulator = Simulator(flat, CameraConfig(), movable=True)
+        self._home = {thing.name: home(thing) for thing in self._things}
+
+    def pose(self, script: Script, t_s: float, pose: Pose) -> None:
+        """Put everything where the script has it at a time, and the camera at a pose."""
+        self._simulator.place({**self._home, **placements(script, t_s)})
+        self._simulator.teleport(pose)
+
+    def visible(self) -> NDArray[np.bool_]:
+        """Which of happenings.things(flat) the camera sees: [N]."""
+        return visible_things(self._simulator)
+
+    def image(self) -> NDArray[np.uint8]:
+        """What the camera sees: [224, 224, 3] RGB."""
+        return self._simulator.render()
+
+    def close(self) -> None:
+        """Free the renderer."""
+        self._simulator.close()

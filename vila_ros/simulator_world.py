@@ -1,0 +1,80 @@
+"""What the simulator node simulates: its parameters, and the flat, the start and the script that they ask for."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+
+from vila_core.errors import ConfigError
+from vila_core.types import Pose
+from vila_sim.episodes import layout_seed, split_flat
+from vila_sim.happenings import Script
+from vila_sim.patrol_scenario import DURATION_S, make_patrol
+from vila_sim.scenario import SPLIT, make_scenario
+from vila_sim.scene import Flat
+
+PATROL = "patrol"
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatorNodeConfig:
+    """The parameters of the node itself; the camera's are `camera.*`, the robot's `robot.*`."""
+
+    seed: int = 0
+    happenings: str = ""  # "patrol": doors, and something that happens once ~/begin is called; empty: nothing
+    happenings_s: float = DURATION_S  # how long the patrol is for which they are made
+    instruction: str = ""  # the flat will hold what it names, the robot starts in that room; empty: anything
+    start_x_m: float = math.nan  # NaN: chosen by the seed
+    start_y_m: float = math.nan
+    start_yaw_rad: float = math.nan
+    realtime_factor: float = 1.0
+    image_rate_hz: float = 10.0
+    odometry_rate_hz: float = 30.0
+    scan_rate_hz: float = 5.0
+    scan_rays: int = 180
+    image_reliability: str = "best_effort"
+    stamped_velocity: bool = False  # TwistStamped instead of Twist
+    odometry_frame: str = "odom"
+    base_frame: str = "base_link"
+    camera_frame: str = "camera_optical"
+    scan_frame: str = "laser"
+
+    def __post_init__(self) -> None:
+        rates = ("realtime_factor", "image_rate_hz", "odometry_rate_hz", "scan_rate_hz")
+        for name in (*rates, "scan_rays", "happenings_s"):
+            value = getattr(self, name)
+            if not 0 < value <= 1000:
+                raise ConfigError(f"{name} = {value!r}: must be above 0 and at most 1000")
+        if self.happenings not in ("", PATROL):
+            raise ConfigError(f"happenings = {self.happenings!r}: must be {PATROL!r} or empty")
+        if self.happenings and self.instruction:
+            raise ConfigError(f"instruction = {self.instruction!r}: must be empty where there are happenings")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class World:
+    """A flat, where the robot starts, and what happens once it is begun."""
+
+    flat: Flat
+    start: Pose
+    script: Script = ()
+
+
+def make_world(config: SimulatorNodeConfig) -> World:
+    """Build what the parameters ask for; the parameters of the start win."""
+    if config.happenings:
+        patrol = make_patrol(config.seed, config.happenings_s)
+        return World(patrol.flat, _overridden(patrol.route.start, config), patrol.script)
+    if config.instruction:
+        scenario = make_scenario(config.instruction, config.seed)
+        return World(scenario.flat, _overridden(scenario.start, config))
+    flat = split_flat(layout_seed(SPLIT, config.seed))
+    corridor = flat.rooms[0]
+    middle = Pose((corridor.x_min_m + corridor.x_max_m) / 2, (corridor.y_min_m + corridor.y_max_m) / 2)
+    return World(flat, _overridden(middle, config))
+
+
+def _overridden(pose: Pose, config: SimulatorNodeConfig) -> Pose:
+    given = {"x_m": config.start_x_m, "y_m": config.start_y_m, "yaw_rad": config.start_yaw_rad}
+    return dataclasses.replace(pose, **{name: value for name, value in given.items() if math.isfinite(value)})
