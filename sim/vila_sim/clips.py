@@ -37,7 +37,7 @@ from vila_sim.grid import OccupancyGrid
 from vila_sim.happenings import Script, Times, placements
 from vila_sim.patrol import Watch
 from vila_sim.route import Route
-from vila_sim.scene import Room
+from vila_sim.scene import Flat, Room
 from vila_sim.shards import make_shards, shard_path, write_meta, write_shard
 from vila_sim.stage import Stage
 from vila_sim.truth import Truth
@@ -48,6 +48,7 @@ CLIPS_PER_SHARD, CLIPS_PER_FLAT = 25, 5
 SPLITS = ("train", "val_unseen_layout")
 HELD_OUT_SHARE = {"train": 0.0, "val_unseen_layout": 0.5}  # of sentences that training never uses
 HAPPENINGS = (0.07, 0.10, 0.18, 0.25, 0.25, 0.15)  # the probabilities of none, one, two, ... to be tried in a clip
+PATROL_REST_S = 20.0  # of a long patrol, for each happening that is tried
 TIMES_S = np.arange(FRAMES) * PERIOD_S
 
 
@@ -92,7 +93,7 @@ def make_shard(out: Path, index: int, *, split: str, seed: int, clips: int = CLI
     for flat_number in range(math.ceil(clips / CLIPS_PER_FLAT)):
         layout = layout_seed(split, index * (CLIPS_PER_SHARD // CLIPS_PER_FLAT) + flat_number, seed)
         rng = np.random.default_rng([seed, SPLITS.index(split), index, flat_number])
-        for clip in _clips_in(layout, rng, min(CLIPS_PER_FLAT, clips - len(rows))):
+        for clip in clips_in(layout, rng, min(CLIPS_PER_FLAT, clips - len(rows))):
             images.append(clip.images)
             rows.append(_row(clip, len(rows), rng, HELD_OUT_SHARE[split]))
 
@@ -103,11 +104,11 @@ def make_shard(out: Path, index: int, *, split: str, seed: int, clips: int = CLI
     return write_shard(shard_path(out, index), write)
 
 
-def _clips_in(layout: int, rng: np.random.Generator, count: int) -> Iterator[Clip]:
+def clips_in(layout: int, rng: np.random.Generator, count: int) -> Iterator[Clip]:
     """Yield clips of one flat, in its rooms in turn, from standing and from driving cameras in turn."""
     flat = with_leaves(split_flat(layout), rng)
     grid = OccupancyGrid(flat)
-    rooms = [room for room in flat.rooms if sum(thing.room == room.name for thing in flat.objects) >= 3]
+    rooms = furnished_rooms(flat)
     order = rng.permutation(len(rooms))
     first = int(rng.integers(2))
     stage = Stage(flat)
@@ -117,6 +118,28 @@ def _clips_in(layout: int, rng: np.random.Generator, count: int) -> Iterator[Cli
             yield _clip(stage, grid, room, ("fixed", "patrol")[(first + number) % 2], rng)
     finally:
         stage.close()
+
+
+def patrol_in(layout: int, rng: np.random.Generator, duration_s: float) -> Clip:
+    """Return what a robot sees that patrols one room of the flat for so long, while something happens now and then."""
+    flat = with_leaves(split_flat(layout), rng)
+    rooms = furnished_rooms(flat)
+    room, grid = rooms[rng.integers(len(rooms))], OccupancyGrid(flat)
+    times_s = np.arange(round(duration_s / PERIOD_S)) * PERIOD_S
+    verbs = draw_verbs(round(duration_s / PATROL_REST_S), rng)
+    route = Watch(grid, room, rng).patrol(duration_s, door_wanted=any(verb.startswith("door") for verb in verbs))
+    stage = Stage(flat)
+    try:
+        script = Director(stage, grid, room, route, times_s=times_s).direct(verbs, rng)
+        images, visible = play(stage, script, route, times_s)
+    finally:
+        stage.close()
+    return Clip("patrol", images, Truth(flat, script, times_s, visible))
+
+
+def furnished_rooms(flat: Flat) -> list[Room]:
+    """The rooms in which there is something to be seen."""
+    return [room for room in flat.rooms if sum(thing.room == room.name for thing in flat.objects) >= 3]
 
 
 def _clip(stage: Stage, grid: OccupancyGrid, room: Room, camera: str, rng: np.random.Generator) -> Clip:
