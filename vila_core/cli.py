@@ -43,6 +43,7 @@ COMMANDS = {
     "clips": Command("vila_sim.clips:main", "write films of flats in which things happen, with questions and answers"),
     "train": Command("vila_core.training.train:main", "train vila-nano on that set; resumes where it was stopped"),
     "train-events": Command("vila_core.training.train_events:main", "teach a checkpoint when things happen"),
+    "bench events": Command("vila_core.evaluation.events:main", "when did it happen: clips, baselines, a patrol"),
     "bench events-cost": Command("vila_core.benchmark.events_cost:main", "ten standing queries beside one"),
     "bag": Command("vila_ros.video_bag:main", "write a video file as a bag of camera images"),
     "play": Command("vila_ros.bag_player:main", "play a bag's images to a node, as if a camera took them now"),
