@@ -40,7 +40,8 @@ def checkpoint(tmp_path, head):
 def inputs(batch: int = 3, frames: int = 5, words: int = 7):
     torch.manual_seed(1)
     known = torch.ones(batch, words, dtype=torch.bool)
-    return torch.randn(batch, frames, 16, 128), torch.randn(batch, words, 128), known
+    pictures = torch.randint(0, 256, (batch, frames, 48, 48, 3), dtype=torch.uint8)
+    return torch.randn(batch, frames, 16, 128), pictures, torch.randn(batch, words, 128), known
 
 
 def test_one_logit_for_each_frame_of_each_clip(head) -> None:
@@ -48,27 +49,38 @@ def test_one_logit_for_each_frame_of_each_clip(head) -> None:
 
 
 def test_padding_of_a_question_changes_nothing(head) -> None:
-    tokens, words, known = inputs()
+    tokens, pictures, words, known = inputs()
     padded = torch.cat((words, torch.full((3, 4, 128), 9.0)), dim=1)
     mask = torch.cat((known, torch.zeros(3, 4, dtype=torch.bool)), dim=1)
-    torch.testing.assert_close(head(tokens, padded, mask), head(tokens, words, known), rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        head(tokens, pictures, padded, mask), head(tokens, pictures, words, known), rtol=0, atol=1e-5
+    )
 
 
 def test_several_questions_at_once_are_each_alone(head) -> None:
-    tokens, words, known = inputs()
+    tokens, pictures, words, known = inputs()
     questions = head.question(words, known)
-    together = head.over_time(head.seen(tokens[:1])[:, None], questions[None])
+    together = head.over_time(head.seen(tokens[:1], pictures[:1])[:, None], questions[None])
     for number in range(3):
-        alone = head(tokens[:1], words[number : number + 1], known[number : number + 1])
+        alone = head(tokens[:1], pictures[:1], words[number : number + 1], known[number : number + 1])
         torch.testing.assert_close(together[:, number], alone, rtol=0, atol=1e-5)
 
 
 def test_a_frame_far_away_does_not_count(head) -> None:
-    tokens, words, known = inputs(1, 40)
-    other = tokens.clone()
+    tokens, pictures, words, known = inputs(1, 40)
+    other, elsewhere = tokens.clone(), pictures.clone()
     other[:, 30:] = 0.0
-    near, far = head(tokens, words, known)[0, :20], head(other, words, known)[0, :20]
+    elsewhere[:, 30:] = 0
+    near, far = head(tokens, pictures, words, known)[0, :20], head(other, elsewhere, words, known)[0, :20]
     torch.testing.assert_close(near, far, rtol=0, atol=1e-5)
+
+
+def test_what_moves_is_seen_though_the_visual_tokens_stay_the_same(head) -> None:
+    tokens, pictures, words, known = inputs(1, 10)
+    still = pictures[:, :1].expand_as(pictures)
+    tokens = tokens[:, :1].expand_as(tokens)
+    quiet, moved = (head(tokens, shown, words, known)[0] for shown in (still, pictures))
+    assert float((moved - quiet).abs().max()) > 1e-3
 
 
 def test_a_head_comes_back_from_its_files(checkpoint, head) -> None:

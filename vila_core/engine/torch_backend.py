@@ -17,6 +17,7 @@ from vila_core.engine.memory import require_memory
 from vila_core.engine.pieces import embed_visual, pieces_of
 from vila_core.engine.prefix_cache import Piece
 from vila_core.engine.reader import CHUNK, PromptReader
+from vila_core.engine.relevance_scorer import RelevanceScorer
 from vila_core.engine.visual_cache import VisualCache
 from vila_core.errors import BackendError
 from vila_core.kernels.bfloat16 import for_tensor
@@ -91,7 +92,7 @@ class TorchBackend:
         self._loaded: VisionLanguageModel | None = model
         self._segments = lru_cache(maxsize=64)(model.segments)
         self._grammar = lru_cache(maxsize=64)(partial(make_grammar, model))
-        self._question = lru_cache(maxsize=64)(self._read_question)
+        self._scorer = RelevanceScorer(model, self.encoder)
 
     @property
     def model(self) -> VisionLanguageModel:
@@ -161,26 +162,14 @@ class TorchBackend:
     @torch.inference_mode()
     def relevance(self, question: str, frames: Sequence[Frame]) -> tuple[float, ...]:
         """Score each frame; see Backend.relevance."""
-        head = self.model.relevance_head
-        if head is None:
-            raise BackendError(f"{self.info.name} has no relevance head; it can be asked by time tokens or timestamps")
-        tokens = torch.stack([self.encoder.tokens(frame) for frame in frames])
-        logits = head.over_time(head.seen(tokens[None].float())[:, None], self._question(question)[None, None])
-        return tuple(logits[0, 0].sigmoid().tolist())
-
-    def _read_question(self, question: str) -> Tensor:
-        """The question's vector [D]."""
-        model = self.model
-        assert model.relevance_head is not None
-        words = model.embed_ids(model.tokenizer.encode(question)).float()
-        known = torch.ones((1, len(words)), dtype=torch.bool, device=model.device)
-        return model.relevance_head.question(words[None], known)[0]
+        self._require_open()
+        return self._scorer.score(question, frames)
 
     def close(self) -> None:
         """Drop the weights and caches."""
         self._segments.cache_clear()
         self._grammar.cache_clear()
-        self._question.cache_clear()
+        self._scorer.close()
         self.reader.close()
         self.encoder.close()
         self._loaded = None

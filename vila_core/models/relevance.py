@@ -1,19 +1,26 @@
-"""A small head that tells, frame by frame, whether what a question names goes on: the visual tokens are the decoder's.
+"""A small head that tells, frame by frame, whether what a question names goes on.
 
-Not part of official checkpoints; vila-nano has one. Beside the answer it gives a time for free: each frame is scored.
+It sees what there is through the decoder's visual tokens, and what changes through small pictures of its own: tokens
+of a still picture hardly tell a slow slide. Not part of official checkpoints; vila-nano has one.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
+import cv2
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vila_core.errors import CheckpointError
 
 MAX_WORDS = 48  # tokens of a question that are read
+THUMBNAIL_PX = 48
+LAGS = (1, 4)  # frames back, that a small picture is compared with
 _DILATIONS = (1, 2, 4, 1)
 
 
@@ -35,8 +42,15 @@ class RelevanceConfig:
         for name in ("visual_tokens", "visual_width", "text_width", "width", "heads", "period_s"):
             if getattr(self, name) <= 0:
                 raise CheckpointError(f"relevance head: {name} = {getattr(self, name)!r} must be above 0")
+        if self.grid**2 != self.visual_tokens:
+            raise CheckpointError(f"relevance head: {self.visual_tokens} visual tokens are no square grid")
         if self.width % self.heads:
             raise CheckpointError(f"relevance head: width {self.width} must be a multiple of heads {self.heads}")
+
+    @property
+    def grid(self) -> int:
+        """Rows, and columns, of a frame's visual tokens."""
+        return math.isqrt(self.visual_tokens)
 
 
 class RelevanceHead(nn.Module):
@@ -48,8 +62,8 @@ class RelevanceHead(nn.Module):
         width, narrow = config.width, config.frame_width
         self.question = QuestionEncoder(config)
         self.look = nn.Sequential(nn.LayerNorm(config.visual_width), nn.Linear(config.visual_width, narrow))
-        self.change = nn.Linear(narrow, narrow)
-        self.shake = nn.Linear(narrow, narrow)  # the mean change: how the camera itself moves
+        self.motion = MotionEncoder(config.grid, narrow)
+        self.shake = nn.Linear(narrow, narrow)  # the mean over the picture: how the camera itself moves
         self.place = nn.Parameter(torch.zeros(config.visual_tokens, narrow))
         self.blocks = nn.ModuleList(
             Modulated(nn.Linear(narrow, 2 * narrow), narrow, width) for _ in range(config.frame_blocks)
@@ -61,19 +75,19 @@ class RelevanceHead(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.score = nn.Linear(width, 1)
 
-    def forward(self, visual_tokens: Tensor, words: Tensor, known: Tensor) -> Tensor:
+    def forward(self, visual_tokens: Tensor, thumbnails: Tensor, words: Tensor, known: Tensor) -> Tensor:
         """Score each frame for each clip's question.
 
-        visual_tokens: [B, T, N, C]. words: [B, L, E], the decoder's embeddings of the question's tokens. known: [B, L]
-        bool, False at padding. Returns logits [B, T].
+        visual_tokens: [B, T, N, C]. thumbnails: [B, T, 48, 48, 3] uint8. words: [B, L, E], the decoder's embeddings of
+        the question's tokens. known: [B, L] bool, False at padding. Returns logits [B, T].
         """
-        return self.over_time(self.seen(visual_tokens)[:, None], self.question(words, known)[:, None])[:, 0]
+        seen = self.seen(visual_tokens, thumbnails)
+        return self.over_time(seen[:, None], self.question(words, known)[:, None])[:, 0]
 
-    def seen(self, visual_tokens: Tensor) -> Tensor:
-        """[B, T, N, C] visual tokens -> [B, T, N, F]: what each shows and how it differs from the frame before."""
-        now = self.look(visual_tokens)
-        changed = now - torch.cat((now[:, :1], now[:, :-1]), dim=1)
-        return now + self.place + self.change(changed) + self.shake(changed.mean(dim=2, keepdim=True))
+    def seen(self, visual_tokens: Tensor, thumbnails: Tensor) -> Tensor:
+        """What each frame shows and how it differs from those before it: [B, T, N, F]."""
+        motion = self.motion(thumbnails)
+        return self.look(visual_tokens) + self.place + motion + self.shake(motion.mean(dim=2, keepdim=True))
 
     def over_time(self, seen: Tensor, questions: Tensor) -> Tensor:
         """Score frames for several questions.
@@ -87,6 +101,39 @@ class RelevanceHead(nn.Module):
         for block in self.times:
             frames = frames + block(frames, questions[:, :, None])
         return self.score(self.norm(frames))[..., 0]
+
+
+class MotionEncoder(nn.Module):
+    """Small pictures and how they differ from earlier ones -> one vector for each cell of the visual tokens' grid."""
+
+    def __init__(self, grid: int, width: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(3 * (1 + len(LAGS)), 24, 5, stride=2, padding=2),
+            nn.GELU(),
+            nn.Conv2d(24, 48, 3, stride=2, padding=1),
+            nn.GELU(),
+            nn.Conv2d(48, width, 3, padding=1),
+            nn.GELU(),
+            nn.AdaptiveAvgPool2d(grid),
+        )
+        self.back = nn.Linear(width, width)
+
+    def forward(self, thumbnails: Tensor) -> Tensor:
+        """[B, T, 48, 48, 3] uint8 (or float, 0..255) -> [B, T, N, F]. The first frames are compared with the first."""
+        pictures = thumbnails.float().permute(0, 1, 4, 2, 3) / 127.5 - 1.0
+        changes = [
+            pictures - torch.cat((pictures[:, :1].expand(-1, lag, -1, -1, -1), pictures), 1)[:, :-lag] for lag in LAGS
+        ]
+        inputs = torch.cat((pictures, *(4.0 * change for change in changes)), dim=2)
+        cells = self.layers(inputs.flatten(0, 1)).flatten(2).transpose(1, 2)
+        return self.back(cells).unflatten(0, pictures.shape[:2])
+
+
+def thumbnail(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Shrink an image [H, W, 3] to the head's small picture [48, 48, 3], whatever its proportions."""
+    small = cv2.resize(image, (THUMBNAIL_PX, THUMBNAIL_PX), interpolation=cv2.INTER_AREA)
+    return small.astype(np.uint8, copy=False)
 
 
 class QuestionEncoder(nn.Module):

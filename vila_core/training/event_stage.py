@@ -15,10 +15,11 @@ from vila_core.models.vlm import VisionLanguageModel
 from vila_core.training.clips import Clips, Question
 from vila_core.training.recipe import EventRecipe, StageRecipe
 from vila_core.training.shards import Drives
-from vila_core.training.sightings import Sightings
+from vila_core.training.sightings import Lesson, Sightings, thumbnails
 from vila_core.training.vision_stage import augment
 
 _FRAMES_AT_ONCE = 256
+_NOISE = 2.0  # of a small picture's values, 0 to 255
 
 
 class EventStage(nn.Module):
@@ -40,6 +41,7 @@ class EventStage(nn.Module):
         self.head = head
         self._model, self._clips, self._tokens, self._recipe = [model], clips, tokens, recipe
         self._sightings = sightings
+        self._thumbnails = torch.from_numpy(np.concatenate([thumbnails(shard) for shard in clips.images]))
         self._groups = _by_verb_and_answer(question for question in clips.questions if question.clip in asked)
 
     def groups(self) -> list[tuple[list[nn.Parameter], float]]:
@@ -48,20 +50,27 @@ class EventStage(nn.Module):
 
     def loss(self, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
         """Loss and figures of one random batch."""
-        questions = self._draw(rng)
-        frames = rng.integers(self._clips.frames - self._recipe.frames + 1) + np.arange(self._recipe.frames)
-        active = torch.from_numpy(np.stack([question.active[frames] for question in questions])).float()
-        clips = torch.tensor([question.clip for question in questions])
-        texts = [self._worded(question, rng) for question in questions]
-        logits, active = scored(
-            self._model[0], self.head, self._tokens[clips][:, torch.from_numpy(frames)], texts, active
-        )
+        lesson = self._lesson(rng)
+        logits = scored(self._model[0], self.head, lesson, rng)
+        active = lesson.active.to(logits.device)
         figures = frame_figures(logits.detach(), active)
         loss = F.binary_cross_entropy_with_logits(logits, active)
         if self._sightings is not None:
             reminded, more = sighting_loss(self._model[0], self.head, self._sightings, self._recipe.reminders, rng)
             loss, figures = loss + self._recipe.reminder_weight * reminded, figures | more
         return loss, figures
+
+    def _lesson(self, rng: np.random.Generator) -> Lesson:
+        questions = self._draw(rng)
+        frames = rng.integers(self._clips.frames - self._recipe.frames + 1) + np.arange(self._recipe.frames)
+        clips = torch.tensor([question.clip for question in questions])[:, None]
+        shown = torch.from_numpy(frames)
+        return Lesson(
+            self._tokens[clips, shown],
+            self._thumbnails[clips, shown],
+            [self._worded(question, rng) for question in questions],
+            torch.from_numpy(np.stack([question.active[frames] for question in questions])).float(),
+        )
 
     def _draw(self, rng: np.random.Generator) -> list[Question]:
         groups = rng.integers(len(self._groups), size=self._recipe.events.batch_size)
@@ -96,17 +105,20 @@ def sighting_loss(
     model: VisionLanguageModel, head: RelevanceHead, sightings: Sightings, count: int, rng: np.random.Generator
 ) -> tuple[Tensor, dict[str, float]]:
     """Loss and figures of so many sightings."""
-    logits, active = scored(model, head, *sightings.draw(count, rng))
+    lesson = sightings.draw(count, rng)
+    logits = scored(model, head, lesson, rng)
+    active = lesson.active.to(logits.device)
     right = ((logits.detach() > 0) == (active > 0.5)).float().mean()
     return F.binary_cross_entropy_with_logits(logits, active), {"sighted": float(right)}
 
 
-def scored(
-    model: VisionLanguageModel, head: RelevanceHead, tokens: Tensor, texts: Sequence[str], active: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Logits [B, T] of the head, and what they should tell, beside them. tokens: [B, T, N, C]."""
-    words, known = embedded(model, texts)
-    return head(tokens.to(words.device).float(), words, known), active.to(words.device)
+def scored(model: VisionLanguageModel, head: RelevanceHead, lesson: Lesson, rng: np.random.Generator) -> Tensor:
+    """Logits [B, T] of the head; the small pictures get some noise, as a camera has."""
+    words, known = embedded(model, lesson.texts)
+    generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
+    noise = _NOISE * torch.randn(lesson.thumbnails.shape, generator=generator)
+    pictures = (lesson.thumbnails + noise).to(words.device)
+    return head(lesson.tokens.to(words.device).float(), pictures, words, known)
 
 
 def frame_figures(logits: Tensor, active: Tensor) -> dict[str, float]:

@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vila_core.models.relevance import THUMBNAIL_PX, thumbnail
 from vila_core.training.shards import Drives
 
 FRAMES = 2  # of a sighting: the one asked about, behind the one before it
 LEAST_SHARE = 2 / 48**2  # of the picture, that an object must cover to be in view
 _ASK_SEEN, _ASK_LIKE = 0.5, 0.4  # for an object in view; for its like in colour or kind; the rest for any pair at all
 _OTHER_KIND = 0.6  # of the likes, that differ in kind and not in colour
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lesson:
+    """A batch of questions about runs of frames.
+
+    tokens: [B, T, N, C] visual tokens. thumbnails: [B, T, 48, 48, 3] uint8. active: [B, T] float, 1 where what the
+    text names goes on.
+    """
+
+    tokens: Tensor
+    thumbnails: Tensor
+    texts: list[str]
+    active: Tensor
 
 
 class Sightings:
@@ -23,15 +40,16 @@ class Sightings:
         self.drives, self.tokens, self.templates, self.rows = drives, tokens, templates, rows
         self.in_view = objects_in_view(drives.seg, drives.kinds.shape[1])
 
-    def draw(self, count: int, rng: np.random.Generator) -> tuple[Tensor, list[str], Tensor]:
-        """Return visual tokens [B, 2, N, C], questions, and whether each frame shows what is named [B, 2] float."""
+    def draw(self, count: int, rng: np.random.Generator) -> Lesson:
+        """Draw so many pairs of frames with a question each."""
         rows = rng.integers(self.rows.start, self.rows.stop - 1, count)[:, None] + np.arange(FRAMES)
         asked = [self._pair(int(row[-1]), rng) for row in rows]
         active = np.array(
             [[self._shows(int(row), pair) for row in pairs] for pairs, pair in zip(rows, asked, strict=True)]
         )
         texts = [self._worded(pair, rng) for pair in asked]
-        return self.tokens[torch.from_numpy(rows)], texts, torch.from_numpy(active).float()
+        pictures = torch.from_numpy(thumbnails(self.drives.images[rows]))
+        return Lesson(self.tokens[torch.from_numpy(rows)], pictures, texts, torch.from_numpy(active).float())
 
     def _pair(self, row: int, rng: np.random.Generator) -> tuple[int, int]:
         """Choose a kind and a colour to ask for."""
@@ -56,6 +74,12 @@ class Sightings:
         template = self.templates[rng.integers(len(self.templates))]
         kind, colour = self.drives.kind_names[pair[0]], self.drives.colour_names[pair[1]]
         return template.format(colour=colour, kind=kind.replace("_", " "))
+
+
+def thumbnails(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """[..., S, S, 3] -> [..., 48, 48, 3]."""
+    flat = images.reshape(-1, *images.shape[-3:])
+    return np.stack([thumbnail(picture) for picture in flat]).reshape(*images.shape[:-3], THUMBNAIL_PX, THUMBNAIL_PX, 3)
 
 
 def objects_in_view(seg: NDArray[np.uint8], objects: int) -> NDArray[np.bool_]:
