@@ -95,6 +95,22 @@ def test_attention(fast, heads, kv_heads, queries, keys, dim, masked):
     assert error(got, exact) <= 4e-3
 
 
+@pytest.mark.parametrize(("heads", "kv_heads", "count", "dim"), [(4, 2, 64, 32), (3, 3, 37, 72), (6, 2, 130, 128)])
+def test_causal_attention(fast, heads, kv_heads, count, dim):
+    q = draw(1, count, heads, dim).transpose(1, 2)
+    k, v = (draw(1, kv_heads, count, dim, seed=s) for s in (1, 2))
+    exact = F.scaled_dot_product_attention(q.double(), k.double(), v.double(), is_causal=True, enable_gqa=True)
+    assert error(fast.attend(q, k, v, None, causal=True), exact) <= 4e-3
+    assert error(functional.attend(q, k, v, causal=True), exact) <= 4e-3
+
+
+def test_attention_to_few_of_many_keys_is_sharp(fast):
+    k = torch.eye(64).bfloat16()[None, None]
+    q = k * 300  # the scores of all keys but one underflow
+    v = draw(1, 1, 64, 64)
+    assert torch.equal(fast.attend(q, k, v, None), v)
+
+
 def test_what_they_do_not_take_is_left_to_torch(fast):
     assert fast.gelu(draw(5)) is None and fast.rms_norm(draw(1, 20), draw(20), 1e-6) is None
     assert for_tensor(torch.zeros(1)) is None

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from vila_core.kernels import library
 from vila_core.kernels.library import SETS, kernels
-from vila_core.kernels.linear import KernelLinear, fits
+from vila_core.kernels.linear import KernelLinear, fits, linear_together
+from vila_core.models.functional import project
 
 pytestmark = pytest.mark.skipif(kernels() is None, reason="no compiler, or not an x86-64 processor with AVX2")
 
@@ -24,28 +25,29 @@ def exact(x, values, scales, zeros, bias):
     return rounded.flatten(1) @ weight.flatten(1).T + bias.double()
 
 
-def layer(outputs, groups, group, bits, seed):
+def layer(outputs, groups, group, bits, seed, scale_type=torch.float32):
     rng = torch.Generator().manual_seed(seed)
     values = torch.randint(0, 2**bits, (outputs, groups * group), generator=rng, dtype=torch.uint8)
-    scales = torch.rand(outputs, groups, generator=rng) * 0.02 + 1e-3
+    scales = (torch.rand(outputs, groups, generator=rng) * 0.02 + 1e-3).to(scale_type)
     zeros = torch.randint(0, 2**bits, (outputs, groups), generator=rng)
     return values, scales, zeros, torch.randn(outputs, generator=rng)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=40)
 @given(
-    tokens=st.integers(1, 40),
+    tokens=st.integers(1, 60),
     outputs=st.integers(1, 5).map(lambda n: 16 * n),
     groups=st.integers(1, 4),
     group=st.sampled_from([16, 32, 48, 128]),
     bits=st.sampled_from([4, 8]),
+    scale_type=st.sampled_from([torch.float32, torch.float16]),
     seed=st.integers(0, 9),
 )
 @pytest.mark.parametrize("set_", range(1, len(SETS)))
-def test_every_shape_equals_the_arithmetic(set_, tokens, outputs, groups, group, bits, seed):
+def test_every_shape_equals_the_arithmetic(set_, tokens, outputs, groups, group, bits, scale_type, seed):
     if (set_ == 2 and kernels().instruction_set != 2) or set_ > kernels().instruction_set:
         pytest.skip(f"this processor has no {SETS[set_]}")
-    values, scales, zeros, bias = layer(outputs, groups, group, bits, seed)
+    values, scales, zeros, bias = layer(outputs, groups, group, bits, seed, scale_type)
     module = KernelLinear(_Fixed(kernels(), set_), values, scales, zeros, bias=bias, bits=bits)
     x = torch.randn(tokens, groups * group, generator=torch.Generator().manual_seed(seed))
     wanted = exact(x, values, scales, zeros, bias)
@@ -53,6 +55,51 @@ def test_every_shape_equals_the_arithmetic(set_, tokens, outputs, groups, group,
     short = x.bfloat16()
     wanted = exact(short.float(), values, scales, zeros, bias)
     assert (module(short).double() - wanted).norm() <= 6e-3 * wanted.norm()
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("set_", range(1, len(SETS)))
+def test_the_largest_sums_are_exact(set_, bits):
+    if (set_ == 2 and kernels().instruction_set != 2) or set_ > kernels().instruction_set:
+        pytest.skip(f"this processor has no {SETS[set_]}")
+    values = torch.full((16, 512), 2**bits - 1, dtype=torch.uint8)
+    x = torch.ones(70, 512) * torch.where(torch.arange(70) % 2 > 0, 1.0, -1.0)[:, None]
+    for zero in (0, 2**bits - 1):
+        scales, zeros = torch.ones(16, 2), torch.full((16, 2), zero)
+        module = KernelLinear(_Fixed(kernels(), set_), values, scales, zeros, bias=None, bits=bits)
+        for tokens in (1, 3, 13, 70):
+            wanted = x[:tokens].sum(-1, keepdim=True).expand(-1, 16) * (2**bits - 1 - zero)
+            assert torch.allclose(module(x[:tokens]), wanted, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("tokens", [1, 7, 30])
+@pytest.mark.parametrize("bits", [4, 8])
+def test_layers_that_read_one_input_together_give_what_each_gives(bits, tokens):
+    made = []
+    for outputs in (48, 16, 80):
+        values, scales, zeros, bias = layer(outputs, 2, 32, bits, outputs)
+        made.append(KernelLinear(kernels(), values, scales, zeros, bias=bias if outputs > 16 else None, bits=bits))
+    x = torch.randn(2, tokens, 64, generator=torch.Generator().manual_seed(0)).bfloat16()
+    for got, module in zip(linear_together(x, made), made, strict=True):
+        assert torch.equal(got, module(x))
+
+
+def test_only_kernels_of_one_kind_are_run_together():
+    first, wider, plain = (
+        KernelLinear(kernels(), *layer(32, 2, 16, 4, 0)[:3], bias=None, bits=4),
+        KernelLinear(kernels(), *layer(32, 1, 32, 8, 0)[:3], bias=None, bits=8),
+        torch.nn.Linear(32, 5),
+    )
+    assert not first.takes_with(wider)
+    x = torch.randn(3, 32, generator=torch.Generator().manual_seed(0))
+    for got, module in zip(project(x, first, wider, plain), (first, wider, plain), strict=True):
+        assert torch.equal(got, module(x))
+
+
+def test_zeros_that_the_bits_do_not_hold_are_refused():
+    values, scales, zeros, _ = layer(16, 1, 16, 4, 0)
+    with pytest.raises(ValueError, match="zeros of 0 to 15, not 16 to 16"):
+        KernelLinear(kernels(), values, scales, zeros * 0 + 16, bias=None, bits=4)
 
 
 class _Fixed:

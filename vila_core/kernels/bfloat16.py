@@ -83,10 +83,11 @@ class Bfloat16Kernels:
         )
         return y
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor | None:
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, *, causal: bool = False) -> Tensor | None:
         """Attention of [B, H, L, D] over [B, kv heads, S, D]; mask: [L, S], added to the scores, None sees all.
 
-        Returns [B, H, L, D] that lies as [B, L, H, D].
+        causal: each query sees the keys up to its own, the last query all. Returns [B, H, L, D] that lies as
+        [B, L, H, D].
         """
         batch, heads, queries, dim = q.shape
         if dim % 2 or any(t.stride(-1) != 1 for t in (q, k, v)) or not (mask is None or mask.is_contiguous()):
@@ -104,6 +105,7 @@ class Bfloat16Kernels:
                 dim,
                 *(stride for t in (q, k, v, out) for stride in t.stride()[1:3]),
                 dim**-0.5,
+                causal,
             )
             self._kernels.attend(call, torch.get_num_threads())
         return out

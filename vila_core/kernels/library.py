@@ -26,13 +26,14 @@ SETS = ("none", "avx2", "avxvnni", "avx512vnni")  # instruction sets, as vila_be
 
 
 class LinearCall(ctypes.Structure):
-    """The arguments of vila_linear: `Call` of source/kernels.h."""
+    """One of the layers of vila_linear: `Call` of source/kernels.h."""
 
     _fields_ = (
-        *((name, ctypes.c_void_p) for name in ("x", "weight", "scale", "shift", "bias", "y")),
+        *((name, ctypes.c_void_p) for name in ("x", "weight", "scale", "zero", "bias", "y")),
         *((name, ctypes.c_int64) for name in ("tokens", "outputs", "inputs", "group")),
         ("bits", ctypes.c_int),
         ("bfloat16", ctypes.c_int),
+        ("half_scale", ctypes.c_int),
     )
 
 
@@ -44,6 +45,7 @@ class AttendCall(ctypes.Structure):
         *((name, ctypes.c_int64) for name in ("heads", "kv_heads", "queries", "keys", "dim")),
         *((f"{name}_{part}", ctypes.c_int64) for name in ("q", "k", "v", "out") for part in ("head", "row")),
         ("scale", ctypes.c_float),
+        ("causal", ctypes.c_int),
     )
 
 
@@ -51,7 +53,7 @@ _POINTER, _COUNT = ctypes.c_void_p, ctypes.c_int64
 _SIGNATURES: dict[str, tuple[type, ...]] = {
     "pack_int4": (_POINTER, _POINTER, _COUNT, _COUNT),
     "pack_int8": (_POINTER, _POINTER, _COUNT, _COUNT),
-    "linear": (ctypes.POINTER(LinearCall), ctypes.c_int),
+    "linear": (ctypes.POINTER(LinearCall), ctypes.c_int, ctypes.c_int),
     "attend": (ctypes.POINTER(AttendCall), ctypes.c_int),
     "gelu": (_POINTER, _POINTER, _COUNT),
     "silu_mul": (_POINTER, _POINTER, _POINTER, _COUNT),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -19,8 +21,9 @@ def fits(outputs: int, inputs: int, group: int) -> bool:
 class KernelLinear(nn.Module):
     """y = x W^T + bias with W = (values - zeros) * scales.
 
-    values: uint8 [N, K], below 16 if bits is 4. scales, zeros: [N, K / group]. Activations are rounded to 8 bits by
-    token and group, so the result differs from the exact one by about half a percent of its norm.
+    values: uint8 [N, K], below 16 if bits is 4. scales: [N, K / group], kept in float16 if they are. zeros: likewise,
+    whole numbers as the values are. Activations are rounded to 8 bits by token and group, so the result differs from
+    the exact one by about half a percent of its norm.
     """
 
     def __init__(
@@ -29,56 +32,76 @@ class KernelLinear(nn.Module):
         super().__init__()
         self.out_features, self.in_features = values.shape
         groups = scales.shape[1]
-        self._group = self.in_features // groups
-        if not fits(self.out_features, self.in_features, self._group) or bits not in (4, 8):
-            raise ValueError(f"the kernels do not take {bits} bits, {list(values.shape)} in groups of {self._group}")
+        self.group = self.in_features // groups
+        if not fits(self.out_features, self.in_features, self.group) or bits not in (4, 8):
+            raise ValueError(f"the kernels do not take {bits} bits, {list(values.shape)} in groups of {self.group}")
+        lowest, highest = float(zeros.min()), float(zeros.max())
+        if lowest < 0 or highest >= 2**bits:
+            raise ValueError(f"{bits} bits have zeros of 0 to {2**bits - 1}, not {lowest:g} to {highest:g}")
         self._kernels = kernels
         self.bits = bits
         self.packed: Tensor
         self.scale: Tensor
-        self.shift: Tensor
+        self.zero: Tensor
         self.bias: Tensor | None
         self.register_buffer("packed", torch.empty(values.numel() * bits // 8, dtype=torch.uint8))
         source = values.contiguous()
         pack = kernels.pack_int4 if bits == 4 else kernels.pack_int8
         pack(source.data_ptr(), self.packed.data_ptr(), self.out_features, self.in_features)
-        self.register_buffer("scale", _by_block(scales))
-        self.register_buffer("shift", _by_block(scales.float() * zeros.float()))
+        self.register_buffer("scale", _by_block(scales if scales.dtype == torch.float16 else scales.float()))
+        self.register_buffer("zero", _by_block(zeros.to(torch.uint8)))
         self.register_buffer("bias", None if bias is None else bias.detach().float().contiguous())
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., K] -> [..., N], float32 or bfloat16."""
-        if x.dtype not in KERNEL_TYPES or x.shape[-1] != self.in_features:
-            raise ValueError(f"expected float32 or bfloat16 [..., {self.in_features}], got {x.dtype} {list(x.shape)}")
-        x = x.contiguous()
-        y = torch.empty((*x.shape[:-1], self.out_features), dtype=x.dtype)
-        call = LinearCall(
-            x.data_ptr(),
-            self.packed.data_ptr(),
-            self.scale.data_ptr(),
-            self.shift.data_ptr(),
-            None if self.bias is None else self.bias.data_ptr(),
-            y.data_ptr(),
-            x.numel() // self.in_features,
-            self.out_features,
-            self.in_features,
-            self._group,
-            self.bits,
-            KERNEL_TYPES[x.dtype],
-        )
-        self._kernels.linear(call, self._kernels.instruction_set)
-        return y
+        return linear_together(x, [self])[0]
+
+    def takes_with(self, other: KernelLinear) -> bool:
+        """Tell if the two may read one input together."""
+        return (self.in_features, self.group, self.bits) == (other.in_features, other.group, other.bits)
+
+    def run(self, x: Tensor, layers: Sequence[KernelLinear]) -> list[Tensor]:
+        """Multiply x [..., K], contiguous, by several layers that take it together, this being one: [..., N] each."""
+        out = [torch.empty((*x.shape[:-1], layer.out_features), dtype=x.dtype) for layer in layers]
+        calls = (LinearCall * len(layers))(*(layer._call(x, y) for layer, y in zip(layers, out, strict=True)))
+        self._kernels.linear(calls, len(layers), self._kernels.instruction_set)
+        return out
 
     def rows(self, numbers: Tensor) -> Tensor:
         """Dequantized rows [U, K] float32 of the weight; numbers: [U] int64."""
         blocks, lanes = numbers // _LANES, numbers % _LANES
         packed = self.packed.view(self.out_features // _LANES, -1, _LANES, 4)[blocks, :, lanes]  # [U, runs, 4]
         runs = torch.stack((packed & 15, packed >> 4), dim=2) if self.bits == 4 else packed
-        values = runs.reshape(len(numbers), -1, self._group).float()
-        scale, shift = (table[blocks, :, lanes, None] for table in (self.scale, self.shift))
-        return (values * scale - shift).flatten(1)
+        values = runs.reshape(len(numbers), -1, self.group).float()
+        scale, zero = (table[blocks, :, lanes, None].float() for table in (self.scale, self.zero))
+        return ((values - zero) * scale).flatten(1)
+
+    def _call(self, x: Tensor, y: Tensor) -> LinearCall:
+        return LinearCall(
+            x.data_ptr(),
+            self.packed.data_ptr(),
+            self.scale.data_ptr(),
+            self.zero.data_ptr(),
+            None if self.bias is None else self.bias.data_ptr(),
+            y.data_ptr(),
+            x.numel() // self.in_features,
+            self.out_features,
+            self.in_features,
+            self.group,
+            self.bits,
+            KERNEL_TYPES[x.dtype],
+            self.scale.dtype == torch.float16,
+        )
+
+
+def linear_together(x: Tensor, layers: Sequence[KernelLinear]) -> list[Tensor]:
+    """Multiply x [..., K] by layers that take it together: [..., N] each; x is rounded to 8 bits once."""
+    width = layers[0].in_features
+    if x.dtype not in KERNEL_TYPES or x.shape[-1] != width:
+        raise ValueError(f"expected float32 or bfloat16 [..., {width}], got {x.dtype} {list(x.shape)}")
+    return layers[0].run(x.contiguous(), layers)
 
 
 def _by_block(values: Tensor) -> Tensor:
-    """[N, G] -> [N / 16, G, 16] float32: the sixteen outputs of a block side by side."""
-    return values.float().unflatten(0, (-1, _LANES)).transpose(1, 2).contiguous()
+    """[N, G] -> [N / 16, G, 16]: the sixteen outputs of a block side by side."""
+    return values.unflatten(0, (-1, _LANES)).transpose(1, 2).contiguous()

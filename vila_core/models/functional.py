@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vila_core.kernels import bfloat16
+from vila_core.kernels.linear import KernelLinear, linear_together
 
 _FEW_QUERIES = 4  # below, laying out the keys anew costs more than is won
+
+
+def project(x: Tensor, *linears: nn.Module) -> list[Tensor]:
+    """Give x [..., K] to several linears: [..., N] each. Kernels that can take it together round it only once."""
+    kernels = [linear for linear in linears if isinstance(linear, KernelLinear)]
+    if len(kernels) == len(linears) and all(kernels[0].takes_with(other) for other in kernels[1:]):
+        return linear_together(x, kernels)
+    return [linear(x) for linear in linears]
 
 
 def gelu(x: Tensor) -> Tensor:
@@ -59,12 +68,13 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, *, causa
     mask: [L, S], added to the scores. causal, without a mask: each query sees the keys up to its own, L = S.
     """
     groups, count = q.shape[1] // k.shape[1], q.shape[2]
-    if causal and mask is None:
-        return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=groups > 1)
+    causal = causal and mask is None
     fast = bfloat16.for_tensor(q) if count >= _FEW_QUERIES else None
-    done = None if fast is None else fast.attend(q, k, v, mask)
+    done = None if fast is None else fast.attend(q, k, v, mask, causal=causal)
     if done is not None:
         return done
+    if causal:
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=groups > 1)
     if groups == 1:
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
     folded = q.reshape(q.shape[0], k.shape[1], groups * count, q.shape[3])  # the heads of a group as one long query

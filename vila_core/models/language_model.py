@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from vila_core.kernels.linear import KernelLinear
 from vila_core.models.config import LanguageConfig
-from vila_core.models.functional import attend, rms_norm, rotate, silu_mul
+from vila_core.models.functional import attend, project, rms_norm, rotate, silu_mul
 from vila_core.models.kv_cache import Reading
 from vila_core.quantization.int8_linear import Int8Linear
 from vila_core.quantization.linear import QuantLinear
@@ -81,8 +81,8 @@ class Attention(nn.Module):
     def forward(self, hidden: Tensor, cos: Tensor, sin: Tensor, reading: Reading | None) -> Tensor:
         """[B, L, D] -> [B, L, D]."""
         q, k, v = (
-            proj(hidden).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
-            for proj in (self.q_proj, self.k_proj, self.v_proj)
+            projected.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
+            for projected in project(hidden, self.q_proj, self.k_proj, self.v_proj)
         )  # [B, H, L, head_dim]
         q, k = rotate(q, cos, sin), rotate(k, cos, sin)
         if reading is None:
@@ -105,7 +105,8 @@ class GatedMLP(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """[B, L, D] -> [B, L, D]."""
-        return self.down_proj(silu_mul(self.gate_proj(hidden), self.up_proj(hidden)))
+        gate, up = project(hidden, self.gate_proj, self.up_proj)
+        return self.down_proj(silu_mul(gate, up))
 
 
 class RMSNorm(nn.Module):

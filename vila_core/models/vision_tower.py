@@ -10,7 +10,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from vila_core.models.config import VisionConfig
-from vila_core.models.functional import attend, gelu, layer_norm
+from vila_core.models.functional import attend, gelu, layer_norm, project
 
 
 class VisionTower(nn.Module):
@@ -96,8 +96,8 @@ class VisionAttention(nn.Module):
     def forward(self, hidden: Tensor) -> Tensor:
         """[B, N, C] -> [B, N, C]."""
         q, k, v = (
-            proj(hidden).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            for proj in (self.q_proj, self.k_proj, self.v_proj)
+            projected.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for projected in project(hidden, self.q_proj, self.k_proj, self.v_proj)
         )
         return self.out_proj(attend(q, k, v).transpose(1, 2).flatten(2))
 

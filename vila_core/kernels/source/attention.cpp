@@ -13,10 +13,11 @@
 
 namespace {
 
-constexpr int kRows = 4;         // queries that are worked on together
-constexpr int kKeyBlocks = 4;    // blocks of 16 keys of a tile of scores
+constexpr int kRows = 8;         // queries that are worked on together
+constexpr int kKeyBlocks = 2;    // blocks of 16 keys of a tile of scores
 constexpr int64_t kKeys = 16 * kKeyBlocks;
 constexpr int kChunk = 128;      // queries that share one packing of the keys at least, where there are more tasks than threads
+constexpr float kLog2e = 1.44269504f;
 
 int64_t up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
@@ -26,12 +27,34 @@ inline __m512bh pair(const uint16_t* p) {
   return (__m512bh)_mm512_set1_epi32(two);
 }
 inline __m512bh load(const uint16_t* p) { return (__m512bh)_mm512_loadu_si512(p); }
+inline __m512 dot2(__m512 sum, __m512bh x, __m512bh w) {  // in assembly: GCC copies the sums of large tiles about otherwise
+  asm("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(x), "v"(w));
+  return sum;
+}
+inline __m256 dot2(__m256 sum, __m512bh x, __m256bh w) {
+  asm("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"((__m256bh)_mm512_castsi512_si256((__m512i)x)), "v"(w));
+  return sum;
+}
+inline __m512i words(const uint16_t* p, __mmask16 there) {
+  return _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(there, p));
+}
+inline __mmask16 first_lanes(int64_t count) { return count >= 16 ? 0xffff : count <= 0 ? 0 : (__mmask16)((1 << count) - 1); }
+
 struct Task {  // one key/value head
   const AttendCall* c;
   int64_t kv_head, keys, pairs, width;  // keys: up to a whole tile; pairs of dims; width: dims up to whole vectors
   uint16_t *k, *v;                      // [keys / 16][pairs][16][2] and [keys / 2][width][2]
   float* scores;                        // [kRows][keys]
   uint16_t* shares;                     // [kRows][keys]
+};
+
+struct Rows {  // queries that are worked on together
+  int count;  // of them; the rest repeat the first
+  int64_t keys;  // that any of them sees, up to a whole tile
+  const uint16_t *q[kRows], *mask[kRows];
+  uint16_t* out[kRows];
+  int64_t seen[kRows];  // keys that each sees
+  int64_t open;         // keys that all see without a mask
 };
 
 void pack(const Task& t) {
@@ -48,54 +71,60 @@ void pack(const Task& t) {
     }
   }
   for (int64_t key = 0; key < t.keys; key += 2)
-    for (int64_t d = 0; d < t.width; d++) {
-      uint16_t* to = t.v + key * t.width + 2 * d;
-      to[0] = key < c.keys && d < c.dim ? v[key * c.v_row + d] : 0;
-      to[1] = key + 1 < c.keys && d < c.dim ? v[(key + 1) * c.v_row + d] : 0;
+    for (int64_t d = 0; d < t.width; d += 16) {
+      const __mmask16 there = first_lanes(c.dim - d);
+      const __m512i even = words(v + key * c.v_row + d, key < c.keys ? there : 0);
+      const __m512i odd = words(v + (key + 1) * c.v_row + d, key + 1 < c.keys ? there : 0);
+      _mm512_storeu_si512(t.v + key * t.width + 2 * d, _mm512_or_si512(even, _mm512_slli_epi32(odd, 16)));
     }
 }
 
-void score(const Task& t, const uint16_t* const (&q)[kRows], const uint16_t* const (&mask)[kRows]) {
-  const AttendCall& c = *t.c;
-  const __m512 scale = _mm512_set1_ps(c.scale), never = _mm512_set1_ps(-INFINITY);
-  for (int64_t key = 0; key < t.keys; key += kKeys) {
+// Scores in powers of two: scaled, with the mask, times log2(e).
+void score(const Task& t, const Rows& rows) {
+  const __m512 scale = _mm512_set1_ps(t.c->scale * kLog2e), never = _mm512_set1_ps(-INFINITY);
+  for (int64_t key = 0; key < rows.keys; key += kKeys) {
     __m512 sums[kRows][kKeyBlocks];
+#pragma GCC unroll 16
     for (auto& row : sums) for (auto& sum : row) sum = _mm512_setzero_ps();
     const uint16_t* k = t.k + key / 16 * t.pairs * 32;
     for (int64_t p = 0; p < t.pairs; p++) {
       __m512bh w[kKeyBlocks];
       for (int b = 0; b < kKeyBlocks; b++) w[b] = load(k + (b * t.pairs + p) * 32);
+#pragma GCC unroll 16
       for (int r = 0; r < kRows; r++) {
-        const __m512bh x = pair(q[r] + 2 * p);
-        for (int b = 0; b < kKeyBlocks; b++) sums[r][b] = _mm512_dpbf16_ps(sums[r][b], x, w[b]);
+        const __m512bh x = pair(rows.q[r] + 2 * p);
+        for (int b = 0; b < kKeyBlocks; b++) sums[r][b] = dot2(sums[r][b], x, w[b]);
       }
     }
-    for (int b = 0; b < kKeyBlocks; b++) {
-      const int64_t at = key + 16 * b, left = c.keys - at;
-      const __mmask16 there = left >= 16 ? 0xffff : left <= 0 ? 0 : (__mmask16)((1 << left) - 1);
-      for (int r = 0; r < kRows; r++) {
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; r++)
+      for (int b = 0; b < kKeyBlocks; b++) {
+        const int64_t at = key + 16 * b;
         __m512 s = _mm512_mul_ps(sums[r][b], scale);
-        if (mask[r]) {
-          const __m256i bits = _mm256_maskz_loadu_epi16(there, mask[r] + at);
-          s = _mm512_add_ps(s, _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16)));
+        if (at + 16 > rows.open) {
+          const __mmask16 there = first_lanes(rows.seen[r] - at);
+          if (rows.mask[r]) {
+            const __m512 added = _mm512_castsi512_ps(_mm512_slli_epi32(words(rows.mask[r] + at, there), 16));
+            s = _mm512_fmadd_ps(added, _mm512_set1_ps(kLog2e), s);
+          }
+          s = _mm512_mask_blend_ps(there, never, s);
         }
-        _mm512_storeu_ps(t.scores + r * t.keys + at, _mm512_mask_blend_ps(there, never, s));
+        _mm512_storeu_ps(t.scores + r * t.keys + at, s);
       }
-    }
   }
 }
 
 // Softmax of each row, not yet divided; returns what to divide by.
-void share(const Task& t, float (&totals)[kRows]) {
+void share(const Task& t, const Rows& rows, float (&totals)[kRows]) {
   for (int r = 0; r < kRows; r++) {
     const float* s = t.scores + r * t.keys;
     __m512 most = _mm512_loadu_ps(s);
-    for (int64_t key = 16; key < t.keys; key += 16) most = _mm512_max_ps(most, _mm512_loadu_ps(s + key));
+    for (int64_t key = 16; key < rows.keys; key += 16) most = _mm512_max_ps(most, _mm512_loadu_ps(s + key));
     const __m512 top = _mm512_set1_ps(_mm512_reduce_max_ps(most));
     __m512 total = _mm512_setzero_ps();
-    for (int64_t key = 0; key < t.keys; key += 32) {
-      const __m512 a = vila::exp16(_mm512_sub_ps(_mm512_loadu_ps(s + key), top));
-      const __m512 b = vila::exp16(_mm512_sub_ps(_mm512_loadu_ps(s + key + 16), top));
+    for (int64_t key = 0; key < rows.keys; key += 32) {
+      const __m512 a = vila::power16(_mm512_sub_ps(_mm512_loadu_ps(s + key), top));
+      const __m512 b = vila::power16(_mm512_sub_ps(_mm512_loadu_ps(s + key + 16), top));
       total = _mm512_add_ps(total, _mm512_add_ps(a, b));
       _mm512_storeu_si512(t.shares + r * t.keys + key, (__m512i)_mm512_cvtne2ps_pbh(b, a));
     }
@@ -103,52 +132,66 @@ void share(const Task& t, float (&totals)[kRows]) {
   }
 }
 
-template <int V>  // V vectors of 16 dims from `first` on
-void mix(const Task& t, int64_t first, const float (&totals)[kRows], uint16_t* const (&out)[kRows], int rows) {
+template <int V, bool half>  // V vectors of 16 dims from `first` on, and 8 dims more if half
+void mix(const Task& t, const Rows& rows, int64_t first, const float (&totals)[kRows]) {
   __m512 sums[kRows][V];
-  for (auto& row : sums) for (auto& sum : row) sum = _mm512_setzero_ps();
+  __m256 halves[kRows];
+#pragma GCC unroll 16
+  for (int r = 0; r < kRows; r++) {
+    for (auto& sum : sums[r]) sum = _mm512_setzero_ps();
+    halves[r] = _mm256_setzero_ps();
+  }
   const uint16_t* v = t.v + 2 * first;
-  for (int64_t key = 0; key < t.keys; key += 2) {
+  for (int64_t key = 0; key < rows.keys; key += 2) {
     __m512bh w[V];
     for (int i = 0; i < V; i++) w[i] = load(v + key * t.width + 32 * i);
+#pragma GCC unroll 16
     for (int r = 0; r < kRows; r++) {
       const __m512bh x = pair(t.shares + r * t.keys + key);
-      for (int i = 0; i < V; i++) sums[r][i] = _mm512_dpbf16_ps(sums[r][i], x, w[i]);
+      for (int i = 0; i < V; i++) sums[r][i] = dot2(sums[r][i], x, w[i]);
+      if (half) halves[r] = dot2(halves[r], x, (__m256bh)_mm256_loadu_si256((const __m256i*)(v + key * t.width + 32 * V)));
     }
   }
-  for (int r = 0; r < rows; r++)
-    for (int i = 0; i < V; i++) {
-      const int64_t d = first + 16 * i, left = t.c->dim - d;
-      const __mmask16 there = left >= 16 ? 0xffff : (__mmask16)((1 << left) - 1);
-      const __m256i bits = (__m256i)_mm512_cvtneps_pbh(_mm512_div_ps(sums[r][i], _mm512_set1_ps(totals[r])));
-      _mm256_mask_storeu_epi16(out[r] + d, there, bits);
+#pragma GCC unroll 16
+  for (int r = 0; r < kRows; r++)
+    for (int i = 0; i < V + half; i++) {
+      const int64_t d = first + 16 * i;
+      const __m512 sum = i < V ? sums[r][i] : _mm512_castps256_ps512(halves[r]);
+      const __m256i bits = (__m256i)_mm512_cvtneps_pbh(_mm512_div_ps(sum, _mm512_set1_ps(totals[r])));
+      if (r < rows.count) _mm256_mask_storeu_epi16(rows.out[r] + d, first_lanes(t.c->dim - d), bits);
     }
 }
 
-void attend_rows(const Task& t, int64_t begin, int64_t end) {
+Rows rows_from(const Task& t, int64_t begin, int64_t end) {
   const AttendCall& c = *t.c;
-  const int64_t group = c.heads / c.kv_heads;
+  Rows rows;
+  rows.count = end - begin < kRows ? (int)(end - begin) : kRows;
+  int64_t most = 0, least = c.keys;
+  for (int r = 0; r < kRows; r++) {
+    const int64_t at = begin + (r < rows.count ? r : 0), head = t.kv_head * (c.heads / c.kv_heads) + at / c.queries, query = at % c.queries;
+    rows.q[r] = c.q + head * c.q_head + query * c.q_row;
+    rows.mask[r] = c.mask ? c.mask + query * c.keys : nullptr;
+    rows.out[r] = c.out + head * c.out_head + query * c.out_row;
+    rows.seen[r] = c.causal ? c.keys - c.queries + query + 1 : c.keys;
+    if (rows.seen[r] > most) most = rows.seen[r];
+    if (rows.seen[r] < least) least = rows.seen[r];
+  }
+  rows.open = c.mask ? 0 : least;
+  rows.keys = up(most, kKeys);
+  return rows;
+}
+
+void attend_rows(const Task& t, int64_t begin, int64_t end) {
   for (int64_t row = begin; row < end; row += kRows) {
-    const uint16_t *q[kRows], *mask[kRows];
-    uint16_t* out[kRows];
-    const int rows = end - row < kRows ? (int)(end - row) : kRows;
-    for (int r = 0; r < kRows; r++) {
-      const int64_t at = row + (r < rows ? r : 0), head = t.kv_head * group + at / c.queries, query = at % c.queries;
-      q[r] = c.q + head * c.q_head + query * c.q_row;
-      mask[r] = c.mask ? c.mask + query * c.keys : nullptr;
-      out[r] = c.out + head * c.out_head + query * c.out_row;
-    }
+    const Rows rows = rows_from(t, row, end);
     float totals[kRows];
-    score(t, q, mask);
-    share(t, totals);
-    for (int64_t d = 0; d < t.width;) {
-      const int64_t left = (t.width - d) / 16;
-      if (left == 5) { mix<5>(t, d, totals, out, rows); d += 80; }
-      else if (left >= 4) { mix<4>(t, d, totals, out, rows); d += 64; }
-      else if (left == 3) { mix<3>(t, d, totals, out, rows); d += 48; }
-      else if (left == 2) { mix<2>(t, d, totals, out, rows); d += 32; }
-      else { mix<1>(t, d, totals, out, rows); d += 16; }
-    }
+    score(t, rows);
+    share(t, rows, totals);
+    int64_t d = 0;
+    for (; t.width - d >= 48; d += 48) mix<3, false>(t, rows, d, totals);
+    if (t.width - d == 32 && t.width - t.c->dim >= 8) mix<1, true>(t, rows, d, totals);
+    else if (t.width - d == 32) mix<2, false>(t, rows, d, totals);
+    else if (t.width - d == 16) mix<1, false>(t, rows, d, totals);
   }
 }
 

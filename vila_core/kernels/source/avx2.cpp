@@ -1,6 +1,7 @@
 // AVX2: every x86 laptop since about 2015.
-#pragma GCC target("avx2,fma")
+#pragma GCC target("avx2,fma,f16c")
 #include <immintrin.h>
+#include <omp.h>
 
 #include <cstdint>
 #include <cstring>
@@ -11,7 +12,7 @@ namespace vila_avx2 {
 
 #include "avx2_ops.h"
 
-constexpr int kRows = 2, kBlocks = 1, kDirectRows = 2;
+constexpr int kRows = 4, kBlocks = 1, kDirectRows = 4, kDirectTokens = 8;
 
 // Unsigned by signed bytes in pairs would overflow 16 bits with 8-bit weights: the pairs are widened first.
 static inline __m256i dot_half(__m256i sum, __m256i w, __m256i x) {
@@ -20,6 +21,12 @@ static inline __m256i dot_half(__m256i sum, __m256i w, __m256i x) {
   return _mm256_add_epi32(sum, _mm256_add_epi32(even, odd));
 }
 static inline I dot4(I sum, I w, I x) { return {dot_half(sum.a, w.a, x.a), dot_half(sum.b, w.b, x.b)}; }
+
+// With 4-bit weights they cannot overflow: 2 x 255 x 15 at most.
+static inline __m256i dot_half_nibbles(__m256i sum, __m256i w, __m256i x) {
+  return _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(w, x), _mm256_set1_epi16(1)));
+}
+static inline I dot4_nibbles(I sum, I w, I x) { return {dot_half_nibbles(sum.a, w.a, x.a), dot_half_nibbles(sum.b, w.b, x.b)}; }
 
 #include "linear.h"
 

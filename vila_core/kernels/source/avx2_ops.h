@@ -3,12 +3,24 @@ struct I { __m256i a, b; };
 struct F { __m256 a, b; };
 
 static inline I izero() { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
+static inline I iset(int32_t v) { return {_mm256_set1_epi32(v), _mm256_set1_epi32(v)}; }
+static inline I bset(int v) { return {_mm256_set1_epi8((char)v), _mm256_set1_epi8((char)v)}; }
 static inline I iload(const uint8_t* p) { return {_mm256_loadu_si256((const __m256i*)p), _mm256_loadu_si256((const __m256i*)(p + 32))}; }
 static inline void istore(uint8_t* p, I v) {
   _mm256_storeu_si256((__m256i*)p, v.a);
   _mm256_storeu_si256((__m256i*)(p + 32), v.b);
 }
 static inline I iadd(I x, I y) { return {_mm256_add_epi32(x.a, y.a), _mm256_add_epi32(x.b, y.b)}; }
+static inline I isub(I x, I y) { return {_mm256_sub_epi32(x.a, y.a), _mm256_sub_epi32(x.b, y.b)}; }
+static inline I bsub(I x, I y) { return {_mm256_sub_epi8(x.a, y.a), _mm256_sub_epi8(x.b, y.b)}; }
+static inline I widen_bytes(const uint8_t* p) {
+  return {_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i*)p)), _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i*)(p + 8)))};
+}
+static inline I four_times(const uint8_t* p) {  // 16 bytes, each in all bytes of its lane
+  const I v = widen_bytes(p);
+  const __m256i all = _mm256_set1_epi32(0x01010101);
+  return {_mm256_mullo_epi32(v.a, all), _mm256_mullo_epi32(v.b, all)};
+}
 static inline I low_nibbles(I v) {
   const __m256i low = _mm256_set1_epi8(15);
   return {_mm256_and_si256(v.a, low), _mm256_and_si256(v.b, low)};
@@ -22,6 +34,13 @@ static inline I broadcast4(const int8_t* p) {
 }
 static inline F fset(float v) { return {_mm256_set1_ps(v), _mm256_set1_ps(v)}; }
 static inline F fload(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
+static inline F fload_half(const uint16_t* p) {
+  return {_mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)p)), _mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)(p + 8)))};
+}
+static inline F fload_bytes(const uint8_t* p) {
+  const I v = widen_bytes(p);
+  return {_mm256_cvtepi32_ps(v.a), _mm256_cvtepi32_ps(v.b)};
+}
 static inline void fstore(float* p, F v) {
   _mm256_storeu_ps(p, v.a);
   _mm256_storeu_ps(p + 8, v.b);
@@ -47,11 +66,11 @@ static inline int32_t reduce_add(I v) {
 }
 static inline F to_float(I v) { return {_mm256_cvtepi32_ps(v.a), _mm256_cvtepi32_ps(v.b)}; }
 static inline I round_to_int(F v) { return {_mm256_cvtps_epi32(v.a), _mm256_cvtps_epi32(v.b)}; }
-static inline void store_int8(int8_t* p, I v) {
+static inline void store_fours(int8_t* p, int64_t stride, I v) {  // as bytes, four at p, four at p + stride, ...
   int32_t lanes[16];
   _mm256_storeu_si256((__m256i*)lanes, v.a);
   _mm256_storeu_si256((__m256i*)(lanes + 8), v.b);
-  for (int i = 0; i < 16; i++) p[i] = (int8_t)lanes[i];
+  for (int i = 0; i < 16; i++) p[i / 4 * stride + i % 4] = (int8_t)lanes[i];
 }
 static inline F load_bf16(const uint16_t* p) {
   const __m256i low = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i*)p));
