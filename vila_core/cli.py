@@ -49,7 +49,7 @@ COMMANDS = {
     "play": Command("vila_ros.bag_player:main", "play a bag's images to a node, as if a camera took them now"),
     "bench history": Command("vila_core.evaluation.history:main", "what a checkpoint does with another history"),
     "bench load": Command("vila_core.benchmark.load:main", "time and peak memory of loading a checkpoint"),
-    "bench step": Command("vila_core.benchmark.step:main", "one navigation step beside the peers, and its floor"),
+    "bench step": Command("vila_core.benchmark.step:main", "a step, or a quantized model's parts, beside the peers"),
     "bench flat": Command("vila_core.benchmark.flat:main", "time and memory of a step over a run of 2,000 frames"),
     "bench nav": Command("vila_core.evaluation.navigation:main", "navigate unseen episodes beside the baselines"),
     "bench video": Command(

@@ -25,6 +25,7 @@ FROM_PIP_ALONE = {"av", "mcap", "mcap_ros2", "mujoco", "safetensors", "sentencep
 FROM_PIP_ALONE |= {
     "gguf",
     "llama_cpp",
+    "nncf",
     "onnx",
     "onnxruntime",
     "openvino",

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vila_core.actions.grammar import SENTENCES
-from vila_core.benchmark import step
+from vila_core.benchmark import whole_step
 from vila_core.benchmark.floors import Machine, StepCounts, step_floor_ms
 from vila_core.benchmark.job import StepJob, camera_frame
 from vila_core.benchmark.ours import Ours
@@ -195,13 +195,13 @@ def test_a_worker_that_fails_tells_its_last_words(lite):
 def test_a_peer_that_fails_is_missing_and_the_run_goes_on(lite, monkeypatch):
     monkeypatch.setitem(PEERS, "broken", Peer("vila_core.benchmark.job:NoSuchClass", (), 0.0, ""))
     monkeypatch.setitem(PEERS, "absent", Peer("x:y", ("no_such_library",), 0.0, ""))
-    result = step.bench_step(job(lite), ["broken", "absent"], rounds=1, warm_up=False)
+    result = whole_step.bench_step(job(lite), ["broken", "absent"], rounds=1, warm_up=False)
     assert "NoSuchClass" in result["missing"]["broken"]
     assert "not installed" in result["missing"]["absent"]
     assert result["peers"] == {}
     assert result["ratios"]["best_peer_over_cached"] is None
     assert len(result["rounds"]) == 1
-    assert list(step.table(result | {"shape": result["shape"] | {"name": "lite"}}))[-1].startswith("absent")
+    assert list(whole_step.table(result | {"shape": result["shape"] | {"name": "lite"}}))[-1].startswith("absent")
 
 
 def test_the_quick_run_prints_one_object_last(tmp_path, capsys):
@@ -235,4 +235,4 @@ def test_impossible_arguments_are_input_errors(arguments, words, capsys):
 def test_several_scales_are_refused(tmp_path):
     make_random(tmp_path / "s2", tiny(SHAPES["vila1.5-3b-s2"]), name="vila1.5-3b-s2")
     with pytest.raises(ConfigError, match="without S2"):
-        step.bench_step(job(tmp_path / "s2"), [], 1)
+        whole_step.bench_step(job(tmp_path / "s2"), [], 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from statistics import median
+from typing import Any
 
 
 def rotated(names: Sequence[str], number: int) -> list[str]:
@@ -31,6 +32,15 @@ def ratio(rounds: Sequence[Mapping[str, float]], above: str | Sequence[str], bel
     pairs = [([row[name] for name in names if name in row], row.get(below)) for row in rounds]
     ratios = [min(values) / divisor for values, divisor in pairs if values and divisor]
     return median(ratios) if ratios else None
+
+
+def rounded(value: Any) -> Any:
+    """The same object with every float of it at three digits behind the point."""
+    if isinstance(value, dict):
+        return {key: rounded(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [rounded(item) for item in value]
+    return round(value, 3) if isinstance(value, float) else value
 
 
 def _columns(rounds: Sequence[Mapping[str, float]]) -> dict[str, list[float]]:

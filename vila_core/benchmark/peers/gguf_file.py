@@ -1,4 +1,4 @@
-"""A decoder of a checkpoint's shape as a GGUF file with random weights in bfloat16."""
+"""A decoder of a checkpoint's shape as a GGUF file with random weights in bfloat16 or in blocks of a few bits."""
 
 from __future__ import annotations
 
@@ -17,15 +17,19 @@ _BLOCK = 1 << 16  # values that are drawn, then repeated: which values they are 
 
 @dataclass(frozen=True, slots=True)
 class _Tensor:
-    """A row of the file. kind: "weight" in bfloat16; "norm" and "bias" in float32."""
+    """A row of the file. kind: "weight" in the file's type; "norm" and "bias" in float32."""
 
     name: str
     shape: tuple[int, ...]
     kind: str = "weight"
 
 
-def write_gguf(path: Path, language: LanguageConfig) -> None:
-    """Write the file a tensor at a time; it holds no tokenizer."""
+def write_gguf(path: Path, language: LanguageConfig, weights: str = "BF16") -> None:
+    """Write the file a tensor at a time; it holds no tokenizer.
+
+    weights: the GGMLQuantizationType of every matrix, embedding and head included; one that the gguf package can make.
+    """
+    kind = gguf.GGMLQuantizationType[weights]
     writer = gguf.GGUFWriter(path, "qwen2" if language.model_type == "qwen2" else "llama")
     writer.add_context_length(language.max_positions)
     writer.add_embedding_length(language.hidden_size)
@@ -40,12 +44,12 @@ def write_gguf(path: Path, language: LanguageConfig) -> None:
     writer.add_tokenizer_model("no_vocab")
     tensors = list(_tensors(language))
     for tensor in tensors:
-        _announce(writer, tensor)
+        _announce(writer, tensor, kind)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
     for tensor in tensors:
-        writer.write_tensor_data(_values(tensor))
+        writer.write_tensor_data(_values(tensor, kind))
     writer.close()
 
 
@@ -70,19 +74,17 @@ def _tensors(language: LanguageConfig) -> Iterator[_Tensor]:
         yield _Tensor("output.weight", (language.vocab_size, width))
 
 
-def _announce(writer: gguf.GGUFWriter, tensor: _Tensor) -> None:
-    count = int(np.prod(tensor.shape))
+def _announce(writer: gguf.GGUFWriter, tensor: _Tensor, kind: gguf.GGMLQuantizationType) -> None:
     if tensor.kind == "weight":
-        stored = (*tensor.shape[:-1], 2 * tensor.shape[-1])  # bytes of a row
-        kind = gguf.GGMLQuantizationType.BF16
-        writer.add_tensor_info(tensor.name, stored, np.dtype(np.uint8), 2 * count, raw_dtype=kind)
+        stored = gguf.quant_shape_to_byte_shape(tensor.shape, kind)
+        writer.add_tensor_info(tensor.name, stored, np.dtype(np.uint8), int(np.prod(stored)), raw_dtype=kind)
     else:
-        writer.add_tensor_info(tensor.name, tensor.shape, np.dtype(np.float32), 4 * count)
+        writer.add_tensor_info(tensor.name, tensor.shape, np.dtype(np.float32), 4 * int(np.prod(tensor.shape)))
 
 
-def _values(tensor: _Tensor) -> NDArray[np.generic]:
+def _values(tensor: _Tensor, kind: gguf.GGMLQuantizationType) -> NDArray[np.generic]:
     if tensor.kind != "weight":
         return np.full(tensor.shape, 1.0 if tensor.kind == "norm" else 0.0, np.float32)
     block = np.random.default_rng(0).normal(0.0, 0.02, _BLOCK).astype(np.float32)
-    upper = (block.view(np.uint32) >> 16).astype(np.uint16)  # the upper half of a float32 is a bfloat16
-    return np.resize(upper, tensor.shape)
+    stored = gguf.quant_shape_to_byte_shape(tensor.shape, kind)
+    return np.resize(gguf.quants.quantize(block, kind), stored)

@@ -71,7 +71,7 @@ class OnnxRuntimePeer(NaivePeer):
     def _write_encoder(self, file: Path) -> None:
         size = self.config.vision.image_size
         module = Encoder(self.config, torch.float32)
-        _export(module, (torch.zeros(2, 3, size, size),), file, ["pixels"], ["visual"], ({0: Dim("frames")},))
+        export(module, (torch.zeros(2, 3, size, size),), file, ["pixels"], ["visual"], ({0: Dim("frames")},))
 
     def _write_decoder(self, file: Path) -> Tensor:
         """Write the decoder; returns its embeddings [V, D]."""
@@ -82,7 +82,7 @@ class OnnxRuntimePeer(NaivePeer):
         shapes = ({1: new}, {2: new, 3: whole}, {1: new}, rows)
         inputs = ["embeddings", "mask", "positions", *past_names(language, "past")]
         outputs = ["logits", *past_names(language, "present")]
-        _export(TensorDecoder(module), example(language, torch.float32), file, inputs, outputs, shapes)
+        export(TensorDecoder(module), example(language, torch.float32), file, inputs, outputs, shapes)
         return module.get_input_embeddings().weight.detach()
 
     def _session(self, file: Path) -> Any:
@@ -91,7 +91,7 @@ class OnnxRuntimePeer(NaivePeer):
         return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
 
 
-def _export(
+def export(
     module: nn.Module,
     example_inputs: tuple[Tensor, ...],
     file: Path,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from vila_core.benchmark.resident import available_mb
@@ -54,14 +55,15 @@ PEERS: dict[str, Peer] = {
 }
 
 
-def chosen_peers(names: str) -> list[str]:
-    """Read "all", "none" or names joined by commas; ConfigError for an unknown one."""
+def chosen_peers(names: str, known: Iterable[str] = PEERS) -> list[str]:
+    """Read "all", "none" or known names joined by commas; ConfigError for another one."""
+    rows = list(known)
     if names in ("all", "none"):
-        return list(PEERS) if names == "all" else []
+        return rows if names == "all" else []
     wanted = list(dict.fromkeys(filter(None, names.split(","))))
-    unknown = [name for name in wanted if name not in PEERS]
+    unknown = [name for name in wanted if name not in rows]
     if unknown:
-        raise ConfigError(f"unknown peer {unknown[0]!r}; known: all, none, {', '.join(PEERS)}")
+        raise ConfigError(f"unknown peer {unknown[0]!r}; known: all, none, {', '.join(rows)}")
     return wanted
 
 
