@@ -21,6 +21,7 @@ from vila_core.models.checkpoint import load_checkpoint
 from vila_core.models.kv_cache import KVCache, append
 from vila_core.models.layouts import open_layout
 from vila_core.models.quantized_weights import OWN_METHOD, OWN_VERSION
+from vila_core.models.stored_layers import StoredLayers
 from vila_core.models.vlm import VisionLanguageModel
 from vila_core.quantization.linear import BITS
 from vila_core.quantization.w8a8_layer import ALPHA, VISION_FOLDS, quantize_layer_w8a8
@@ -81,12 +82,13 @@ def convert(job: StepJob) -> Conversion:
 
 def _quantize(job: StepJob, folder: Path) -> None:
     layout = open_layout(Path(job.checkpoint))
-    model = load_checkpoint(layout.root, precision=job.precision)
+    layers = StoredLayers()
+    model = load_checkpoint(layout.root, precision=job.precision, layers=layers)
     for layer in model.vision_tower.encoder.layers:
         quantize_layer_w8a8(layer, VISION_FOLDS, None, ALPHA)
     state = QuantizeState(folder, "")
-    quantize_decoder(model.language_model, DecoderPlan(BITS, _GROUP), state)
-    write_checkpoint(model, layout, folder, {"quant_method": OWN_METHOD, "version": OWN_VERSION})
+    quantize_decoder(model.language_model, layers, DecoderPlan(BITS, _GROUP), state)
+    write_checkpoint(model, state, layout, folder, {"quant_method": OWN_METHOD, "version": OWN_VERSION})
     state.remove()
 
 
