@@ -68,7 +68,12 @@ def test_rotate(fast):
     ("heads", "kv_heads", "queries", "keys", "dim", "masked"),
     [
         (4, 4, 64, 64, 72, False),
-        (2, 2, 1, 1, 2, False),
+        (2, 2, 4, 1, 2, False),
+        (12, 2, 1, 1300, 128, False),
+        (12, 2, 3, 1300, 128, True),
+        (28, 4, 1, 701, 64, False),
+        (4, 4, 2, 31, 32, True),
+        (7, 1, 1, 1, 32, False),
         (12, 2, 9, 300, 128, True),
         (4, 2, 130, 131, 32, True),
         (3, 1, 5, 50, 20, True),
@@ -104,6 +109,22 @@ def test_causal_attention(fast, heads, kv_heads, count, dim):
     assert error(functional.attend(q, k, v, causal=True), exact) <= 4e-3
 
 
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_the_keys_of_a_few_queries_may_be_split(fast, threads):
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        q, k, v = draw(1, 3, 2, 64), draw(1, 1, 900, 64, seed=1), draw(1, 1, 900, 64, seed=2)
+        mask = torch.zeros(2, 900).bfloat16()
+        mask[0, :600] = float("-inf")  # the first query sees nothing of some parts
+        exact = F.scaled_dot_product_attention(
+            q.double(), k.double().expand(1, 3, -1, -1), v.double().expand(1, 3, -1, -1), attn_mask=mask.double()
+        )
+        assert error(fast.attend(q, k, v, mask), exact) <= 4e-3
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_attention_to_few_of_many_keys_is_sharp(fast):
     k = torch.eye(64).bfloat16()[None, None]
     q = k * 300  # the scores of all keys but one underflow
@@ -112,6 +133,7 @@ def test_attention_to_few_of_many_keys_is_sharp(fast):
 
 
 def test_what_they_do_not_take_is_left_to_torch(fast):
+    assert fast.attend(draw(1, 2, 1, 40), draw(1, 2, 9, 40), draw(1, 2, 9, 40), None) is None
     assert fast.gelu(draw(5)) is None and fast.rms_norm(draw(1, 20), draw(20), 1e-6) is None
     assert for_tensor(torch.zeros(1)) is None
     assert for_tensor(draw(4).requires_grad_()) is None

@@ -8,6 +8,7 @@ from torch import Tensor
 from vila_core.kernels.library import AttendCall, Kernels, kernels
 
 _LANES = 16
+_FEW_QUERIES = 4
 
 
 def for_tensor(x: Tensor) -> Bfloat16Kernels | None:
@@ -86,11 +87,16 @@ class Bfloat16Kernels:
     def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, *, causal: bool = False) -> Tensor | None:
         """Attention of [B, H, L, D] over [B, kv heads, S, D]; mask: [L, S], added to the scores, None sees all.
 
-        causal: each query sees the keys up to its own, the last query all. Returns [B, H, L, D] that lies as
-        [B, L, H, D].
+        causal: each query sees the keys up to its own, the last query all. Few queries read the keys where they lie,
+        more lay them out anew first. Returns [B, H, L, D] that lies as [B, L, H, D].
         """
         batch, heads, queries, dim = q.shape
-        if dim % 2 or any(t.stride(-1) != 1 for t in (q, k, v)) or not (mask is None or mask.is_contiguous()):
+        few = queries < _FEW_QUERIES
+        if (
+            dim % (2 * _LANES if few else 2)
+            or any(t.stride(-1) != 1 for t in (q, k, v))
+            or not (mask is None or mask.is_contiguous())
+        ):
             return None
         out = torch.empty((batch, queries, heads, dim), dtype=q.dtype).transpose(1, 2)
         for b in range(batch):
@@ -107,5 +113,5 @@ class Bfloat16Kernels:
                 dim**-0.5,
                 causal,
             )
-            self._kernels.attend(call, torch.get_num_threads())
+            (self._kernels.attend_few if few else self._kernels.attend)(call, torch.get_num_threads())
         return out

@@ -38,7 +38,7 @@ class LinearCall(ctypes.Structure):
 
 
 class AttendCall(ctypes.Structure):
-    """The arguments of vila_attend: `AttendCall` of source/kernels.h."""
+    """The arguments of vila_attend and vila_attend_few: `AttendCall` of source/kernels.h."""
 
     _fields_ = (
         *((name, ctypes.c_void_p) for name in ("q", "k", "v", "mask", "out")),
@@ -55,6 +55,7 @@ _SIGNATURES: dict[str, tuple[type, ...]] = {
     "pack_int8": (_POINTER, _POINTER, _COUNT, _COUNT),
     "linear": (ctypes.POINTER(LinearCall), ctypes.c_int, ctypes.c_int),
     "attend": (ctypes.POINTER(AttendCall), ctypes.c_int),
+    "attend_few": (ctypes.POINTER(AttendCall), ctypes.c_int),
     "gelu": (_POINTER, _POINTER, _COUNT),
     "silu_mul": (_POINTER, _POINTER, _POINTER, _COUNT),
     "rms_norm": (_POINTER, _POINTER, _POINTER, _COUNT, _COUNT, ctypes.c_float),

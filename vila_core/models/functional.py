@@ -9,8 +9,6 @@ from torch.nn import functional as F
 from vila_core.kernels import bfloat16
 from vila_core.kernels.linear import KernelLinear, linear_together
 
-_FEW_QUERIES = 4  # below, laying out the keys anew costs more than is won
-
 
 def project(x: Tensor, *linears: nn.Module) -> list[Tensor]:
     """Give x [..., K] to several linears: [..., N] each. Kernels that can take it together round it only once."""
@@ -69,7 +67,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, *, causa
     """
     groups, count = q.shape[1] // k.shape[1], q.shape[2]
     causal = causal and mask is None
-    fast = bfloat16.for_tensor(q) if count >= _FEW_QUERIES else None
+    fast = bfloat16.for_tensor(q)
     done = None if fast is None else fast.attend(q, k, v, mask, causal=causal)
     if done is not None:
         return done

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "bf16.h"
 #include "exp.h"
 #include "kernels.h"
 
@@ -26,19 +27,14 @@ inline __m512bh pair(const uint16_t* p) {
   memcpy(&two, p, 4);
   return (__m512bh)_mm512_set1_epi32(two);
 }
-inline __m512bh load(const uint16_t* p) { return (__m512bh)_mm512_loadu_si512(p); }
-inline __m512 dot2(__m512 sum, __m512bh x, __m512bh w) {  // in assembly: GCC copies the sums of large tiles about otherwise
-  asm("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(x), "v"(w));
-  return sum;
-}
+using vila::dot2;
+using vila::first_lanes;
+using vila::load;
+using vila::words;
 inline __m256 dot2(__m256 sum, __m512bh x, __m256bh w) {
   asm("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"((__m256bh)_mm512_castsi512_si256((__m512i)x)), "v"(w));
   return sum;
 }
-inline __m512i words(const uint16_t* p, __mmask16 there) {
-  return _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(there, p));
-}
-inline __mmask16 first_lanes(int64_t count) { return count >= 16 ? 0xffff : count <= 0 ? 0 : (__mmask16)((1 << count) - 1); }
 
 struct Task {  // one key/value head
   const AttendCall* c;
