@@ -55,7 +55,8 @@ class VisionEmbeddings(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """[B, 3, S, S] -> [B, N, C]; pixels beyond a whole patch are unused."""
-        return self.patch_embedding(pixels).flatten(2).transpose(1, 2) + self.position_embedding.weight
+        patches = self.patch_embedding(pixels).flatten(2).transpose(1, 2)
+        return patches.contiguous() + self.position_embedding.weight  # else every layer's sum lies column by column
 
 
 class VisionLayer(nn.Module):
