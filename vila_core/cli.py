@@ -50,6 +50,7 @@ COMMANDS = {
     "bench history": Command("vila_core.evaluation.history:main", "what a checkpoint does with another history"),
     "bench load": Command("vila_core.benchmark.load:main", "time and peak memory of loading a checkpoint"),
     "bench step": Command("vila_core.benchmark.step:main", "a step, or a quantized model's parts, beside the peers"),
+    "bench gpu": Command("vila_core.benchmark.gpu.run:main", "4-bit decoding, 8-bit tower and decisions on a GPU"),
     "bench flat": Command("vila_core.benchmark.flat:main", "time and memory of a step over a run of 2,000 frames"),
     "bench nav": Command("vila_core.evaluation.navigation:main", "navigate unseen episodes beside the baselines"),
     "bench video": Command(

@@ -13,6 +13,7 @@ import pytest
 import torch
 from conftest import golden_dir
 from PIL import Image
+from safetensors.torch import load_file
 from torch import nn
 
 from vila_core.cli import main
@@ -23,12 +24,14 @@ from vila_core.export import builder, runtimes
 from vila_core.export.builder import BuildOptions, build_engines, capability_of, graphs_to_build, profiles_of
 from vila_core.export.compare import example_inputs, is_close, relative_errors
 from vila_core.export.exporter import ExportOptions, check_export, copy_texts, export_checkpoint, limits_of, make_graphs
+from vila_core.export.int4 import Int4GraphLinear
 from vila_core.export.int8 import INT8_LEVELS, Int8GraphLinear, int8_copy
 from vila_core.export.manifest import Limits, read_engines, read_manifest
 from vila_core.export.onnx_file import write_onnx
 from vila_core.export.plain import plain_linears
 from vila_core.models.checkpoint import load_checkpoint
 from vila_core.models.preprocess import normalise_pixels
+from vila_core.quantization.linear import quantize_linear
 from vila_core.testing import make_frame
 
 needs_onnx = pytest.mark.skipif(
@@ -170,6 +173,103 @@ def test_a_quantized_checkpoint_keeps_its_own_scales():
     assert torch.equal(root(torch.ones(1, 4)), wanted)
 
 
+def test_one_step_of_8_bits_is_no_difference():
+    """An input that stands between two steps may fall either way, in any precision."""
+    for precision in ("float32", "float16"):
+        assert is_close({"vision_int8": {"visual_tokens": 0.009}}, precision)
+        assert not is_close({"vision_int8": {"visual_tokens": 0.06}}, precision)
+    assert not is_close({"vision": {"visual_tokens": 0.009}}, "float32")
+
+
+# a checkpoint that `vila quantize` wrote
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("camera")
+    for number in range(12):
+        Image.fromarray(make_frame(number).image).save(folder / f"{number}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def quantized(tmp_path_factory, pictures):
+    """The tiny golden checkpoint in 4 bits, searched and calibrated, its tower W8A8."""
+    out = tmp_path_factory.mktemp("quantized") / "w4"
+    arguments = [str(_checkpoint("nvila_lite_tiny")), "--out", str(out), "--calibration", str(pictures)]
+    with contextlib.redirect_stdout(io.StringIO()):
+        assert main(["quantize", *arguments, "--tokens", "600"]) == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def exported4(tmp_path_factory, quantized, pictures):
+    pytest.importorskip("onnxscript", reason="could not import onnxscript: pip install '.[export]'")
+    out, said = tmp_path_factory.mktemp("export4") / "out", io.StringIO()
+    with contextlib.redirect_stdout(said):
+        options = ["--calibration", str(pictures), "--check", "--rows", "128", "--tokens", "32"]
+        assert main(["engine", "export", str(quantized), "--out", str(out), *options]) == 0
+    return out, json.loads(said.getvalue().splitlines()[-1])
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_zeros_beside_the_product_give_the_weight_that_has_them(dtype):
+    """All zeros from 0 to 15: far from the 8 that TensorRT's form means."""
+    torch.manual_seed(0)
+    layer = quantize_linear(nn.Linear(64, 32), 16)
+    layer.zeros = torch.randint(0, 16, layer.zeros.shape, dtype=torch.uint8)
+    x = torch.randn(3, 5, 64)
+    found, wanted = Int4GraphLinear(layer, dtype)(x.to(dtype)), layer(x)
+    assert (found.float() - wanted).norm() <= (1e-6 if dtype == torch.float32 else 5e-3) * wanted.norm()
+
+
+@needs_onnx
+def test_a_4_bit_decoder_agrees_with_torch_at_a_thousandth(quantized, tmp_path):
+    graph = make_graphs(load_checkpoint(quantized))["decoder_int4"]
+    file = write_onnx(graph, tmp_path)
+    for seed, sizes in enumerate(({"tokens": 9, "rows": 1}, {"tokens": 1, "rows": 20})):
+        errors = relative_errors(graph, file, example_inputs(graph, sizes, seed))
+        assert set(errors) == {"hidden", "new_keys", "new_values"} and max(errors.values()) < 1e-3, errors
+
+
+def test_a_4_bit_decoder_is_exported_in_4_bits(exported4, quantized):
+    import onnx
+
+    out, report = exported4
+    assert report["graphs"] == ["decoder_int4", "vision", "vision_int8"] and report["close"] is True
+    manifest = read_manifest(out)
+    assert manifest.opset == 21 and manifest.graphs["decoder_int4"].file == "decoder_int4.onnx"
+    graph = onnx.load(out / "decoder_int4.onnx").graph
+    kinds = [onnx.TensorProto.DataType.Name(i.data_type) for i in graph.initializer]
+    layers = len(load_checkpoint(quantized).language_model.layers)
+    assert kinds.count("INT4") == 7 * layers and "INT8" not in kinds
+    stored = load_file(out / "embeddings.safetensors")
+    assert stored["lm_head.weight_int4"].dtype == torch.uint8 and "lm_head.weight" not in stored
+
+
+def test_the_decoder_can_be_made_plain_again(quantized):
+    assert set(make_graphs(load_checkpoint(quantized), keep_int4=False)) == {"vision", "decoder"}
+
+
+def test_which_decoder_a_precision_takes(export, exported4):
+    graphs = graphs_to_build(read_manifest(exported4[0]), "int4")
+    assert [graph.file for graph in graphs.values()] == ["vision_int8.onnx", "decoder_int4.onnx"]
+    with pytest.raises(ConfigError, match="--plain-decoder"):
+        graphs_to_build(read_manifest(exported4[0]), "fp16")
+    with pytest.raises(ConfigError, match="no 4-bit decoder"):
+        graphs_to_build(read_manifest(export), "int4")
+
+
+@needs_rtx
+def test_a_4_bit_engine_is_built_ahead_of_time(exported4, capsys):
+    out = exported4[0]
+    options = ["--precision", "int4", "--runtime", "tensorrt-rtx", "--device-capability", "8.6"]
+    assert main(["engine", "build", str(out), *options]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["precision"] == "int4"
+    assert all((out / file).stat().st_size for file in read_engines(out).files.values())
+
+
 def test_what_calibration_does_not_reach_is_named():
     with pytest.raises(CheckpointError, match=r"did not reach the linear 0\.0"):
         int8_copy(nn.Sequential(nn.Sequential(nn.Linear(2, 2))), "0", lambda module: None)
@@ -212,8 +312,8 @@ def test_what_was_not_exported_or_built_is_named(tmp_path):
         read_manifest(tmp_path)
     with pytest.raises(CheckpointError, match="vila engine build"):
         read_engines(tmp_path)
-    with pytest.raises(ConfigError, match="'int4' is not supported; supported: fp16"):
-        BuildOptions("int4")
+    with pytest.raises(ConfigError, match="'int2' is not supported; supported: fp16"):
+        BuildOptions("int2")
     with pytest.raises(CheckpointError, match="rows 0"):
         Limits(1, 1, 0)
 

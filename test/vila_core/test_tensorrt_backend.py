@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from vila_core.actions.grammar import SENTENCES
+from vila_core.cli import main
 from vila_core.engine.backend import EMBEDDED_CHECKPOINT, load_backend
 from vila_core.engine.engine_decoder import EngineDecoder
 from vila_core.engine.engine_runner import EngineRunner
@@ -18,11 +19,12 @@ from vila_core.engine.naive_backend import NaiveBackend
 from vila_core.engine.tensorrt_backend import assemble, load_tensorrt_backend
 from vila_core.errors import BackendError, CheckpointError, MissingDependencyError
 from vila_core.export import runtimes
-from vila_core.export.compare import is_close
+from vila_core.export.compare import EXACT_INT4, is_close
 from vila_core.export.exporter import ExportOptions, check_export, export_checkpoint
 from vila_core.export.manifest import Engines, Limits, read_manifest, write_engines
 from vila_core.models.checkpoint import load_checkpoint
 from vila_core.models.kv_cache import KVCache, append
+from vila_core.quantization.linear import QuantLinear
 from vila_core.testing import make_frame
 from vila_core.types import Prompt, Visual
 
@@ -37,7 +39,9 @@ class OnnxRunner:
     """A graph in onnxruntime in the place of its engine; notes the profiles and what the inputs' shapes were."""
 
     def __init__(self, file, spec):
-        self._session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+        options = onnxruntime.SessionOptions()
+        options.add_session_config_entry(*EXACT_INT4)
+        self._session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
         self._spec = spec
         self.calls = []
 
@@ -272,3 +276,18 @@ def test_the_info_tells_what_runs(backend):
     assert backend.info.precision == "tensorrt fp16"
     assert backend.info.visual_tokens == 16
     assert backend.reader.kv_bytes == 2 * backend.reader._kv.keys.nbytes
+
+
+def test_a_4_bit_decoder_and_head_answer_as_torch_does(tmp_path):
+    """The head stays with torch, in 4 bits."""
+    assert main(["quantize", str(EMBEDDED_CHECKPOINT), "--out", str(tmp_path / "w4"), "--plain", "--no-vision"]) == 0
+    export_checkpoint(tmp_path / "w4", tmp_path / "out", ExportOptions("float32", batch=2, tokens=64, rows=512))
+    manifest = read_manifest(tmp_path / "out")
+    files = {"vision": manifest.graphs["vision"], "decoder": manifest.graphs["decoder_int4"]}
+    runners = {part: OnnxRunner(tmp_path / "out" / spec.file, spec) for part, spec in files.items()}
+    backend = assemble(tmp_path / "out", manifest, ENGINES, runners, torch.device("cpu"))
+    assert isinstance(backend.model.language_model.lm_head, QuantLinear)
+    reference = NaiveBackend(load_checkpoint(tmp_path / "w4"), "float32")
+    prompt = Prompt("go to the<image> red chair", (Visual(FRAMES[0]),), (), "navigation")
+    found, wanted = (one.choose(prompt, SENTENCES).probabilities for one in (backend, reference))
+    assert found == pytest.approx(wanted, abs=1e-4)

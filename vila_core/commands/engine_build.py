@@ -38,7 +38,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="vila engine build", description=__doc__)
     parser.add_argument("directory", type=Path, help="what `vila engine export` wrote")
-    parser.add_argument("--precision", choices=BUILD_PRECISIONS, default=BUILD_PRECISIONS[0], help="int8: vision tower")
+    parser.add_argument(
+        "--precision", choices=BUILD_PRECISIONS, default=BUILD_PRECISIONS[0], help="int8: tower; int4: decoder"
+    )
     parser.add_argument("--runtime", choices=sorted(MODULES), default="tensorrt", help="default: %(default)s")
     parser.add_argument("--device-capability", default="", metavar="8.7", help="what to build for (default: this one)")
     parser.add_argument("--workspace-mb", type=int, default=2048, help="scratch memory of a layer")

@@ -23,7 +23,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Export, and with --check compare onnxruntime's results with torch's: 1 if they differ by too much."""
     args = _parser().parse_args(argv)
     frames = read_calibration(args.calibration, args.calibration_frames) if args.calibration else []
-    options = ExportOptions(args.precision, batch=args.batch, tokens=args.tokens, rows=args.rows)
+    options = ExportOptions(
+        args.precision, batch=args.batch, tokens=args.tokens, rows=args.rows, keep_int4=not args.plain_decoder
+    )
     parts = 4 if frames else 3
     with tqdm(total=parts, desc="export", disable=None) as bar:
 
@@ -65,5 +67,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rows", type=int, default=0, help="most tokens the engine remembers (default: 4096)")
     parser.add_argument("--calibration", type=Path, metavar="DIR", help="camera pictures, for the 8-bit vision tower")
     parser.add_argument("--calibration-frames", type=int, default=64, help="most of them (default: %(default)s)")
+    parser.add_argument("--plain-decoder", action="store_true", help="do not keep a 4-bit decoder in 4 bits")
     parser.add_argument("--check", action="store_true", help="compare with torch, in onnxruntime")
     return parser

@@ -58,6 +58,18 @@ def make_random(
 
     Raises ConfigError for a directory in use, or a layout that such a model has no form in.
     """
+    write_description(out, shape, name=name, layout=layout)
+    parts = stored_parts(read_checkpoint_config(out))
+    if layout == "hf":
+        blanks = [dataclasses.replace(b, name=f"{part}.{b.name}") for part, rows in parts.items() for b in rows]
+        write_weights(out, blanks, seed, shard_mb)
+        return
+    for number, (part, blanks) in enumerate(tqdm(parts.items(), desc="parts", disable=None)):
+        write_weights(out / part, blanks, seed + number, shard_mb)
+
+
+def write_description(out: Path, shape: ModelShape, *, name: str, layout: str = "classic") -> None:
+    """Write all of a random checkpoint but its weights: configuration and tokenizer. Raises ConfigError as above."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"{out} is there and not empty; give another --out or delete it")
     if layout == "hf" and (shape.native or shape.time_tokens or shape.pool_sizes):
@@ -70,13 +82,6 @@ def make_random(
         write_json(out / "llm" / "config.json", language_json(shape))
         write_json(out / "vision_tower" / "config.json", vision_json(shape))
         write_json(out / "mm_projector" / "config.json", projector_json(shape))
-    parts = stored_parts(read_checkpoint_config(out))
-    if flat:
-        blanks = [dataclasses.replace(b, name=f"{part}.{b.name}") for part, rows in parts.items() for b in rows]
-        write_weights(out, blanks, seed, shard_mb)
-        return
-    for number, (part, blanks) in enumerate(tqdm(parts.items(), desc="parts", disable=None)):
-        write_weights(out / part, blanks, seed + number, shard_mb)
 
 
 def stored_parts(config: CheckpointConfig) -> dict[str, list[Blank]]:

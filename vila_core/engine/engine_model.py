@@ -24,6 +24,8 @@ from vila_core.models.projector import Projector
 from vila_core.models.tokenizer import Tokenizer
 from vila_core.models.vision_tower import VisionTower
 from vila_core.models.vlm import VisionLanguageModel
+from vila_core.quantization.gpu.convert import GpuConverter
+from vila_core.quantization.install import install_quantized
 
 
 class EngineModel(VisionLanguageModel):
@@ -70,12 +72,19 @@ def _language(config: CheckpointConfig, file: Path, dtype: torch.dtype, device: 
         tensors = load_file(file, device=str(device))
     except (OSError, ValueError) as err:
         raise CheckpointError(f"{file} cannot be read: {err}; export the checkpoint again") from err
-    tied = "lm_head.weight" not in tensors
+    tied = not any(name.startswith("lm_head.") for name in tensors)
     with torch.device("meta"):
         language = LanguageModel(dataclasses.replace(config.language, layers=0, tied=tied))
     language.norm = nn.Identity()  # type: ignore[assignment]
+    install_quantized(language, {name: value.shape for name, value in tensors.items()})
+    kept = {name: value if name.startswith(_QUANTIZED_HEAD) else value.to(dtype) for name, value in tensors.items()}
     try:
-        language.load_state_dict({name: value.to(dtype) for name, value in tensors.items()}, assign=True)
+        language.load_state_dict(kept, assign=True)
     except RuntimeError as err:
         raise CheckpointError(f"{file} does not fit the checkpoint: {err}") from err
+    if device.type == "cuda":
+        GpuConverter(dtype).convert(language)
     return language
+
+
+_QUANTIZED_HEAD = ("lm_head.scales", "lm_head.zeros", "lm_head.weight_int4")

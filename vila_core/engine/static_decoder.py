@@ -82,11 +82,11 @@ class StaticDecoder:
         def run() -> None:
             output.copy_(self._model(inputs, positions, reading=reading))
 
-        return _Shape(inputs, positions, rows, mask, output, _recorded(run) if self._record else run)
+        return _Shape(inputs, positions, rows, mask, output, record_graph(run) if self._record else run)
 
 
-def _recorded(run: Callable[[], None]) -> Callable[[], None]:
-    """Record what `run` launches; returns what launches it again."""
+def record_graph(run: Callable[[], None]) -> Callable[[], None]:
+    """Record what `run` launches as a CUDA graph, warmed up before; returns what launches it again."""
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):

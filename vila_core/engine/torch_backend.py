@@ -27,6 +27,7 @@ from vila_core.models.encoders import frame_tokens
 from vila_core.models.packed_linear import pack_linears
 from vila_core.models.precision import precision_label
 from vila_core.models.vlm import VisionLanguageModel
+from vila_core.quantization.gpu.convert import GpuConverter
 from vila_core.quantization.runtime import convert_for_cpu
 from vila_core.types import Choice, Frame, Prompt
 
@@ -51,6 +52,8 @@ def load_model(checkpoint: Path, device: str, precision: str, *, kept_frames: in
     model = load_checkpoint(checkpoint, device=device, precision=precision)
     if model.device.type == "cpu" and model.dtype in KERNEL_TYPES:
         convert_for_cpu(model)
+    elif model.device.type == "cuda":
+        GpuConverter(model.dtype).convert(model)
     for part in (model.vision_tower, model.projector, model.language_model.layers):
         pack_linears(part)
     for_tensor(model.language_model.embed_tokens.weight)  # compiles the CPU's kernels now, not in the first decision

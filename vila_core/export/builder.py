@@ -15,9 +15,9 @@ from vila_core.errors import BackendError, ConfigError
 from vila_core.export.manifest import ENGINES, Engines, GraphSpec, Limits, Manifest, read_manifest, write_engines
 from vila_core.export.runtimes import MODULES, load_runtime, made, make_logger
 
-BUILD_PRECISIONS = ("fp16", "int8", "fp32")
+BUILD_PRECISIONS = ("fp16", "int8", "int4", "fp32")
 TIMING_CACHE = "timing.cache"
-_STORED = {"fp16": "float16", "int8": "float16", "fp32": "float32"}
+_STORED = {"fp16": "float16", "int8": "float16", "int4": "float16", "fp32": "float32"}
 _USUAL_PREFILL = 256  # tokens of a pass for which kernels are chosen: one frame and a little text
 
 Range = tuple[int, int, int]  # least, usual, most
@@ -26,6 +26,8 @@ Range = tuple[int, int, int]  # least, usual, most
 @dataclass(frozen=True, slots=True)
 class BuildOptions:
     """How to build. capability: "8.7" and the like, "" for the device that is there. workspace_mb: scratch memory.
+
+    precision: "int8": the vision tower's; "int4": the decoder's, and the tower in 8 bits if it was exported so.
 
     decode_profile: kernels of their own for passes of one token. The engine then holds the decoder's weights twice
     (TensorRT for RTX 1.7: 5.3 GB instead of 2.6 for NVILA-Lite-2B), and a choice in one pass never decodes.
@@ -86,9 +88,22 @@ def graphs_to_build(manifest: Manifest, precision: str) -> dict[str, GraphSpec]:
             f"again with --precision {_STORED[precision]}"
         )
     vision = "vision_int8" if precision == "int8" else "vision"
+    if precision == "int4" and "vision_int8" in manifest.graphs:
+        vision = "vision_int8"
     if vision not in manifest.graphs:
         raise ConfigError("the export has no 8-bit vision tower; export again with --calibration PICTURES")
-    return {"vision": manifest.graphs[vision], "decoder": manifest.graphs["decoder"]}
+    return {"vision": manifest.graphs[vision], "decoder": _decoder(manifest, precision)}
+
+
+def _decoder(manifest: Manifest, precision: str) -> GraphSpec:
+    """The decoder as it was exported; the 4-bit one is 4-bit in every engine."""
+    if "decoder_int4" in manifest.graphs and precision != "int4":
+        raise ConfigError(
+            "the export's decoder is in 4 bits; build it with --precision int4, or export again with --plain-decoder"
+        )
+    if precision == "int4" and "decoder_int4" not in manifest.graphs:
+        raise ConfigError("the export has no 4-bit decoder; export a checkpoint that `vila quantize` wrote")
+    return manifest.graphs["decoder_int4" if precision == "int4" else "decoder"]
 
 
 def profiles_of(

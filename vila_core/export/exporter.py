@@ -14,9 +14,11 @@ from torch import nn
 from vila_core.errors import ConfigError
 from vila_core.export.compare import example_inputs, relative_errors
 from vila_core.export.graphs import INT8_LAYERS, Graph, decoder_graph, vision_graph
+from vila_core.export.int4 import has_int4, int4_linears
 from vila_core.export.int8 import int8_copy
 from vila_core.export.manifest import CHECKPOINT, EMBEDDINGS, MANIFEST, Limits, Manifest, write_manifest
-from vila_core.export.onnx_file import OPSET, require_exporter, write_onnx
+from vila_core.export.onnx_file import require_exporter, write_onnx
+from vila_core.export.opsets import OPSET_INT4
 from vila_core.export.plain import plain_linears
 from vila_core.export.vision_graph import VisionGraph
 from vila_core.models.checkpoint import load_checkpoint
@@ -33,12 +35,16 @@ _TEXTS = {".json", ".txt", ".model", ".jinja"}  # of a configuration or a tokeni
 
 @dataclass(frozen=True, slots=True)
 class ExportOptions:
-    """How to export. Limits of 0: the defaults above, or what the model has positions for."""
+    """How to export. Limits of 0: the defaults above, or what the model has positions for.
+
+    keep_int4: whether a decoder that the checkpoint holds in 4 bits stays so, or becomes plain.
+    """
 
     precision: str = "float16"
     batch: int = MOST_FRAMES
     tokens: int = 0
     rows: int = 0
+    keep_int4: bool = True
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
@@ -63,18 +69,19 @@ def export_checkpoint(
         raise ConfigError(f"{out} holds an export already; give another --out or delete it")
     model = load_checkpoint(checkpoint, precision=options.precision)
     out.mkdir(parents=True, exist_ok=True)
-    graphs = make_graphs(model, calibration)
+    head = quantized_head(model) if options.keep_int4 else None
+    graphs = make_graphs(model, calibration, keep_int4=options.keep_int4)
     for name, graph in graphs.items():
         on_part(name)
         write_onnx(graph, out)
     on_part("embeddings")
-    write_embeddings(model, out / EMBEDDINGS)
+    write_embeddings(model, out / EMBEDDINGS, head)
     copy_texts(checkpoint, out / CHECKPOINT)
     manifest = Manifest(
         name=model.config.name,
         family=model.config.family,
         precision=options.precision,
-        opset=OPSET,
+        opset=max(graph.opset for graph in graphs.values()),
         limits=limits_of(model, options),
         graphs={name: graph.spec for name, graph in graphs.items()},
         versions=versions,
@@ -83,15 +90,23 @@ def export_checkpoint(
     return graphs
 
 
-def make_graphs(model: VisionLanguageModel, calibration: Sequence[Frame] = ()) -> dict[str, Graph]:
-    """The model's graphs by name; "vision_int8" only with calibration frames."""
+def make_graphs(
+    model: VisionLanguageModel, calibration: Sequence[Frame] = (), *, keep_int4: bool = True
+) -> dict[str, Graph]:
+    """The model's graphs by name: "vision", with calibration frames "vision_int8" too, "decoder" or "decoder_int4"."""
     graphs = {}
     if calibration:
         quantized = int8_copy(VisionGraph(model), INT8_LAYERS, lambda graph: _run_frames(graph, model, calibration))
         graphs["vision_int8"] = vision_graph(model, quantized, name="vision_int8")
+    layers, is_int4 = model.language_model.layers, keep_int4 and has_int4(model.language_model.layers)
+    if is_int4:
+        int4_linears(layers, model.dtype)
     for part in (model.vision_tower, model.projector, model.language_model):
         plain_linears(part, model.dtype)
-    return {"vision": vision_graph(model), "decoder": decoder_graph(model)} | graphs
+    graphs["vision"] = vision_graph(model)
+    if is_int4:
+        return graphs | {"decoder_int4": decoder_graph(model, name="decoder_int4", opset=OPSET_INT4)}
+    return graphs | {"decoder": decoder_graph(model)}
 
 
 def check_export(graphs: dict[str, Graph], folder: Path, manifest: Manifest) -> dict[str, dict[str, float]]:
@@ -113,15 +128,25 @@ def limits_of(model: VisionLanguageModel, options: ExportOptions) -> Limits:
     return Limits(options.batch, options.tokens or min(MOST_TOKENS, rows), rows)
 
 
-def write_embeddings(model: VisionLanguageModel, file: Path) -> None:
-    """Write what stays with torch: the token embeddings, and the language head if it has weights of its own."""
+def quantized_head(model: VisionLanguageModel) -> QuantLinear | None:
+    """The language head if it is kept in 4 bits."""
+    head = model.language_model.lm_head
+    return head if isinstance(head, QuantLinear) else None
+
+
+def write_embeddings(model: VisionLanguageModel, file: Path, head: QuantLinear | None = None) -> None:
+    """Write what stays with torch: the token embeddings, and the language head if it has weights of its own.
+
+    head: written in 4 bits in place of the model's.
+    """
     language = model.language_model
     tensors = {"embed_tokens.weight": language.embed_tokens.weight.detach().contiguous()}
-    head = language.lm_head
-    if isinstance(head, nn.Linear):
-        tensors["lm_head.weight"] = head.weight.detach().contiguous()
-    elif isinstance(head, QuantLinear | Int8Linear):
-        tensors["lm_head.weight"] = head.dequantized(model.dtype)
+    if head is not None:
+        tensors |= {f"lm_head.{name}": value.contiguous() for name, value in head.state_dict().items()}
+    elif isinstance(language.lm_head, nn.Linear):
+        tensors["lm_head.weight"] = language.lm_head.weight.detach().contiguous()
+    elif isinstance(language.lm_head, QuantLinear | Int8Linear):
+        tensors["lm_head.weight"] = language.lm_head.dequantized(model.dtype)
     save_file(tensors, file, metadata={"format": "pt"})
 
 

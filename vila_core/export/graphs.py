@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from vila_core.export.decoder_graph import DecoderGraph
 from vila_core.export.manifest import GraphSpec, TensorSpec
+from vila_core.export.opsets import OPSET
 from vila_core.export.vision_graph import VisionGraph
 from vila_core.models.encoders import frame_tokens
 from vila_core.models.preprocess import input_size
@@ -19,11 +20,12 @@ INT8_LAYERS = "vision_tower.encoder.layers"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Graph:
-    """A module to be exported, its inputs by name in order, and the specification to be written."""
+    """A module to be exported, its inputs by name in order, the specification to be written and ONNX's version."""
 
     module: nn.Module
     inputs: dict[str, Tensor]
     spec: GraphSpec
+    opset: int = OPSET
 
 
 def vision_graph(model: VisionLanguageModel, module: nn.Module | None = None, *, name: str = "vision") -> Graph:
@@ -39,14 +41,14 @@ def vision_graph(model: VisionLanguageModel, module: nn.Module | None = None, *,
     return Graph(module or VisionGraph(model), {"pixels": torch.zeros(2, 3, side, side, dtype=model.dtype)}, spec)
 
 
-def decoder_graph(model: VisionLanguageModel) -> Graph:
+def decoder_graph(model: VisionLanguageModel, *, name: str = "decoder", opset: int = OPSET) -> Graph:
     """Embeddings and the cache's keys and values -> hidden states, and the new tokens' keys and values."""
     config, dtype = model.config.language, _name_of(model.dtype)
     heads = (config.layers, config.kv_heads)
     new = (*heads, "tokens", config.head_dim)
     past = (*heads, "rows", config.head_dim)
     spec = GraphSpec(
-        "decoder.onnx",
+        f"{name}.onnx",
         (
             TensorSpec("embeddings", dtype, (1, "tokens", config.hidden_size)),
             TensorSpec("positions", "int64", ("tokens",)),
@@ -62,7 +64,7 @@ def decoder_graph(model: VisionLanguageModel) -> Graph:
     )
     sizes = {"tokens": 5, "rows": 7}  # any that differ and are not 1, which the exporter would take for fixed
     inputs = {i.name: torch.zeros(shape_of(i, sizes), dtype=getattr(torch, i.dtype)) for i in spec.inputs}
-    return Graph(DecoderGraph(model.language_model), inputs, spec)
+    return Graph(DecoderGraph(model.language_model), inputs, spec, opset)
 
 
 def shape_of(spec: TensorSpec, sizes: dict[str, int]) -> tuple[int, ...]:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from vila_core.errors import MissingDependencyError
 from vila_core.export.graphs import Graph
 
-OPSET = 19  # the first whose QuantizeLinear takes float16; TensorRT 10.0 already reads 20
 REMEDY = "run `pip install '.[export]'`"
 
 
 def write_onnx(graph: Graph, folder: Path) -> Path:
-    """Export the graph; large weights go to FILE.data. Raises MissingDependencyError without onnx and onnxscript."""
+    """Export the graph; large weights go to FILE.data, those dequantized by blocks in 4 bits.
+
+    Raises MissingDependencyError without onnx and onnxscript.
+    """
     require_exporter()
     file = folder / graph.spec.file
     free = {
@@ -25,19 +28,33 @@ def write_onnx(graph: Graph, folder: Path) -> Path:
     shapes = {name: dict.fromkeys(axes, torch.export.Dim.DYNAMIC) for name, axes in free.items()}
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")  # of the exporter's own parts, about each other
-        torch.onnx.export(
+        program = torch.onnx.export(
             graph.module.eval(),
             tuple(graph.inputs.values()),
-            str(file),
             dynamo=True,
             dynamic_shapes=tuple(shapes.values()),
             input_names=[spec.name for spec in graph.spec.inputs],
             output_names=[spec.name for spec in graph.spec.outputs],
-            opset_version=OPSET,
-            external_data=True,
+            opset_version=graph.opset,
             verbose=False,
         )
+    assert program is not None  # what the exporter returns with dynamo=True
+    _narrow_blocks(program.model)
+    program.save(str(file), external_data=True)
     return file
+
+
+def _narrow_blocks(model: Any) -> None:
+    """Give the weights that are dequantized by blocks the 4-bit type that torch has no word for."""
+    import ml_dtypes
+    from onnxscript import ir
+
+    for node in model.graph:
+        if node.op_type == "DequantizeLinear" and "block_size" in node.attributes:
+            weight = node.inputs[0]
+            narrow = weight.const_value.numpy().astype(ml_dtypes.int4)
+            weight.const_value = ir.Tensor(narrow, dtype=ir.DataType.INT4, name=weight.name)
+            weight.dtype = ir.DataType.INT4
 
 
 def require_exporter() -> dict[str, str]:

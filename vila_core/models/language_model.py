@@ -10,8 +10,11 @@ from vila_core.kernels.linear import KernelLinear
 from vila_core.models.config import LanguageConfig
 from vila_core.models.functional import attend, project, rms_norm, rotate, silu_mul
 from vila_core.models.kv_cache import Reading
+from vila_core.quantization.gpu.linear import GpuInt4Linear, GpuInt8Linear
 from vila_core.quantization.int8_linear import Int8Linear
 from vila_core.quantization.linear import QuantLinear
+
+QuantizedHead = QuantLinear | Int8Linear | KernelLinear | GpuInt4Linear | GpuInt8Linear
 
 
 class LanguageModel(nn.Module):
@@ -23,7 +26,7 @@ class LanguageModel(nn.Module):
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(DecoderLayer(config, index) for index in range(config.layers))
         self.norm = RMSNorm(config.hidden_size, config.eps)
-        self.lm_head: nn.Linear | QuantLinear | Int8Linear | KernelLinear | None
+        self.lm_head: nn.Linear | QuantizedHead | None
         self.lm_head = None if config.tied else nn.Linear(config.hidden_size, config.vocab_size, bias=False)
 
     def forward(self, embeddings: Tensor, positions: Tensor, *, reading: Reading | None = None) -> Tensor:
@@ -44,9 +47,9 @@ class LanguageModel(nn.Module):
 
     def head_rows(self, tokens: Tensor) -> Tensor:
         """Rows [U, D] of the language head for token ids [U]; of a quantized one dequantized."""
-        if isinstance(self.lm_head, QuantLinear | Int8Linear | KernelLinear):
-            return self.lm_head.rows(tokens)
-        return self.embed_tokens.weight[tokens] if self.lm_head is None else self.lm_head.weight[tokens]
+        if self.lm_head is None:
+            return self.embed_tokens.weight[tokens]
+        return self.lm_head.weight[tokens] if isinstance(self.lm_head, nn.Linear) else self.lm_head.rows(tokens)
 
 
 class DecoderLayer(nn.Module):

@@ -6,6 +6,7 @@ from torch import nn
 
 from vila_core.kernels.linear import KernelLinear
 from vila_core.models.vlm import VisionLanguageModel
+from vila_core.quantization.gpu.linear import GpuInt4Linear, GpuInt8Linear
 from vila_core.quantization.int8_linear import Int8Linear
 from vila_core.quantization.linear import QuantLinear
 
@@ -20,9 +21,9 @@ def precision_label(model: VisionLanguageModel, precision: str) -> str:
 def quantized_as(module: nn.Module) -> str:
     """Return "w4a16", "w4a8", "w8a8" or "" for a module, by what its linears are; the CPU's kernels round inputs."""
     for child in module.modules():
-        if isinstance(child, QuantLinear):
+        if isinstance(child, QuantLinear | GpuInt4Linear):
             return "w4a16"
-        if isinstance(child, Int8Linear):
+        if isinstance(child, Int8Linear | GpuInt8Linear):
             return "w8a8"
         if isinstance(child, KernelLinear):
             return f"w{child.bits}a8"

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 LARGEST = 127
-_LEAST_SCALE = 1e-8
+LEAST_SCALE = 1e-8
 _CUDA_ROWS = 32  # torch's product of bytes on a GPU wants more than 16 rows
 
 
@@ -23,7 +23,7 @@ def quantize_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
 def quantize_tokens(x: Tensor) -> tuple[Tensor, Tensor]:
     """Activations [M, K] -> int8 [M, K] and scales [M, 1] float32."""
     wide = x.float()
-    scales = (wide.abs().amax(-1, keepdim=True) / LARGEST).clamp_(min=_LEAST_SCALE)
+    scales = (wide.abs().amax(-1, keepdim=True) / LARGEST).clamp_(min=LEAST_SCALE)
     return torch.round(wide / scales).to(torch.int8), scales
 
 
