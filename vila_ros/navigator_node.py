@@ -39,7 +39,7 @@ from vila_ros.conversions import OdometryError, odometry_from_message
 from vila_ros.diagnostics import Health
 from vila_ros.event_server import EventServer
 from vila_ros.goal_server import GoalServer, feedback, finish_goal
-from vila_ros.managed_node import ManagedNode
+from vila_ros.lifecycle import ManagedNode
 from vila_ros.mission import (
     Mission,
     MissionConfig,

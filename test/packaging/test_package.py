@@ -31,7 +31,8 @@ FROM_PIP_ALONE |= {
     "openvino",
     "transformers",
 }  # what we are measured beside
-FROM_PIP_ALONE |= {"onnx", "onnxruntime", "onnxscript"}
+FROM_PIP_ALONE |= {"ml_dtypes", "onnx", "onnxruntime", "onnxscript"}
+FROM_PIP_ALONE |= {"triton"}  # comes with torch for CUDA
 DISTRIBUTIONS = {
     "PIL": "pillow",
     "cv2": "opencv-python-headless",

@@ -109,13 +109,13 @@ class MotionEncoder(nn.Module):
     def __init__(self, grid: int, width: int) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Conv2d(3 * (1 + len(LAGS)), 24, 5, stride=2, padding=2),
+            nn.Conv2d(3 * (1 + len(LAGS)), 24, 5, stride=3, padding=2),
             nn.GELU(),
             nn.Conv2d(24, 48, 3, stride=2, padding=1),
             nn.GELU(),
+            nn.AdaptiveAvgPool2d(grid),
             nn.Conv2d(48, width, 3, padding=1),
             nn.GELU(),
-            nn.AdaptiveAvgPool2d(grid),
         )
         self.back = nn.Linear(width, width)
 

@@ -58,9 +58,9 @@ class Recipe:
 class EventRecipe:
     """The relevance head's training, after all else: first what things look like, then what happens to them."""
 
-    sightings: StageRecipe = field(default_factory=lambda: StageRecipe(1200, 256, 1e-3, warmup_steps=100))
-    events: StageRecipe = field(default_factory=lambda: StageRecipe(2600, 24, 1e-3, warmup_steps=100))
+    sightings: StageRecipe = field(default_factory=lambda: StageRecipe(1000, 256, 1.2e-3, warmup_steps=100))
+    events: StageRecipe = field(default_factory=lambda: StageRecipe(2200, 24, 1e-3, warmup_steps=100))
     frames: int = 32  # of a clip in a batch, from anywhere in it
-    reminders: int = 96  # sightings in a batch of events
+    reminders: int = 64  # sightings in a batch of events
     reminder_weight: float = 0.5
     seed: int = 0
