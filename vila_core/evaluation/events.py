@@ -108,7 +108,7 @@ def go_on_patrol(backend: Backend, duration_s: float, seed: int) -> Iterator[Pat
     """Watch patrols of PATROL_S, each in another flat, with standing queries, as the node does."""
     for number in tqdm(range(max(1, round(duration_s / PATROL_S))), desc="patrols", unit="patrol", disable=None):
         rng = np.random.default_rng([seed, 2, number])
-        clip = patrol_in(layout_seed(SPLIT, _FIRST_PATROL_FLAT + number, seed), rng, PATROL_S)
+        clip = patrol_in(layout_seed(SPLIT, _FIRST_PATROL_FLAT + number, seed), rng, min(PATROL_S, duration_s))
         queries = draw_queries(clip.truth, rng, held_out=HELD_OUT_SHARE)
         chosen = [queries[at] for at in rng.permutation(len(queries))[:STANDING]]
         yield _watch(backend, clip, chosen, first_ns=(_FIRST_PATROL + number) * _CLIP_GAP_NS)

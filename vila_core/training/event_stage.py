@@ -153,7 +153,7 @@ def clip_tokens(model: VisionLanguageModel, clips: Clips, seed: int) -> Tensor:
     for shard in tqdm(clips.images, desc="features", unit="shard"):
         for clip in shard:
             rng = np.random.default_rng([seed, len(done)])
-            images = augment(torch.from_numpy(np.ascontiguousarray(clip))[None].flatten(1, 2), rng)[0]
+            images = augment(torch.from_numpy(np.array(clip))[None].flatten(1, 2), rng)[0]
             done.append(model.encode_squares(images.view(clip.shape).to(model.device)).half().cpu())
     return torch.stack(done).clone()
 
