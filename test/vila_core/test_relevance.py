@@ -133,3 +133,8 @@ def test_a_quantized_checkpoint_keeps_its_head(checkpoint, head, tmp_path) -> No
     kept = load_checkpoint(out).relevance_head
     assert kept is not None
     torch.testing.assert_close(kept(*inputs()), head(*inputs()), rtol=0, atol=0.01)
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3])
+def test_a_run_may_be_shorter_than_the_lag_of_a_comparison(head, frames) -> None:
+    assert head(*inputs(2, frames)).shape == (2, frames)

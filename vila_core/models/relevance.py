@@ -21,6 +21,7 @@ from vila_core.errors import CheckpointError
 MAX_WORDS = 48  # tokens of a question that are read
 THUMBNAIL_PX = 48
 LAGS = (1, 4)  # frames back, that a small picture is compared with
+_CONTRAST = 4.0  # of changes, which are small
 _DILATIONS = (1, 2, 4, 1)
 
 
@@ -121,13 +122,12 @@ class MotionEncoder(nn.Module):
 
     def forward(self, thumbnails: Tensor) -> Tensor:
         """[B, T, 48, 48, 3] uint8 (or float, 0..255) -> [B, T, N, F]. The first frames are compared with the first."""
-        pictures = thumbnails.float().permute(0, 1, 4, 2, 3) / 127.5 - 1.0
-        changes = [
-            pictures - torch.cat((pictures[:, :1].expand(-1, lag, -1, -1, -1), pictures), 1)[:, :-lag] for lag in LAGS
-        ]
-        inputs = torch.cat((pictures, *(4.0 * change for change in changes)), dim=2)
-        cells = self.layers(inputs.flatten(0, 1)).flatten(2).transpose(1, 2)
-        return self.back(cells).unflatten(0, pictures.shape[:2])
+        pictures = thumbnails.float() / 127.5 - 1.0
+        at = torch.arange(pictures.shape[1], device=pictures.device)
+        earlier = (pictures[:, (at - lag).clamp(min=0)] for lag in LAGS)
+        inputs = torch.cat((pictures, *(_CONTRAST * (pictures - other) for other in earlier)), dim=-1)
+        inputs = inputs.flatten(0, 1).permute(0, 3, 1, 2)  # channels last in memory, which is quicker
+        return self.back(self.layers(inputs).flatten(2).transpose(1, 2)).unflatten(0, pictures.shape[:2])
 
 
 def thumbnail(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
