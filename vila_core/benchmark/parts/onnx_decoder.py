@@ -70,7 +70,7 @@ class _Graph:
     def proto(self) -> onnx.GraphProto:
         """The graph with its inputs and outputs."""
         language, single = self._language, TensorProto.FLOAT
-        rows = [1, language.kv_heads, "rows", language.head_dim]
+        rows: list[str | int | None] = [1, language.kv_heads, "rows", language.head_dim]
         inputs = [
             helper.make_tensor_value_info("embeddings", single, [1, "length", language.hidden_size]),
             helper.make_tensor_value_info("seen", TensorProto.INT32, [1]),
@@ -139,5 +139,7 @@ class _Graph:
         return name
 
     def _node(self, kind: str, name: str, inputs: list[str], domain: str, **attributes: float) -> str:
-        self._nodes.append(helper.make_node(kind, inputs, [name], domain=domain, **attributes))
+        node = helper.make_node(kind, inputs, [name], domain=domain)
+        node.attribute.extend(helper.make_attribute(key, value) for key, value in attributes.items())
+        self._nodes.append(node)
         return name
