@@ -13,7 +13,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from vila_core.benchmark.peers.exportable import past_names
+from vila_core.benchmark.peers.past_names import past_names
 from vila_core.models.config import LanguageConfig
 
 GROUP = 128

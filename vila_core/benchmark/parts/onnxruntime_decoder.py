@@ -14,7 +14,7 @@ from vila_core.benchmark.job import StepJob
 from vila_core.benchmark.parts.conversion import Conversion, converted_folder
 from vila_core.benchmark.parts.onnx_decoder import write_onnx_decoder
 from vila_core.benchmark.parts.turns import DecoderTurns, rows_needed
-from vila_core.benchmark.peers.exportable import past_names
+from vila_core.benchmark.peers.past_names import past_names
 from vila_core.models.config import CheckpointConfig
 
 _FILE = "decoder.onnx"

@@ -45,11 +45,6 @@ def _layer(keys: Tensor, values: Tensor) -> DynamicLayer:
     return layer
 
 
-def past_names(language: LanguageConfig, head: str) -> list[str]:
-    """Names of the keys and values, in the decoder's order; head: "past" or "present"."""
-    return [f"{head}_{layer}_{kind}" for layer in range(language.layers) for kind in ("key", "value")]
-
-
 def example(language: LanguageConfig, dtype: torch.dtype, length: int = 3, past: int = 2) -> tuple[Tensor, ...]:
     """Inputs that the decoder can be traced with; no two are one tensor, or the exporter takes them for one input."""
     rows = [torch.zeros(1, language.kv_heads, past, language.head_dim, dtype=dtype) for _ in range(2 * language.layers)]

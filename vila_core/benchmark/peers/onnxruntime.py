@@ -19,9 +19,10 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from vila_core.benchmark.job import StepJob
-from vila_core.benchmark.peers.exportable import TensorDecoder, example, past_names, reading
+from vila_core.benchmark.peers.exportable import TensorDecoder, example, reading
 from vila_core.benchmark.peers.hugging_face import Encoder, decoder
 from vila_core.benchmark.peers.naive import NaivePeer
+from vila_core.benchmark.peers.past_names import past_names
 from vila_core.types import Frame
 
 _OPSET = 20

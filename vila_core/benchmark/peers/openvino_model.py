@@ -11,7 +11,7 @@ from openvino._offline_transformations import apply_make_stateful_transformation
 from openvino.frontend.pytorch.patch_model import __make_16bit_traceable as make_16bit_traceable
 from torch import Tensor, nn
 
-from vila_core.benchmark.peers.exportable import past_names
+from vila_core.benchmark.peers.past_names import past_names
 from vila_core.models.config import LanguageConfig
 
 
