@@ -114,7 +114,8 @@ def test_what_covers_too_little_is_not_in_view():
 
 def test_sightings_tell_the_truth_about_each_frame(drives):
     tokens = torch.zeros(len(drives), 16, 128)
-    lesson = Sightings(drives, tokens, ("the {colour} {kind} is in view",), range(len(drives))).draw(
+    in_view = objects_in_view(drives.seg, drives.kinds.shape[1])
+    lesson = Sightings(drives, tokens, in_view, ("the {colour} {kind} is in view",), range(len(drives))).draw(
         64, np.random.default_rng(0)
     )
     assert lesson.tokens.shape == (64, 2, 16, 128) and lesson.thumbnails.shape == (64, 2, 48, 48, 3)

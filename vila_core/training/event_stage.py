@@ -30,18 +30,18 @@ class EventStage(nn.Module):
         model: VisionLanguageModel,
         head: RelevanceHead,
         clips: Clips,
-        tokens: Tensor,
         *,
+        tokens: Tensor,
+        pictures: Tensor,
         asked: range,
         recipe: EventRecipe,
-        sightings: Sightings | None = None,
+        sightings: Sightings,
     ) -> None:
-        """tokens: [clips, T, N, C] visual tokens. asked: the clips whose questions are drawn."""
+        """tokens, pictures: of all clips, see clip_tokens and clip_pictures. asked: whose questions are drawn."""
         super().__init__()
         self.head = head
         self._model, self._clips, self._tokens, self._recipe = [model], clips, tokens, recipe
-        self._sightings = sightings
-        self._thumbnails = torch.from_numpy(np.concatenate([thumbnails(shard) for shard in clips.images]))
+        self._sightings, self._thumbnails = sightings, pictures
         self._groups = _by_verb_and_answer(question for question in clips.questions if question.clip in asked)
 
     def groups(self) -> list[tuple[list[nn.Parameter], float]]:
@@ -55,10 +55,8 @@ class EventStage(nn.Module):
         active = lesson.active.to(logits.device)
         figures = frame_figures(logits.detach(), active)
         loss = F.binary_cross_entropy_with_logits(logits, active)
-        if self._sightings is not None:
-            reminded, more = sighting_loss(self._model[0], self.head, self._sightings, self._recipe.reminders, rng)
-            loss, figures = loss + self._recipe.reminder_weight * reminded, figures | more
-        return loss, figures
+        reminded, more = sighting_loss(self._model[0], self.head, self._sightings, self._recipe.reminders, rng)
+        return loss + self._recipe.reminder_weight * reminded, figures | more
 
     def _lesson(self, rng: np.random.Generator) -> Lesson:
         questions = self._draw(rng)
@@ -144,6 +142,11 @@ def embedded(model: VisionLanguageModel, texts: Sequence[str]) -> tuple[Tensor, 
         known[number, : len(row)] = True
     with torch.no_grad():
         return model.language_model.embed_tokens(ids.to(model.device)).float(), known.to(model.device)
+
+
+def clip_pictures(clips: Clips) -> Tensor:
+    """Small pictures [clips, T, 48, 48, 3] uint8 of all clips."""
+    return torch.from_numpy(np.concatenate([thumbnails(shard) for shard in clips.images]))
 
 
 @torch.inference_mode()

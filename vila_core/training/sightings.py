@@ -35,10 +35,15 @@ class Lesson:
 class Sightings:
     """Draws pairs of frames that follow each other, and whether a named object is in view."""
 
-    def __init__(self, drives: Drives, tokens: Tensor, templates: tuple[str, ...], rows: range) -> None:
-        """tokens: [frames, N, C] visual tokens of the drives. templates: sentences with {colour} and {kind}."""
-        self.drives, self.tokens, self.templates, self.rows = drives, tokens, templates, rows
-        self.in_view = objects_in_view(drives.seg, drives.kinds.shape[1])
+    def __init__(
+        self, drives: Drives, tokens: Tensor, in_view: NDArray[np.bool_], templates: tuple[str, ...], rows: range
+    ) -> None:
+        """tokens: [frames, N, C] visual tokens of the drives. in_view: as objects_in_view gives it.
+
+        templates: sentences with {colour} and {kind}. rows: the frames that are drawn from.
+        """
+        self.drives, self.tokens, self.in_view = drives, tokens, in_view
+        self.templates, self.rows = templates, rows
 
     def draw(self, count: int, rng: np.random.Generator) -> Lesson:
         """Draw so many pairs of frames with a question each."""

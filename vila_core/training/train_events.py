@@ -19,11 +19,11 @@ from vila_core.models.relevance import RelevanceConfig, RelevanceHead
 from vila_core.models.relevance_files import save_relevance
 from vila_core.models.vlm import VisionLanguageModel
 from vila_core.training.clips import Clips, read_clips
-from vila_core.training.event_stage import EventStage, SightingStage, clip_tokens, drive_tokens
+from vila_core.training.event_stage import EventStage, SightingStage, clip_pictures, clip_tokens, drive_tokens
 from vila_core.training.loop import Stage, train_stage
 from vila_core.training.recipe import EventRecipe, StageRecipe
 from vila_core.training.shards import Drives, read_drives
-from vila_core.training.sightings import Sightings
+from vila_core.training.sightings import Sightings, objects_in_view
 from vila_core.training.train import VALIDATION_BATCHES, pick_device, shorter
 
 VALIDATION_SHARE = 0.05  # of drives and clips, the last ones: flats that are not trained on
@@ -49,17 +49,18 @@ def train_events(
     """Train a new head, first on single sightings in the drives, then on the clips; with its validation figures."""
     seen = _kept(folder / "drive_tokens.npy", lambda: drive_tokens(model, drives))
     tokens = _kept(folder / "clip_tokens.npy", lambda: clip_tokens(model, clips, recipe.seed))
+    in_view, pictures = objects_in_view(drives.seg, drives.kinds.shape[1]), clip_pictures(clips)
     torch.manual_seed(recipe.seed)
     head = new_head(model, clips.period_s).to(model.device)
 
     def sightings(rows: range) -> Sightings:
-        return Sightings(drives, seen, clips.templates["in_view"], rows)
+        return Sightings(drives, seen, in_view, clips.templates["in_view"], rows)
 
     learnt, held_out = (sightings(rows) for rows in _split(len(drives)))
     looks = tuple(SightingStage(model, head, part, recipe.sightings) for part in (learnt, held_out))
     figures = _run("sightings", looks, recipe.sightings, recipe.seed, folder)
     films = tuple(
-        EventStage(model, head, clips, tokens, asked=rows, recipe=recipe, sightings=part)
+        EventStage(model, head, clips, tokens=tokens, pictures=pictures, asked=rows, recipe=recipe, sightings=part)
         for rows, part in zip(_split(len(clips)), (learnt, held_out), strict=True)
     )
     return head, figures | _run("events", films, recipe.events, recipe.seed, folder)
