@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from tqdm import tqdm
 
 from vila_core.benchmark.job import HEIGHT, WIDTH
 from vila_core.benchmark.rounds import medians, minima, ratio, rotated
+from vila_core.commands.report import tell
 from vila_core.config import EventsConfig
 from vila_core.engine.backend import EMBEDDED_CHECKPOINT
 from vila_core.engine.torch_backend import TorchBackend, load_model
@@ -120,12 +120,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     model = load_model(args.checkpoint, "cpu", args.precision)
     result = events_cost(model, args.precision, args.frames, args.rounds, all_seen=args.all_seen)
     result |= {"threads": args.threads, "precision": args.precision}
-    for name, value in result.items():
-        print(f"{name:16}{value}")
-    text = json.dumps(result)
-    if args.json:
-        args.json.write_text(text + "\n", encoding="utf-8")
-    print(text)
+    tell(result, (f"{name:16}{value}" for name, value in result.items()), args.json)
     return 0
 
 

@@ -8,7 +8,6 @@ shows a whole video.
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from tqdm import tqdm
 from vila_core.actions.grammar import SENTENCES
 from vila_core.benchmark.job import INSTRUCTION
 from vila_core.benchmark.resident import resident_mb
+from vila_core.commands.report import tell
 from vila_core.config import HistoryConfig, NavigatorConfig, from_mapping
 from vila_core.engine.backend import EMBEDDED_CHECKPOINT, ModelInfo
 from vila_core.engine.reader import CHUNK
@@ -73,12 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     result = {"policy": args.policy, "model": backend.info.name, "threads": args.threads, **figures}
     if args.video:
         result["video"] = video_prompt(backend, args.video)
-    for name, value in result.items():
-        print(f"{name:24}{value}")
-    text = json.dumps(result)
-    if args.json:
-        args.json.write_text(text + "\n", encoding="utf-8")
-    print(text)
+    tell(result, (f"{name:24}{value}" for name, value in result.items()), args.json)
     return 0
 
 

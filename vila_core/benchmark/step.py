@@ -9,10 +9,9 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
-import json
 import shutil
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from vila_core.benchmark.peers.table import PEERS, chosen_peers
 from vila_core.benchmark.whole_step import bench_step, require_one_scale, table
 from vila_core.commands.make_random import make_random
 from vila_core.commands.model_shapes import SHAPES, model_shape
+from vila_core.commands.report import tell
 from vila_core.errors import ConfigError
 from vila_core.models.checkpoint import DTYPES
 from vila_core.models.config_reader import read_checkpoint_config
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         job = _job(args, folder)
         result = _parts(job, peers, args) if args.parts else bench_step(job, peers, args.rounds, warm_up=args.warm_up)
     result["shape"]["name"] = args.checkpoint.name if args.checkpoint else _like(args)
-    _tell(result, parts_table(result) if args.parts else table(result), args.json)
+    tell(result, parts_table(result) if args.parts else table(result), args.json)
     return 0
 
 
@@ -50,15 +50,6 @@ def _parts(job: StepJob, peers: Sequence[str], args: argparse.Namespace) -> dict
     require_one_scale(config)
     job = dataclasses.replace(job, prompt_tokens=PROMPT_TOKENS)
     return parts_result(measure_parts(job, peers, args.rounds, warm_up=args.warm_up), job, config)
-
-
-def _tell(result: dict[str, Any], lines: Iterable[str], file: Path | None) -> None:
-    for line in lines:
-        print(line)
-    text = json.dumps(result)
-    if file:
-        file.write_text(text + "\n", encoding="utf-8")
-    print(text)
 
 
 def _check(args: argparse.Namespace) -> None:

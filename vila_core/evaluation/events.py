@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from vila_core.commands.report import tell
 from vila_core.config import EventsConfig
 from vila_core.engine.backend import EMBEDDED_CHECKPOINT, Backend, load_backend
 from vila_core.errors import ConfigError
@@ -72,12 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     patrols = list(go_on_patrol(backend, args.patrol_minutes * 60, args.seed))
     result = {**summary(answers, args.seed), **patrol_summary(patrols)}
     result |= {"checkpoint": backend.info.name, "seconds": round(time.monotonic() - began, 1)}
-    for line in table(result):
-        print(line)
-    text = json.dumps(result)
-    if args.json:
-        args.json.write_text(text + "\n", encoding="utf-8")
-    print(text)
+    tell(result, table(result), args.json)
     return 0
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -29,6 +28,7 @@ from vila_core.benchmark.gpu.tower import measure_towers
 from vila_core.benchmark.machine import measure_bandwidth_gbps
 from vila_core.benchmark.rounds import medians, minima, ratio, rotated
 from vila_core.commands.model_shapes import SHAPES, ModelShape, model_shape, tiny
+from vila_core.commands.report import tell
 from vila_core.errors import BackendError, ConfigError
 from vila_core.models.config import CheckpointConfig, VisionConfig
 from vila_core.models.costs import Storage, decoder_bytes, head_bytes
@@ -66,12 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Print a table, then the result as one JSON object; --json writes that to a file too."""
     args = _parser().parse_args(argv)
     result = bench_gpu(_job(args))
-    for line in table(result):
-        print(line)
-    text = json.dumps(result)
-    if args.json:
-        args.json.write_text(text + "\n", encoding="utf-8")
-    print(text)
+    tell(result, table(result), args.json)
     return 0
 
 
