@@ -2,8 +2,10 @@
 
 A shard is a folder with 25 clips (C) of 64 frames (T):
 
-    images.npy  [C, T, 96, 96, 3] uint8   0.25 s apart, rendered at 224 x 224, resized as small_image does
-    clips.json  for each clip: its flat, whether the camera stood still or drove, what happened, and its queries
+    images.npy  [C, T, 192, 192, 3] uint8   0.25 s apart, rendered at 224 x 224, resized with an antialiased bicubic
+    seg.npy     [C, T, 48, 48]      uint8   index into the clip's things, 255 elsewhere
+    clips.json  for each clip: its flat, its things (colour and kind; a door leaf has no colour), whether the camera
+                stood still or drove, what happened, and its queries
 
 An interval of a query is [first, last]: the times, in seconds from the clip's first frame, of the first and the last
 frame in which what it names goes on. A query without intervals names what does not go on.
@@ -27,22 +29,22 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from vila_sim.dataset import IMAGE_PX, small_image
+from vila_sim.dataset import small_image, small_segmentation
 from vila_sim.director import Director, draw_verbs
 from vila_sim.doors import with_leaves
-from vila_sim.environment import VISIBLE_PIXELS
 from vila_sim.episodes import layout_seed, split_flat
 from vila_sim.event_queries import HELD_OUT_TEMPLATES, TRAIN_TEMPLATES, draw_queries
 from vila_sim.grid import OccupancyGrid
-from vila_sim.happenings import Script, Times, placements
+from vila_sim.happenings import Script, Times, placements, things
 from vila_sim.patrol import Watch
 from vila_sim.route import Route
 from vila_sim.scene import Flat, Room
 from vila_sim.shards import make_shards, shard_path, write_meta, write_shard
 from vila_sim.stage import Stage
-from vila_sim.truth import Truth
+from vila_sim.truth import GLIMPSED_PIXELS, PLAIN_PIXELS, Truth
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+IMAGE_PX = 192
 FRAMES, PERIOD_S = 64, 0.25
 CLIPS_PER_SHARD, CLIPS_PER_FLAT = 25, 5
 SPLITS = ("train", "val_unseen_layout")
@@ -54,10 +56,11 @@ TIMES_S = np.arange(FRAMES) * PERIOD_S
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Clip:
-    """What a camera saw of a script: images [T, 96, 96, 3] uint8 and the truth about it."""
+    """What a camera saw of a script: images [T, 192, 192, 3] uint8 and the truth about it. seg: see `vila clips`."""
 
     camera: str  # "fixed" or "patrol"
     images: NDArray[np.uint8]
+    seg: NDArray[np.uint8]
     truth: Truth
 
 
@@ -88,17 +91,18 @@ def make_shard(out: Path, index: int, *, split: str, seed: int, clips: int = CLI
 
     The same arguments give the same shard.
     """
-    images: list[NDArray[np.uint8]] = []
-    rows: list[dict[str, Any]] = []
+    images, segs, rows = list[NDArray[np.uint8]](), list[NDArray[np.uint8]](), list[dict[str, Any]]()
     for flat_number in range(math.ceil(clips / CLIPS_PER_FLAT)):
         layout = layout_seed(split, index * (CLIPS_PER_SHARD // CLIPS_PER_FLAT) + flat_number, seed)
         rng = np.random.default_rng([seed, SPLITS.index(split), index, flat_number])
         for clip in clips_in(layout, rng, min(CLIPS_PER_FLAT, clips - len(rows))):
             images.append(clip.images)
+            segs.append(clip.seg)
             rows.append(_row(clip, len(rows), rng, HELD_OUT_SHARE[split]))
 
     def write(folder: Path) -> None:
         np.save(folder / "images.npy", np.stack(images))
+        np.save(folder / "seg.npy", np.stack(segs))
         (folder / "clips.json").write_text(json.dumps(rows))
 
     return write_shard(shard_path(out, index), write)
@@ -131,10 +135,9 @@ def patrol_in(layout: int, rng: np.random.Generator, duration_s: float) -> Clip:
     stage = Stage(flat)
     try:
         script = Director(stage, grid, room, route, times_s=times_s).direct(verbs, rng)
-        images, visible = play(stage, script, route, times_s)
+        return _film(stage, script, route, times_s, "patrol")
     finally:
         stage.close()
-    return Clip("patrol", images, Truth(flat, script, times_s, visible))
 
 
 def furnished_rooms(flat: Flat) -> list[Room]:
@@ -147,8 +150,7 @@ def _clip(stage: Stage, grid: OccupancyGrid, room: Room, camera: str, rng: np.ra
     door_wanted = any(verb.startswith("door") for verb in verbs) or bool(rng.random() < 0.2)
     route = _route(Watch(grid, room, rng), camera, door_wanted, rng)
     script = Director(stage, grid, room, route, times_s=TIMES_S).direct(verbs, rng)
-    images, visible = play(stage, script, route, TIMES_S)
-    return Clip(camera, images, Truth(stage.flat, script, TIMES_S, visible))
+    return _film(stage, script, route, TIMES_S, camera)
 
 
 def _route(watch: Watch, camera: str, door_wanted: bool, rng: np.random.Generator) -> Route:
@@ -159,25 +161,22 @@ def _route(watch: Watch, camera: str, door_wanted: bool, rng: np.random.Generato
     return watch.patrol(skipped + float(TIMES_S[-1]), door_wanted).later(skipped)
 
 
-def play(stage: Stage, script: Script, route: Route, times_s: Times) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """Film the script from the route: small images [T, 96, 96, 3], and what is visible [T, N].
-
-    An image in which nothing has changed is not rendered again.
-    """
-    images: list[NDArray[np.uint8]] = []
-    visible: list[NDArray[np.bool_]] = []
+def _film(stage: Stage, script: Script, route: Route, times_s: Times, camera: str) -> Clip:
+    """Film the script from the route; an image in which nothing has changed is not rendered again."""
+    images, segs, pixels = list[NDArray[np.uint8]](), list[NDArray[np.uint8]](), list[NDArray[np.int64]]()
     last: object = None
     for t_s in map(float, times_s):
         now = route.pose_at(t_s), placements(script, t_s)
-        if now == last:
-            images.append(images[-1])
-            visible.append(visible[-1])
-            continue
-        stage.pose(script, t_s, now[0])
-        images.append(small_image(stage.image()))
-        visible.append(stage.visible())
-        last = now
-    return np.stack(images), np.stack(visible)
+        if now != last:
+            last = now
+            stage.pose(script, t_s, now[0])
+            image = small_image(stage.image(), IMAGE_PX)
+            segmentation, shown = stage.segmentation()
+            seg = small_segmentation(segmentation)
+        images.append(image)
+        segs.append(seg)
+        pixels.append(shown)
+    return Clip(camera, np.stack(images), np.stack(segs), Truth(stage.flat, script, times_s, np.stack(pixels)))
 
 
 def _row(clip: Clip, number: int, rng: np.random.Generator, held_out: float) -> dict[str, Any]:
@@ -185,6 +184,7 @@ def _row(clip: Clip, number: int, rng: np.random.Generator, held_out: float) -> 
     return {
         "clip": number,
         "flat_seed": clip.truth.flat.seed,
+        "things": [[thing.colour, thing.kind] for thing in things(clip.truth.flat)],
         "camera": clip.camera,
         "happenings": [
             {"verb": one.verb, "subject": one.subject, "start_s": one.start_s, "end_s": one.end_s}
@@ -204,7 +204,8 @@ def _meta(seed: int, split: str) -> dict[str, Any]:
         "frames": FRAMES,
         "image_px": IMAGE_PX,
         "clips_per_shard": CLIPS_PER_SHARD,
-        "visible_pixels": VISIBLE_PIXELS,
+        "plain_pixels": PLAIN_PIXELS,
+        "glimpsed_pixels": GLIMPSED_PIXELS,
         "verbs": list(TRAIN_TEMPLATES),
         "train_templates": TRAIN_TEMPLATES,
         "held_out_templates": HELD_OUT_TEMPLATES,

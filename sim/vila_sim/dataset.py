@@ -108,9 +108,9 @@ def make_shard(out: Path, index: int, seed: int, *, frames: int = FRAMES_PER_SHA
     return write_shard(shard_path(out, index), shard.save)
 
 
-def small_image(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Resize a camera image [H, W, 3] to what the model sees, [96, 96, 3]."""
-    return np.asarray(Image.fromarray(image).resize((IMAGE_PX, IMAGE_PX), Image.Resampling.BICUBIC))
+def small_image(image: NDArray[np.uint8], size_px: int = IMAGE_PX) -> NDArray[np.uint8]:
+    """Resize a camera image [H, W, 3] to [size_px, size_px, 3]; by default to what the model sees."""
+    return np.asarray(Image.fromarray(image).resize((size_px, size_px), Image.Resampling.BICUBIC))
 
 
 def small_segmentation(segmentation: NDArray[np.int16]) -> NDArray[np.uint8]:

@@ -16,6 +16,7 @@ from vila_sim.room_space import bounding_box, overlap
 from vila_sim.route import Route
 from vila_sim.scene import Placement, Room, SceneObject
 from vila_sim.stage import Stage
+from vila_sim.truth import PLAIN_PIXELS
 
 VERBS: tuple[Verb, ...] = ("moves", "appears", "vanishes", "door_opens", "door_closes")
 _WEIGHTS = np.array([3.2, 2.0, 2.0, 2.6, 1.0])  # a slide or a door more often finds no place in view
@@ -155,7 +156,7 @@ class Director:
         seen = 0
         for i in under_way:
             self._stage.pose(script, float(self._times[i]), self._poses[i])
-            seen += bool(self._stage.visible()[self._indices[happening.subject]])
+            seen += bool(self._stage.pixels()[self._indices[happening.subject]] >= PLAIN_PIXELS)
         return seen >= max(SEEN_SHARE * len(under_way), 3)
 
     def _accept(self, happening: Happening) -> None:

@@ -9,7 +9,17 @@ import numpy as np
 
 from vila_sim.furniture import COLOURS, KINDS
 from vila_sim.instructions import render_instruction
-from vila_sim.truth import DOOR_PAIR, DOOR_QUERY_VERBS, OBJECT_VERBS, Pair, QueryVerb, Seconds, Truth
+from vila_sim.truth import (
+    DOOR_PAIR,
+    DOOR_QUERY_VERBS,
+    GLIMPSED_PIXELS,
+    OBJECT_VERBS,
+    PLAIN_PIXELS,
+    Pair,
+    QueryVerb,
+    Seconds,
+    Truth,
+)
 
 TRAIN_TEMPLATES: dict[QueryVerb, tuple[str, ...]] = {
     "in_view": (
@@ -61,13 +71,17 @@ _WHOLE_CLIP_WEIGHT = 0.3  # of a pair that is in view all the time, beside 1 for
 
 @dataclass(frozen=True, slots=True)
 class ClipQuery:
-    """A question about a clip and its answer; no interval means that it does not happen."""
+    """A question about a clip and its answer; no interval means that it does not happen.
+
+    glimpsed_s: the same, however little of it was in view: it is not false to report that.
+    """
 
     text: str
     verb: QueryVerb
     colour: str
     kind: str
     intervals_s: tuple[Seconds, ...]
+    glimpsed_s: tuple[Seconds, ...]
     held_out_template: bool
 
 
@@ -109,7 +123,7 @@ def _not_seen(truth: Truth, count: int, rng: np.random.Generator) -> list[tuple[
             break
         verb = OBJECT_VERBS[int(rng.choice(len(OBJECT_VERBS), p=_NEGATIVE_WEIGHTS))]
         pair = _tempting_pair(truth, rng)
-        if (verb, pair) not in asked and not truth.holds(verb, pair).any():
+        if (verb, pair) not in asked and not truth.holds(verb, pair, GLIMPSED_PIXELS).any():
             asked.append((verb, pair))
     return asked
 
@@ -141,4 +155,5 @@ def _worded(truth: Truth, verb: QueryVerb, pair: Pair, rng: np.random.Generator,
     main = not other and rng.random() < 0.4
     template = templates[0] if main else templates[int(rng.integers(len(templates)))]
     text = render_instruction(template, *pair)
-    return ClipQuery(text, verb, *pair, truth.intervals(verb, pair), other)
+    intervals_s, glimpsed_s = (truth.intervals(verb, pair, least) for least in (PLAIN_PIXELS, GLIMPSED_PIXELS))
+    return ClipQuery(text, verb, *pair, intervals_s, glimpsed_s, other)

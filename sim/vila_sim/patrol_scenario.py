@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vila_core.errors import WorldError
 from vila_sim.director import Director
@@ -58,17 +59,17 @@ def make_patrol(seed: int, duration_s: float = DURATION_S) -> PatrolScenario:
             route = Watch(grid, room, rng).patrol(duration_s, door_wanted=True)
             script = Director(stage, grid, room, route, times_s=times_s).direct(VERBS, rng, unseen=0.0)
             if set(VERBS) <= {happening.verb for happening in script}:
-                truth = Truth(flat, script, times_s, _visible(stage, script, route, times_s))
+                truth = Truth(flat, script, times_s, _pixels(stage, script, route, times_s))
                 return PatrolScenario(flat, room, route, script, truth, draw_queries(truth, rng))
     finally:
         stage.close()
     raise WorldError(f"flat of seed {seed}: {', '.join(sorted(set(VERBS)))} find no place in view; try another seed")
 
 
-def _visible(stage: Stage, script: Script, route: Route, times_s: Times) -> np.ndarray:
-    """What is in view at each time: [T, N] bool."""
-    rows = np.zeros((len(times_s), len(things(stage.flat))), bool)
+def _pixels(stage: Stage, script: Script, route: Route, times_s: Times) -> NDArray[np.int64]:
+    """How much of each thing is in view at each time: [T, N]."""
+    rows = np.zeros((len(times_s), len(things(stage.flat))), np.int64)
     for i, t_s in enumerate(map(float, times_s)):
         stage.pose(script, t_s, route.pose_at(t_s))
-        rows[i] = stage.visible()
+        rows[i] = stage.pixels()
     return rows

@@ -6,7 +6,7 @@ import numpy as np
 
 from vila_sim.happenings import Script, placements
 from vila_sim.simulator import Simulator
-from vila_sim.stage import visible_things
+from vila_sim.stage import thing_pixels
 from vila_sim.truth import Pair, QueryVerb, Truth
 
 
@@ -24,5 +24,5 @@ class Playback:
 
     def goes_on(self) -> list[tuple[QueryVerb, Pair]]:
         """What goes on in view of the camera, as (verb, (colour, kind)); renders a segmentation."""
-        visible = visible_things(self._simulator)
-        return Truth(self._simulator.flat, self._script, np.array([self._t_s]), visible[None]).goes_on()
+        pixels = thing_pixels(self._simulator)
+        return Truth(self._simulator.flat, self._script, np.array([self._t_s]), pixels[None]).goes_on()

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vila_core.types import Pose
-from vila_sim.environment import VISIBLE_PIXELS, visible_pixels
+from vila_sim.environment import visible_pixels
 from vila_sim.happenings import Script, home, placements, things
 from vila_sim.scene import Flat
 from vila_sim.simulator import CameraConfig, Simulator
@@ -14,10 +14,9 @@ from vila_sim.simulator import CameraConfig, Simulator
 _SHRINK = 2  # of the segmentation: exact enough for counting pixels, and quicker
 
 
-def visible_things(simulator: Simulator) -> NDArray[np.bool_]:
-    """Which of happenings.things(simulator.flat) the camera sees: [N]. Renders a segmentation."""
-    count = len(simulator.flat.objects) + len(simulator.flat.leaves)
-    return visible_pixels(simulator.render_segmentation(_SHRINK), count) >= VISIBLE_PIXELS
+def thing_pixels(simulator: Simulator) -> NDArray[np.int64]:
+    """How many pixels of happenings.things(simulator.flat) the camera sees, see visible_pixels: [N]."""
+    return _pixels(simulator, simulator.render_segmentation(_SHRINK))
 
 
 class Stage:
@@ -35,9 +34,14 @@ class Stage:
         self._simulator.place({**self._home, **placements(script, t_s)})
         self._simulator.teleport(pose)
 
-    def visible(self) -> NDArray[np.bool_]:
-        """Which of happenings.things(flat) the camera sees: [N]."""
-        return visible_things(self._simulator)
+    def pixels(self) -> NDArray[np.int64]:
+        """How many pixels of happenings.things(flat) the camera sees, see visible_pixels: [N]."""
+        return thing_pixels(self._simulator)
+
+    def segmentation(self) -> tuple[NDArray[np.int16], NDArray[np.int64]]:
+        """Which of happenings.things(flat) each pixel shows, [112, 112], -1 for none; and their pixels, [N]."""
+        shown = self._simulator.render_segmentation(_SHRINK)
+        return shown, _pixels(self._simulator, shown)
 
     def image(self) -> NDArray[np.uint8]:
         """What the camera sees: [224, 224, 3] RGB."""
@@ -46,3 +50,7 @@ class Stage:
     def close(self) -> None:
         """Free the renderer."""
         self._simulator.close()
+
+
+def _pixels(simulator: Simulator, segmentation: NDArray[np.int16]) -> NDArray[np.int64]:
+    return visible_pixels(segmentation, len(simulator.flat.objects) + len(simulator.flat.leaves))

@@ -21,35 +21,40 @@ OBJECT_VERBS: tuple[QueryVerb, ...] = ("in_view", "moves", "appears", "vanishes"
 DOOR_QUERY_VERBS: tuple[QueryVerb, ...] = ("door_opens", "door_is_open")
 DOOR_PAIR: Pair = ("", DOOR)
 HALF_OPEN = 0.5
+PLAIN_PIXELS = 150  # of a thing, in a 224 px image (12 x 12 of them), for it to be plainly in view
+GLIMPSED_PIXELS = 30  # from which on it would be wrong to say that it is not in view
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Truth:
     """What was in view while a script was played.
 
-    visible: [T, N] for the times and happenings.things(flat).
+    pixels: [T, N], see environment.visible_pixels, for the times and happenings.things(flat).
     """
 
     flat: Flat
     script: Script
     times_s: Times  # [T]
-    visible: NDArray[np.bool_]  # [T, N]
+    pixels: NDArray[np.int64]  # [T, N]
     _things: tuple[SceneObject, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_things", things(self.flat))
 
-    def holds(self, verb: QueryVerb, pair: Pair) -> NDArray[np.bool_]:
-        """For each time, whether it goes on in view, with any object of the pair or any door: [T]."""
+    def holds(self, verb: QueryVerb, pair: Pair, least: int = PLAIN_PIXELS) -> NDArray[np.bool_]:
+        """For each time, whether it goes on in view, with any object of the pair or any door: [T].
+
+        least: of so many pixels of the thing.
+        """
         mask = np.zeros(len(self.times_s), bool)
         for index, thing in enumerate(self._things):
             if (thing.colour, thing.kind) == pair:
-                mask |= self.visible[:, index] & self._goes_on(verb, index)
+                mask |= (self.pixels[:, index] >= least) & self._goes_on(verb, index)
         return mask
 
-    def intervals(self, verb: QueryVerb, pair: Pair) -> tuple[Seconds, ...]:
+    def intervals(self, verb: QueryVerb, pair: Pair, least: int = PLAIN_PIXELS) -> tuple[Seconds, ...]:
         """The intervals in which it goes on, see intervals_of."""
-        return intervals_of(self.holds(verb, pair), self.times_s)
+        return intervals_of(self.holds(verb, pair, least), self.times_s)
 
     def goes_on(self) -> list[tuple[QueryVerb, Pair]]:
         """All that goes on in view at any of the times."""
@@ -59,7 +64,8 @@ class Truth:
 
     def seen_pairs(self) -> list[Pair]:
         """The pairs of the objects that were in view at some time."""
-        pairs = {(thing.colour, thing.kind) for i, thing in enumerate(self._things) if self.visible[:, i].any()}
+        most = self.pixels.max(axis=0)
+        pairs = {(thing.colour, thing.kind) for i, thing in enumerate(self._things) if most[i] >= PLAIN_PIXELS}
         return sorted(pairs - {DOOR_PAIR})
 
     def _goes_on(self, verb: QueryVerb, index: int) -> NDArray[np.bool_]:

@@ -140,7 +140,7 @@ class Heard:
 def test_truth_becomes_events(true_images, expected) -> None:
     ball = ["moves", "red", "ball"]
     recorder = Heard([[ball] if i in true_images else [] for i in range(60)])
-    query = ClipQuery("the red ball moves", "moves", "red", "ball", (), False)
+    query = ClipQuery("the red ball moves", "moves", "red", "ball", (), (), False)
     (lane,) = make_lanes([query], recorder, 0)
     assert list(lane.true_s) == expected
 

@@ -35,15 +35,15 @@ def test_overlap_of_sets_of_intervals(true, told, value) -> None:
 
 
 def query(*intervals: tuple[float, float], verb: str = "moves", text: str = "it moves") -> ClipQuery:
-    return ClipQuery(text, verb, "red", "ball", intervals, False)
+    return ClipQuery(text, verb, "red", "ball", intervals, intervals, False)
 
 
 def test_figures_of_clips_with_and_without_an_answer() -> None:
     answers = [
-        Answered(query((0.0, 4.0)), ((0.0, 4.0),), 16.0),
-        Answered(query((4.0, 12.0)), ((4.0, 6.0),), 16.0),
-        Answered(query(verb="appears"), (), 16.0),
-        Answered(query(verb="appears"), ((0.0, 1.0),), 16.0),
+        Answered(query((0.0, 4.0)), ((0.0, 4.0),), ((0.0, 4.0),), 16.0),
+        Answered(query((4.0, 12.0)), ((4.0, 12.0),), ((4.0, 6.0),), 16.0),
+        Answered(query(verb="appears"), (), (), 16.0),
+        Answered(query(verb="appears"), (), ((0.0, 1.0),), 16.0),
     ]
     found = summary(answers, 0)
     assert found["miou"] == pytest.approx(0.625) and found["p_at_05"] == 0.5 and found["not_seen_recall"] == 0.5

@@ -21,7 +21,7 @@ from vila_sim.furniture import COLOURS, KINDS
 from vila_sim.happenings import Happening, home, things
 from vila_sim.patrol_scenario import VERBS, make_patrol
 from vila_sim.shards import shard_path
-from vila_sim.truth import DOOR_PAIR, Truth
+from vila_sim.truth import DOOR_PAIR, GLIMPSED_PIXELS, PLAIN_PIXELS, Truth
 
 CLIPS = 6
 
@@ -42,10 +42,21 @@ def rows(folder: Path) -> list[dict[str, Any]]:
 
 
 def test_shapes_and_kinds(images: NDArray[np.uint8], rows: list[dict[str, Any]]) -> None:
-    assert images.shape == (CLIPS, FRAMES, 96, 96, 3) and images.dtype == np.uint8
+    assert images.shape == (CLIPS, FRAMES, 192, 192, 3) and images.dtype == np.uint8
     assert [row["clip"] for row in rows] == list(range(CLIPS))
     assert Counter(row["camera"] for row in rows) == {"fixed": 3, "patrol": 3}
     assert len({row["flat_seed"] for row in rows}) == 2
+
+
+def test_what_a_question_names_is_where_the_segmentation_says(folder: Path, rows: list[dict[str, Any]]) -> None:
+    seg = np.load(folder / "seg.npy")
+    assert seg.shape == (CLIPS, FRAMES, 48, 48) and seg.dtype == np.uint8
+    for row, film in zip(rows, seg, strict=True):
+        for query in row["queries"]:
+            named = [i for i, thing in enumerate(row["things"]) if thing == [query["colour"], query["kind"]]]
+            seen = np.isin(film, named).sum(axis=(1, 2)) > 0
+            for start_s, end_s in query["intervals_s"]:
+                assert seen[round(start_s / PERIOD_S) : round(end_s / PERIOD_S) + 1].mean() > 0.8
 
 
 def test_every_query_is_well_formed(rows: list[dict[str, Any]]) -> None:
@@ -57,6 +68,8 @@ def test_every_query_is_well_formed(rows: list[dict[str, Any]]) -> None:
         assert (query["colour"], query["kind"]) == DOOR_PAIR or (query["colour"] in COLOURS and query["kind"] in KINDS)
         assert query["kind"].replace("_", " ") in query["text"]
         ends = [time for interval in query["intervals_s"] for time in interval]
+        glimpsed = [tuple(one) for one in query["glimpsed_s"]]
+        assert all(any(a <= start and end <= b for a, b in glimpsed) for start, end in query["intervals_s"])
         assert ends == sorted(ends) and all(0 <= t <= (FRAMES - 1) * PERIOD_S and t % PERIOD_S == 0 for t in ends)
 
 
@@ -110,10 +123,10 @@ def test_making_resumes_and_refuses_another_seed(
 def test_truth_joins_what_is_seen_with_what_happens() -> None:
     flat = with_leaves(split_flat(5), np.random.default_rng(0))
     times, names = np.arange(8.0), [thing.name for thing in things(flat)]
-    visible = np.zeros((8, len(names)), bool)
-    visible[2:7, 0] = True
+    pixels = np.zeros((8, len(names)), np.int64)
+    pixels[1:7, 0], pixels[2:7, 0] = GLIMPSED_PIXELS, PLAIN_PIXELS
     leaf, index = flat.leaves[0], len(flat.objects)
-    visible[:, index] = True
+    pixels[:, index] = PLAIN_PIXELS
     shut = home(leaf.thing)
     start, end = (type(shut)(shut.x_m, shut.y_m, 0.0, yaw) for yaw in (leaf.closed_rad, leaf.open_rad))
     at = home(flat.objects[0])
@@ -121,10 +134,11 @@ def test_truth_joins_what_is_seen_with_what_happens() -> None:
         Happening("moves", names[0], 1.0, 4.0, at, at),
         Happening("door_opens", names[index], 2.0, 4.0, start, end),
     )
-    truth = Truth(flat, script, times, visible)
+    truth = Truth(flat, script, times, pixels)
     pair = (flat.objects[0].colour, flat.objects[0].kind)
     assert truth.seen_pairs() == [pair]
     assert truth.intervals("in_view", pair) == ((2.0, 6.0),)
+    assert truth.intervals("in_view", pair, GLIMPSED_PIXELS) == ((1.0, 6.0),)
     assert truth.intervals("moves", pair) == ((2.0, 4.0),) and truth.intervals("appears", pair) == ()
     assert truth.intervals("door_opens", DOOR_PAIR) == ((2.0, 4.0),)
     assert truth.intervals("door_is_open", ("", DOOR)) == ((4.0, 7.0),)

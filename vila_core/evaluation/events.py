@@ -24,6 +24,7 @@ from vila_core.watcher import EventWatcher
 from vila_sim.clips import PERIOD_S, Clip, clips_in, patrol_in
 from vila_sim.episodes import layout_seed
 from vila_sim.event_queries import ClipQuery, draw_queries
+from vila_sim.truth import as_events
 
 Seconds = tuple[float, float]
 
@@ -43,6 +44,7 @@ class Answered:
     """A question, what is true and what was told, in seconds from the clip's first frame."""
 
     query: ClipQuery
+    true_s: tuple[Seconds, ...]
     told_s: tuple[Seconds, ...]
     duration_s: float
 
@@ -77,7 +79,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def ask_clips(backend: Backend, count: int, seed: int) -> Iterator[Answered]:
-    """Show each clip to a watcher of its own and ask all its questions."""
+    """Show each clip to a watcher of its own and ask all its questions.
+
+    Left out is what was no more than glimpsed, or shorter than what counts as an event.
+    """
     with tqdm(total=count, desc="clips", unit="clip", disable=None) as bar:
         for number in range(count):
             flat, at = divmod(number, CLIPS_PER_FLAT)
@@ -94,9 +99,18 @@ def _ask(backend: Backend, clip: Clip, number: int, rng: np.random.Generator) ->
     for frame in frames:
         watcher.observe(frame)
     for query in draw_queries(clip.truth, rng, held_out=HELD_OUT_SHARE):
+        true_s = _events(query)
+        if not true_s and query.glimpsed_s:
+            continue
         found = watcher.localize(query.text, 0, 0)
-        told = tuple(_in_seconds(one.start_ns, one.end_ns, frames[0].stamp_ns) for one in found)
-        yield Answered(query, told, (frames[-1].stamp_ns - frames[0].stamp_ns) / 1e9)
+        told_s = tuple(_in_seconds(one.start_ns, one.end_ns, frames[0].stamp_ns) for one in found)
+        yield Answered(query, true_s, told_s, (frames[-1].stamp_ns - frames[0].stamp_ns) / 1e9)
+
+
+def _events(query: ClipQuery) -> tuple[Seconds, ...]:
+    """The true intervals, by the rules that make events of them."""
+    rules = EventsConfig()
+    return as_events(query.intervals_s, merge_gap_s=rules.merge_gap_s, min_duration_s=rules.min_duration_s)
 
 
 def go_on_patrol(backend: Backend, duration_s: float, seed: int) -> Iterator[Patrol]:
@@ -134,19 +148,21 @@ def _judged(
     first_ns: int,
     duration_s: float,
 ) -> Patrol:
-    """Compare the last word on each event with the truth; delays: of the first word on what really happened."""
+    """Compare the last word on each event with the truth; delays: of the first word on what really happened.
+
+    An alarm is false if nothing of what the query names was even glimpsed then.
+    """
     false_alarms, delays, found = 0, list[float](), set[tuple[int, Seconds]]()
     for number, event in last.items():
         query = int(event.query_id)
         end_ns = event.stamp_ns if event.is_open else event.end_ns
         told = _in_seconds(event.start_ns, end_ns, first_ns)
-        true = [one for one in queries[query].intervals_s if _near(one, told)]
-        false_alarms += not true
-        for interval in true:
-            if (query, interval) not in found:
+        false_alarms += not any(_near(one, told) for one in queries[query].glimpsed_s)
+        for interval in _events(queries[query]):
+            if _near(interval, told) and (query, interval) not in found:
                 found.add((query, interval))
                 delays.append((first[number].stamp_ns - first_ns) / 1e9 - interval[0])
-    happened = sum(len(query.intervals_s) for query in queries)
+    happened = sum(len(_events(query)) for query in queries)
     return Patrol(duration_s, happened, len(found), false_alarms, tuple(delays))
 
 
@@ -156,10 +172,10 @@ def _near(true: Seconds, told: Seconds) -> bool:
 
 def summary(answers: Sequence[Answered], seed: int) -> dict[str, Any]:
     """Return the figures of the clips: of questions with an answer the overlap, of the others how often none came."""
-    seen = [one for one in answers if one.query.intervals_s]
-    unseen = [one for one in answers if not one.query.intervals_s]
+    seen = [one for one in answers if one.true_s]
+    unseen = [one for one in answers if not one.true_s]
     rng = np.random.default_rng([seed, 3])
-    ious = [overlap(one.query.intervals_s, one.told_s) for one in seen]
+    ious = [overlap(one.true_s, one.told_s) for one in seen]
     silent = sum(not one.told_s for one in unseen)
     return {
         "miou": _mean(ious),
@@ -171,7 +187,7 @@ def summary(answers: Sequence[Answered], seed: int) -> dict[str, Any]:
         "by_verb": _by(answers, lambda one: one.query.verb),
         "by_sentence": _by(answers, lambda one: "held out" if one.query.held_out_template else "known"),
         "baselines": {
-            name: _baseline([overlap(one.query.intervals_s, guess(one.duration_s)) for one in seen])
+            name: _baseline([overlap(one.true_s, guess(one.duration_s)) for one in seen])
             for name, guess in _baselines(rng).items()
         },
     }
@@ -181,8 +197,8 @@ def _by(answers: Sequence[Answered], group_of: Callable[[Answered], str]) -> dic
     groups: dict[str, dict[str, float]] = {}
     for name in sorted({group_of(one) for one in answers}):
         own = [one for one in answers if group_of(one) == name]
-        ious = [overlap(one.query.intervals_s, one.told_s) for one in own if one.query.intervals_s]
-        silent = [not one.told_s for one in own if not one.query.intervals_s]
+        ious = [overlap(one.true_s, one.told_s) for one in own if one.true_s]
+        silent = [not one.told_s for one in own if not one.true_s]
         groups[name] = _baseline(ious) | {"not_seen_recall": _mean(silent), "questions": len(own)}
     return groups
 
