@@ -15,11 +15,23 @@ from vila_core.commands.quantize import run as quantize
 from vila_core.engine.backend import EMBEDDED_CHECKPOINT, load_backend
 from vila_core.errors import BackendError, CheckpointError
 from vila_core.models.checkpoint import load_checkpoint
-from vila_core.models.relevance import RelevanceConfig, RelevanceHead
+from vila_core.models.relevance import RelevanceConfig, RelevanceHead, arrange_tiles, cut_into_tiles
 from vila_core.models.relevance_files import FOLDER, save_relevance
 from vila_core.testing import make_frame
 
-SIZES = RelevanceConfig(visual_tokens=16, visual_width=128, text_width=128, width=32, frame_width=16, heads=2)
+SIZES = RelevanceConfig(
+    visual_tokens=16,
+    visual_width=128,
+    tiles=2,
+    tile_cells=64,
+    tile_width=160,
+    text_width=128,
+    width=32,
+    cell_width=16,
+    heads=2,
+    maps=3,
+    value_width=4,
+)
 
 
 @pytest.fixture
@@ -41,52 +53,70 @@ def inputs(batch: int = 3, frames: int = 5, words: int = 7):
     torch.manual_seed(1)
     known = torch.ones(batch, words, dtype=torch.bool)
     pictures = torch.randint(0, 256, (batch, frames, 48, 48, 3), dtype=torch.uint8)
-    return torch.randn(batch, frames, 16, 128), pictures, torch.randn(batch, words, 128), known
+    views = (torch.randn(batch, frames, 16, 128), torch.randn(batch, frames, 256, 160))
+    return *views, pictures, torch.randn(batch, words, 128), known
+
+
+def scores(head, tokens, tiles, pictures, words, known):
+    """Logits [B, T]: each clip with a question of its own."""
+    return head(head.still(tokens, tiles), pictures, head.question(words, known)[:, None])[0][:, 0]
 
 
 def test_one_logit_for_each_frame_of_each_clip(head) -> None:
-    assert head(*inputs()).shape == (3, 5)
+    assert scores(head, *inputs()).shape == (3, 5)
+
+
+def test_each_question_has_maps_of_the_cells(head) -> None:
+    tokens, tiles, pictures, words, known = inputs()
+    questions = head.question(words, known)[None].expand(3, 3, -1)
+    logits, maps = head(head.still(tokens, tiles), pictures, questions)
+    assert logits.shape == (3, 3, 5) and maps.shape == (3, 3, 5, 256, SIZES.maps)
 
 
 def test_padding_of_a_question_changes_nothing(head) -> None:
-    tokens, pictures, words, known = inputs()
+    *seen, words, known = inputs()
     padded = torch.cat((words, torch.full((3, 4, 128), 9.0)), dim=1)
     mask = torch.cat((known, torch.zeros(3, 4, dtype=torch.bool)), dim=1)
-    torch.testing.assert_close(
-        head(tokens, pictures, padded, mask), head(tokens, pictures, words, known), rtol=0, atol=1e-5
-    )
+    torch.testing.assert_close(scores(head, *seen, padded, mask), scores(head, *seen, words, known), rtol=0, atol=1e-5)
 
 
 def test_several_questions_at_once_are_each_alone(head) -> None:
-    tokens, pictures, words, known = inputs()
-    questions = head.question(words, known)
-    together = head.over_time(head.seen(tokens[:1], pictures[:1])[:, None], questions[None])
+    tokens, tiles, pictures, words, known = inputs()
+    seen = tokens[:1], tiles[:1], pictures[:1]
+    together, _ = head(head.still(*seen[:2]), seen[2], head.question(words, known)[None])
     for number in range(3):
-        alone = head(tokens[:1], pictures[:1], words[number : number + 1], known[number : number + 1])
+        alone = scores(head, *seen, words[number : number + 1], known[number : number + 1])
         torch.testing.assert_close(together[:, number], alone, rtol=0, atol=1e-5)
 
 
 def test_a_frame_far_away_does_not_count(head) -> None:
-    tokens, pictures, words, known = inputs(1, 40)
-    other, elsewhere = tokens.clone(), pictures.clone()
-    other[:, 30:] = 0.0
-    elsewhere[:, 30:] = 0
-    near, far = head(tokens, pictures, words, known)[0, :20], head(other, elsewhere, words, known)[0, :20]
+    tokens, tiles, pictures, words, known = inputs(1, 60)
+    other = [seen.clone() for seen in (tokens, tiles, pictures)]
+    for seen in other:
+        seen[:, 45:] = 0
+    near, far = (scores(head, *seen, words, known)[0, :20] for seen in ((tokens, tiles, pictures), other))
     torch.testing.assert_close(near, far, rtol=0, atol=1e-5)
 
 
-def test_what_moves_is_seen_though_the_visual_tokens_stay_the_same(head) -> None:
-    tokens, pictures, words, known = inputs(1, 10)
+def test_what_moves_is_seen_though_the_tower_sees_the_same(head) -> None:
+    tokens, tiles, pictures, words, known = inputs(1, 10)
     still = pictures[:, :1].expand_as(pictures)
-    tokens = tokens[:, :1].expand_as(tokens)
-    quiet, moved = (head(tokens, shown, words, known)[0] for shown in (still, pictures))
-    assert float((moved - quiet).abs().max()) > 1e-3
+    same = tokens[:, :1].expand_as(tokens), tiles[:, :1].expand_as(tiles)
+    quiet, moved = (scores(head, *same, shown, words, known)[0] for shown in (still, pictures))
+    assert float((moved - quiet).abs().max()) > 1e-4
+
+
+def test_tiles_lie_where_they_were_cut() -> None:
+    picture = torch.arange(2 * 8 * 8 * 3).view(2, 8, 8, 3)
+    tiles = cut_into_tiles(picture, 2)
+    assert torch.equal(tiles[1], picture[0, :4, 4:])
+    assert torch.equal(arrange_tiles(tiles.flatten(1, 2), 2), picture.flatten(1, 2))
 
 
 def test_a_head_comes_back_from_its_files(checkpoint, head) -> None:
     model = load_checkpoint(checkpoint)
     assert model.relevance_head is not None and model.relevance_head.config == SIZES
-    torch.testing.assert_close(model.relevance_head(*inputs()), head(*inputs()))
+    torch.testing.assert_close(scores(model.relevance_head, *inputs()), scores(head, *inputs()))
 
 
 @pytest.mark.parametrize(
@@ -94,7 +124,8 @@ def test_a_head_comes_back_from_its_files(checkpoint, head) -> None:
     [
         ({"visual_width": 64}, "made for visual tokens and embeddings 64 and 128 wide"),
         ({"wide": 3}, "unknown key 'wide'"),
-        ({"heads": 3}, "must be a multiple of heads"),
+        ({"heads": 3}, "width 32, heads 3"),
+        ({"visual_tokens": 15}, "visual_tokens = 15 are no square grid"),
         ({"width": 64}, "cannot be loaded"),
     ],
 )
@@ -109,10 +140,10 @@ def test_a_backend_scores_frames(checkpoint) -> None:
     backend = load_backend("torch", checkpoint)
     frames = [make_frame(number) for number in range(6)]
     assert backend.info.relevance_period_s == SIZES.period_s
-    scores = backend.relevance("the red ball is in view", frames)
-    assert len(scores) == 6 and all(0.0 < score < 1.0 for score in scores)
-    assert backend.relevance("the red ball is in view", frames) == pytest.approx(scores)
-    assert backend.relevance("the door opens", frames) != pytest.approx(scores)
+    told = backend.relevance("the red ball is in view", frames)
+    assert len(told) == 6 and all(0.0 < score < 1.0 for score in told)
+    assert backend.relevance("the red ball is in view", frames) == pytest.approx(told)
+    assert backend.relevance("the door opens", frames) != pytest.approx(told)
     assert backend.visual_cache.misses == 6  # each frame was encoded once
     backend.close()
     with pytest.raises(BackendError, match="closed"):
@@ -132,9 +163,9 @@ def test_a_quantized_checkpoint_keeps_its_head(checkpoint, head, tmp_path) -> No
     assert quantize.main([str(checkpoint), "--out", str(out), "--bits", "8", "--plain"]) == 0
     kept = load_checkpoint(out).relevance_head
     assert kept is not None
-    torch.testing.assert_close(kept(*inputs()), head(*inputs()), rtol=0, atol=0.01)
+    torch.testing.assert_close(scores(kept, *inputs()), scores(head, *inputs()), rtol=0, atol=0.01)
 
 
 @pytest.mark.parametrize("frames", [1, 2, 3])
 def test_a_run_may_be_shorter_than_the_lag_of_a_comparison(head, frames) -> None:
-    assert head(*inputs(2, frames)).shape == (2, frames)
+    assert scores(head, *inputs(2, frames)).shape == (2, frames)

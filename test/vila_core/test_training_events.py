@@ -14,39 +14,48 @@ pytest.importorskip("tqdm")
 
 import torch
 
-from vila_core.actions.grammar import SENTENCES
 from vila_core.engine.backend import EMBEDDED_CHECKPOINT
 from vila_core.errors import ConfigError
 from vila_core.models.checkpoint import load_checkpoint
 from vila_core.models.relevance_files import FOLDER
 from vila_core.training import loop, train_events
+from vila_core.training.clip_features import still_frames
 from vila_core.training.clips import active_frames, read_clips
+from vila_core.training.event_lessons import Lessons, cells
 from vila_core.training.recipe import EventRecipe, StageRecipe
-from vila_core.training.shards import read_drives
-from vila_core.training.sightings import Sightings, objects_in_view
 
 RECIPE = EventRecipe(
-    sightings=StageRecipe(4, 8, 1e-3, warmup_steps=1),
-    events=StageRecipe(60, 8, 4e-3, warmup_steps=5),
-    frames=12,
-    reminders=4,
+    names=StageRecipe(4, 2, 1e-3, warmup_steps=1),
+    events=StageRecipe(40, 2, 4e-3, warmup_steps=5),
+    frames=8,
+    questions=2,
+    sightings=1,
+    sighting_weight=0.1,
+    named_clips=1,
 )
-FRAMES, CLIPS = 16, 20
+FRAMES, CLIPS = 12, 20
 
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory):
     """The picture is bright in the middle of each clip: then "the red ball moves"; nothing else ever happens."""
     folder = tmp_path_factory.mktemp("clips")
-    templates = {"moves": ["the {colour} {kind} moves"], "in_view": ["the {colour} {kind} is in view"]}
+    templates = {
+        "moves": ["the {colour} {kind} moves"],
+        "in_view": ["the {colour} {kind} is in view"],
+        "door_opens": ["the door opens"],
+    }
     (folder / "meta.json").write_text(json.dumps({"period_s": 0.25, "frames": FRAMES, "train_templates": templates}))
-    images = np.full((CLIPS, FRAMES, 96, 96, 3), 40, np.uint8)
-    images[:, 5:11] = 220
+    images = np.full((CLIPS, FRAMES, 192, 192, 3), 40, np.uint8)
+    images[:, 4:8] = 220
+    seg = np.full((CLIPS, FRAMES, 48, 48), 255, np.uint8)
+    seg[:, 4:8, :24] = 1
     rows = [
         {
             "clip": number,
+            "things": [["", "door"], ["red", "ball"], ["blue", "floor_lamp"]],
             "queries": [
-                {"verb": "moves", "colour": "red", "kind": "ball", "text": "", "intervals_s": [[1.25, 2.5]]},
+                {"verb": "moves", "colour": "red", "kind": "ball", "text": "", "intervals_s": [[1.0, 1.75]]},
                 {"verb": "in_view", "colour": "blue", "kind": "floor_lamp", "text": "", "intervals_s": []},
             ],
         }
@@ -54,35 +63,9 @@ def clips(tmp_path_factory):
     ]
     (folder / "shard_00000").mkdir()
     np.save(folder / "shard_00000" / "images.npy", images)
+    np.save(folder / "shard_00000" / "seg.npy", seg)
     (folder / "shard_00000" / "clips.json").write_text(json.dumps(rows))
     return read_clips(folder)
-
-
-@pytest.fixture(scope="module")
-def drives(tmp_path_factory):
-    """Forty frames; the red ball covers a quarter of every second one."""
-    folder, count, slots = tmp_path_factory.mktemp("drives"), 40, 8
-    names = {"kinds": ["ball", "floor_lamp"], "colours": ["red", "blue"]}
-    (folder / "meta.json").write_text(json.dumps({**names, "sentences": SENTENCES, "train_templates": []}))
-    seg = np.full((count, 48, 48), 255, np.uint8)
-    seg[::2, 24:, :24] = 0
-    arrays = {
-        "images": np.zeros((count, 96, 96, 3), np.uint8),
-        "seg": seg,
-        "labels": np.zeros((count, slots), np.int8),
-        "visible": np.zeros((count, slots), bool),
-        "distance": np.ones((count, slots), np.float32),
-        "bearing": np.zeros((count, slots), np.float32),
-        "episode": np.zeros(count, np.int32),
-        "slots": np.zeros((1, slots), np.int16),
-        "target_slot": np.zeros(1, np.int8),
-        "flat": np.zeros(1, np.int32),
-        "objects": np.concatenate([[[[0, 0]]], np.full((1, 63, 2), -1)], axis=1).astype(np.int16),
-    }
-    (folder / "shard_00000").mkdir()
-    for name, array in arrays.items():
-        np.save(folder / "shard_00000" / f"{name}.npy", array)
-    return read_drives(folder)
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +76,7 @@ def model():
 def test_clips_are_joined_with_what_goes_on_in_each_frame(clips):
     assert len(clips) == CLIPS and len(clips.questions) == 2 * CLIPS
     moves, unseen = clips.questions[:2]
-    assert moves.active.tolist() == [5 <= frame <= 10 for frame in range(FRAMES)]
+    assert moves.active.tolist() == [4 <= frame <= 7 for frame in range(FRAMES)]
     assert not unseen.active.any() and clips.questions[-1].clip == CLIPS - 1
 
 
@@ -106,36 +89,41 @@ def test_a_directory_without_clips_says_what_to_run(tmp_path):
         read_clips(tmp_path)
 
 
-def test_what_covers_too_little_is_not_in_view():
-    seg = np.full((1, 48, 48), 255, np.uint8)
-    seg[0, 0, 0], seg[0, 1, :2] = 3, 5
-    assert np.flatnonzero(objects_in_view(seg, 8)[0]).tolist() == [5]
+def test_a_thing_is_in_the_cells_that_it_covers_enough_of(clips):
+    pixels = np.zeros((1, 48, 48), bool)
+    pixels[0, :3, :2] = pixels[0, 5, 5] = True
+    told = cells(pixels, 16)[0]
+    assert told[0] == 1 and told[17] == -1 and np.count_nonzero(told) == 2
+    assert clips.covered(0, ("red", "ball"), slice(3, 5)).sum(axis=(1, 2)).tolist() == [0, 24 * 48]
 
 
-def test_sightings_tell_the_truth_about_each_frame(drives):
-    tokens = torch.zeros(len(drives), 16, 128)
-    in_view = objects_in_view(drives.seg, drives.kinds.shape[1])
-    lesson = Sightings(drives, tokens, in_view, ("the {colour} {kind} is in view",), range(len(drives))).draw(
-        64, np.random.default_rng(0)
-    )
-    assert lesson.tokens.shape == (64, 2, 16, 128) and lesson.thumbnails.shape == (64, 2, 48, 48, 3)
-    asked = [text == "the red ball is in view" for text in lesson.texts]
-    assert (lesson.active.sum(dim=1) == torch.tensor(asked)).all()  # in one of two frames, if it is the red ball
-    assert 0.3 < np.mean(asked) < 0.9
+def test_each_cell_has_the_name_of_what_it_shows(clips):
+    naming = Lessons(clips, range(CLIPS), RECIPE, 16).draw_names(3, 12, np.random.default_rng(0))
+    assert naming.named.shape == (3, 12, 256) and naming.frames.tolist() == [0, 0, 0]
+    assert len(naming.texts) == 3 and "red ball" in naming.texts[2]  # in order of colour and kind; a door has none
+    assert (naming.named.unflatten(2, (16, 16))[:, 4:8, :8] == 2).all() and (naming.named == 2).sum() == 3 * 4 * 128
+    assert (naming.named[:, :4] == -1).all()
 
 
-def test_it_learns_and_a_stopped_run_goes_on_exactly(model, drives, clips, tmp_path, monkeypatch):
+def test_a_picture_that_stays_is_encoded_once():
+    film = np.zeros((5, 2, 2, 3), np.uint8)
+    film[2:4] = 9
+    once, again = still_frames(film)
+    assert once.tolist() == [0, 2, 4] and again.tolist() == [0, 0, 1, 1, 2]
+
+
+def test_it_learns_and_a_stopped_run_goes_on_exactly(model, clips, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "SAVE_EVERY", 20)
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     whole.mkdir()
     cut.mkdir()
-    head, figures = train_events.train_events(model, drives, clips, RECIPE, whole)
+    head, figures = train_events.train_events(model, clips, RECIPE, whole)
     assert figures["events_overlap"] > 0.6 and figures["events_not_seen"] > 0.9, figures
     with monkeypatch.context() as context:
-        context.setattr(loop, "schedule", stopping_at(30))
+        context.setattr(loop, "schedule", stopping_at(25))
         with pytest.raises(KeyboardInterrupt):
-            train_events.train_events(model, drives, clips, RECIPE, cut)
-    again, _ = train_events.train_events(model, drives, clips, RECIPE, cut)
+            train_events.train_events(model, clips, RECIPE, cut)
+    again, _ = train_events.train_events(model, clips, RECIPE, cut)
     for name, weight in head.state_dict().items():
         torch.testing.assert_close(again.state_dict()[name], weight)
 
@@ -152,10 +140,9 @@ def stopping_at(step):
     return schedule
 
 
-def test_the_program_writes_the_head_into_the_checkpoint(drives, clips, tmp_path, monkeypatch, capsys):
+def test_the_program_writes_the_head_into_the_checkpoint(clips, tmp_path, monkeypatch, capsys):
     checkpoint = tmp_path / "nano"
     shutil.copytree(EMBEDDED_CHECKPOINT, checkpoint, ignore=shutil.ignore_patterns(FOLDER))
-    monkeypatch.setattr(train_events, "read_drives", lambda folder: drives)
     monkeypatch.setattr(train_events, "read_clips", lambda folder: clips)
     monkeypatch.setattr(train_events, "EventRecipe", lambda seed: dataclasses.replace(RECIPE, seed=seed))
     arguments = ["--checkpoint", str(checkpoint), "--out", str(tmp_path / "out"), "--scale", "0.05", "--threads", "1"]

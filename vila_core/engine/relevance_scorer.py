@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -17,29 +18,31 @@ from vila_core.models.relevance import RelevanceHead, thumbnail
 from vila_core.models.vlm import VisionLanguageModel
 from vila_core.types import Frame
 
-_QUESTIONS, _THUMBNAILS = 64, 1024
+_QUESTIONS, _FRAMES = 64, 1024
+_AT_ONCE = 16  # frames that are cut into tiles and encoded together
 
 
 class RelevanceScorer:
-    """Keeps small pictures by frame, vectors by question, and the last run of frames as the head sees it."""
+    """Keeps what each frame shows, vectors by question, and the last run of frames as the head sees it."""
 
     def __init__(self, model: VisionLanguageModel, encoder: FrameEncoder) -> None:
         self._model, self._encoder = model, encoder
-        self._thumbnails: VisualCache[NDArray[np.uint8]] = VisualCache(_THUMBNAILS)
+        self._views: VisualCache[_View] = VisualCache(_FRAMES)
         self._question = lru_cache(maxsize=_QUESTIONS)(self._read_question)
         self._seen: tuple[tuple[object, ...], Tensor] = ((), torch.empty(0))
 
     def score(self, question: str, frames: Sequence[Frame]) -> tuple[float, ...]:
         """Return one probability a frame; BackendError if the model has no head."""
         head = self._head()
-        logits = head.over_time(self._see(head, frames)[:, None], self._question(question)[None, None])
+        cells, asked = self._see(head, frames), self._question(question)[None, None]
+        logits = head.over_time(cells, head.maps(cells, asked), asked)
         return tuple(logits[0, 0].sigmoid().tolist())
 
     def close(self) -> None:
         """Drop the model and all that is kept."""
         self._question.cache_clear()
         self._seen = ((), torch.empty(0))
-        self._thumbnails = VisualCache(1)
+        self._views = VisualCache(1)
         del self._model, self._encoder
 
     def _head(self) -> RelevanceHead:
@@ -50,20 +53,28 @@ class RelevanceScorer:
         return head
 
     def _see(self, head: RelevanceHead, frames: Sequence[Frame]) -> Tensor:
-        """[1, T, N, F] of the frames."""
+        """[1, T, M, F] of the frames."""
         keys = tuple(frame.key for frame in frames)
         if self._seen[0] != keys:
-            tokens = torch.stack([self._encoder.tokens(frame) for frame in frames])
-            pictures = torch.from_numpy(np.stack([self._thumbnail(frame) for frame in frames])).to(tokens.device)
-            self._seen = (keys, head.seen(tokens[None].float(), pictures[None]))
+            views = self._look(head, frames)
+            still = torch.stack([view.still for view in views]).float()
+            pictures = torch.from_numpy(np.stack([view.thumbnail for view in views])).to(still.device)
+            self._seen = (keys, head.seen(still[None], pictures[None]))
         return self._seen[1]
 
-    def _thumbnail(self, frame: Frame) -> NDArray[np.uint8]:
-        kept = self._thumbnails.get(frame.key)
-        if kept is None:
-            kept = thumbnail(frame.image)
-            self._thumbnails.put(frame.key, kept)
-        return kept
+    def _look(self, head: RelevanceHead, frames: Sequence[Frame]) -> list[_View]:
+        """What the head keeps of each frame; the new ones are encoded together."""
+        views = {frame.key: self._views.get(frame.key) for frame in frames}
+        new = [frame for frame in frames if views[frame.key] is None]
+        for first in range(0, len(new), _AT_ONCE):
+            part = new[first : first + _AT_ONCE]
+            tokens = torch.stack([self._encoder.tokens(frame) for frame in part]).float()
+            tiles = self._model.encode_tiles(part, head.config.tiles).float()
+            for frame, still in zip(part, head.still(tokens, tiles).half(), strict=True):
+                seen = _View(still, thumbnail(frame.image))
+                views[frame.key] = seen
+                self._views.put(frame.key, seen)
+        return [view for frame in frames if (view := views[frame.key]) is not None]
 
     def _read_question(self, question: str) -> Tensor:
         """The question's vector [D]."""
@@ -71,3 +82,11 @@ class RelevanceScorer:
         words = model.embed_ids(model.tokenizer.encode(question)).float()
         known = torch.ones((1, len(words)), dtype=torch.bool, device=model.device)
         return self._head().question(words[None], known)[0]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _View:
+    """A frame's part that no question changes: still [M, F] float16, and its small picture."""
+
+    still: Tensor
+    thumbnail: NDArray[np.uint8]

@@ -1,7 +1,8 @@
 """A small head that tells, frame by frame, whether what a question names goes on.
 
-It sees what there is through the decoder's visual tokens, and what changes through small pictures of its own: tokens
-of a still picture hardly tell a slow slide. Not part of official checkpoints; vila-nano has one.
+It looks where the question says: through the decoder's visual tokens, through the vision tower's features of a larger
+picture cut into tiles (what is far away is small), and through small pictures of its own, which show what changes. Not
+part of official checkpoints; vila-nano has one.
 """
 
 from __future__ import annotations
@@ -14,15 +15,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from vila_core.errors import CheckpointError
+from vila_core.models.relevance_parts import MotionEncoder, Neighbours, QuestionEncoder, TemporalBlock
 
-MAX_WORDS = 48  # tokens of a question that are read
 THUMBNAIL_PX = 48
-LAGS = (1, 4)  # frames back, that a small picture is compared with
-_CONTRAST = 4.0  # of changes, which are small
-_DILATIONS = (1, 2, 4, 1)
+PLACE_MAP, EVENT_MAP = 0, 1  # of a question's maps: where the thing is; where what is asked goes on
+_DILATIONS = (1, 2, 4, 8, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,151 +30,138 @@ class RelevanceConfig:
 
     visual_tokens: int  # of a frame
     visual_width: int
+    tiles: int  # on a side of the larger picture
+    tile_cells: int  # patches of a tile
+    tile_width: int  # of the tower's features
     text_width: int  # of the decoder's embeddings
     width: int = 128
     text_layers: int = 2
-    frame_width: int = 64  # of a visual token, before its frame is one vector
-    frame_blocks: int = 2
     heads: int = 4
+    cell_width: int = 48
+    maps: int = 8  # of the cells, for each question
+    value_width: int = 24  # of what a map gathers
     period_s: float = 0.25
 
     def __post_init__(self) -> None:
-        for name in ("visual_tokens", "visual_width", "text_width", "width", "heads", "period_s"):
+        for name in self.__slots__:
             if getattr(self, name) <= 0:
                 raise CheckpointError(f"relevance head: {name} = {getattr(self, name)!r} must be above 0")
-        if self.grid**2 != self.visual_tokens:
-            raise CheckpointError(f"relevance head: {self.visual_tokens} visual tokens are no square grid")
-        if self.width % self.heads:
-            raise CheckpointError(f"relevance head: width {self.width} must be a multiple of heads {self.heads}")
+        for name in ("visual_tokens", "tile_cells"):
+            if math.isqrt(getattr(self, name)) ** 2 != getattr(self, name):
+                raise CheckpointError(f"relevance head: {name} = {getattr(self, name)} are no square grid")
+        if self.grid % math.isqrt(self.visual_tokens):
+            raise CheckpointError(f"relevance head: {self.grid} rows of cells on {self.visual_tokens} visual tokens")
+        if self.width % self.heads or self.maps <= EVENT_MAP:
+            raise CheckpointError(f"relevance head: width {self.width}, heads {self.heads}, maps {self.maps}")
 
     @property
     def grid(self) -> int:
-        """Rows, and columns, of a frame's visual tokens."""
-        return math.isqrt(self.visual_tokens)
+        """Rows, and columns, of a frame's cells: the patches of all tiles."""
+        return self.tiles * math.isqrt(self.tile_cells)
 
 
 class RelevanceHead(nn.Module):
-    """Questions and frames in, one logit a frame and question out."""
+    """Questions and frames in, one logit a frame and question out. M cells of a frame, K maps."""
+
+    centres: Tensor
 
     def __init__(self, config: RelevanceConfig) -> None:
         super().__init__()
         self.config = config
-        width, narrow = config.width, config.frame_width
-        self.question = QuestionEncoder(config)
-        self.look = nn.Sequential(nn.LayerNorm(config.visual_width), nn.Linear(config.visual_width, narrow))
-        self.motion = MotionEncoder(config.grid, narrow)
-        self.shake = nn.Linear(narrow, narrow)  # the mean over the picture: how the camera itself moves
-        self.place = nn.Parameter(torch.zeros(config.visual_tokens, narrow))
-        self.blocks = nn.ModuleList(
-            Modulated(nn.Linear(narrow, 2 * narrow), narrow, width) for _ in range(config.frame_blocks)
-        )
-        self.pool = nn.Linear(2 * narrow, width)
-        self.times = nn.ModuleList(
-            Modulated(nn.Conv1d(width, width, 3, padding=rate, dilation=rate), width, width) for rate in _DILATIONS
-        )
-        self.norm = nn.LayerNorm(width)
+        width, cell, cells = config.width, config.cell_width, config.grid**2
+        self.question = QuestionEncoder(config.text_width, width, config.text_layers, config.heads)
+        self.look = nn.Sequential(nn.LayerNorm(config.tile_width), nn.Linear(config.tile_width, 2 * cell), nn.GELU())
+        self.glance = nn.Sequential(nn.LayerNorm(config.visual_width), nn.Linear(config.visual_width, 2 * cell))
+        self.join = nn.Linear(2 * cell, cell)
+        self.place = nn.Parameter(torch.zeros(cells, cell))
+        self.motion = MotionEncoder(config.grid, cell)
+        self.shake = nn.Linear(cell, cell)  # the mean over the picture: how the camera itself moves
+        self.near = Neighbours(config.grid, cell)
+        self.norm = nn.LayerNorm(cell)
+        self.asked = nn.Linear(width, config.maps * (cell + 1))  # what each map looks for, and its threshold
+        self.values = nn.Linear(cell, config.value_width)
+        self.pool = nn.Linear(config.maps * (config.value_width + 4), width)
+        self.times = nn.ModuleList(TemporalBlock(width, dilation) for dilation in _DILATIONS)
+        self.last = nn.LayerNorm(width)
         self.score = nn.Linear(width, 1)
+        self.direct = nn.Linear(width, config.maps)  # how much the best cell of each map counts by itself
+        nn.init.zeros_(self.direct.weight)
+        with torch.no_grad():
+            self.direct.bias.copy_(0.5 * (torch.arange(config.maps) == EVENT_MAP))
+        self.register_buffer("centres", _centres(config.grid), persistent=False)
 
-    def forward(self, visual_tokens: Tensor, thumbnails: Tensor, words: Tensor, known: Tensor) -> Tensor:
-        """Score each frame for each clip's question.
+    def forward(self, still: Tensor, thumbnails: Tensor, questions: Tensor) -> tuple[Tensor, Tensor]:
+        """Score each frame for each question.
 
-        visual_tokens: [B, T, N, C]. thumbnails: [B, T, 48, 48, 3] uint8. words: [B, L, E], the decoder's embeddings of
-        the question's tokens. known: [B, L] bool, False at padding. Returns logits [B, T].
+        still: [B, T, M, F], see `still`. thumbnails: [B, T, 48, 48, 3] uint8. questions: [B, Q, D], see `question`.
+        Returns logits [B, Q, T] and the maps' logits [B, Q, T, M, K].
         """
-        seen = self.seen(visual_tokens, thumbnails)
-        return self.over_time(seen[:, None], self.question(words, known)[:, None])[:, 0]
+        cells = self.seen(still, thumbnails)
+        maps = self.maps(cells, questions)
+        return self.over_time(cells, maps, questions), maps
 
-    def seen(self, visual_tokens: Tensor, thumbnails: Tensor) -> Tensor:
-        """What each frame shows and how it differs from those before it: [B, T, N, F]."""
+    def still(self, visual_tokens: Tensor, tiles: Tensor) -> Tensor:
+        """What single frames show: [..., M, F].
+
+        visual_tokens: [..., N, C]. tiles: [..., M, E], the tower's features, see arrange_tiles.
+        """
+        coarse = math.isqrt(self.config.visual_tokens)
+        glance = self.glance(visual_tokens).unflatten(-2, (coarse, coarse))
+        for dim in (-3, -2):
+            glance = glance.repeat_interleave(self.config.grid // coarse, dim=dim)
+        return self.join(self.look(tiles) + glance.flatten(-3, -2)) + self.place
+
+    def seen(self, still: Tensor, thumbnails: Tensor) -> Tensor:
+        """What each frame shows and how it differs from those before it: [B, T, M, F]."""
         motion = self.motion(thumbnails)
-        return self.look(visual_tokens) + self.place + motion + self.shake(motion.mean(dim=2, keepdim=True))
+        return self.norm(self.near(still + motion + self.shake(motion.mean(dim=2, keepdim=True))))
 
-    def over_time(self, seen: Tensor, questions: Tensor) -> Tensor:
-        """Score frames for several questions.
+    def maps(self, cells: Tensor, questions: Tensor, first: int | None = None) -> Tensor:
+        """How well each cell [B, T, M, F] answers to what each of a question's maps looks for: [B, Q, T, M, K].
 
-        seen: [B, 1 or Q, T, N, F]. questions: [B, Q, D]. Returns logits [B, Q, T].
+        first: only so many of the maps.
         """
-        hidden = seen
-        for block in self.blocks:
-            hidden = hidden + block(hidden, questions[:, :, None, None])
-        frames = self.pool(torch.cat((hidden.amax(dim=3), hidden.mean(dim=3)), dim=-1))  # [B, Q, T, D]
+        asked = self.asked(questions).unflatten(-1, (self.config.maps, -1))[:, :, :first]  # [B, Q, K, F + 1]
+        wanted, threshold = asked[..., :-1] / math.sqrt(self.config.cell_width), asked[..., -1]
+        shape = asked.shape[1:3]
+        flat = cells.flatten(1, 2) @ wanted.flatten(1, 2).transpose(1, 2)  # [B, T M, Q K]
+        maps = flat.unflatten(-1, shape).unflatten(1, cells.shape[1:3])
+        return maps.permute(0, 3, 1, 2, 4) + threshold[:, :, None, None]
+
+    def over_time(self, cells: Tensor, maps: Tensor, questions: Tensor) -> Tensor:
+        """Gather what each map points at and follow it through time: logits [B, Q, T]."""
+        share = maps.softmax(dim=3)
+        values = torch.cat((self.values(cells), self.centres.expand(*cells.shape[:3], 2)), dim=-1)
+        gathered = share.transpose(3, 4) @ values[:, None]  # [B, Q, T, K, V + 2]
+        most, area = maps.amax(dim=3), maps.sigmoid().mean(dim=3).sqrt()
+        told = torch.cat((gathered.flatten(3), most / 4, area), dim=-1)
+        frames = self.pool(told)
         for block in self.times:
-            frames = frames + block(frames, questions[:, :, None])
-        return self.score(self.norm(frames))[..., 0]
+            frames = block(frames, questions)
+        direct = (most * self.direct(questions)[:, :, None]).sum(dim=-1)
+        return self.score(self.last(frames))[..., 0] + direct
 
 
-class MotionEncoder(nn.Module):
-    """Small pictures and how they differ from earlier ones -> one vector for each cell of the visual tokens' grid."""
+def _centres(grid: int) -> Tensor:
+    """Where the cells lie, -1..1: [M, 2]."""
+    steps = (torch.arange(grid) + 0.5) * (2 / grid) - 1
+    return torch.stack(torch.meshgrid(steps, steps, indexing="ij"), dim=-1).flatten(0, 1)
 
-    def __init__(self, grid: int, width: int) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Conv2d(3 * (1 + len(LAGS)), 24, 5, stride=3, padding=2),
-            nn.GELU(),
-            nn.Conv2d(24, 48, 3, stride=2, padding=1),
-            nn.GELU(),
-            nn.AdaptiveAvgPool2d(grid),
-            nn.Conv2d(48, width, 3, padding=1),
-            nn.GELU(),
-        )
-        self.back = nn.Linear(width, width)
 
-    def forward(self, thumbnails: Tensor) -> Tensor:
-        """[B, T, 48, 48, 3] uint8 (or float, 0..255) -> [B, T, N, F]. The first frames are compared with the first."""
-        pictures = thumbnails.float() / 127.5 - 1.0
-        at = torch.arange(pictures.shape[1], device=pictures.device)
-        earlier = (pictures[:, (at - lag).clamp(min=0)] for lag in LAGS)
-        inputs = torch.cat((pictures, *(_CONTRAST * (pictures - other) for other in earlier)), dim=-1)
-        inputs = inputs.flatten(0, 1).permute(0, 3, 1, 2)  # channels last in memory, which is quicker
-        return self.back(self.layers(inputs).flatten(2).transpose(1, 2)).unflatten(0, pictures.shape[:2])
+def cut_into_tiles(pictures: Tensor, tiles: int) -> Tensor:
+    """[B, tiles S, tiles S, 3] -> [B tiles tiles, S, S, 3], row by row."""
+    count, size = len(pictures), pictures.shape[1] // tiles
+    return pictures.view(count, tiles, size, tiles, size, 3).transpose(2, 3).reshape(-1, size, size, 3)
+
+
+def arrange_tiles(features: Tensor, tiles: int) -> Tensor:
+    """The tower's features of such tiles [B tiles tiles, P, E] as they lie in the picture: [B, M, E], row by row."""
+    side = math.isqrt(features.shape[1])
+    rows = features.view(-1, tiles, tiles, side, side, features.shape[-1]).transpose(2, 3)
+    return rows.reshape(len(rows), -1, features.shape[-1])
 
 
 def thumbnail(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Shrink an image [H, W, 3] to the head's small picture [48, 48, 3], whatever its proportions."""
     small = cv2.resize(image, (THUMBNAIL_PX, THUMBNAIL_PX), interpolation=cv2.INTER_AREA)
     return small.astype(np.uint8, copy=False)
-
-
-class QuestionEncoder(nn.Module):
-    """A question's tokens -> one vector."""
-
-    def __init__(self, config: RelevanceConfig) -> None:
-        super().__init__()
-        width = config.width
-        self.words = nn.Linear(config.text_width, width)
-        self.order = nn.Parameter(torch.zeros(MAX_WORDS, width))
-        layer = nn.TransformerEncoderLayer(
-            width, config.heads, 2 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
-        )
-        self.layers = nn.TransformerEncoder(layer, config.text_layers, enable_nested_tensor=False)
-        self.norm = nn.LayerNorm(width)
-
-    def forward(self, words: Tensor, known: Tensor) -> Tensor:
-        """[B, L, E] embeddings, [B, L] bool -> [B, D]; tokens beyond MAX_WORDS are not read."""
-        words, known = words[:, :MAX_WORDS], known[:, :MAX_WORDS]
-        hidden = self.layers(self.words(words) + self.order[: words.shape[1]], src_key_padding_mask=~known)
-        weight = known[..., None].to(hidden.dtype)
-        return self.norm((hidden * weight).sum(dim=1) / weight.sum(dim=1))
-
-
-class Modulated(nn.Module):
-    """Norm, a widening layer whose outputs the question scales and shifts, GELU, and back."""
-
-    def __init__(self, widen: nn.Linear | nn.Conv1d, width: int, question_width: int) -> None:
-        super().__init__()
-        inner = widen.weight.shape[0]
-        self.norm = nn.LayerNorm(width)
-        self.widen = widen
-        self.tune = nn.Linear(question_width, 2 * inner)
-        self.back = nn.Linear(inner, width)
-
-    def forward(self, x: Tensor, question: Tensor) -> Tensor:
-        """x: [..., D] (a convolution runs along the dimension before the last). question: [..., D], broadcast."""
-        scale, shift = self.tune(question).chunk(2, dim=-1)
-        return self.back(F.gelu(self._widened(self.norm(x)) * (1 + scale) + shift))
-
-    def _widened(self, x: Tensor) -> Tensor:
-        if isinstance(self.widen, nn.Linear):
-            return self.widen(x)
-        rows = x.flatten(0, -3).transpose(-1, -2)
-        return self.widen(rows).transpose(-1, -2).unflatten(0, x.shape[:-2])

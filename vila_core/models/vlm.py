@@ -28,7 +28,7 @@ from vila_core.models.preprocess import (
     resize_on_device,
 )
 from vila_core.models.projector import Projector
-from vila_core.models.relevance import RelevanceHead
+from vila_core.models.relevance import RelevanceHead, arrange_tiles, cut_into_tiles
 from vila_core.models.tokenizer import NATIVE_IMAGE_ID, Tokenizer
 from vila_core.models.upload import upload
 from vila_core.models.vision_tower import VisionTower
@@ -191,7 +191,8 @@ class VisionLanguageModel(nn.Module):
 
     def encode_frames(self, frames: Sequence[Frame]) -> Tensor:
         """Visual tokens [B, N, D] of frames, one tile each whatever their number: so a frame can be encoded once."""
-        pixels = torch.stack([torch.tensor(self._squashed(frame.image)) for frame in frames])
+        size = input_size(self.config.vision, self.config.images)
+        pixels = torch.stack([torch.tensor(self._squashed(frame.image, size)) for frame in frames])
         return self.encode_squares(pixels.to(self.device))
 
     def encode_on_device(self, image: Tensor) -> Tensor:
@@ -208,10 +209,21 @@ class VisionLanguageModel(nn.Module):
         picture = PreparedImage(inputs)
         return torch.stack(encode_pictures(self.vision_tower, self.projector, [picture], self.config.images))
 
-    def _squashed(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def tile_features(self, pixels: Tensor, tiles: int) -> Tensor:
+        """The tower's features [B, M, E] of pictures [B, tiles S, tiles S, 3], 0..255, cut into tiles x tiles."""
+        inputs = normalise_pixels(cut_into_tiles(pixels, tiles), self.config.vision, self.dtype)
+        return arrange_tiles(self.vision_tower(inputs), tiles)
+
+    def encode_tiles(self, frames: Sequence[Frame], tiles: int) -> Tensor:
+        """The tower's features [B, M, E] of frames, each enlarged and cut into tiles x tiles; no projector."""
+        size = tiles * self.config.vision.image_size
+        pixels = torch.stack([torch.tensor(self._squashed(frame.image, size)) for frame in frames])
+        return self.tile_features(pixels.to(self.device), tiles)
+
+    def _squashed(self, image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
         vision, images = self.config.vision, self.config.images
         whole = pad_to_square(image, vision.mean) if images.aspect_ratio == "pad" else image
-        return resize_image(whole, input_size(vision, images))
+        return resize_image(whole, size)
 
     def segments(self, text: str) -> list[Segment]:
         """Split a prompt's text at its image tokens and tokenise what lies between.

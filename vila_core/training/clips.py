@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from vila_core.errors import ConfigError
 
+Thing = tuple[str, str]  # (colour, kind); a door has no colour
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Question:
@@ -29,13 +31,21 @@ class Clips:
     """All clips of a data directory. templates: by verb, the sentences that training may use."""
 
     images: tuple[NDArray[np.uint8], ...]  # of each shard [C, T, S, S, 3], mapped from its file
+    seg: NDArray[np.uint8]  # [clips, T, 48, 48] index into the clip's things, 255 elsewhere
+    things: tuple[tuple[Thing, ...], ...]  # of each clip
     questions: tuple[Question, ...]
     templates: dict[str, tuple[str, ...]]
     period_s: float
     frames: int
 
     def __len__(self) -> int:
-        return sum(len(shard) for shard in self.images)
+        return len(self.things)
+
+    def covered(self, clip: int, thing: Thing, frames: slice) -> NDArray[np.bool_]:
+        """Where a thing of the name is seen: [T, 48, 48]."""
+        named = np.zeros(256, bool)
+        named[: len(self.things[clip])] = [one == thing for one in self.things[clip]]
+        return named[self.seg[clip, frames]]
 
 
 def read_clips(folder: Path) -> Clips:
@@ -46,17 +56,24 @@ def read_clips(folder: Path) -> Clips:
         raise ConfigError(f"{folder} holds no clips; make them with: vila clips --out {folder}")
     meta = json.loads(meta_file.read_text(encoding="utf-8"))
     period_s, frames = float(meta["period_s"]), int(meta["frames"])
-    images, questions, first = [], [], 0
+    things: list[tuple[Thing, ...]] = []
+    questions: list[Question] = []
     for shard in shards:
-        images.append(np.load(shard / "images.npy", mmap_mode="r"))
         for row in json.loads((shard / "clips.json").read_text(encoding="utf-8")):
             for asked in row["queries"]:
                 active = active_frames(asked["intervals_s"], period_s, frames)
                 named = (asked["verb"], asked["colour"], asked["kind"], asked["text"])
-                questions.append(Question(first + row["clip"], *named, active))
-        first += len(images[-1])
-    templates = {verb: tuple(texts) for verb, texts in meta["train_templates"].items()}
-    return Clips(tuple(images), tuple(questions), templates, period_s, frames)
+                questions.append(Question(len(things), *named, active))
+            things.append(tuple((colour, kind) for colour, kind in row["things"]))
+    return Clips(
+        tuple(np.load(shard / "images.npy", mmap_mode="r") for shard in shards),
+        np.concatenate([np.load(shard / "seg.npy") for shard in shards]),
+        tuple(things),
+        tuple(questions),
+        {verb: tuple(texts) for verb, texts in meta["train_templates"].items()},
+        period_s,
+        frames,
+    )
 
 
 def active_frames(intervals_s: list[list[float]], period_s: float, frames: int) -> NDArray[np.bool_]:

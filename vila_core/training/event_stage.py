@@ -1,29 +1,29 @@
-"""The relevance head's training: which frames of a clip show what a question names. All else stays as it is."""
+"""The relevance head's training: in which frames, and where in them, what a question names goes on."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from tqdm import tqdm
 
-from vila_core.models.relevance import RelevanceHead
+from vila_core.models.relevance import EVENT_MAP, PLACE_MAP, RelevanceHead
 from vila_core.models.vlm import VisionLanguageModel
-from vila_core.training.clips import Clips, Question
-from vila_core.training.recipe import EventRecipe, StageRecipe
-from vila_core.training.shards import Drives
-from vila_core.training.sightings import Lesson, Sightings, thumbnails
-from vila_core.training.vision_stage import augment
+from vila_core.training.clip_features import ClipFeatures
+from vila_core.training.clips import Clips
+from vila_core.training.event_lessons import Lesson, Lessons
+from vila_core.training.recipe import EventRecipe
 
-_FRAMES_AT_ONCE = 256
+_NAMED_FRAMES = 3
+_WHETHER = 20.0  # weight of what is there at all, a mean over names that are mostly not, beside which it is
 _NOISE = 2.0  # of a small picture's values, 0 to 255
+_THERE = 0.1  # the weight of the cells that show a thing, which are few, beside all others
 
 
-class EventStage(nn.Module):
-    """Draws questions, each verb and each answer (seen, not seen) as often as the others."""
+class NameStage(nn.Module):
+    """The head's first lessons: what everything is called, and where it is."""
 
     def __init__(
         self,
@@ -31,18 +31,71 @@ class EventStage(nn.Module):
         head: RelevanceHead,
         clips: Clips,
         *,
-        tokens: Tensor,
-        pictures: Tensor,
+        features: ClipFeatures,
         asked: range,
         recipe: EventRecipe,
-        sightings: Sightings,
     ) -> None:
-        """tokens, pictures: of all clips, see clip_tokens and clip_pictures. asked: whose questions are drawn."""
+        """asked: the clips that are drawn from."""
         super().__init__()
         self.head = head
-        self._model, self._clips, self._tokens, self._recipe = [model], clips, tokens, recipe
-        self._sightings, self._thumbnails = sightings, pictures
-        self._groups = _by_verb_and_answer(question for question in clips.questions if question.clip in asked)
+        self._recipe = recipe
+        self._learner = NameLearner(model, head, features, Lessons(clips, asked, recipe, head.config.grid))
+
+    def groups(self) -> list[tuple[list[nn.Parameter], float]]:
+        """Parameters and their learning rates."""
+        return [(list(self.head.parameters()), self._recipe.names.learning_rate)]
+
+    def loss(self, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
+        """Loss and figures of one random batch."""
+        return self._learner.loss(self._recipe.names.batch_size, rng)
+
+
+class NameLearner:
+    """All names at once: which cells the place map of a question about each of them must point at."""
+
+    def __init__(
+        self, model: VisionLanguageModel, head: RelevanceHead, features: ClipFeatures, lessons: Lessons
+    ) -> None:
+        self._model, self._head, self._features, self._lessons = model, head, features, lessons
+
+    def loss(self, clips: int, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
+        """Loss and figures of short runs of so many clips."""
+        head = self._head
+        naming = self._lessons.draw_names(clips, _NAMED_FRAMES, rng)
+        words, known = embedded(self._model, naming.texts)
+        runs = [(clip, slice(at, at + _NAMED_FRAMES)) for clip, at in zip(naming.clips, naming.frames, strict=True)]
+        cells = head.seen(*shown(head, self._features, runs, rng))
+        logits = head.maps(cells.flatten(0, 1)[None], head.question(words, known)[None], PLACE_MAP + 1)
+        logits = logits[0, ..., PLACE_MAP].flatten(1).T.float()  # [B T M, names]
+        named = naming.named.flatten().to(logits.device)
+        there, nothing = logits[named >= 0], logits[named == -1]
+        names = named[named >= 0]
+        which = F.cross_entropy(there, names)
+        whether = F.binary_cross_entropy_with_logits(there, F.one_hot(names, len(naming.texts)).to(there.dtype))
+        empty = F.softplus(nothing).mean()
+        figures = {"named": float((there.argmax(dim=1) == names).float().mean())}
+        return which + _WHETHER * (whether + empty), figures
+
+
+class EventStage(nn.Module):
+    """The loss of a batch of lessons: each frame's answer, and where the head looks for it."""
+
+    def __init__(
+        self,
+        model: VisionLanguageModel,
+        head: RelevanceHead,
+        clips: Clips,
+        *,
+        features: ClipFeatures,
+        asked: range,
+        recipe: EventRecipe,
+    ) -> None:
+        """asked: the clips that are drawn from."""
+        super().__init__()
+        self.head = head
+        self._model, self._features, self._recipe = [model], features, recipe
+        self._lessons = Lessons(clips, asked, recipe, head.config.grid)
+        self._learner = NameLearner(model, head, features, self._lessons)
 
     def groups(self) -> list[tuple[list[nn.Parameter], float]]:
         """Parameters and their learning rates."""
@@ -50,77 +103,52 @@ class EventStage(nn.Module):
 
     def loss(self, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
         """Loss and figures of one random batch."""
-        lesson = self._lesson(rng)
-        logits = scored(self._model[0], self.head, lesson, rng)
-        active = lesson.active.to(logits.device)
-        figures = frame_figures(logits.detach(), active)
-        loss = F.binary_cross_entropy_with_logits(logits, active)
-        reminded, more = sighting_loss(self._model[0], self.head, self._sightings, self._recipe.reminders, rng)
-        return loss + self._recipe.reminder_weight * reminded, figures | more
-
-    def _lesson(self, rng: np.random.Generator) -> Lesson:
-        questions = self._draw(rng)
-        frames = rng.integers(self._clips.frames - self._recipe.frames + 1) + np.arange(self._recipe.frames)
-        clips = torch.tensor([question.clip for question in questions])[:, None]
-        shown = torch.from_numpy(frames)
-        return Lesson(
-            self._tokens[clips, shown],
-            self._thumbnails[clips, shown],
-            [self._worded(question, rng) for question in questions],
-            torch.from_numpy(np.stack([question.active[frames] for question in questions])).float(),
+        lesson = self._lessons.draw(rng)
+        with torch.autocast(self._model[0].device.type, torch.bfloat16, enabled=self._recipe.bfloat16):
+            logits, maps = self._scored(lesson, rng)
+        active, certain, covered, weights = (
+            part.to(logits.device) for part in (lesson.active, lesson.certain, lesson.covered, lesson.weights)
         )
+        frames = F.binary_cross_entropy_with_logits(logits, active, reduction="none") * certain * weights[..., None]
+        goes_on = torch.where(covered > 0, active[..., None], covered)
+        places = _map_loss(maps[..., PLACE_MAP], covered) + _map_loss(maps[..., EVENT_MAP], goes_on)
+        naming, figures = self._learner.loss(self._recipe.named_clips, rng)
+        loss = frames.mean() + self._recipe.map_weight * places + self._recipe.name_weight * naming
+        figures |= frame_figures(logits.detach().flatten(0, 1), active.flatten(0, 1))
+        return loss, figures | {"places": places.item()}
 
-    def _draw(self, rng: np.random.Generator) -> list[Question]:
-        groups = rng.integers(len(self._groups), size=self._recipe.events.batch_size)
-        return [self._groups[group][rng.integers(len(self._groups[group]))] for group in groups]
-
-    def _worded(self, question: Question, rng: np.random.Generator) -> str:
-        templates = self._clips.templates[question.verb]
-        chosen = templates[rng.integers(len(templates))]
-        return chosen.format(colour=question.colour, kind=question.kind.replace("_", " "))
-
-
-class SightingStage(nn.Module):
-    """The head's first lessons: is what a question names in view?"""
-
-    def __init__(
-        self, model: VisionLanguageModel, head: RelevanceHead, sightings: Sightings, recipe: StageRecipe
-    ) -> None:
-        super().__init__()
-        self.head = head
-        self._model, self._sightings, self._recipe = [model], sightings, recipe
-
-    def groups(self) -> list[tuple[list[nn.Parameter], float]]:
-        """Parameters and their learning rates."""
-        return [(list(self.head.parameters()), self._recipe.learning_rate)]
-
-    def loss(self, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
-        """Loss and figures of one random batch."""
-        return sighting_loss(self._model[0], self.head, self._sightings, self._recipe.batch_size, rng)
+    def _scored(self, lesson: Lesson, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        head, features = self.head, self._features
+        words, known = embedded(self._model[0], lesson.texts)
+        questions = head.question(words, known).unflatten(0, (len(lesson.clips), -1))
+        runs = [(clip, lesson.frames) for clip in lesson.clips]
+        logits, maps = head(*shown(head, features, runs, rng), questions)
+        return logits.float(), maps.float()
 
 
-def sighting_loss(
-    model: VisionLanguageModel, head: RelevanceHead, sightings: Sightings, count: int, rng: np.random.Generator
-) -> tuple[Tensor, dict[str, float]]:
-    """Loss and figures of so many sightings."""
-    lesson = sightings.draw(count, rng)
-    logits = scored(model, head, lesson, rng)
-    active = lesson.active.to(logits.device)
-    right = ((logits.detach() > 0) == (active > 0.5)).float().mean()
-    return F.binary_cross_entropy_with_logits(logits, active), {"sighted": float(right)}
-
-
-def scored(model: VisionLanguageModel, head: RelevanceHead, lesson: Lesson, rng: np.random.Generator) -> Tensor:
-    """Logits [B, T] of the head; the small pictures get some noise, as a camera has."""
-    words, known = embedded(model, lesson.texts)
+def shown(
+    head: RelevanceHead, features: ClipFeatures, runs: Sequence[tuple[int, slice]], rng: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """What the head is shown of runs of equal length: its `still` [B, T, M, F] and small pictures with some noise."""
+    tokens, tiles, pictures = (
+        torch.from_numpy(np.stack([array[clip, run] for clip, run in runs])).to(head.score.weight.device).float()
+        for array in (features.tokens, features.tiles, features.thumbnails)
+    )
     generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
-    noise = _NOISE * torch.randn(lesson.thumbnails.shape, generator=generator)
-    pictures = (lesson.thumbnails + noise).to(words.device)
-    return head(lesson.tokens.to(words.device).float(), pictures, words, known)
+    noise = _NOISE * torch.randn(pictures.shape, generator=generator)
+    return head.still(tokens, tiles), pictures + noise.to(pictures.device)
+
+
+def _map_loss(logits: Tensor, truth: Tensor) -> Tensor:
+    """Cross entropy of a map where the truth is not -1; see _THERE."""
+    loss = F.binary_cross_entropy_with_logits(logits, truth.clamp(min=0), reduction="none")
+    there, elsewhere = (truth > 0).float(), (truth == 0).float()
+    hits, misses = ((loss * part).sum() / part.sum().clamp(min=1) for part in (there, elsewhere))
+    return _THERE * hits + misses
 
 
 def frame_figures(logits: Tensor, active: Tensor) -> dict[str, float]:
-    """Share of right frames, and the mean over questions of the overlap of the frames told and true."""
+    """Share of right frames, and the mean over questions of the overlap of the frames told and true; [Q, T]."""
     told, true = logits > 0, active > 0.5
     shared, union = (told & true).sum(dim=1), (told | true).sum(dim=1)
     seen = true.any(dim=1)
@@ -142,37 +170,3 @@ def embedded(model: VisionLanguageModel, texts: Sequence[str]) -> tuple[Tensor, 
         known[number, : len(row)] = True
     with torch.no_grad():
         return model.language_model.embed_tokens(ids.to(model.device)).float(), known.to(model.device)
-
-
-def clip_pictures(clips: Clips) -> Tensor:
-    """Small pictures [clips, T, 48, 48, 3] uint8 of all clips."""
-    return torch.from_numpy(np.concatenate([thumbnails(shard) for shard in clips.images]))
-
-
-@torch.inference_mode()
-def clip_tokens(model: VisionLanguageModel, clips: Clips, seed: int) -> Tensor:
-    """Visual tokens [clips, T, N, C] float16 of all clips, each with its own light, each frame with its own noise."""
-    done: list[Tensor] = []
-    for shard in tqdm(clips.images, desc="features", unit="shard"):
-        for clip in shard:
-            rng = np.random.default_rng([seed, len(done)])
-            images = augment(torch.from_numpy(np.array(clip))[None].flatten(1, 2), rng)[0]
-            done.append(model.encode_squares(images.view(clip.shape).to(model.device)).half().cpu())
-    return torch.stack(done).clone()
-
-
-@torch.inference_mode()
-def drive_tokens(model: VisionLanguageModel, drives: Drives) -> Tensor:
-    """Visual tokens [frames, N, C] float16 of all frames of the drives."""
-    done: list[Tensor] = []
-    for first in tqdm(range(0, len(drives), _FRAMES_AT_ONCE), desc="features", unit="batch"):
-        images = torch.from_numpy(drives.images[first : first + _FRAMES_AT_ONCE])
-        done.append(model.encode_squares(images.to(model.device)).half().cpu())
-    return torch.cat(done)
-
-
-def _by_verb_and_answer(questions: Iterable[Question]) -> list[list[Question]]:
-    groups: dict[tuple[str, bool], list[Question]] = {}
-    for question in questions:
-        groups.setdefault((question.verb, bool(question.active.any())), []).append(question)
-    return [groups[key] for key in sorted(groups)]

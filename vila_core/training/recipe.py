@@ -56,11 +56,16 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True)
 class EventRecipe:
-    """The relevance head's training, after all else: first what things look like, then what happens to them."""
+    """The relevance head's training, after all else. A batch is of clips."""
 
-    sightings: StageRecipe = field(default_factory=lambda: StageRecipe(1000, 256, 1.2e-3, warmup_steps=100))
-    events: StageRecipe = field(default_factory=lambda: StageRecipe(2200, 24, 1e-3, warmup_steps=100))
-    frames: int = 32  # of a clip in a batch, from anywhere in it
-    reminders: int = 64  # sightings in a batch of events
-    reminder_weight: float = 0.5
+    names: StageRecipe = field(default_factory=lambda: StageRecipe(1200, 24, 2e-3, warmup_steps=100))
+    events: StageRecipe = field(default_factory=lambda: StageRecipe(2400, 5, 1.5e-3, warmup_steps=100))
+    frames: int = 40  # of a clip in a batch, from anywhere in it
+    questions: int = 12  # of its own, that are asked about a clip
+    sightings: int = 2  # and so many more, about what is in view
+    sighting_weight: float = 0.5
+    map_weight: float = 0.5
+    named_clips: int = 6  # in a batch of events, of which all names are asked
+    name_weight: float = 0.3
+    bfloat16: bool = True  # where torch's autocast takes it; weights and sums stay float32
     seed: int = 0
