@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from vila_core.intervals import interval_iou, shared_length
 from vila_sim.truth import Seconds
 
 HALF = 0.5
@@ -34,7 +35,7 @@ class Score:
 def score_query(text: str, true_s: Sequence[Seconds], published_s: Sequence[Seconds]) -> QueryScore:
     """Compare one query's intervals."""
     ious = tuple(max((interval_iou(true, one) for one in published_s), default=0.0) for true in true_s)
-    false_alarms = sum(all(_shared_s(true, one) == 0.0 for true in true_s) for one in published_s)
+    false_alarms = sum(all(shared_length(true, one) == 0.0 for true in true_s) for one in published_s)
     return QueryScore(text, tuple(true_s), tuple(published_s), ious, false_alarms)
 
 
@@ -48,17 +49,6 @@ def total(scores: Sequence[QueryScore]) -> Score:
         false_alarms=sum(score.false_alarms for score in scores),
         not_seen_recall=_mean([float(was_silent) for was_silent in silent]),
     )
-
-
-def interval_iou(first: Seconds, second: Seconds) -> float:
-    """Intersection over union of two intervals; 0 if both are empty."""
-    shared = _shared_s(first, second)
-    union = first[1] - first[0] + second[1] - second[0] - shared
-    return shared / union if union > 0 else 0.0
-
-
-def _shared_s(first: Seconds, second: Seconds) -> float:
-    return max(min(first[1], second[1]) - max(first[0], second[0]), 0.0)
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -14,6 +14,7 @@ from vila_core.events.distribution import likely_starts, pair_intervals
 from vila_core.events.memory import FrameMemory, thinned
 from vila_core.events.segments import STAY, joined, lasting, segments
 from vila_core.events.window import AppendedWindow
+from vila_core.images import resize_picture, squeezed
 from vila_core.testing import make_frame
 from vila_core.types import Interval
 
@@ -55,6 +56,44 @@ def test_frames_that_cannot_be_remembered_are_refused():
         with pytest.raises(FrameError):
             memory.add(bad)
     assert stamps(memory.snapshot()) == [1.0]
+
+
+def test_what_is_older_than_the_newest_window_is_squeezed():
+    memory = FrameMemory(S, 8 * S, recent_ns=3 * S, picture_px=6)
+    shown = [make_frame(number * S, height=9, width=12) for number in range(1, 21)]
+    for frame in shown:
+        memory.add(frame)
+    kept = memory.snapshot()
+    assert [one.number for one in kept] == list(range(11, 20)) and stamps(kept) == list(range(12, 21))
+    sizes = [one.frame.image.shape[:2] for one in kept]
+    assert sizes == [(6, 6)] * 5 + [(9, 12)] * 4
+    assert all(one.frame is shown[one.number] for one in kept[5:])  # what navigation shows too is the same
+    assert all(one.frame.key == shown[one.number].key for one in kept)
+
+
+def test_after_a_gap_a_camera_waits_for_few_images_to_be_squeezed():
+    memory = FrameMemory(S, 60 * S, recent_ns=10 * S, picture_px=1)
+    for stamp_s in (*range(1, 11), 50, 51, 52):
+        memory.add(make_frame(stamp_s * S, height=2, width=2))
+    sizes = [one.frame.image.shape[0] for one in memory.snapshot()]
+    assert sizes == [1] * 6 + [2] * 7 and stamps(memory.snapshot()) == [*range(1, 11), 50, 51, 52]
+
+
+def test_without_a_size_images_stay_as_they_come():
+    memory = FrameMemory(S, 8 * S, recent_ns=3 * S)
+    for frame in frames(20):
+        memory.add(frame)
+    assert stamps(memory.snapshot()) == list(range(12, 21))
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 30))
+def test_a_squeezed_image_is_squashed_to_the_same_square(height, width, px):
+    frame = make_frame(S, height=height, width=width)
+    small = squeezed(frame, px)
+    assert small.image.shape == (min(height, px), min(width, px), 3)
+    assert (small is frame) == (max(height, width) <= px)
+    whole, again = (resize_picture(image, px, px) for image in (frame.image, small.image))
+    np.testing.assert_array_equal(whole, again)
 
 
 @given(st.integers(0, 60), st.integers(2, 20))

@@ -15,12 +15,12 @@ from safetensors.torch import load_file
 from vila_core.commands.parity.llama3_bpe import installed_ranks, write_tokenizer
 from vila_core.history.sampling import select_frames
 from vila_core.history.video_sampling import frames_at_rate, native_frames, serving_frames, uniform_frames
+from vila_core.intervals import interval_iou
 from vila_core.models.config import TimeTokens
 from vila_core.models.config_reader import read_checkpoint_config
 from vila_core.models.time_tokens import (
     decode_times,
     encode_times,
-    interval_iou,
     parse_interval,
     soft_cross_entropy,
 )

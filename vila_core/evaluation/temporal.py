@@ -11,7 +11,8 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from vila_core.models.time_tokens import interval_iou, parse_interval, stated_times
+from vila_core.intervals import interval_iou
+from vila_core.models.time_tokens import parse_interval, stated_times
 
 PRECISION_IOU = 0.5  # counts from here on, itself included
 

@@ -64,13 +64,6 @@ def parse_interval(text: str, duration_s: float) -> tuple[float, float]:
     return (min(first, second), max(first, second))
 
 
-def interval_iou(a: tuple[float, float], b: tuple[float, float]) -> float:
-    """Intersection over union of two intervals; 0 if both are empty."""
-    shared = max(min(a[1], b[1]) - max(a[0], b[0]), 0.0)
-    union = max(a[1] - a[0], 0.0) + max(b[1] - b[0], 0.0) - shared
-    return shared / union if union > 0 else 0.0
-
-
 def soft_cross_entropy(logits: Tensor, labels: Tensor, time_token_ids: Tensor, std: float) -> Tensor:
     """Mean next-token loss, with a soft target where the label is a time token.
 

@@ -16,8 +16,9 @@ from vila_core.commands.parity.vln import action_checks
 from vila_core.errors import ConfigError
 from vila_core.history.sampling import select_frames
 from vila_core.history.video_sampling import frames_at_rate, native_frames, serving_frames, uniform_frames
+from vila_core.intervals import interval_iou
 from vila_core.models.config import TimeTokens
-from vila_core.models.time_tokens import decode_times, encode_times, interval_iou, parse_interval, soft_cross_entropy
+from vila_core.models.time_tokens import decode_times, encode_times, parse_interval, soft_cross_entropy
 from vila_core.models.tokenizer import Tokenizer
 from vila_core.prompts.conversation import TEMPLATES, render_conversation, stop_token_ids, training_labels
 from vila_core.prompts.navigation import navila_text

@@ -18,8 +18,9 @@ from vila_core.commands.parity.llama3_bpe import installed_ranks, write_tokenize
 from vila_core.errors import ConfigError
 from vila_core.evaluation.temporal import macro_score, score_interval
 from vila_core.history.sampling import select_frames
+from vila_core.intervals import interval_iou
 from vila_core.models.config import TimeTokens
-from vila_core.models.time_tokens import decode_times, encode_times, interval_iou, parse_interval
+from vila_core.models.time_tokens import decode_times, encode_times, parse_interval
 from vila_core.models.tokenizer import Tokenizer
 from vila_core.prompts.conversation import render
 from vila_core.prompts.instruction import normalise
