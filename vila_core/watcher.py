@@ -45,7 +45,12 @@ class EventWatcher:
         self._config = config
         self._localizer = Localizer(backend, config)
         self._lock = threading.Lock()
-        self._memory = FrameMemory(round(config.period_s * 1e9), round(config.history_s * 1e9))
+        self._memory = FrameMemory(
+            round(config.period_s * 1e9),
+            round(config.history_s * 1e9),
+            recent_ns=round(config.window_s * 1e9),
+            picture_px=backend.info.picture_px,
+        )
         self._queries: dict[str, EventQuery] = {}
         self._trackers: dict[str, EventTracker] = {}
         self._numbers = itertools.count(1)

@@ -39,11 +39,13 @@ class Seer(ScriptedBackend):
         super().__init__("I see a room.", info=info)
         self.happenings = {name.replace("_", " "): times for name, times in happenings.items()}
         self.failing: set[str] = set()
+        self.sizes_px: set[int] = set()  # heights of the images that were shown
         for name in self.happenings:
             self.relevances[name] = lambda frame, name=name: self._relevance(name, frame)
 
     def _relevance(self, name, frame):
         self._may_fail(name)
+        self.sizes_px.add(frame.image.shape[0])
         return float(any(a * S <= frame.stamp_ns <= b * S for a, b in self.happenings[name]))
 
     def _may_fail(self, name):
@@ -52,6 +54,7 @@ class Seer(ScriptedBackend):
 
     def choose(self, prompt, replies):
         self.prompts.append(prompt)
+        self.sizes_px.update(visual.frame.image.shape[0] for visual in prompt.visuals)
         name = next(name for name in self.happenings if name in prompt.text)
         self._may_fail(name)
         stamps = [visual.frame.stamp_ns for visual in prompt.visuals]
@@ -111,6 +114,20 @@ def test_two_happenings_are_two_events():
     watcher.watch("the ball moves")
     reports = run(watcher, 20)
     assert [report[1:] for report in reports if not report[3]] == [(3.0, 5.0, False), (9.0, 11.0, False)]
+
+
+@pytest.mark.parametrize("info", [RELEVANCE_INFO, TOKEN_INFO, TEXT_INFO])
+def test_standing_queries_see_images_as_they_came_and_the_past_is_squeezed(info):
+    """The backend's answer for a frame is kept by its key: navigation must not find that of a squeezed image."""
+    backend = Seer(dataclasses.replace(info, picture_px=4), the_door_opens=[(2, 9)])
+    watcher = EventWatcher(backend, config(window_s=8.0))
+    watcher.watch("the door opens")
+    run(watcher, 30)
+    assert backend.sizes_px == {8}
+    backend.sizes_px.clear()
+    (found,) = watcher.localize("the door opens", 0, 0)
+    assert backend.sizes_px == {4, 8}
+    assert (found.start_ns / S, found.end_ns / S) == pytest.approx((2, 9), abs=1.0)
 
 
 def test_an_evaluation_repeats_the_prompt_before_it():

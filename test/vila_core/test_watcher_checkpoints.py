@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from conftest import golden_dir
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,6 +20,7 @@ from vila_core.engine.prefix_cache import Piece
 from vila_core.engine.torch_backend import TorchBackend
 from vila_core.errors import BackendError
 from vila_core.events.distribution import likely_starts, pair_intervals
+from vila_core.images import squeezed
 from vila_core.localizer import way_of
 from vila_core.models.checkpoint import load_checkpoint
 from vila_core.prompts.localization import NOT_SEEN, localization_prompt, pair_replies, start_replies, time_marks
@@ -47,6 +50,18 @@ def test_the_checkpoints_tell_time_in_both_ways(model):
     info = TorchBackend(model, "float32").info
     wanted = LocalizationWay.TIME_TOKENS if info.time_tokens else LocalizationWay.TIMESTAMPS
     assert way_of(info) == wanted
+
+
+def test_a_squeezed_frame_has_the_visual_tokens_of_the_whole_one(model):
+    px = TorchBackend(model, "float32").info.picture_px
+    frame = make_frame(1, height=px + 60, width=px + 110)
+    assert torch.equal(model.encode_frames([squeezed(frame, px)]), model.encode_frames([frame]))
+
+
+def test_frames_that_are_padded_are_never_squeezed(model):
+    images = dataclasses.replace(model.config.images, aspect_ratio="pad")
+    padding = SimpleNamespace(config=dataclasses.replace(model.config, images=images), relevance_head=None)
+    assert torch_backend.picture_px(padding) is None
 
 
 @settings(max_examples=12)

@@ -30,6 +30,8 @@ class ModelInfo:
     video, coarsest of its sizes; None if it was not trained to. max_tokens: of prompt and reply together.
     time_tokens: texts of the tokens that part a video's duration, in order; empty if it has none.
     relevance_period_s: time between the frames that `Backend.relevance` was trained on; None if it has no such head.
+    picture_px: side of the square that a frame is squashed to before anything is read of it, the largest if there are
+    several; None if that is not known, or frames keep their shape.
     """
 
     name: str
@@ -43,6 +45,7 @@ class ModelInfo:
     max_tokens: int = 8192
     time_tokens: tuple[str, ...] = ()
     relevance_period_s: float | None = None
+    picture_px: int | None = None
 
 
 class Backend(Protocol):

@@ -26,11 +26,14 @@ from vila_core.models.checkpoint import load_checkpoint
 from vila_core.models.encoders import frame_tokens
 from vila_core.models.packed_linear import pack_linears
 from vila_core.models.precision import precision_label
+from vila_core.models.preprocess import input_size
+from vila_core.models.relevance import THUMBNAIL_PX
 from vila_core.models.vlm import VisionLanguageModel
 from vila_core.quantization.gpu.convert import GpuConverter
 from vila_core.quantization.runtime import convert_for_cpu
 from vila_core.types import Choice, Frame, Prompt
 
+RELEVANCE_PX = 4 * THUMBNAIL_PX  # so large, a picture makes the same small one for the head as the camera's does
 VISUAL_CACHE_FRAMES = 640  # more than HistoryConfig.capacity: no frame of the history is encoded twice
 
 
@@ -75,8 +78,17 @@ def model_info(model: VisionLanguageModel, precision: str) -> ModelInfo:
         max_tokens=config.language.max_positions,
         relevance_period_s=None if model.relevance_head is None else model.relevance_head.config.period_s,
         time_tokens=tuple(config.time_tokens.format.format(t=t) for t in range(config.time_tokens.count)),
+        picture_px=picture_px(model),
         pool=max(sizes, key=lambda size: size[0] * size[1] * size[2]) if sizes else None,
     )
+
+
+def picture_px(model: VisionLanguageModel) -> int | None:
+    """The side of the largest square that the model squashes a frame to; None if it pads frames instead."""
+    if model.config.images.aspect_ratio == "pad":
+        return None
+    size = input_size(model.config.vision, model.config.images)
+    return size if model.relevance_head is None else max(size, RELEVANCE_PX)
 
 
 def stop_ids(model: VisionLanguageModel, texts: Sequence[str]) -> frozenset[int]:

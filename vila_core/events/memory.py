@@ -6,10 +6,11 @@ from collections import deque
 from dataclasses import dataclass
 
 from vila_core.errors import FrameError
-from vila_core.images import check_image
+from vila_core.images import check_image, squeezed
 from vila_core.types import Frame
 
 _SLACK = 0.1  # of the period: a frame that comes so much too early is taken, as cameras are not punctual
+_AT_ONCE = 2  # images that are squeezed when one is kept: a camera must not wait for a whole window of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +24,16 @@ class Kept:
 class FrameMemory:
     """Keeps one frame per period; older than history_ns behind the newest is forgotten. Not thread-safe.
 
-    Images are referred to, not copied: the caller must not write into them.
+    Images are referred to, not copied: the caller must not write into them. Those older than recent_ns are squeezed to
+    picture_px a side, if that is given.
     """
 
-    def __init__(self, period_ns: int, history_ns: int) -> None:
-        self._period_ns = period_ns
-        self._history_ns = history_ns
-        self._kept: deque[Kept] = deque(maxlen=history_ns // max(1, period_ns) + 2)
+    def __init__(self, period_ns: int, history_ns: int, *, recent_ns: int = 0, picture_px: int | None = None) -> None:
+        self._period_ns, self._history_ns, self._recent_ns = period_ns, history_ns, recent_ns
+        self._picture_px = picture_px
+        most = history_ns // max(1, period_ns) + 2
+        self._old: deque[Kept] = deque(maxlen=most)  # squeezed
+        self._recent: deque[Kept] = deque(maxlen=most)
         self._number = 0
         self._due_ns: int | None = None  # when the next frame is to be kept
         self.newest_ns: int | None = None  # of all frames, kept or not
@@ -50,21 +54,32 @@ class FrameMemory:
             return False
         late = frame.stamp_ns - due_ns >= self._period_ns
         self._due_ns = (frame.stamp_ns if late else due_ns) + self._period_ns
-        self._kept.append(Kept(self._number, frame))
+        self._recent.append(Kept(self._number, frame))
         self._number += 1
-        while self._kept[0].frame.stamp_ns < frame.stamp_ns - self._history_ns:
-            self._kept.popleft()
+        for kept in (self._old, self._recent):
+            while kept and kept[0].frame.stamp_ns < frame.stamp_ns - self._history_ns:
+                kept.popleft()
+        if self._picture_px is not None:
+            self._squeeze(frame.stamp_ns - self._recent_ns, self._picture_px)
         return True
 
     def snapshot(self) -> tuple[Kept, ...]:
         """Return what is kept, oldest first."""
-        return tuple(self._kept)
+        return (*self._old, *self._recent)
 
     def clear(self) -> None:
         """Forget all frames, also which camera it was."""
-        self._kept.clear()
+        self._old.clear()
+        self._recent.clear()
         self._due_ns = self.newest_ns = None
         self.camera = ""
+
+    def _squeeze(self, before_ns: int, picture_px: int) -> None:
+        for _ in range(_AT_ONCE):
+            if self._recent[0].frame.stamp_ns >= before_ns:
+                return
+            kept = self._recent.popleft()
+            self._old.append(Kept(kept.number, squeezed(kept.frame, picture_px)))
 
     def _check_order(self, frame: Frame) -> None:
         if frame.camera != self.camera:

@@ -7,7 +7,8 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+
+from vila_core.images import resize_picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +84,3 @@ def cut_tiles(image: NDArray[np.uint8], grid: TileGrid, tile: int) -> NDArray[np
     resized = resize_picture(image, tile * grid.cols, tile * grid.rows)
     blocks = resized.reshape(grid.rows, tile, grid.cols, tile, 3).swapaxes(1, 2)
     return blocks.reshape(-1, tile, tile, 3)
-
-
-def resize_picture(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
-    """Squash an image [H, W, 3] to [height, width, 3] with Pillow's antialiased bicubic."""
-    if image.shape[:2] == (height, width):
-        return image
-    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC))
