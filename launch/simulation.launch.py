@@ -1,4 +1,7 @@
-"""The simulator, with navigator and controller: `ros2 launch vila_nav simulation.launch.py seed:=3`."""
+"""The simulator, with navigator and controller: `ros2 launch vila_nav simulation.launch.py seed:=3`.
+
+With `happenings:=patrol` there are doors, and a patrol on which things happen once /simulator/begin is called.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,13 @@ from ament_index_python.packages import get_package_share_directory
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, SetEnvironmentVariable
 from launch.launch_description_sources import PythonLaunchDescriptionSource
-from launch.substitutions import LaunchConfiguration
+from launch.substitutions import LaunchConfiguration, PythonExpression
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
 SHARE = Path(get_package_share_directory("vila_nav"))
 
+INSTRUCTION = PythonExpression(["'' if '", LaunchConfiguration("happenings"), "' else 'go to the red chair'"])
 ARGUMENTS = (
     ("namespace", "", "namespace of the nodes"),
     ("use_sim_time", "true", "take the time from the simulator"),
@@ -21,8 +25,9 @@ ARGUMENTS = (
     ("autostart", "true", "bring the navigator up; false leaves that to a lifecycle manager"),
     ("log_level", "info", "debug, info, warn or error"),
     ("use_respawn", "false", "start a node again that has ended"),
-    ("seed", "0", "which flat, and where the robot starts"),
-    ("instruction", "go to the red chair", "the flat will hold what this names; nobody is told it yet"),
+    ("seed", "0", "which flat, where the robot starts, and what happens"),
+    ("happenings", "", "patrol: once ~/begin of the simulator is called, the robot patrols and things happen"),
+    ("instruction", INSTRUCTION, "the flat will hold what this names; nobody is told it yet; none beside happenings"),
     ("image", "camera/image_raw", "topic of the images"),
     ("odom", "odom", "topic of the odometry"),
     ("cmd_vel", "cmd_vel", "topic of the velocity commands"),
@@ -72,6 +77,7 @@ def _simulator() -> Node:
             {
                 "use_sim_time": False,
                 "seed": ParameterValue(LaunchConfiguration("seed"), value_type=int),
+                "happenings": ParameterValue(LaunchConfiguration("happenings"), value_type=str),
                 "instruction": ParameterValue(LaunchConfiguration("instruction"), value_type=str),
             },
         ],

@@ -7,10 +7,11 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from vila_core.errors import VilaError
+from vila_core.errors import Terminated, VilaError
 
 INPUT_ERROR = 2
 INTERRUPTED = 130
+TERMINATED = 143
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ EXTRAS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `vila SUBCOMMAND ...` and return the exit status.
 
-    2: unknown command, bad input or a missing library, told in one line. 130: interrupted.
+    2: unknown command, bad input or a missing library, told in one line. 130: interrupted. 143: terminated.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
@@ -108,6 +109,8 @@ def _run(command: Command, arguments: list[str]) -> int:
         return _fail(str(error))
     except ModuleNotFoundError as error:
         return _fail(_missing(error))
+    except Terminated:
+        return TERMINATED
     except KeyboardInterrupt:
         return INTERRUPTED
 

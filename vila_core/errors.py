@@ -65,3 +65,7 @@ class WorldError(VilaError):
 
 class MissingDependencyError(VilaError):
     """An optional library is not installed; the message says how to install it."""
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: ends a program as Ctrl-C does, so it is no VilaError either; only the exit status differs."""

@@ -11,18 +11,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import rclpy
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image
 
 from vila_core.bags import BagImage, bag_images
 from vila_core.errors import ConfigError, MediaError
 from vila_core.types import Frame
 from vila_ros.conversions import image_from_frame
-from vila_ros.interrupt import Interrupt
 from vila_ros.qos import sensor_qos
+from vila_ros.session import on_graph
 
 DEFAULT_TOPIC = "image_raw"
 _TICK_S = 0.005
@@ -120,19 +117,10 @@ class BagPlayer(Node):
 def main(argv: Sequence[str] | None = None) -> int:
     """Play a bag's images on a topic, at their own pace, stamped as if they were taken now."""
     options = _parse(argv)
-    interrupt = Interrupt()
-    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
-    try:
-        player = BagPlayer(options)
-        executor = SingleThreadedExecutor()
-        executor.add_node(player)
-        while not player.is_over:
-            interrupt.check()
-            executor.spin_once(timeout_sec=0.1)
-        print(json.dumps({"published": player.published, "loops": player.loops}))
-    finally:
-        interrupt.close()
-        rclpy.try_shutdown()
+    with on_graph() as session:
+        player = session.add(BagPlayer(options))
+        session.spin_until(lambda: player.is_over, math.inf)
+    print(json.dumps({"published": player.published, "loops": player.loops}))
     return 0
 
 

@@ -14,30 +14,26 @@ import os
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
-import rclpy
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.serialization import deserialize_message, serialize_message
-from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image
 
 from vila_core.errors import ConfigError, VilaError
 from vila_core.testing import make_frame
 from vila_ros.bench_robot import BenchRobot, RoundTrip
 from vila_ros.conversions import image_from_frame
-from vila_ros.interrupt import Interrupt
-from vila_ros.processes import NodeSpec, ProcessGroup, node_environment, own_domain_id
+from vila_ros.processes import NodeSpec
 from vila_ros.resources import share_file
+from vila_ros.session import READY_TIMEOUT_S, Session, running
 
 THREADS = (1, 2)
 _IN_PROCESS = "vila_core.commands.bench_decide"
 _WARM_UP = 16  # decisions until the prompt has all its frames and everything was loaded
-_READY_TIMEOUT_S = 90.0
 _DECISION_TIMEOUT_S = 20.0
 _SERIALISATIONS = 30
 _NO_LIMIT = {"mission.max_decisions": 1_000_000, "mission.max_duration_s": 86_400.0}
@@ -114,19 +110,9 @@ def measure_graph(options: BenchOptions) -> GraphFigures:
 
     Raises ProcessError if the navigator ends by itself, VilaError if it does not answer.
     """
-    environment = node_environment(own_domain_id())
-    os.environ.update(environment)
-    interrupt = Interrupt()
-    rclpy.init(args=[], domain_id=int(environment["ROS_DOMAIN_ID"]), signal_handler_options=SignalHandlerOptions.NO)
-    try:
-        with tempfile.TemporaryDirectory() as log, ProcessGroup(environment, Path(log)) as nodes:
-            nodes.start(navigator_spec(options))
-            trips, images = _drive(options, nodes, interrupt)
-        interrupt.check()
-        return summary(trips, images, serialisation_ms(options))
-    finally:
-        interrupt.close()
-        rclpy.try_shutdown()
+    with running([navigator_spec(options)]) as session:
+        trips, images = _drive(options, session)
+    return summary(trips, images, serialisation_ms(options))
 
 
 def measure_in_process(options: BenchOptions, threads: int) -> float:
@@ -190,31 +176,25 @@ def _median_ms(work: Callable[[], object]) -> float:
     return statistics.median(times_ns) / 1e6
 
 
-def _drive(options: BenchOptions, nodes: ProcessGroup, interrupt: Interrupt) -> tuple[list[RoundTrip], int]:
+def _drive(options: BenchOptions, session: Session) -> tuple[list[RoundTrip], int]:
     """Spin the robot until all decisions have come; returns those after the warm-up, and the images since."""
-    robot = BenchRobot(rate_hz=options.rate_hz, width=options.width, height=options.height)
-    executor = SingleThreadedExecutor()
-    executor.add_node(robot)
+    robot = session.add(BenchRobot(rate_hz=options.rate_hz, width=options.width, height=options.height))
+    _await_decisions(session, robot, _WARM_UP, READY_TIMEOUT_S)
+    images = robot.images
+    _await_decisions(session, robot, _WARM_UP + options.decisions, _DECISION_TIMEOUT_S)
+    return robot.trips[_WARM_UP : _WARM_UP + options.decisions], robot.images - images
 
-    def spin_until(count: int, patience_s: float) -> None:
-        heard_s, seen = time.monotonic(), len(robot.trips)
-        while len(robot.trips) < count:
-            interrupt.check()
-            nodes.check()
-            executor.spin_once(timeout_sec=0.1)
-            if len(robot.trips) > seen:
-                heard_s, seen, patience_s = time.monotonic(), len(robot.trips), _DECISION_TIMEOUT_S
-            elif time.monotonic() - heard_s > patience_s:
-                raise VilaError(f"the navigator answered {seen} images, then none for {patience_s:.0f} s")
 
-    try:
-        spin_until(_WARM_UP, _READY_TIMEOUT_S)
-        images = robot.images
-        spin_until(_WARM_UP + options.decisions, _DECISION_TIMEOUT_S)
-        return robot.trips[_WARM_UP : _WARM_UP + options.decisions], robot.images - images
-    finally:
-        executor.shutdown()
-        robot.destroy_node()
+def _await_decisions(session: Session, robot: BenchRobot, count: int, patience_s: float) -> None:
+    """Spin until so many decisions have come; patience_s: for the first of them."""
+    while (seen := len(robot.trips)) < count:
+        if not session.spin_until(partial(_has_more, robot, seen), patience_s):
+            raise VilaError(f"the navigator answered {seen} images, then none for {patience_s:.0f} s")
+        patience_s = _DECISION_TIMEOUT_S
+
+
+def _has_more(robot: BenchRobot, seen: int) -> bool:
+    return len(robot.trips) > seen
 
 
 def _parse(argv: Sequence[str] | None) -> BenchOptions:

@@ -8,35 +8,30 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.signals import SignalHandlerOptions
 from vila_nav.msg import TemporalEvent
 from vila_nav.srv import WatchEvent
 
 from vila_core.engine.host_memory import resident_bytes
 from vila_core.errors import ConfigError, VilaError
 from vila_ros.bag_player import BagPlayer, PlayOptions
-from vila_ros.interrupt import Interrupt
-from vila_ros.processes import NodeSpec, ProcessGroup, node_environment, own_domain_id
+from vila_ros.processes import NodeSpec
 from vila_ros.qos import latched_qos, reliable_qos
 from vila_ros.resources import share_file
+from vila_ros.session import READY_TIMEOUT_S, Session, running
 
 _TOPIC = "camera/image_raw"
 _QUERIES = ("a person walks", "two people meet")
-_READY_TIMEOUT_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,17 +99,8 @@ def measure(options: VideoOptions) -> dict[str, object]:
 
     Raises ProcessError if the navigator ends by itself, VilaError if it refuses a query or tells nothing.
     """
-    environment = node_environment(own_domain_id())
-    os.environ.update(environment)
-    interrupt = Interrupt()
-    rclpy.init(args=[], domain_id=int(environment["ROS_DOMAIN_ID"]), signal_handler_options=SignalHandlerOptions.NO)
-    try:
-        with tempfile.TemporaryDirectory() as log, ProcessGroup(environment, Path(log)) as nodes:
-            process = nodes.start(navigator_spec(options))
-            return _Run(options, nodes, process, interrupt).figures()
-    finally:
-        interrupt.close()
-        rclpy.try_shutdown()
+    with running([navigator_spec(options)]) as session:
+        return _Run(options, session).figures()
 
 
 def navigator_spec(options: VideoOptions) -> NodeSpec:
@@ -145,28 +131,18 @@ def summary(samples: Samples, minutes: float) -> dict[str, object]:
 class _Run:
     """One run: the player, the observer, and what was noted."""
 
-    def __init__(self, options: VideoOptions, nodes: ProcessGroup, process: int, interrupt: Interrupt) -> None:
-        self._options, self._nodes, self._process, self._interrupt = options, nodes, process, interrupt
-        self._observer = Observer()
-        self._player = BagPlayer(PlayOptions(options.bag, _TOPIC, loop=True))
-        self._executor = SingleThreadedExecutor()
-        for node in (self._observer, self._player):
-            self._executor.add_node(node)
+    def __init__(self, options: VideoOptions, session: Session) -> None:
+        self._options, self._session = options, session
+        self._observer = session.add(Observer())
+        self._player = session.add(BagPlayer(PlayOptions(options.bag, _TOPIC, loop=True)))
         self._samples = Samples()
 
     def figures(self) -> dict[str, object]:
         """Watch, sample until the time is over, and return the figures."""
-        try:
-            self._spin_until(
-                lambda: self._observer.watching.service_is_ready() and self._player.listeners(), "the navigator"
-            )
-            for text in self._options.queries:
-                self._watch(text)
-            self._sample()
-        finally:
-            self._executor.shutdown()
-            for node in (self._player, self._observer):
-                node.destroy_node()
+        self._session.require(self._is_complete, READY_TIMEOUT_S, "the navigator was not ready")
+        for text in self._options.queries:
+            self._watch(text)
+        self._sample()
         return {
             **summary(self._samples, self._options.minutes),
             "queries": len(self._options.queries),
@@ -176,22 +152,26 @@ class _Run:
             "events": len(self._observer.events),
         }
 
+    def _is_complete(self) -> bool:
+        return self._observer.watching.service_is_ready() and self._player.listeners() > 0
+
     def _watch(self, text: str) -> None:
         future = self._observer.watching.call_async(WatchEvent.Request(text=text))
-        self._spin_until(future.done, "the answer to a query")
+        self._session.require(future.done, READY_TIMEOUT_S, "the navigator did not answer a query")
         answer = future.result()
         if answer is None or not answer.success:
             raise VilaError(f"query {text!r} was refused: {'' if answer is None else answer.error_msg}")
 
     def _sample(self) -> None:
-        begun_s, heard = time.monotonic(), self._observer.heard
-        while (elapsed_s := time.monotonic() - begun_s) < 60.0 * self._options.minutes:
-            self._spin()
-            if self._observer.heard > heard:
-                heard = self._observer.heard
-                self._note(elapsed_s)
+        begun_s = time.monotonic()
+        while (left_s := begun_s + 60.0 * self._options.minutes - time.monotonic()) > 0:
+            if self._session.spin_until(partial(self._has_heard, self._observer.heard), left_s):
+                self._note(time.monotonic() - begun_s)
         if not self._samples.evaluations:
             raise VilaError("the navigator told of no evaluation; is the run too short?")
+
+    def _has_heard(self, before: int) -> bool:
+        return self._observer.heard > before
 
     def _note(self, elapsed_s: float) -> None:
         told, samples = self._observer.told, self._samples
@@ -200,21 +180,9 @@ class _Run:
             samples.evaluations, samples.way = evaluations, told["localization"]
             samples.evaluation_ms.append((elapsed_s, float(told["evaluation_ms"])))
             samples.errors += bool(told["evaluation_error"])
-        resident = resident_bytes(process=self._process)
+        resident = resident_bytes(process=self._session.process_id("navigator"))
         if resident is not None:
             samples.resident.append((elapsed_s, round(resident / 2**20, 1)))
-
-    def _spin_until(self, condition: Callable[[], object], what: str) -> None:
-        deadline_s = time.monotonic() + _READY_TIMEOUT_S
-        while not condition():
-            self._spin()
-            if time.monotonic() > deadline_s:
-                raise VilaError(f"waited {_READY_TIMEOUT_S:.0f} s for {what} in vain")
-
-    def _spin(self) -> None:
-        self._interrupt.check()
-        self._nodes.check()
-        self._executor.spin_once(timeout_sec=0.1)
 
 
 def _at(resident: Sequence[tuple[float, float]], second: float) -> float | None:

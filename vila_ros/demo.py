@@ -97,7 +97,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(options: DemoOptions) -> tuple[Recorder, NavigateInstruction.Result]:
     """Start the nodes, send the goal, wait for its result; nothing runs any more afterwards."""
     with running(node_specs(options), options.out) as session:
-        return session.recorder, _drive(options, session)
+        recorder = session.add(Recorder())
+        return recorder, _drive(options, session, recorder)
 
 
 def node_specs(options: DemoOptions) -> tuple[NodeSpec, ...]:
@@ -239,8 +240,7 @@ class _Mission:
         )
 
 
-def _drive(options: DemoOptions, session: Session) -> NavigateInstruction.Result:
-    recorder = session.recorder
+def _drive(options: DemoOptions, session: Session, recorder: Recorder) -> NavigateInstruction.Result:
     mission = _Mission(options, recorder)
     _say("starting simulator, controller and navigator")
     session.require(lambda: _is_complete(recorder) and mission.is_ready(), READY_TIMEOUT_S, "the nodes were not ready")

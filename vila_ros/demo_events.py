@@ -25,7 +25,6 @@ from vila_core.config import EventsConfig
 from vila_core.errors import VilaError
 from vila_ros.conversions import ns_from_stamp
 from vila_ros.event_film import Lane, Report, Watched, write_event_film
-from vila_ros.patroller import Patroller
 from vila_ros.processes import NodeSpec
 from vila_ros.recording import Recorder, write_bag
 from vila_ros.resources import share_file
@@ -91,26 +90,27 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run(options: EventDemoOptions, scenario: PatrolScenario) -> tuple[Recorder, int]:
-    """Start the nodes, watch, drive the patrol; returns what was heard and the simulated time of the beginning."""
+    """Start the nodes, watch, begin the patrol; returns what was heard and the simulated time of the beginning."""
     _say("starting simulator and navigator")
     with running(node_specs(options), options.out) as session:
-        patroller = Patroller(session.recorder, scenario.route)
-        watching = _Client(session, WatchEvent, "navigator/watch")
-        session.require(lambda: session.recorder.images, READY_TIMEOUT_S, "the camera showed nothing")
+        recorder = session.add(Recorder())
+        watching = _Client(session, recorder, WatchEvent, "navigator/watch")
+        session.require(lambda: recorder.images, READY_TIMEOUT_S, "the camera showed nothing")
         for query in scenario.queries:
             answer = watching.call(WatchEvent.Request(text=query.text))
             if not answer.success:
                 raise VilaError(f"the navigator refuses to watch for {query.text!r}: {answer.error_msg}")
-        _Client(session, Trigger, "simulator/begin").call(Trigger.Request())
+        _Client(session, recorder, Trigger, "simulator/begin").call(Trigger.Request())
         _say(f"watching for {len(scenario.queries)} things; the patrol begins")
-        session.require(lambda: patroller.begun_ns is not None, _CALL_TIMEOUT_S, "the happenings did not begin")
-        assert patroller.begun_ns is not None
-        end_ns = patroller.begun_ns + round((options.duration_s + _SETTLE_S) * 1e9)
+        session.require(lambda: _begun_ns(recorder) is not None, _CALL_TIMEOUT_S, "the happenings did not begin")
+        begun_ns = _begun_ns(recorder)
+        assert begun_ns is not None
+        end_ns = begun_ns + round((options.duration_s + _SETTLE_S) * 1e9)
         limit_s = (options.duration_s + _SETTLE_S) * _SLOWEST
-        session.require(lambda: session.recorder.odometry[-1].stamp_ns > end_ns, limit_s, "the patrol was not over")
-        _Client(session, UnwatchEvent, "navigator/unwatch").call(UnwatchEvent.Request())
+        session.require(lambda: recorder.odometry[-1].stamp_ns > end_ns, limit_s, "the patrol was not over")
+        _Client(session, recorder, UnwatchEvent, "navigator/unwatch").call(UnwatchEvent.Request())
         session.spin_until(lambda: False, 1.0)  # what was open is published as it is closed
-        return session.recorder, patroller.begun_ns
+        return recorder, begun_ns
 
 
 def node_specs(options: EventDemoOptions) -> tuple[NodeSpec, ...]:
@@ -177,9 +177,8 @@ def verdict(result: EventDemoResult) -> str:
 class _Client:
     """A service, called from the program's own spinning."""
 
-    def __init__(self, session: Session, kind: Any, name: str) -> None:
+    def __init__(self, session: Session, node: Node, kind: Any, name: str) -> None:
         self._session, self._name = session, name
-        node: Node = session.recorder
         self._client: Any = node.create_client(kind, name)
         session.require(self._client.service_is_ready, READY_TIMEOUT_S, f"{name} was not offered")
 
@@ -188,6 +187,15 @@ class _Client:
         future = self._client.call_async(request)
         self._session.require(future.done, _CALL_TIMEOUT_S, f"{self._name} did not answer")
         return future.result()
+
+
+def _begun_ns(recorder: Recorder) -> int | None:
+    """Return the simulated time at which the script was begun, as the simulator told last; None before."""
+    for record in reversed(recorder.records):
+        if record.topic == "/simulator/happenings":
+            truth = json.loads(record.message.data)
+            return None if truth["script_s"] is None else truth["stamp_ns"] - round(truth["script_s"] * 1e9)
+    return None
 
 
 def _result(

@@ -105,6 +105,10 @@ class ProcessGroup:
         """Return where the output of the node goes."""
         return self._log_dir / f"{name}.log"
 
+    def process_id(self, name: str) -> int:
+        """Return the process id of a node that was started and not stopped; KeyError if there is none."""
+        return self._running[name].pid
+
     def check(self) -> None:
         """Raise ProcessError if a node has ended by itself."""
         for name, process in self._running.items():

@@ -3,69 +3,117 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from vila_core.errors import VilaError
 from vila_ros.interrupt import Interrupt
 from vila_ros.processes import NodeSpec, ProcessGroup, node_environment, own_domain_id
-from vila_ros.recording import Recorder
 
-READY_TIMEOUT_S = 90.0  # for nodes to load what they need
+READY_TIMEOUT_S = 120.0  # for nodes to load what they need
+_SPIN_S = 0.05
+
+AnyNode = TypeVar("AnyNode", bound=Node)
 
 
 class Session:
-    """The nodes of a run with a recorder that hears them; made by `running`."""
+    """Nodes of this program on the graph, and the processes of a run; made by `running` or `on_graph`.
 
-    def __init__(self, nodes: ProcessGroup, interrupt: Interrupt, log_dir: Path) -> None:
-        self.recorder = Recorder()
-        self._nodes, self._interrupt, self._log_dir = nodes, interrupt, log_dir
+    log_dir: where the processes' words are kept; None if they are not.
+    """
+
+    def __init__(
+        self, interrupt: Interrupt, processes: ProcessGroup | None = None, log_dir: Path | None = None
+    ) -> None:
+        self._interrupt, self._processes, self._log_dir = interrupt, processes, log_dir
         self._executor = SingleThreadedExecutor()
-        self._executor.add_node(self.recorder)
+        self._nodes: list[Node] = []
+
+    def add(self, node: AnyNode) -> AnyNode:
+        """Spin this node too, and destroy it at the end; returns it."""
+        self._executor.add_node(node)
+        self._nodes.append(node)
+        return node
 
     def spin_until(self, condition: Callable[[], object], timeout_s: float) -> bool:
         """Hear messages until the condition holds; False if it does not within the time.
 
-        Raises ProcessError if a node ends by itself, and KeyboardInterrupt after Ctrl-C.
+        Raises ProcessError if a process ends by itself, KeyboardInterrupt after Ctrl-C, Terminated after SIGTERM.
         """
         deadline_s = time.monotonic() + timeout_s
         while not condition() and time.monotonic() < deadline_s:
             self._interrupt.check()
-            self._nodes.check()
-            self._executor.spin_once(timeout_sec=0.05)
+            if self._processes is not None:
+                self._processes.check()
+            self._executor.spin_once(timeout_sec=_SPIN_S)
         return bool(condition())
 
     def require(self, condition: Callable[[], object], timeout_s: float, complaint: str) -> None:
         """Hear messages until the condition holds; VilaError with the complaint if it does not within the time."""
         if not self.spin_until(condition, timeout_s):
-            raise VilaError(f"{complaint} within {timeout_s:.0f} s; see the logs in {self._log_dir}")
+            where = "" if self._log_dir is None else f"; see the logs in {self._log_dir}"
+            raise VilaError(f"{complaint} within {timeout_s:.0f} s{where}")
+
+    def process_id(self, name: str) -> int:
+        """Return the process id of one of the run's nodes."""
+        if self._processes is None:
+            raise ValueError(f"no process {name!r}: none was started")
+        return self._processes.process_id(name)
 
     def close(self) -> None:
         """Hear nothing any more."""
         self._executor.shutdown()
+        while self._nodes:
+            self._nodes.pop().destroy_node()
 
 
 @contextmanager
-def running(specs: Sequence[NodeSpec], out: Path) -> Iterator[Session]:
-    """Start the nodes in a ROS domain of their own, logs in out/log; nothing runs any more afterwards."""
+def running(specs: Sequence[NodeSpec], out: Path | None = None) -> Iterator[Session]:
+    """Start the nodes in a ROS domain of their own; nothing runs any more afterwards.
+
+    Logs are in out/log; without a folder they are gone with the run. Raises as `on_graph`.
+    """
     environment = node_environment(own_domain_id())
     os.environ.update(environment)
-    out.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        interrupt = stack.enter_context(_ros(int(environment["ROS_DOMAIN_ID"])))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory())) if out is None else out
+        processes = stack.enter_context(ProcessGroup(environment, folder / "log"))
+        for spec in specs:
+            processes.start(spec)
+        session = Session(interrupt, processes, None if out is None else folder / "log")
+        stack.callback(session.close)
+        yield session
+
+
+@contextmanager
+def on_graph() -> Iterator[Session]:
+    """Be on the graph of this environment, without processes of our own.
+
+    Raises KeyboardInterrupt at the end, at the latest, if Ctrl-C came at any time, and Terminated if SIGTERM did.
+    """
+    with _ros() as interrupt, ExitStack() as stack:
+        session = Session(interrupt)
+        stack.callback(session.close)
+        yield session
+
+
+@contextmanager
+def _ros(domain_id: int | None = None) -> Iterator[Interrupt]:
+    """Begin and end ROS in this process; its signals are ours, not rclpy's."""
     interrupt = Interrupt()
-    rclpy.init(args=[], domain_id=int(environment["ROS_DOMAIN_ID"]), signal_handler_options=SignalHandlerOptions.NO)
     try:
-        with ProcessGroup(environment, out / "log") as nodes:
-            for spec in specs:
-                nodes.start(spec)
-            session = Session(nodes, interrupt, out / "log")
-            yield session
-            session.close()
+        rclpy.init(args=[], domain_id=domain_id, signal_handler_options=SignalHandlerOptions.NO)
+        yield interrupt
         interrupt.check()
     finally:
         interrupt.close()

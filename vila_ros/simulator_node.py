@@ -32,6 +32,7 @@ from vila_ros.parameters import declare, read, refuse_unknown
 from vila_ros.qos import reliable_qos, sensor_qos
 from vila_ros.simulator_world import SimulatorNodeConfig, make_world
 from vila_sim.playback import Playback
+from vila_sim.route import follow
 from vila_sim.simulator import CameraConfig, RobotConfig, Simulator
 
 TICK_NS = 20_000_000
@@ -40,7 +41,7 @@ _MAX_LAG_S = 0.25  # further behind, time is given up instead of caught up
 
 
 class SimulatorNode(Node):
-    """Publishes camera, odometry, scan and clock; drives by cmd_vel."""
+    """Publishes camera, odometry, scan and clock; drives by cmd_vel, or along its patrol."""
 
     def __init__(self, parameter_overrides: Sequence[Parameter] = ()) -> None:
         self._stopping = threading.Event()
@@ -103,7 +104,7 @@ class SimulatorNode(Node):
         return self._reset.give(response, "the robot is at its start")
 
     def _on_begin(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        return self._begin.give(response, "the happenings have begun")
+        return self._begin.give(response, "the patrol has begun")
 
     def _check_thread(self) -> None:
         if not self._thread.is_alive() and not self._stopping.is_set():
@@ -134,7 +135,7 @@ class SimulatorNode(Node):
         wall_s = time.monotonic()
         while not self._stopping.is_set():
             self._obey(simulator)
-            simulator.step(self._current_command(), TICK_NS / 1e9)
+            simulator.step(self._current_command(simulator), TICK_NS / 1e9)
             with self._lock:
                 self._time_ns = simulator.time_ns
             if self._playback is not None:
@@ -170,8 +171,11 @@ class SimulatorNode(Node):
         """The time of the script; before it is begun, infinitely long before its start."""
         return -math.inf if self._begun_ns is None else (self._time_ns - self._begun_ns) / 1e9
 
-    def _current_command(self) -> VelocityCommand:
-        """Return the last command, zero once its life is over."""
+    def _current_command(self, simulator: Simulator) -> VelocityCommand:
+        """Return the patrol's command while it lasts, else the last that came, zero once its life is over."""
+        route = self._world.route
+        if route is not None and 0.0 <= self._script_s < route.duration_s:
+            return follow(route, self._script_s, simulator.odometry().pose)
         with self._lock:
             if self._command_ns is None or self._time_ns - self._command_ns > self._robot.command_life_s * 1e9:
                 return VelocityCommand()

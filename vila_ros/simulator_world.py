@@ -11,6 +11,7 @@ from vila_core.types import Pose
 from vila_sim.episodes import layout_seed, split_flat
 from vila_sim.happenings import Script
 from vila_sim.patrol_scenario import DURATION_S, make_patrol
+from vila_sim.route import Route
 from vila_sim.scenario import SPLIT, make_scenario
 from vila_sim.scene import Flat
 
@@ -22,8 +23,9 @@ class SimulatorNodeConfig:
     """The parameters of the node itself; the camera's are `camera.*`, the robot's `robot.*`."""
 
     seed: int = 0
-    happenings: str = ""  # "patrol": doors, and something that happens once ~/begin is called; empty: nothing
-    happenings_s: float = DURATION_S  # how long the patrol is for which they are made
+    happenings: str = ""  # "patrol": doors, and once ~/begin is called something happens on a patrol; empty: nothing
+    happenings_s: float = DURATION_S  # how long the patrol is
+    happenings_drive: bool = True  # the robot drives the patrol by itself, deaf to cmd_vel until it is over
     instruction: str = ""  # the flat will hold what it names, the robot starts in that room; empty: anything
     start_x_m: float = math.nan  # NaN: chosen by the seed
     start_y_m: float = math.nan
@@ -54,18 +56,20 @@ class SimulatorNodeConfig:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class World:
-    """A flat, where the robot starts, and what happens once it is begun."""
+    """A flat, where the robot starts, and what happens once it is begun; the route: where the robot then drives."""
 
     flat: Flat
     start: Pose
     script: Script = ()
+    route: Route | None = None
 
 
 def make_world(config: SimulatorNodeConfig) -> World:
     """Build what the parameters ask for; the parameters of the start win."""
     if config.happenings:
         patrol = make_patrol(config.seed, config.happenings_s)
-        return World(patrol.flat, _overridden(patrol.route.start, config), patrol.script)
+        route = patrol.route if config.happenings_drive else None
+        return World(patrol.flat, _overridden(patrol.route.start, config), patrol.script, route)
     if config.instruction:
         scenario = make_scenario(config.instruction, config.seed)
         return World(scenario.flat, _overridden(scenario.start, config))

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from vila_core import cli
-from vila_core.errors import ConfigError
+from vila_core.errors import ConfigError, Terminated
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = (ROOT / "vila_core", ROOT / "vila_ros", ROOT / "sim" / "vila_sim", ROOT / "launch")
@@ -160,6 +160,7 @@ def raising(error: BaseException):
         (ModuleNotFoundError("no", name="nav_msgs"), cli.INPUT_ERROR, "pip install '.[ros]'"),
         (ModuleNotFoundError("no", name="torch"), cli.INPUT_ERROR, "pip install ."),
         (KeyboardInterrupt(), cli.INTERRUPTED, ""),
+        (Terminated(), cli.TERMINATED, ""),
     ],
 )
 def test_an_error_is_one_line(error, status, words, capsys, monkeypatch):

@@ -5,9 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -148,38 +145,6 @@ def test_a_robot_that_stops_where_it_is_has_not_reached_anything(run_demo) -> No
 def test_a_navigator_that_cannot_start_ends_the_demo_with_its_words(run_demo, tmp_path) -> None:
     with pytest.raises(ProcessError, match=r"(?s)node navigator ended with status 2.*/nowhere"):
         run_demo(0, [SENTENCES[0]], "--checkpoint", "/nowhere")
-
-
-def test_ctrl_c_leaves_no_process_behind(tmp_path, monkeypatch, wait_until) -> None:
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
-    (tmp_path / "scripted_navigator.py").write_text(NAVIGATOR)
-    (tmp_path / "replies.txt").write_text(SENTENCES[4])
-    command = [sys.executable, "-m", "vila_core.cli", "demo", "--instruction", INSTRUCTION, "--out", str(tmp_path)]
-    command += ["--checkpoint", str(tmp_path), "--navigator", "scripted_navigator"]
-    with (tmp_path / "said").open("wb") as said:
-        process = subprocess.Popen(
-            command, stdout=said, stderr=subprocess.STDOUT, env=dict(os.environ, V=str(tmp_path))
-        )
-    try:
-        wait_until(lambda: "decision   2" in (tmp_path / "said").read_text(), 40, "decisions")
-        assert len(children_of(tmp_path)) == 4
-        process.send_signal(signal.SIGINT)
-        assert process.wait(15) == 130
-        assert children_of(tmp_path) == []
-    finally:
-        process.kill()
-
-
-def children_of(marker: Path) -> list[int]:
-    """The processes that carry the marker in their environment."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if f"V={marker}".encode() in (folder / "environ").read_bytes().split(b"\0"):
-                found.append(int(folder.name))
-        except OSError:
-            continue
-    return found
 
 
 def test_an_instruction_that_names_nothing_is_refused_before_anything_starts() -> None:

@@ -102,7 +102,7 @@ def check_film(path: Path, seconds: float) -> None:
 def check_bag(path: Path) -> None:
     with path.open("rb") as file:
         topics = {channel.topic for _, channel, _ in make_reader(file).iter_messages()}
-    assert {"/camera/image_raw/compressed", "/odom", "/cmd_vel", "/simulator/happenings", "/navigator/events"} <= topics
+    assert {"/camera/image_raw/compressed", "/odom", "/simulator/happenings", "/navigator/events"} <= topics
 
 
 def test_the_simulator_is_told_what_to_play() -> None:

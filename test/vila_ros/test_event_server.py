@@ -267,6 +267,69 @@ def test_a_bad_query_is_refused_by_every_door(scene, text: str) -> None:
         assert (status, result.error_code) == (GoalStatus.STATUS_ABORTED, EventError.BAD_QUERY) and result.error_msg
 
 
+def jump(lamp: Scene) -> int:
+    """Set the camera's clock back by an hour; returns a stamp from before, once images have come since."""
+    before_ns = lamp.camera.stamps[-1]
+    lamp.camera.offset_ns -= 3_600_000_000_000
+    lamp.show(lamp.camera.level)
+    return before_ns
+
+
+def between_images(lamp: Scene) -> tuple[int, int]:
+    """A time at which there was no image."""
+    lamp.show(lamp.camera.level)
+    stamp_ns = lamp.camera.stamps[-5]
+    return stamp_ns + 1, stamp_ns + 2
+
+
+def lives_on(lamp: Scene) -> None:
+    """The one standing query still tells when the lamp goes off and on, and no evaluation failed."""
+    lamp.wait_until(lambda: lamp.camera.events and lamp.camera.events[-1].open, what="the lamp to be seen on")
+    number = lamp.camera.events[-1].event_id
+    lamp.camera.level = 0
+    lamp.wait_until(lambda: not lamp.camera.events[-1].open, what="the lamp to be seen off")
+    assert lamp.camera.events[-1].event_id == number
+    lamp.camera.level = 255
+    lamp.wait_until(lambda: lamp.camera.events[-1].event_id > number, what="the lamp to be seen on again")
+    health = lamp.navigator._events.health
+    assert (health.queries, health.evaluation_error) == (1, "")
+
+
+@pytest.mark.parametrize(
+    ("ask", "code"),
+    [
+        (lambda lamp: lamp.watch(""), EventError.BAD_QUERY),
+        (lambda lamp: lamp.localize("")[1], EventError.BAD_QUERY),
+        (lambda lamp: lamp.describe("")[1], EventError.BAD_QUERY),
+        (lambda lamp: lamp.watch(DARK), EventError.TOO_MANY_QUERIES),
+        (lambda lamp: lamp.unwatch("nobody"), EventError.UNKNOWN_QUERY),
+        (lambda lamp: lamp.localize(LAMP, 1, 2)[1], EventError.BAD_RANGE),
+        (lambda lamp: lamp.describe("what is it?", 1, 2)[1], EventError.BAD_RANGE),
+        (lambda lamp: lamp.localize(LAMP, *between_images(lamp))[1], EventError.BAD_RANGE),
+        (lambda lamp: lamp.localize(LAMP, jump(lamp))[1], EventError.BAD_RANGE),  # what was before is forgotten
+    ],
+    ids=[
+        "watch-empty",
+        "localize-empty",
+        "describe-empty",
+        "one-too-many",
+        "unknown",
+        "localize-outside",
+        "describe-outside",
+        "no-image",
+        "before-the-jump",
+    ],
+)
+def test_bad_input_is_told_by_its_number_and_the_standing_query_lives_on(scene, ask, code) -> None:
+    lamp = scene(Lamp(info=SPEAKING), events__max_queries=1)
+    assert lamp.watch(LAMP).success
+    lamp.camera.level = 255
+    lamp.await_events(1)
+    answer = ask(lamp)
+    assert answer.error_code == code and answer.error_msg
+    lives_on(lamp)
+
+
 def test_one_query_too_many_and_an_id_that_is_taken(scene) -> None:
     lamp = scene(Lamp(), events__max_queries=2)
     assert lamp.watch(LAMP, query_id="a").success
@@ -397,13 +460,16 @@ def test_a_clock_jump_is_told_to_those_who_wait(scene) -> None:
 
 
 def test_a_question_can_be_canceled_and_only_so_many_wait(scene) -> None:
-    backend = GatedLamp()
+    backend = GatedLamp(info=SPEAKING)
     lamp = scene(backend, events__max_queries=2)
+    lamp.watch(LAMP)
     lamp.show(255)
+    lamp.await_events(1)
     backend.is_gated = True
     handles = [lamp.send(lamp.camera.localizing, LAMP) for _ in range(2)]
-    status, result = lamp.localize(LAMP)
-    assert (status, result.error_code) == (GoalStatus.STATUS_ABORTED, EventError.TOO_MANY_QUERIES)
+    for status, result in (lamp.localize(LAMP), lamp.describe(LAMP)):
+        assert (status, result.error_code) == (GoalStatus.STATUS_ABORTED, EventError.TOO_MANY_QUERIES)
+        assert "2 questions wait" in result.error_msg
     for handle in handles:
         canceling = handle.cancel_goal_async()
         lamp.wait_until(canceling.done)
@@ -412,6 +478,7 @@ def test_a_question_can_be_canceled_and_only_so_many_wait(scene) -> None:
     backend.is_gated = False
     backend.gate.release(10)
     assert lamp.localize(LAMP)[1].found
+    lives_on(lamp)
 
 
 def test_an_unwatch_in_the_middle_of_an_evaluation_touches_no_other(scene) -> None:

@@ -4,31 +4,38 @@ import pytest
 
 pytest.importorskip("vila_ros")
 
+from vila_core.errors import Terminated
 from vila_ros.interrupt import Interrupt
+
+SIGNALS = ((signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated))
+each_signal = pytest.mark.parametrize(("number", "error"), SIGNALS)
 
 
 @pytest.fixture
 def interrupt():
-    before = signal.getsignal(signal.SIGINT)
+    before = [signal.getsignal(number) for number, _ in SIGNALS]
     interrupt = Interrupt()
     yield interrupt
     interrupt.close()
-    assert signal.getsignal(signal.SIGINT) is before
+    assert [signal.getsignal(number) for number, _ in SIGNALS] == before
 
 
-def test_nothing_is_raised_where_ctrl_c_comes(interrupt) -> None:
-    signal.raise_signal(signal.SIGINT)  # as in the middle of a callback
-    with pytest.raises(KeyboardInterrupt):
-        interrupt.check()
-    with pytest.raises(KeyboardInterrupt):
-        interrupt.check()
+@each_signal
+def test_nothing_is_raised_where_a_signal_comes(interrupt, number, error) -> None:
+    signal.raise_signal(number)  # as in the middle of a callback
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt) as raised:
+            interrupt.check()
+        assert raised.type is error
 
 
-def test_a_second_ctrl_c_ends_a_program_that_does_not_come_to_its_check(interrupt) -> None:
+@each_signal
+def test_a_second_one_ends_a_program_that_does_not_come_to_its_check(interrupt, number, error) -> None:
     signal.raise_signal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt):
-        signal.raise_signal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt) as raised:
+        signal.raise_signal(number)
+    assert raised.type is error
 
 
-def test_without_ctrl_c_the_check_passes(interrupt) -> None:
+def test_without_a_signal_the_check_passes(interrupt) -> None:
     interrupt.check()

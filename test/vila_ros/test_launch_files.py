@@ -45,11 +45,16 @@ def stand_in(module: str, *names: str) -> types.ModuleType:
 
 @pytest.fixture(params=LAUNCH_FILES, ids=lambda p: p.name)
 def description(request, monkeypatch) -> list[Call]:
+    return described(request.param, monkeypatch)
+
+
+def described(path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Call]:
+    """What a launch file describes, by the stand-ins."""
     fakes = [
         stand_in("launch", "LaunchDescription"),
         stand_in("launch.actions", "DeclareLaunchArgument", "IncludeLaunchDescription", "SetEnvironmentVariable"),
         stand_in("launch.launch_description_sources", "PythonLaunchDescriptionSource"),
-        stand_in("launch.substitutions", "LaunchConfiguration"),
+        stand_in("launch.substitutions", "LaunchConfiguration", "PythonExpression"),
         stand_in("launch_ros", "_"),
         stand_in("launch_ros.actions", "Node"),
         stand_in("launch_ros.parameter_descriptions", "ParameterValue"),
@@ -59,7 +64,7 @@ def description(request, monkeypatch) -> list[Call]:
     fakes[-1].get_package_share_directory = lambda package: str({"vila_nav": ROOT}[package])
     for fake in fakes:
         monkeypatch.setitem(sys.modules, fake.__name__, fake)
-    return runpy.run_path(str(request.param))["generate_launch_description"]().args[0]
+    return runpy.run_path(str(path))["generate_launch_description"]().args[0]
 
 
 def of(description: list[Call], name: str) -> list[Call]:
@@ -126,6 +131,19 @@ def declared_names(name: str) -> set[str]:
     names = set(node._parameters)
     node.destroy_node()
     return names
+
+
+@pytest.mark.parametrize(("happenings", "instruction"), [("", "go to the red chair"), ("patrol", "")])
+def test_happenings_need_no_other_argument(monkeypatch, happenings: str, instruction: str) -> None:
+    declared = of(described(ROOT / "launch" / "simulation.launch.py", monkeypatch), "DeclareLaunchArgument")
+    defaults = {call.args[0]: call.kwargs["default_value"] for call in declared}
+    assert list(defaults).index("happenings") < list(defaults).index("instruction")  # which depends on it
+    pieces = [happenings if isinstance(piece, Call) else piece for piece in defaults["instruction"].args[0]]
+    assert eval("".join(pieces)) == instruction  # as PythonExpression does
+    pytest.importorskip("vila_sim.simulator")
+    from vila_ros.simulator_world import SimulatorNodeConfig
+
+    SimulatorNodeConfig(happenings=happenings, instruction=instruction)
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.yaml")), ids=lambda p: p.name)
