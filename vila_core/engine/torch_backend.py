@@ -27,13 +27,11 @@ from vila_core.models.encoders import frame_tokens
 from vila_core.models.packed_linear import pack_linears
 from vila_core.models.precision import precision_label
 from vila_core.models.preprocess import input_size
-from vila_core.models.relevance import THUMBNAIL_PX
 from vila_core.models.vlm import VisionLanguageModel
 from vila_core.quantization.gpu.convert import GpuConverter
 from vila_core.quantization.runtime import convert_for_cpu
 from vila_core.types import Choice, Frame, Prompt
 
-RELEVANCE_PX = 4 * THUMBNAIL_PX  # so large, a picture makes the same small one for the head as the camera's does
 VISUAL_CACHE_FRAMES = 640  # more than HistoryConfig.capacity: no frame of the history is encoded twice
 
 
@@ -87,8 +85,8 @@ def picture_px(model: VisionLanguageModel) -> int | None:
     """The side of the largest square that the model squashes a frame to; None if it pads frames instead."""
     if model.config.images.aspect_ratio == "pad":
         return None
-    size = input_size(model.config.vision, model.config.images)
-    return size if model.relevance_head is None else max(size, RELEVANCE_PX)
+    size, head = input_size(model.config.vision, model.config.images), model.relevance_head
+    return size if head is None else max(size, head.config.tiles * model.config.vision.image_size)
 
 
 def stop_ids(model: VisionLanguageModel, texts: Sequence[str]) -> frozenset[int]:
