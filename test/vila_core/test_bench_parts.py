@@ -163,6 +163,17 @@ def test_a_peer_that_fails_is_missing_and_the_run_goes_on(job, monkeypatch):
     assert set(found.resident_mb["ours"]) == set(HALVES)
 
 
+def test_a_half_of_which_no_part_is_wanted_is_not_loaded(job, monkeypatch):
+    monkeypatch.setattr(run, "OURS", OURS | {"tower": "vila_core.benchmark.job:NoSuchClass"})
+    found = measure_parts(job, ["torch_bfloat16"], rounds=1, wanted=("pass8", "decode"), warm_up=False)
+    assert set(found.rounds) == {"decode", "pass8"} and set(found.resident_mb["ours"]) == {"decoder"}
+    assert set(found.missing) == {"torch_bfloat16.decoder"}
+    assert any(
+        line.startswith("ours")
+        for line in parts_table(parts_result(found, job, read_checkpoint_config(job.checkpoint)))
+    )
+
+
 def test_what_was_converted_is_not_converted_again(job, monkeypatch, tmp_path):
     elsewhere = dataclasses.replace(job, folder=str(tmp_path))
     converted_folder(elsewhere, CONVERT_OURS).mkdir()
@@ -194,6 +205,8 @@ def test_the_quick_run_prints_one_object_last_and_keeps_what_it_converted(tmp_pa
     ("arguments", "words"),
     [
         (["--parts", "--peers", "transformers"], "unknown peer 'transformers'; known: all, none, llama_cpp"),
+        (["--parts", "decode,tower"], "unknown part 'tower'; known: all, decode, pass8"),
+        (["--parts", ","], "--parts names none"),
         (["--keep", "x"], "--keep is for --parts"),
     ],
 )

@@ -78,6 +78,8 @@ def test_rotate(fast):
         (4, 2, 130, 131, 32, True),
         (3, 1, 5, 50, 20, True),
         (1, 1, 300, 1000, 80, False),
+        (9, 9, 530, 70, 72, False),
+        (20, 10, 261, 17, 36, False),
     ],
 )
 def test_attention(fast, heads, kv_heads, queries, keys, dim, masked):

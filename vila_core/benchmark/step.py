@@ -18,8 +18,8 @@ from typing import Any
 from vila_core.benchmark.job import StepJob
 from vila_core.benchmark.parts.result import parts_result, parts_table
 from vila_core.benchmark.parts.run import measure_parts
-from vila_core.benchmark.parts.table import PART_PEERS, PROMPT_TOKENS
-from vila_core.benchmark.peers.table import PEERS, chosen_peers
+from vila_core.benchmark.parts.table import PART_PEERS, PARTS, PROMPT_TOKENS
+from vila_core.benchmark.peers.table import PEERS, chosen_names, chosen_peers
 from vila_core.benchmark.whole_step import bench_step, require_one_scale, table
 from vila_core.commands.make_random import make_random
 from vila_core.commands.model_shapes import SHAPES, model_shape
@@ -34,28 +34,31 @@ QUICK = "nvila-lite-small"
 def main(argv: Sequence[str] | None = None) -> int:
     """Print a table, then the result as one JSON object; --json writes that to a file too."""
     args = _parser().parse_args(argv)
-    peers = chosen_peers(args.peers, PART_PEERS if args.parts else PEERS)
+    peers = chosen_peers(args.peers, PEERS if args.parts is None else PART_PEERS)
+    parts = chosen_names(args.parts or "", ("all",), PARTS, "part")
     _check(args)
+    if args.parts is not None and not parts:
+        raise ConfigError(f"--parts names none; known: all, {', '.join(PARTS)}")
     with contextlib.ExitStack() as stack:
         folder = args.keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vila-bench-")))
         job = _job(args, folder)
-        result = _parts(job, peers, args) if args.parts else bench_step(job, peers, args.rounds, warm_up=args.warm_up)
+        result = _parts(job, peers, parts, args) if parts else bench_step(job, peers, args.rounds, warm_up=args.warm_up)
     result["shape"]["name"] = args.checkpoint.name if args.checkpoint else _like(args)
-    tell(result, parts_table(result) if args.parts else table(result), args.json)
+    tell(result, parts_table(result) if parts else table(result), args.json)
     return 0
 
 
-def _parts(job: StepJob, peers: Sequence[str], args: argparse.Namespace) -> dict[str, Any]:
+def _parts(job: StepJob, peers: Sequence[str], parts: Sequence[str], args: argparse.Namespace) -> dict[str, Any]:
     config = read_checkpoint_config(Path(job.checkpoint))
     require_one_scale(config)
     job = dataclasses.replace(job, prompt_tokens=PROMPT_TOKENS)
-    return parts_result(measure_parts(job, peers, args.rounds, warm_up=args.warm_up), job, config)
+    return parts_result(measure_parts(job, peers, args.rounds, wanted=parts, warm_up=args.warm_up), job, config)
 
 
 def _check(args: argparse.Namespace) -> None:
     if args.checkpoint is not None and (args.like or args.quick):
         raise ConfigError("give either --checkpoint or a shape (--like, --quick)")
-    if args.keep and not args.parts:
+    if args.keep and args.parts is None:
         raise ConfigError("--keep is for --parts: whole steps convert anew")
     if min(args.rounds, args.frames, args.tokens, args.threads) < 1:
         raise ConfigError("--rounds, --frames, --tokens and --threads must be at least 1")
@@ -83,7 +86,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--like", choices=SHAPES, metavar="NAME", help=f"a shape: {', '.join(SHAPES)}")
     parser.add_argument("--quick", action="store_true", help=f"the shape {QUICK}: a minute in all")
     parser.add_argument("--checkpoint", type=Path, help="a checkpoint directory, instead of random weights")
-    parser.add_argument("--parts", action="store_true", help="measure decoding, short passes, prefill and a picture")
+    parser.add_argument(
+        "--parts",
+        nargs="?",
+        const="all",
+        metavar="NAMES",
+        help=f"measure the parts of a quantized model: all, or some of {','.join(PARTS)} (default: all)",
+    )
     parser.add_argument(
         "--keep", type=Path, metavar="DIR", help="where --parts keeps what it converts, and finds it the next time"
     )

@@ -53,6 +53,8 @@ def load_model(checkpoint: Path, device: str, precision: str, *, kept_frames: in
     model = load_checkpoint(checkpoint, device=device, precision=precision)
     if model.device.type == "cpu" and model.dtype in KERNEL_TYPES:
         convert_for_cpu(model)
+        model.vision_tower.encoder.join_layers()
+        model.language_model.join_layers()
     elif model.device.type == "cuda":
         GpuConverter(model.dtype).convert(model)
     for part in (model.vision_tower, model.projector, model.language_model.layers):

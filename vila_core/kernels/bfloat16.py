@@ -19,6 +19,11 @@ def for_tensor(x: Tensor) -> Bfloat16Kernels | None:
     return Bfloat16Kernels(found) if found is not None and found.has_bf16 else None
 
 
+def is_plain(x: Tensor) -> bool:
+    """Tell if a tensor lies in the CPU's memory as bfloat16 without gaps."""
+    return x.dtype == torch.bfloat16 and x.device.type == "cpu" and x.is_contiguous()
+
+
 class Bfloat16Kernels:
     """Operations on bfloat16 tensors in memory; those that return None do not take the shapes."""
 

@@ -49,6 +49,64 @@ class AttendCall(ctypes.Structure):
     )
 
 
+class DecoderLayerCall(ctypes.Structure):
+    """A layer of vila_decoder: `DecoderLayer` of source/kernels.h."""
+
+    _fields_ = (
+        ("input_norm", ctypes.c_void_p),
+        ("post_norm", ctypes.c_void_p),
+        ("qkv", LinearCall * 3),
+        ("out", LinearCall),
+        ("gate_up", LinearCall * 2),
+        ("down", LinearCall),
+    )
+
+
+class DecoderCall(ctypes.Structure):
+    """The arguments of vila_decoder: `DecoderCall` of source/kernels.h."""
+
+    _fields_ = (
+        ("layers", ctypes.POINTER(DecoderLayerCall)),
+        *(
+            (name, ctypes.c_void_p)
+            for name in ("norm", "hidden", "cos", "sin", "mask", "keys", "values", "out", "rows")
+        ),
+        *(
+            (name, ctypes.c_int64)
+            for name in ("count", "tokens", "width", "heads", "kv_heads", "dim", "cache_rows", "extent")
+        ),
+        ("eps", ctypes.c_float),
+        ("scale", ctypes.c_float),
+        ("set", ctypes.c_int),
+    )
+
+
+class TowerLayerCall(ctypes.Structure):
+    """A layer of vila_tower: `TowerLayer` of source/kernels.h."""
+
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("weight1", "bias1", "weight2", "bias2")),
+        ("qkv", LinearCall * 3),
+        ("out", LinearCall),
+        ("fc1", LinearCall),
+        ("fc2", LinearCall),
+    )
+
+
+class TowerCall(ctypes.Structure):
+    """The arguments of vila_tower: `TowerCall` of source/kernels.h."""
+
+    _fields_ = (
+        ("layers", ctypes.POINTER(TowerLayerCall)),
+        ("hidden", ctypes.c_void_p),
+        ("out", ctypes.c_void_p),
+        *((name, ctypes.c_int64) for name in ("count", "pictures", "tokens", "width", "heads")),
+        ("eps", ctypes.c_float),
+        ("scale", ctypes.c_float),
+        ("set", ctypes.c_int),
+    )
+
+
 _POINTER, _COUNT = ctypes.c_void_p, ctypes.c_int64
 _SIGNATURES: dict[str, tuple[type, ...]] = {
     "pack_int4": (_POINTER, _POINTER, _COUNT, _COUNT),
@@ -56,6 +114,8 @@ _SIGNATURES: dict[str, tuple[type, ...]] = {
     "linear": (ctypes.POINTER(LinearCall), ctypes.c_int, ctypes.c_int),
     "attend": (ctypes.POINTER(AttendCall), ctypes.c_int),
     "attend_few": (ctypes.POINTER(AttendCall), ctypes.c_int),
+    "decoder": (ctypes.POINTER(DecoderCall),),
+    "tower": (ctypes.POINTER(TowerCall),),
     "gelu": (_POINTER, _POINTER, _COUNT),
     "silu_mul": (_POINTER, _POINTER, _POINTER, _COUNT),
     "rms_norm": (_POINTER, _POINTER, _POINTER, _COUNT, _COUNT, ctypes.c_float),

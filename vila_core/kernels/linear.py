@@ -63,7 +63,7 @@ class KernelLinear(nn.Module):
     def run(self, x: Tensor, layers: Sequence[KernelLinear]) -> list[Tensor]:
         """Multiply x [..., K], contiguous, by several layers that take it together, this being one: [..., N] each."""
         out = [torch.empty((*x.shape[:-1], layer.out_features), dtype=x.dtype) for layer in layers]
-        calls = (LinearCall * len(layers))(*(layer._call(x, y) for layer, y in zip(layers, out, strict=True)))
+        calls = (LinearCall * len(layers))(*(layer.call(x, y) for layer, y in zip(layers, out, strict=True)))
         self._kernels.linear(calls, len(layers), self._kernels.instruction_set)
         return out
 
@@ -76,20 +76,21 @@ class KernelLinear(nn.Module):
         scale, zero = (table[blocks, :, lanes, None].float() for table in (self.scale, self.zero))
         return ((values - zero) * scale).flatten(1)
 
-    def _call(self, x: Tensor, y: Tensor) -> LinearCall:
+    def call(self, x: Tensor | None = None, y: Tensor | None = None) -> LinearCall:
+        """Return what the library is given to multiply x into y, both contiguous; without them both are left open."""
         return LinearCall(
-            x.data_ptr(),
+            None if x is None else x.data_ptr(),
             self.packed.data_ptr(),
             self.scale.data_ptr(),
             self.zero.data_ptr(),
             None if self.bias is None else self.bias.data_ptr(),
-            y.data_ptr(),
-            x.numel() // self.in_features,
+            None if y is None else y.data_ptr(),
+            0 if x is None else x.numel() // self.in_features,
             self.out_features,
             self.in_features,
             self.group,
             self.bits,
-            KERNEL_TYPES[x.dtype],
+            0 if x is None else KERNEL_TYPES[x.dtype],
             self.scale.dtype == torch.float16,
         )
 
@@ -100,6 +101,17 @@ def linear_together(x: Tensor, layers: Sequence[KernelLinear]) -> list[Tensor]:
     if x.dtype not in KERNEL_TYPES or x.shape[-1] != width:
         raise ValueError(f"expected float32 or bfloat16 [..., {width}], got {x.dtype} {list(x.shape)}")
     return layers[0].run(x.contiguous(), layers)
+
+
+def kernel_linears(*layers: nn.Module) -> tuple[KernelLinear, ...] | None:
+    """Return the layers if all of them are kernels."""
+    found = tuple(layer for layer in layers if isinstance(layer, KernelLinear))
+    return found if len(found) == len(layers) else None
+
+
+def are_together(layers: Sequence[KernelLinear]) -> bool:
+    """Tell if the layers may read one input together."""
+    return all(layers[0].takes_with(other) for other in layers[1:])
 
 
 def _by_block(values: Tensor) -> Tensor:

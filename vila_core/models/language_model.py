@@ -6,7 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vila_core.kernels.linear import KernelLinear
+from vila_core.kernels.decoder import DecoderStack, DecoderWeights
+from vila_core.kernels.library import kernels
+from vila_core.kernels.linear import KernelLinear, kernel_linears
 from vila_core.models.config import LanguageConfig
 from vila_core.models.functional import attend, project, rms_norm, rotate, silu_mul
 from vila_core.models.kv_cache import Reading
@@ -28,6 +30,7 @@ class LanguageModel(nn.Module):
         self.norm = RMSNorm(config.hidden_size, config.eps)
         self.lm_head: nn.Linear | QuantizedHead | None
         self.lm_head = None if config.tied else nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self._stack: DecoderStack | None = None
 
     def forward(self, embeddings: Tensor, positions: Tensor, *, reading: Reading | None = None) -> Tensor:
         """Return the normalised hidden states [B, L, D] of embeddings [B, L, D].
@@ -36,10 +39,31 @@ class LanguageModel(nn.Module):
         B must be 1.
         """
         cos, sin = rotary(positions, self.config, embeddings.dtype)
+        stack = self._stack
+        if reading is not None and stack is not None:
+            cache = reading.cache
+            if stack.takes(embeddings, cache.keys, cache.values, reading.mask):
+                rows = reading.row_numbers()
+                return stack.run(embeddings, cos, sin, cache.keys, cache.values, rows, reading.extent, reading.mask)
         hidden = embeddings
         for layer in self.layers:
             hidden = layer(hidden, cos, sin, reading)
         return self.norm(hidden)
+
+    def join_layers(self) -> bool:
+        """Have a few tokens run through all layers in one call from now on; tells if the CPU's kernels take them.
+
+        To be called when the weights are in their place: the call knows them by their addresses.
+        """
+        weights = [layer.kernel_weights() for layer in self.layers if isinstance(layer, DecoderLayer)]
+        fit = [layer for layer in weights if layer is not None]
+        config = self.config
+        self._stack = None
+        if len(fit) == len(self.layers):
+            self._stack = DecoderStack.of(
+                kernels(), fit, self.norm.weight, heads=config.heads, kv_heads=config.kv_heads, eps=config.eps
+            )
+        return self._stack is not None
 
     def logits(self, hidden: Tensor) -> Tensor:
         """[..., D] -> [..., V]."""
@@ -66,6 +90,19 @@ class DecoderLayer(nn.Module):
         """[B, L, D] -> [B, L, D]."""
         hidden = hidden + self.self_attn(self.input_layernorm(hidden), cos, sin, reading)
         return hidden + self.mlp(self.post_attention_layernorm(hidden))
+
+    def kernel_weights(self) -> DecoderWeights | None:
+        """Return the layer as the CPU's kernels take it, if all its linears are theirs."""
+        attention, mlp = self.self_attn, self.mlp
+        found = kernel_linears(
+            *(attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj),
+            *(mlp.gate_proj, mlp.up_proj, mlp.down_proj),
+        )
+        if found is None:
+            return None
+        q, k, v, out, gate, up, down = found
+        norms = self.input_layernorm.weight, self.post_attention_layernorm.weight
+        return DecoderWeights(*norms, (q, k, v), out, (gate, up), down)
 
 
 class Attention(nn.Module):

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from vila_core.kernels.library import kernels
+from vila_core.kernels.linear import kernel_linears
+from vila_core.kernels.tower import TowerStack, TowerWeights
 from vila_core.models.config import VisionConfig
 from vila_core.models.functional import attend, gelu, layer_norm, project
 
@@ -36,10 +39,26 @@ class VisionEncoder(nn.Module):
 
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
+        self.config = config
         self.layers = nn.ModuleList(VisionLayer(config) for _ in range(config.layers))
+        self._stack: TowerStack | None = None
+
+    def join_layers(self) -> bool:
+        """Run all layers in one call from now on; tells if the CPU's kernels take them.
+
+        To be called when the weights are in their place: the call knows them by their addresses.
+        """
+        weights = [layer.kernel_weights() for layer in self.layers if isinstance(layer, VisionLayer)]
+        fit = [layer for layer in weights if layer is not None]
+        self._stack = None
+        if len(fit) == len(self.layers):
+            self._stack = TowerStack.of(kernels(), fit, heads=self.config.heads, eps=self.config.eps)
+        return self._stack is not None
 
     def forward(self, hidden: Tensor) -> Tensor:
         """[B, N, C] -> [B, N, C]."""
+        if self._stack is not None and self._stack.takes(hidden):
+            return self._stack.run(hidden)
         for layer in self.layers:
             hidden = layer(hidden)
         return hidden
@@ -73,6 +92,18 @@ class VisionLayer(nn.Module):
         """[B, N, C] -> [B, N, C]."""
         hidden = hidden + self.self_attn(self.layer_norm1(hidden))
         return hidden + self.mlp(self.layer_norm2(hidden))
+
+    def kernel_weights(self) -> TowerWeights | None:
+        """Return the layer as the CPU's kernels take it, if all its linears are theirs."""
+        attention, mlp = self.self_attn, self.mlp
+        found = kernel_linears(
+            attention.q_proj, attention.k_proj, attention.v_proj, attention.out_proj, mlp.fc1, mlp.fc2
+        )
+        if found is None:
+            return None
+        q, k, v, out, fc1, fc2 = found
+        norms = [(norm.weight, norm.bias) for norm in (self.layer_norm1, self.layer_norm2)]
+        return TowerWeights(norms[0], norms[1], (q, k, v), out, fc1, fc2)
 
 
 class LayerNorm(nn.LayerNorm):

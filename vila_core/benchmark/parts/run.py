@@ -18,7 +18,7 @@ from tqdm import tqdm
 from vila_core.benchmark.field import OWN, Field
 from vila_core.benchmark.job import StepJob
 from vila_core.benchmark.parts.conversion import converted_folder
-from vila_core.benchmark.parts.table import CONVERT_OURS, HALVES, OURS, PART_PEERS, Form
+from vila_core.benchmark.parts.table import CONVERT_OURS, HALVES, OURS, PART_PEERS, PARTS, Form
 from vila_core.benchmark.peers.table import why_missing
 from vila_core.benchmark.process import WorkerProcess
 from vila_core.benchmark.rounds import rotated
@@ -43,16 +43,21 @@ class Measured:
     facts: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
 
 
-def measure_parts(job: StepJob, peers: Sequence[str], rounds: int, *, warm_up: bool = True) -> Measured:
+def measure_parts(
+    job: StepJob, peers: Sequence[str], rounds: int, *, wanted: Sequence[str] = tuple(PARTS), warm_up: bool = True
+) -> Measured:
     """Convert what is not there yet, then run the rounds of each half.
 
-    peers: rows of PART_PEERS. Raises BackendError if ours fails.
+    peers: rows of PART_PEERS. wanted: of PARTS; a half of which none is wanted is not loaded. Raises BackendError if
+    ours fails.
     """
     measured = Measured()
+    halves = {half: [part for part in parts if part in wanted] for half, parts in HALVES.items()}
+    halves = {half: parts for half, parts in halves.items() if parts}
     weights_mb = sum(count_parameters(read_checkpoint_config(Path(job.checkpoint))).values()) * 2 / 1e6
-    forms = _forms(peers, measured)
+    forms = _forms(peers, list(halves), measured)
     _convert(job, forms, weights_mb, measured)
-    for half, parts in HALVES.items():
+    for half, parts in halves.items():
         with contextlib.ExitStack() as stack:
             contenders = Field(stack, OURS[half], job, weights_mb)
             turns = _Turns(contenders, parts)
@@ -93,11 +98,12 @@ class _Turns:
         return None if reply is None else float(reply["parts"]["ms"])
 
 
-def _forms(peers: Sequence[str], measured: Measured) -> dict[str, dict[str, Form]]:
+def _forms(peers: Sequence[str], halves: Sequence[str], measured: Measured) -> dict[str, dict[str, Form]]:
     """The peers' forms by half; why a peer has none is noted."""
-    forms: dict[str, dict[str, Form]] = {half: {} for half in HALVES}
+    forms: dict[str, dict[str, Form]] = {half: {} for half in halves}
     for name in peers:
-        for half, form in PART_PEERS[name].items():
+        for half in halves:
+            form = PART_PEERS[name][half]
             if isinstance(form, Form):
                 forms[half][name] = form
             else:

@@ -11,7 +11,8 @@ from vila_core.benchmark.peers.table import Peer
 class Part:
     """What is timed: a pass over `tokens` new tokens, or, of none, a picture.
 
-    behind_prompt: the pass reads behind a prompt in the cache. In a turn it is run `untimed` times, then `repeats`.
+    behind_prompt: the pass reads behind a prompt in the cache. In a turn it is run `untimed` times, then `repeats`: a
+    contender comes from idling, its weights out of every cache, and is to be measured at work.
     """
 
     tokens: int
@@ -24,11 +25,11 @@ class Part:
 PROMPT_TOKENS = 1300  # a navigation prompt of nine frames
 
 PARTS: dict[str, Part] = {
-    "decode": Part(1, True, 2, 10, "one token behind the prompt, head and all"),
-    "pass8": Part(8, True, 1, 4, "8 tokens behind the prompt, the head for the last"),
-    "pass12": Part(12, True, 1, 4, "12 tokens behind the prompt, the head for the last"),
-    "prefill256": Part(256, False, 0, 1, "256 tokens from nothing, the head for the last"),
-    "image": Part(0, False, 0, 1, "one picture, resized already, through tower and projector"),
+    "decode": Part(1, True, 5, 10, "one token behind the prompt, head and all"),
+    "pass8": Part(8, True, 2, 3, "8 tokens behind the prompt, the head for the last"),
+    "pass12": Part(12, True, 2, 3, "12 tokens behind the prompt, the head for the last"),
+    "prefill256": Part(256, False, 1, 1, "256 tokens from nothing, the head for the last"),
+    "image": Part(0, False, 1, 1, "one picture, resized already, through tower and projector"),
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from vila_core.benchmark.resident import available_mb
@@ -57,13 +57,18 @@ PEERS: dict[str, Peer] = {
 
 def chosen_peers(names: str, known: Iterable[str] = PEERS) -> list[str]:
     """Read "all", "none" or known names joined by commas; ConfigError for another one."""
+    return [] if names == "none" else chosen_names(names, ("all", "none"), known, "peer")
+
+
+def chosen_names(names: str, words: Sequence[str], known: Iterable[str], kind: str) -> list[str]:
+    """Read "all" or known names joined by commas; ConfigError, with the words and the names, for another one."""
     rows = list(known)
-    if names in ("all", "none"):
-        return rows if names == "all" else []
+    if names == "all":
+        return rows
     wanted = list(dict.fromkeys(filter(None, names.split(","))))
     unknown = [name for name in wanted if name not in rows]
     if unknown:
-        raise ConfigError(f"unknown peer {unknown[0]!r}; known: all, none, {', '.join(rows)}")
+        raise ConfigError(f"unknown {kind} {unknown[0]!r}; known: {', '.join((*words, *rows))}")
     return wanted
 
 

@@ -18,6 +18,7 @@ constexpr int kRows = 8;         // queries that are worked on together
 constexpr int kKeyBlocks = 2;    // blocks of 16 keys of a tile of scores
 constexpr int64_t kKeys = 16 * kKeyBlocks;
 constexpr int kChunk = 128;      // queries that share one packing of the keys at least, where there are more tasks than threads
+constexpr int kCuts = 4;         // at most, of one of the last heads
 constexpr float kLog2e = 1.44269504f;
 
 int64_t up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
@@ -53,19 +54,46 @@ struct Rows {  // queries that are worked on together
   int64_t open;         // keys that all see without a mask
 };
 
+void transpose(__m512i (&r)[16]) {  // 16 x 16 values of 32 bits
+  __m512i t[16];
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; i += 2) {
+    t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
+    t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; i += 4)
+    for (int j = 0; j < 2; j++) {
+      r[i + 2 * j] = _mm512_unpacklo_epi64(t[i + j], t[i + 2 + j]);
+      r[i + 2 * j + 1] = _mm512_unpackhi_epi64(t[i + j], t[i + 2 + j]);
+    }
+#pragma GCC unroll 16
+  for (int i = 0; i < 4; i++) {  // a quarter of r[i + 4 * j] has columns of the rows 4 * j to 4 * j + 3
+    const __m512i a = _mm512_shuffle_i32x4(r[i], r[i + 4], 0x88), b = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0x88);
+    const __m512i c = _mm512_shuffle_i32x4(r[i], r[i + 4], 0xdd), d = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0xdd);
+    t[i] = _mm512_shuffle_i32x4(a, b, 0x88);
+    t[i + 4] = _mm512_shuffle_i32x4(c, d, 0x88);
+    t[i + 8] = _mm512_shuffle_i32x4(a, b, 0xdd);
+    t[i + 12] = _mm512_shuffle_i32x4(c, d, 0xdd);
+  }
+  memcpy(r, t, sizeof t);
+}
+
 void pack(const Task& t) {
   const AttendCall& c = *t.c;
   const uint16_t* k = c.k + t.kv_head * c.k_head;
   const uint16_t* v = c.v + t.kv_head * c.v_head;
-  for (int64_t key = 0; key < t.keys; key++) {
-    uint16_t* to = t.k + (key / 16) * t.pairs * 32 + (key % 16) * 2;
-    const uint16_t* from = k + key * c.k_row;
-    for (int64_t p = 0; p < t.pairs; p++) {
-      uint32_t two = 0;
-      if (key < c.keys) memcpy(&two, from + 2 * p, 4);
-      memcpy(to + 32 * p, &two, 4);
+  for (int64_t key = 0; key < t.keys; key += 16)
+    for (int64_t p = 0; p < t.pairs; p += 16) {
+      const __mmask16 there = first_lanes(t.pairs - p);
+      __m512i block[16];
+#pragma GCC unroll 16
+      for (int i = 0; i < 16; i++)
+        block[i] = _mm512_maskz_loadu_epi32(key + i < c.keys ? there : 0, k + (key + i) * c.k_row + 2 * p);
+      transpose(block);
+      uint16_t* to = t.k + key * 2 * t.pairs + p * 32;
+      for (int i = 0; i < 16 && p + i < t.pairs; i++) _mm512_storeu_si512(to + 32 * i, block[i]);
     }
-  }
   for (int64_t key = 0; key < t.keys; key += 2)
     for (int64_t d = 0; d < t.width; d += 16) {
       const __mmask16 there = first_lanes(c.dim - d);
@@ -199,22 +227,25 @@ extern "C" int vila_has_bf16() {
          __builtin_cpu_supports("avx512bw");
 }
 
+// Where there are many heads a task is one of them, and the last ones are cut, for threads to end at the same time;
+// where there are few all are cut.
 extern "C" void vila_attend(const AttendCall* call, int threads) {
   const AttendCall& c = *call;
-  const int64_t rows = c.heads / c.kv_heads * c.queries;
+  const int64_t rows = c.heads / c.kv_heads * c.queries, whole = c.kv_heads < 2 * threads ? 0 : c.kv_heads - threads;
   int64_t chunks = 1;
-  while (c.kv_heads * chunks < 2 * threads && rows / (chunks + 1) >= kChunk) chunks++;
-  const int64_t size = up((rows + chunks - 1) / chunks, kRows);
+  while ((whole ? chunks < kCuts : c.kv_heads * chunks < 2 * threads) && rows / (chunks + 1) >= kChunk) chunks++;
   const int64_t keys = up(c.keys, kKeys), width = up(c.dim, 16);
 #pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
-  for (int64_t task = 0; task < c.kv_heads * chunks; task++) {
+  for (int64_t task = 0; task < whole + (c.kv_heads - whole) * chunks; task++) {
+    const int64_t cut = task < whole ? 1 : chunks, part = task < whole ? 0 : (task - whole) % chunks;
+    const int64_t head = task < whole ? task : whole + (task - whole) / chunks;
     uint8_t* bytes = thread_scratch(2 * keys * (c.dim + width) + kRows * keys * 6 + 256);
-    Task t{call, task / chunks, keys, c.dim / 2, width, (uint16_t*)bytes, nullptr, nullptr, nullptr};
+    Task t{call, head, keys, c.dim / 2, width, (uint16_t*)bytes, nullptr, nullptr, nullptr};
     t.v = (uint16_t*)(bytes + up(2 * keys * c.dim, 64));
     t.scores = (float*)((uint8_t*)t.v + up(2 * keys * width, 64));
     t.shares = (uint16_t*)(t.scores + kRows * keys);
     pack(t);
-    const int64_t begin = task % chunks * size, end = begin + size < rows ? begin + size : rows;
-    attend_rows(t, begin, end);
+    const int64_t size = up((rows + cut - 1) / cut, kRows), begin = part * size;
+    attend_rows(t, begin, begin + size < rows ? begin + size : rows);
   }
 }

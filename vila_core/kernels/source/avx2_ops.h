@@ -66,11 +66,11 @@ static inline int32_t reduce_add(I v) {
 }
 static inline F to_float(I v) { return {_mm256_cvtepi32_ps(v.a), _mm256_cvtepi32_ps(v.b)}; }
 static inline I round_to_int(F v) { return {_mm256_cvtps_epi32(v.a), _mm256_cvtps_epi32(v.b)}; }
-static inline void store_fours(int8_t* p, int64_t stride, I v) {  // as bytes, four at p, four at p + stride, ...
-  int32_t lanes[16];
-  _mm256_storeu_si256((__m256i*)lanes, v.a);
-  _mm256_storeu_si256((__m256i*)(lanes + 8), v.b);
-  for (int i = 0; i < 16; i++) p[i / 4 * stride + i % 4] = (int8_t)lanes[i];
+static inline __m128i low_bytes(I v) {
+  const __m256i byte = _mm256_set1_epi32(255);
+  const __m256i words = _mm256_packs_epi32(_mm256_and_si256(v.a, byte), _mm256_and_si256(v.b, byte));  // halves crossed
+  const __m256i sorted = _mm256_permute4x64_epi64(words, 0xd8);
+  return _mm_packus_epi16(_mm256_castsi256_si128(sorted), _mm256_extracti128_si256(sorted, 1));
 }
 static inline F load_bf16(const uint16_t* p) {
   const __m256i low = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i*)p));

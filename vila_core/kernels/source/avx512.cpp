@@ -50,11 +50,7 @@ static inline float reduce_max(F v) { return _mm512_reduce_max_ps(v); }
 static inline int32_t reduce_add(I v) { return _mm512_reduce_add_epi32(v); }
 static inline F to_float(I v) { return _mm512_cvtepi32_ps(v); }
 static inline I round_to_int(F v) { return _mm512_cvtps_epi32(v); }
-static inline void store_fours(int8_t* p, int64_t stride, I v) {  // as bytes, four at p, four at p + stride, ...
-  const __m128i bytes = _mm512_cvtepi32_epi8(v);
-  const int32_t fours[4] = {_mm_extract_epi32(bytes, 0), _mm_extract_epi32(bytes, 1), _mm_extract_epi32(bytes, 2), _mm_extract_epi32(bytes, 3)};
-  for (int i = 0; i < 4; i++) memcpy(p + i * stride, fours + i, 4);
-}
+static inline __m128i low_bytes(I v) { return _mm512_cvtepi32_epi8(v); }
 static inline F load_bf16(const uint16_t* p) {
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)p)), 16));
 }

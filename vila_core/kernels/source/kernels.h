@@ -32,4 +32,52 @@ struct AttendCall {  // all bfloat16; strides in elements, dims of a row side by
   int causal;  // a query sees the keys up to its own, the last of them the last key
 };
 
+struct DecoderLayer {  // x, y and tokens of the products are left open
+  const uint16_t *input_norm, *post_norm;  // [width]
+  Call qkv[3], out, gate_up[2], down;
+};
+
+struct DecoderCall {  // all bfloat16
+  const DecoderLayer* layers;
+  const uint16_t *norm, *hidden, *cos, *sin;  // [width], behind the last layer; [tokens, width]; [tokens, dim] twice
+  const uint16_t* mask;                       // [tokens, extent], added to the scores; null: see AttendCall's causal
+  uint16_t *keys, *values;                    // [layers, kv_heads, cache_rows, dim]
+  uint16_t* out;                              // [tokens, width]
+  const int64_t* rows;                        // [tokens], of the cache, that are written
+  int64_t count, tokens, width, heads, kv_heads, dim, cache_rows, extent;  // extent: rows of the cache that are read
+  float eps, scale;
+  int set;  // of instructions, for the products
+};
+
+struct TowerLayer {  // x, y and tokens of the products are left open
+  const uint16_t *weight1, *bias1, *weight2, *bias2;  // [width], of the normalisations
+  Call qkv[3], out, fc1, fc2;
+};
+
+struct TowerCall {  // all bfloat16
+  const TowerLayer* layers;
+  const uint16_t* hidden;  // [pictures, tokens, width]
+  uint16_t* out;           // likewise
+  int64_t count, pictures, tokens, width, heads;
+  float eps, scale;
+  int set;  // of instructions, for the products
+};
+
 uint8_t* thread_scratch(int64_t bytes);  // of this thread, 64-byte aligned, valid until its next call
+
+// The entry points that others build on; each is described where it is defined.
+extern "C" {
+void vila_linear(const Call* calls, int count, int set);
+void vila_attend(const AttendCall* call, int threads);
+void vila_attend_few(const AttendCall* call, int threads);
+void vila_gelu(const uint16_t* x, uint16_t* y, int64_t count);
+void vila_silu_mul(const uint16_t* gate, const uint16_t* up, uint16_t* y, int64_t count);
+void vila_rms_norm(const uint16_t* x, const uint16_t* weight, uint16_t* y, int64_t rows, int64_t width, float eps);
+void vila_add_rms_norm(uint16_t* x, const uint16_t* added, const uint16_t* weight, uint16_t* y, int64_t rows, int64_t width, float eps);
+void vila_layer_norm(const uint16_t* x, const uint16_t* weight, const uint16_t* bias, uint16_t* y, int64_t rows, int64_t width,
+                     float eps);
+void vila_add_layer_norm(uint16_t* x, const uint16_t* added, const uint16_t* weight, const uint16_t* bias, uint16_t* y, int64_t rows,
+                         int64_t width, float eps);
+void vila_rotate(const uint16_t* x, const uint16_t* cos, const uint16_t* sin, uint16_t* y, int64_t count, int64_t tokens,
+                 int64_t dim, int64_t head_stride, int64_t row_stride);
+}

@@ -19,6 +19,8 @@ static inline void store_out(const Call& c, int64_t token, int64_t output, F v) 
 #include "activations.h"
 #include "tile.h"
 
+constexpr int kShares = 4;  // of a thread
+
 static bool direct(const Call& c) { return c.bits == 4 && c.tokens <= kDirectTokens; }
 
 // A block's weights less their zeros, and behind them, for each group, -128 times their sums.
@@ -66,7 +68,8 @@ void linear(const Call* calls, int count, Quantised a) {
   a.rows = direct(c) ? kDirectRows : kRows;
   int64_t units = 0, share = 1;
   for (int i = 0; i < count; i++) units += (calls[i].outputs / 16 + kBlocks - 1) / kBlocks;
-  if (direct(c)) share = (units + omp_get_max_threads() - 1) / omp_get_max_threads();  // side by side: better to fetch
+  // Side by side they are fetched better, but a thread that is late must not be waited for long.
+  if (direct(c)) share = (units + kShares * omp_get_max_threads() - 1) / (kShares * omp_get_max_threads());
 #pragma omp parallel
   {
 #pragma omp for schedule(static)

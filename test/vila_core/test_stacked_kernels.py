@@ -1,0 +1,148 @@
+"""All layers of a quantized decoder or tower in one call, against the same layers one step at a time."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from vila_core.kernels.bfloat16 import for_tensor
+from vila_core.kernels.decoder import MOST_TOKENS
+from vila_core.models.config import LanguageConfig, VisionConfig
+from vila_core.models.kv_cache import KVCache, Reading, append
+from vila_core.models.language_model import LanguageModel
+from vila_core.models.vision_tower import VisionTower
+from vila_core.quantization.int8_linear import Int8Linear
+from vila_core.quantization.linear import quantize_linear
+from vila_core.quantization.runtime import convert_for_cpu
+
+pytestmark = pytest.mark.skipif(
+    for_tensor(torch.zeros(1, dtype=torch.bfloat16)) is None, reason="no compiler, or a processor without AVX-512 BF16"
+)
+
+CONFIG = LanguageConfig(
+    model_type="qwen2",
+    vocab_size=50,
+    hidden_size=64,
+    intermediate_size=96,
+    layers=3,
+    heads=4,
+    kv_heads=2,
+    head_dim=32,
+    max_positions=400,
+    qkv_bias=True,
+    rope_theta=1e4,
+    eps=1e-6,
+    tied=True,
+    eos_token_ids=(2,),
+)
+
+
+TOWER = VisionConfig(
+    hidden_size=48,
+    intermediate_size=80,
+    layers=2,
+    heads=4,
+    image_size=56,
+    patch_size=14,
+    eps=1e-6,
+    mean=(0.5, 0.5, 0.5),
+    std=(0.5, 0.5, 0.5),
+)
+
+
+@torch.no_grad()
+def converted(model, layers, quantize):
+    """Every linear of the layers quantized, norms no longer all one, on the kernels."""
+    model.bfloat16()
+    for parent in list(layers.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, torch.nn.Linear):
+                setattr(parent, name, quantize(child))
+            elif "norm" in name:
+                child.weight.add_(torch.randn(child.weight.shape) * 0.1)
+    convert_for_cpu(model)
+    return model
+
+
+def decoder(config=CONFIG, group=32):
+    torch.manual_seed(0)
+    model = LanguageModel(config)
+    return converted(model, model.layers, lambda linear: quantize_linear(linear, group))
+
+
+def tower(config=TOWER):
+    torch.manual_seed(0)
+    model = VisionTower(config)
+    return converted(model, model.encoder.layers, Int8Linear.of)
+
+
+def cache(config=CONFIG, rows=300):
+    made = KVCache(config, rows, dtype=torch.bfloat16, device="cpu")
+    for part in (made.keys, made.values):
+        part.copy_(torch.randn(part.shape, generator=torch.Generator().manual_seed(1)))
+    return made
+
+
+def readings(count):
+    """Behind what is there; from nothing; and as a tree's branches, in rows here and there, which see some rows."""
+    seen = torch.rand(count, 280, generator=torch.Generator().manual_seed(2)) < 0.7
+    rows = torch.randperm(280, generator=torch.Generator().manual_seed(3))[:count]
+    seen[torch.arange(count), rows] = True
+    mask = torch.zeros(count, 280).masked_fill(~seen, float("-inf")).bfloat16()
+    return [
+        lambda kept: append(kept, 200, count),
+        lambda kept: append(kept, 0, count),
+        lambda kept: Reading(kept, rows, 280, mask),
+    ]
+
+
+@pytest.mark.parametrize("which", range(3))
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 9, MOST_TOKENS])
+@torch.inference_mode()
+def test_one_call_gives_what_the_steps_give(count, which):
+    model = decoder()
+    inputs = torch.randn(1, count, 64, generator=torch.Generator().manual_seed(4)).bfloat16()
+    positions = torch.arange(count) + 7
+    steps, joined = cache(), cache()
+    wanted = model(inputs, positions, reading=readings(count)[which](steps))
+    assert model.join_layers()
+    got = model(inputs, positions, reading=readings(count)[which](joined))
+    assert torch.equal(got, wanted)
+    assert torch.equal(joined.keys, steps.keys) and torch.equal(joined.values, steps.values)
+
+
+@torch.inference_mode()
+def test_what_one_call_does_not_take_runs_in_steps():
+    model, plain = decoder(), LanguageModel(CONFIG).bfloat16()
+    assert not plain.join_layers()
+    assert not decoder(dataclasses.replace(CONFIG, heads=8, kv_heads=2, head_dim=16)).join_layers()
+    many = torch.randn(1, MOST_TOKENS + 1, 64, generator=torch.Generator().manual_seed(4)).bfloat16()
+    positions = torch.arange(MOST_TOKENS + 1)
+    wanted = model(many, positions, reading=append(cache(), 0, MOST_TOKENS + 1))
+    unread = model(many[:, :3], positions[:3])
+    assert model.join_layers()
+    assert torch.equal(model(many, positions, reading=append(cache(), 0, MOST_TOKENS + 1)), wanted)
+    assert torch.equal(model(many[:, :3], positions[:3]), unread)
+    model.layers[1].mlp.up_proj = torch.nn.Linear(64, 96).bfloat16()
+    assert not model.join_layers()
+    assert model(many[:, :3], positions[:3], reading=append(cache(), 0, 3)).shape == (1, 3, 64)
+
+
+@pytest.mark.parametrize("pictures", [1, 3])
+@torch.inference_mode()
+def test_a_tower_in_one_call_gives_what_its_steps_give(pictures):
+    model = tower()
+    pixels = torch.randn(pictures, 3, 56, 56, generator=torch.Generator().manual_seed(4)).bfloat16()
+    wanted = model(pixels)
+    assert model.encoder.join_layers()
+    assert torch.equal(model(pixels), wanted)
+
+
+def test_without_kernels_no_layers_are_joined(monkeypatch):
+    decoding, seeing = decoder(), tower()
+    for module in ("language_model", "vision_tower"):
+        monkeypatch.setattr(f"vila_core.models.{module}.kernels", lambda: None)
+    assert not decoding.join_layers() and not seeing.encoder.join_layers()
+    assert not VisionTower(TOWER).encoder.join_layers()
