@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from vila_core.models.relevance import RelevanceConfig, thumbnail
+from vila_core.models.relevance import THUMBNAIL_PX, RelevanceConfig, thumbnail
 from vila_core.models.vlm import VisionLanguageModel
 from vila_core.training.clips import Clips
 from vila_core.training.vision_stage import augment
@@ -44,7 +44,7 @@ def _encode(model: VisionLanguageModel, clips: Clips, config: RelevanceConfig, f
     shapes = (
         (np.float16, (config.visual_tokens, config.visual_width)),
         (np.float16, (config.grid**2, config.tile_width)),
-        (np.uint8, (48, 48, 3)),
+        (np.uint8, (THUMBNAIL_PX, THUMBNAIL_PX, 3)),
     )
     parts = [file.with_suffix(".part") for file in files]
     arrays = [

@@ -77,6 +77,7 @@ class Lessons:
                 self._questions[question.clip].append(question)
         self._weights = _rarity([question for own in self._questions.values() for question in own])
         self._names = sorted({thing for things in clips.things for thing in things})
+        self._coloured = [name for name in self._names if name[0]]
         number = {name: at for at, name in enumerate(self._names)}
         self._named = [np.array([number[thing] for thing in things]) for things in clips.things]
 
@@ -142,8 +143,7 @@ class Lessons:
             shown = np.unique(self._clips.seg[clip, run])
             here = [things[at] for at in shown if at < len(things) and things[at][0]] or here
         colour, kind = here[rng.integers(len(here))]
-        coloured = [name for name in self._names if name[0]]
-        other, change = coloured[rng.integers(len(coloured))], rng.random()
+        other, change = self._coloured[rng.integers(len(self._coloured))], rng.random()
         if change < _OTHER_KIND:
             return colour, other[1]
         return (other[0], kind) if change < _OTHER_KIND + _OTHER_COLOUR else (colour, kind)

@@ -38,8 +38,8 @@ class NameStage(nn.Module):
         """asked: the clips that are drawn from."""
         super().__init__()
         self.head = head
-        self._recipe = recipe
-        self._learner = NameLearner(model, head, features, Lessons(clips, asked, recipe, head.config.grid))
+        self._model, self._features, self._recipe = [model], features, recipe
+        self._lessons = Lessons(clips, asked, recipe, head.config.grid)
 
     def groups(self) -> list[tuple[list[nn.Parameter], float]]:
         """Parameters and their learning rates."""
@@ -47,22 +47,13 @@ class NameStage(nn.Module):
 
     def loss(self, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
         """Loss and figures of one random batch."""
-        return self._learner.loss(self._recipe.names.batch_size, rng)
+        return self._named(self._recipe.names.batch_size, rng)
 
-
-class NameLearner:
-    """All names at once: which cells the place map of a question about each of them must point at."""
-
-    def __init__(
-        self, model: VisionLanguageModel, head: RelevanceHead, features: ClipFeatures, lessons: Lessons
-    ) -> None:
-        self._model, self._head, self._features, self._lessons = model, head, features, lessons
-
-    def loss(self, clips: int, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
-        """Loss and figures of short runs of so many clips."""
-        head = self._head
+    def _named(self, clips: int, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
+        """All names at once, in short runs of so many clips: which cells each one's place map must point at."""
+        head = self.head
         naming = self._lessons.draw_names(clips, _NAMED_FRAMES, rng)
-        words, known = embedded(self._model, naming.texts)
+        words, known = embedded(self._model[0], naming.texts)
         runs = [(clip, slice(at, at + _NAMED_FRAMES)) for clip, at in zip(naming.clips, naming.frames, strict=True)]
         cells = head.seen(*shown(head, self._features, runs, rng))
         logits = head.maps(cells.flatten(0, 1)[None], head.question(words, known)[None], PLACE_MAP + 1)
@@ -77,25 +68,8 @@ class NameLearner:
         return which + _WHETHER * (whether + empty), figures
 
 
-class EventStage(nn.Module):
-    """The loss of a batch of lessons: each frame's answer, and where the head looks for it."""
-
-    def __init__(
-        self,
-        model: VisionLanguageModel,
-        head: RelevanceHead,
-        clips: Clips,
-        *,
-        features: ClipFeatures,
-        asked: range,
-        recipe: EventRecipe,
-    ) -> None:
-        """asked: the clips that are drawn from."""
-        super().__init__()
-        self.head = head
-        self._model, self._features, self._recipe = [model], features, recipe
-        self._lessons = Lessons(clips, asked, recipe, head.config.grid)
-        self._learner = NameLearner(model, head, features, self._lessons)
+class EventStage(NameStage):
+    """The lessons behind the names: each frame's answer, and where the head looks for it; names are reminded of."""
 
     def groups(self) -> list[tuple[list[nn.Parameter], float]]:
         """Parameters and their learning rates."""
@@ -112,7 +86,7 @@ class EventStage(nn.Module):
         frames = F.binary_cross_entropy_with_logits(logits, active, reduction="none") * certain * weights[..., None]
         goes_on = torch.where(covered > 0, active[..., None], covered)
         places = _map_loss(maps[..., PLACE_MAP], covered) + _map_loss(maps[..., EVENT_MAP], goes_on)
-        naming, figures = self._learner.loss(self._recipe.named_clips, rng)
+        naming, figures = self._named(self._recipe.named_clips, rng)
         loss = frames.mean() + self._recipe.map_weight * places + self._recipe.name_weight * naming
         figures |= frame_figures(logits.detach().flatten(0, 1), active.flatten(0, 1))
         return loss, figures | {"places": places.item()}
