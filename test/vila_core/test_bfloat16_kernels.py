@@ -102,6 +102,24 @@ def test_attention(fast, heads, kv_heads, queries, keys, dim, masked):
     assert error(got, exact) <= 4e-3
 
 
+@pytest.mark.parametrize(
+    ("heads", "kv_heads", "queries", "keys", "dim"),
+    [(16, 16, 70, 300, 72), (2, 2, 4, 1, 2), (7, 1, 9, 33, 36), (4, 2, 130, 64, 256), (1, 1, 300, 31, 64)],
+)
+@pytest.mark.parametrize("shared", [0.0, 20.0])
+def test_attention_of_queries_and_keys_in_8_bits(fast, heads, kv_heads, queries, keys, dim, shared):
+    q = draw(1, queries, heads, dim).transpose(1, 2)
+    k, v = (draw(1, kv_heads, keys, dim, seed=s) for s in (1, 2))
+    k = (k.float() + shared * draw(dim, seed=3).float()).bfloat16()  # what all keys share tells none of them apart
+    exact = F.scaled_dot_product_attention(*(t.double() for t in (q, k, v)), enable_gqa=True)
+    assert error(fast.attend(q, k, v, None, eight_bits=True), exact) <= 0.015
+
+
+def test_attention_of_wider_heads_stays_in_bfloat16(fast):
+    q, k, v = (draw(1, 2, 20, 258, seed=s) for s in range(3))
+    assert torch.equal(fast.attend(q, k, v, None, eight_bits=True), fast.attend(q, k, v, None))
+
+
 @pytest.mark.parametrize(("heads", "kv_heads", "count", "dim"), [(4, 2, 64, 32), (3, 3, 37, 72), (6, 2, 130, 128)])
 def test_causal_attention(fast, heads, kv_heads, count, dim):
     q = draw(1, count, heads, dim).transpose(1, 2)

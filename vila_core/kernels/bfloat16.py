@@ -89,11 +89,14 @@ class Bfloat16Kernels:
         )
         return y
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, *, causal: bool = False) -> Tensor | None:
+    def attend(
+        self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, *, causal: bool = False, eight_bits: bool = False
+    ) -> Tensor | None:
         """Attention of [B, H, L, D] over [B, kv heads, S, D]; mask: [L, S], added to the scores, None sees all.
 
         causal: each query sees the keys up to its own, the last query all. Few queries read the keys where they lie,
-        more lay them out anew first. Returns [B, H, L, D] that lies as [B, L, H, D].
+        more lay them out anew first; eight_bits: queries and keys may be rounded to 8 bits then, up to 256 wide.
+        Returns [B, H, L, D] that lies as [B, L, H, D].
         """
         batch, heads, queries, dim = q.shape
         few = queries < _FEW_QUERIES
@@ -117,6 +120,7 @@ class Bfloat16Kernels:
                 *(stride for t in (q, k, v, out) for stride in t.stride()[1:3]),
                 dim**-0.5,
                 causal,
+                eight_bits,
             )
             (self._kernels.attend_few if few else self._kernels.attend)(call, torch.get_num_threads())
         return out

@@ -46,6 +46,7 @@ class AttendCall(ctypes.Structure):
         *((f"{name}_{part}", ctypes.c_int64) for name in ("q", "k", "v", "out") for part in ("head", "row")),
         ("scale", ctypes.c_float),
         ("causal", ctypes.c_int),
+        ("eight_bits", ctypes.c_int),
     )
 
 

@@ -60,15 +60,18 @@ def rotate(heads: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return heads * cos + torch.cat((-second, first), dim=-1) * sin
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, *, causal: bool = False) -> Tensor:
+def attend(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, *, causal: bool = False, eight_bits: bool = False
+) -> Tensor:
     """Attention of queries [B, H, L, head_dim] over keys and values [B, kv heads, S, head_dim]: [B, H, L, head_dim].
 
     mask: [L, S], added to the scores. causal, without a mask: each query sees the keys up to its own, L = S.
+    eight_bits: queries and keys may be rounded to 8 bits, each row with a scale of its own; the CPU's kernels do so.
     """
     groups, count = q.shape[1] // k.shape[1], q.shape[2]
     causal = causal and mask is None
     fast = bfloat16.for_tensor(q)
-    done = None if fast is None else fast.attend(q, k, v, mask, causal=causal)
+    done = None if fast is None else fast.attend(q, k, v, mask, causal=causal, eight_bits=eight_bits)
     if done is not None:
         return done
     if causal:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from vila_core.kernels.library import kernels
-from vila_core.kernels.linear import kernel_linears
+from vila_core.kernels.linear import KernelLinear, kernel_linears
 from vila_core.kernels.tower import TowerStack, TowerWeights
 from vila_core.models.config import VisionConfig
 from vila_core.models.functional import attend, gelu, layer_norm, project
@@ -131,7 +131,8 @@ class VisionAttention(nn.Module):
             projected.unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for projected in project(hidden, self.q_proj, self.k_proj, self.v_proj)
         )
-        return self.out_proj(attend(q, k, v).transpose(1, 2).flatten(2))
+        attended = attend(q, k, v, eight_bits=isinstance(self.q_proj, KernelLinear))
+        return self.out_proj(attended.transpose(1, 2).flatten(2))
 
 
 class VisionMLP(nn.Module):

@@ -1,7 +1,8 @@
-// Attention in bfloat16 with float sums: AVX-512 with BF16 (Intel since 2020, AMD since Zen 4).
+// Attention in bfloat16 with float sums: AVX-512 with BF16 (Intel since 2020, AMD since Zen 4). Where
+// the caller says so, queries and keys are rounded to 8 bits; see scores8.h.
 //
 // Whole rows of scores are held, so there is one softmax and no rescaling: fit for some thousand keys.
-#pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")
+#pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512bf16")
 #include <immintrin.h>
 
 #include <cmath>
@@ -11,14 +12,15 @@
 #include "bf16.h"
 #include "exp.h"
 #include "kernels.h"
+#include "scores8.h"
 
 namespace {
 
 constexpr int kRows = 8;         // queries that are worked on together
 constexpr int kKeyBlocks = 2;    // blocks of 16 keys of a tile of scores
 constexpr int64_t kKeys = 16 * kKeyBlocks;
-constexpr int kChunk = 128;      // queries that share one packing of the keys at least, where there are more tasks than threads
-constexpr int kCuts = 4;         // at most, of one of the last heads
+constexpr int kChunk = 128;      // queries that share one packing of the keys at least, where heads are cut
+constexpr int64_t kMostDims = 256;  // of a head that is rounded to 8 bits
 constexpr float kLog2e = 1.44269504f;
 
 int64_t up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
@@ -41,6 +43,8 @@ struct Task {  // one key/value head
   const AttendCall* c;
   int64_t kv_head, keys, pairs, width;  // keys: up to a whole tile; pairs of dims; width: dims up to whole vectors
   uint16_t *k, *v;                      // [keys / 16][pairs][16][2] and [keys / 2][width][2]
+  uint8_t* k8;                          // instead of k: [keys / 16][width / 4][16][4], 128 more
+  float* k_scale;                       // [keys], of k8
   float* scores;                        // [kRows][keys]
   uint16_t* shares;                     // [kRows][keys]
 };
@@ -79,10 +83,20 @@ void transpose(__m512i (&r)[16]) {  // 16 x 16 values of 32 bits
   memcpy(r, t, sizeof t);
 }
 
-void pack(const Task& t) {
+void pack_keys8(const Task& t) {
   const AttendCall& c = *t.c;
   const uint16_t* k = c.k + t.kv_head * c.k_head;
-  const uint16_t* v = c.v + t.kv_head * c.v_head;
+  float mean[kMostDims];
+  vila::mean_of(k, c.keys, c.k_row, c.dim, mean);
+  int32_t sum;
+  for (int64_t key = 0; key < c.keys; key++)
+    t.k_scale[key] = vila::round_row(k + key * c.k_row, mean, c.dim, 128, t.k8 + (key / 16 * t.width / 4 * 16 + key % 16) * 4, 64, sum);
+  for (int64_t key = c.keys; key < t.keys; key++) t.k_scale[key] = 0.f;
+}
+
+void pack_keys(const Task& t) {
+  const AttendCall& c = *t.c;
+  const uint16_t* k = c.k + t.kv_head * c.k_head;
   for (int64_t key = 0; key < t.keys; key += 16)
     for (int64_t p = 0; p < t.pairs; p += 16) {
       const __mmask16 there = first_lanes(t.pairs - p);
@@ -94,6 +108,11 @@ void pack(const Task& t) {
       uint16_t* to = t.k + key * 2 * t.pairs + p * 32;
       for (int i = 0; i < 16 && p + i < t.pairs; i++) _mm512_storeu_si512(to + 32 * i, block[i]);
     }
+}
+
+void pack_values(const Task& t) {
+  const AttendCall& c = *t.c;
+  const uint16_t* v = c.v + t.kv_head * c.v_head;
   for (int64_t key = 0; key < t.keys; key += 2)
     for (int64_t d = 0; d < t.width; d += 16) {
       const __mmask16 there = first_lanes(c.dim - d);
@@ -103,9 +122,59 @@ void pack(const Task& t) {
     }
 }
 
-// Scores in powers of two: scaled, with the mask, times log2(e).
+// Keep the scores of a row and 16 keys from `key` on: in powers of two, with the mask, times log2(e). Inlined, and
+// attend_rows not: else the sums around them do not stay in registers.
+[[gnu::always_inline]] inline void keep(const Task& t, const Rows& rows, int r, int64_t key, __m512 s) {
+  if (key + 16 > rows.open) {
+    const __mmask16 there = first_lanes(rows.seen[r] - key);
+    if (rows.mask[r]) {
+      const __m512 added = _mm512_castsi512_ps(_mm512_slli_epi32(words(rows.mask[r] + key, there), 16));
+      s = _mm512_fmadd_ps(added, _mm512_set1_ps(kLog2e), s);
+    }
+    s = _mm512_mask_blend_ps(there, _mm512_set1_ps(-INFINITY), s);
+  }
+  _mm512_storeu_ps(t.scores + r * t.keys + key, s);
+}
+
+void score8(const Task& t, const Rows& rows) {
+  const float none[kMostDims] = {};
+  uint8_t q[kRows][kMostDims];
+  __m512 scale[kRows];
+  __m512i start[kRows];
+  for (int r = 0; r < kRows; r++) {
+    int32_t sum;
+    scale[r] = _mm512_set1_ps(vila::round_row(rows.q[r], none, t.c->dim, 0, q[r], 4, sum) * t.c->scale * kLog2e);
+    start[r] = _mm512_set1_epi32(-128 * sum);
+  }
+  const int64_t fours = (t.c->dim + 3) / 4, block = t.width * 16;
+  for (int64_t key = 0; key < rows.keys; key += kKeys) {
+    __m512i sums[kRows][kKeyBlocks];
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; r++) for (auto& sum : sums[r]) sum = start[r];
+    const uint8_t* k = t.k8 + key / 16 * block;
+    for (int64_t i = 0; i < fours; i++) {
+      __m512i w[kKeyBlocks];
+      for (int b = 0; b < kKeyBlocks; b++) w[b] = _mm512_loadu_si512(k + b * block + i * 64);
+#pragma GCC unroll 16
+      for (int r = 0; r < kRows; r++) {
+        int32_t four;
+        memcpy(&four, q[r] + 4 * i, 4);
+        const __m512i x = _mm512_set1_epi32(four);
+        for (int b = 0; b < kKeyBlocks; b++) sums[r][b] = vila::dot4(sums[r][b], w[b], x);
+      }
+    }
+#pragma GCC unroll 16
+    for (int b = 0; b < kKeyBlocks; b++) {
+      const __m512 of_key = _mm512_loadu_ps(t.k_scale + key + 16 * b);
+#pragma GCC unroll 16
+      for (int r = 0; r < kRows; r++)
+        keep(t, rows, r, key + 16 * b, _mm512_mul_ps(_mm512_cvtepi32_ps(sums[r][b]), _mm512_mul_ps(of_key, scale[r])));
+    }
+  }
+}
+
 void score(const Task& t, const Rows& rows) {
-  const __m512 scale = _mm512_set1_ps(t.c->scale * kLog2e), never = _mm512_set1_ps(-INFINITY);
+  const __m512 scale = _mm512_set1_ps(t.c->scale * kLog2e);
   for (int64_t key = 0; key < rows.keys; key += kKeys) {
     __m512 sums[kRows][kKeyBlocks];
 #pragma GCC unroll 16
@@ -122,19 +191,7 @@ void score(const Task& t, const Rows& rows) {
     }
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; r++)
-      for (int b = 0; b < kKeyBlocks; b++) {
-        const int64_t at = key + 16 * b;
-        __m512 s = _mm512_mul_ps(sums[r][b], scale);
-        if (at + 16 > rows.open) {
-          const __mmask16 there = first_lanes(rows.seen[r] - at);
-          if (rows.mask[r]) {
-            const __m512 added = _mm512_castsi512_ps(_mm512_slli_epi32(words(rows.mask[r] + at, there), 16));
-            s = _mm512_fmadd_ps(added, _mm512_set1_ps(kLog2e), s);
-          }
-          s = _mm512_mask_blend_ps(there, never, s);
-        }
-        _mm512_storeu_ps(t.scores + r * t.keys + at, s);
-      }
+      for (int b = 0; b < kKeyBlocks; b++) keep(t, rows, r, key + 16 * b, _mm512_mul_ps(sums[r][b], scale));
   }
 }
 
@@ -205,11 +262,11 @@ Rows rows_from(const Task& t, int64_t begin, int64_t end) {
   return rows;
 }
 
-void attend_rows(const Task& t, int64_t begin, int64_t end) {
+[[gnu::noinline]] void attend_rows(const Task& t, int64_t begin, int64_t end) {
   for (int64_t row = begin; row < end; row += kRows) {
     const Rows rows = rows_from(t, row, end);
     float totals[kRows];
-    score(t, rows);
+    (t.k8 ? score8 : score)(t, rows);
     share(t, rows, totals);
     int64_t d = 0;
     for (; t.width - d >= 48; d += 48) mix<3, false>(t, rows, d, totals);
@@ -224,28 +281,32 @@ void attend_rows(const Task& t, int64_t begin, int64_t end) {
 extern "C" int vila_has_bf16() {
   __builtin_cpu_init();
   return __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-         __builtin_cpu_supports("avx512bw");
+         __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vnni");
 }
 
-// Where there are many heads a task is one of them, and the last ones are cut, for threads to end at the same time;
-// where there are few all are cut.
+// A task is a head, or where there are few of them a part of one.
 extern "C" void vila_attend(const AttendCall* call, int threads) {
   const AttendCall& c = *call;
-  const int64_t rows = c.heads / c.kv_heads * c.queries, whole = c.kv_heads < 2 * threads ? 0 : c.kv_heads - threads;
+  const int64_t rows = c.heads / c.kv_heads * c.queries;
   int64_t chunks = 1;
-  while ((whole ? chunks < kCuts : c.kv_heads * chunks < 2 * threads) && rows / (chunks + 1) >= kChunk) chunks++;
-  const int64_t keys = up(c.keys, kKeys), width = up(c.dim, 16);
+  while (c.kv_heads * chunks < 2 * threads && rows / (chunks + 1) >= kChunk) chunks++;
+  const int64_t keys = up(c.keys, kKeys), width = up(c.dim, 16), size = up((rows + chunks - 1) / chunks, kRows);
 #pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
-  for (int64_t task = 0; task < whole + (c.kv_heads - whole) * chunks; task++) {
-    const int64_t cut = task < whole ? 1 : chunks, part = task < whole ? 0 : (task - whole) % chunks;
-    const int64_t head = task < whole ? task : whole + (task - whole) / chunks;
-    uint8_t* bytes = thread_scratch(2 * keys * (c.dim + width) + kRows * keys * 6 + 256);
-    Task t{call, head, keys, c.dim / 2, width, (uint16_t*)bytes, nullptr, nullptr, nullptr};
-    t.v = (uint16_t*)(bytes + up(2 * keys * c.dim, 64));
-    t.scores = (float*)((uint8_t*)t.v + up(2 * keys * width, 64));
+  for (int64_t task = 0; task < c.kv_heads * chunks; task++) {
+    uint8_t* bytes = thread_scratch(2 * keys * (2 * width) + kRows * keys * 6 + keys * 4);
+    Task t{call, task / chunks, keys, c.dim / 2, width, (uint16_t*)bytes, nullptr, nullptr, nullptr, nullptr, nullptr};
+    t.v = t.k + keys * width;
+    t.scores = (float*)(t.v + keys * width);
     t.shares = (uint16_t*)(t.scores + kRows * keys);
-    pack(t);
-    const int64_t size = up((rows + cut - 1) / cut, kRows), begin = part * size;
+    t.k_scale = (float*)(t.shares + kRows * keys);
+    if (c.eight_bits && c.dim <= kMostDims) {
+      t.k8 = bytes;
+      pack_keys8(t);
+    } else {
+      pack_keys(t);
+    }
+    pack_values(t);
+    const int64_t begin = task % chunks * size;
     attend_rows(t, begin, begin + size < rows ? begin + size : rows);
   }
 }

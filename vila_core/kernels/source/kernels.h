@@ -29,7 +29,8 @@ struct AttendCall {  // all bfloat16; strides in elements, dims of a row side by
   int64_t heads, kv_heads, queries, keys, dim;
   int64_t q_head, q_row, k_head, k_row, v_head, v_row, out_head, out_row;
   float scale;
-  int causal;  // a query sees the keys up to its own, the last of them the last key
+  int causal;      // a query sees the keys up to its own, the last of them the last key
+  int eight_bits;  // queries and keys may be rounded to 8 bits; vila_attend_few never does
 };
 
 struct DecoderLayer {  // x, y and tokens of the products are left open

@@ -19,7 +19,7 @@ extern "C" void vila_tower(const TowerCall* call) {
   wide.resize(inner);
   const uint16_t *q = qkv.data(), *k = q + all, *v = k + all;
   const AttendCall attend{q, k, v, nullptr, mixed.data(), c.heads, c.heads, c.tokens, c.tokens, dim, dim, c.width, dim, c.width,
-                          dim, c.width, dim, c.width, c.scale, 0};
+                          dim, c.width, dim, c.width, c.scale, 0, 1};
   memcpy(c.out, c.hidden, 2 * c.pictures * all);
   for (int64_t picture = 0; picture < c.pictures; picture++) {
     uint16_t* hidden = c.out + picture * all;
