@@ -35,7 +35,7 @@ from vila_sim.doors import with_leaves
 from vila_sim.episodes import layout_seed, split_flat
 from vila_sim.event_queries import HELD_OUT_TEMPLATES, TRAIN_TEMPLATES, draw_queries
 from vila_sim.grid import OccupancyGrid
-from vila_sim.happenings import Script, Times, placements, things
+from vila_sim.happenings import Script, Times, things
 from vila_sim.patrol import Watch
 from vila_sim.route import Route
 from vila_sim.scene import Flat, Room
@@ -164,12 +164,8 @@ def _route(watch: Watch, camera: str, door_wanted: bool, rng: np.random.Generato
 def _film(stage: Stage, script: Script, route: Route, times_s: Times, camera: str) -> Clip:
     """Film the script from the route; an image in which nothing has changed is not rendered again."""
     images, segs, pixels = list[NDArray[np.uint8]](), list[NDArray[np.uint8]](), list[NDArray[np.int64]]()
-    last: object = None
-    for t_s in map(float, times_s):
-        now = route.pose_at(t_s), placements(script, t_s)
-        if now != last:
-            last = now
-            stage.pose(script, t_s, now[0])
+    for is_new in stage.play(script, route, times_s):
+        if is_new:
             image = small_image(stage.image(), IMAGE_PX)
             segmentation, shown = stage.segmentation()
             seg = small_segmentation(segmentation)

@@ -13,7 +13,7 @@ from vila_sim.doors import with_leaves
 from vila_sim.episodes import layout_seed, split_flat
 from vila_sim.event_queries import ClipQuery, draw_queries
 from vila_sim.grid import OccupancyGrid
-from vila_sim.happenings import Script, Times, Verb, things
+from vila_sim.happenings import Script, Times, Verb
 from vila_sim.patrol import Watch
 from vila_sim.route import Route
 from vila_sim.scenario import SPLIT
@@ -68,8 +68,7 @@ def make_patrol(seed: int, duration_s: float = DURATION_S) -> PatrolScenario:
 
 def _pixels(stage: Stage, script: Script, route: Route, times_s: Times) -> NDArray[np.int64]:
     """How much of each thing is in view at each time: [T, N]."""
-    rows = np.zeros((len(times_s), len(things(stage.flat))), np.int64)
-    for i, t_s in enumerate(map(float, times_s)):
-        stage.pose(script, t_s, route.pose_at(t_s))
-        rows[i] = stage.pixels()
-    return rows
+    rows: list[NDArray[np.int64]] = []
+    for is_new in stage.play(script, route, times_s):
+        rows.append(stage.pixels() if is_new else rows[-1])
+    return np.stack(rows)

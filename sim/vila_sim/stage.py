@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
 from vila_core.types import Pose
 from vila_sim.environment import visible_pixels
-from vila_sim.happenings import Script, home, placements, things
+from vila_sim.happenings import Script, Times, home, placements, things
+from vila_sim.route import Route
 from vila_sim.scene import Flat
 from vila_sim.simulator import CameraConfig, Simulator
 
@@ -33,6 +36,16 @@ class Stage:
         """Put everything where the script has it at a time, and the camera at a pose."""
         self._simulator.place({**self._home, **placements(script, t_s)})
         self._simulator.teleport(pose)
+
+    def play(self, script: Script, route: Route, times_s: Times) -> Iterator[bool]:
+        """Pose one time after the other, the camera on its route; each time tells if anything is posed anew."""
+        last: object = None
+        for t_s in map(float, times_s):
+            now = route.pose_at(t_s), placements(script, t_s)
+            if now != last:
+                self.pose(script, t_s, now[0])
+            yield now != last
+            last = now
 
     def pixels(self) -> NDArray[np.int64]:
         """How many pixels of happenings.things(flat) the camera sees, see visible_pixels: [N]."""
