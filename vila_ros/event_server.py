@@ -20,6 +20,7 @@ from vila_nav.srv import UnwatchEvent, WatchEvent
 from vila_core.config import EventsConfig
 from vila_core.engine.backend import Backend
 from vila_core.errors import BackendError, QueryError
+from vila_core.models.heap import trim_heap
 from vila_core.types import Frame, LocalizationWay, TemporalEvent
 from vila_core.watcher import EventWatcher
 from vila_ros.conversions import ns_from_stamp
@@ -40,6 +41,7 @@ from vila_ros.yielding_backend import yielding
 KEPT_EVENTS = 100  # reports that a latecomer is given
 _NOT_ACTIVE = "the navigator is not active"
 _WARN_EVERY_S = 5.0
+_TRIM_EVERY = 20  # evaluations: else what they free stays with the C library, in ever more pieces
 
 Response = TypeVar("Response", WatchEvent.Response, UnwatchEvent.Response)
 
@@ -134,6 +136,8 @@ class EventServer:
 
     def _evaluate(self) -> tuple[TemporalEvent, ...]:
         self._begun_ns = time.monotonic_ns()
+        if self._evaluations % _TRIM_EVERY == _TRIM_EVERY - 1:
+            trim_heap()
         return self._require_watcher().evaluate()
 
     def _on_evaluated(self, outcome: tuple[TemporalEvent, ...] | Exception) -> None:
