@@ -157,5 +157,10 @@ def _nonsense(template: str, rng: np.random.Generator) -> str:
     words = template.split()
     others = [place for place, word in enumerate(words) if "{" not in word]
     for place in rng.permutation(others)[: int(rng.integers(1, 3))]:
-        words[place] = "".join(rng.choice(list("aeioudlmnrst"), 3))
+        words[place] = made_up_word(rng)
     return " ".join(words)
+
+
+def made_up_word(rng: np.random.Generator) -> str:
+    """Three letters that mean nothing, most likely."""
+    return "".join(rng.choice(list("aeioudlmnrst"), 3))
