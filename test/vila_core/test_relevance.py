@@ -15,17 +15,20 @@ from vila_core.commands.quantize import run as quantize
 from vila_core.engine.backend import EMBEDDED_CHECKPOINT, load_backend
 from vila_core.errors import BackendError, CheckpointError
 from vila_core.models.checkpoint import load_checkpoint
-from vila_core.models.relevance import RelevanceConfig, RelevanceHead, arrange_tiles, cut_into_tiles
+from vila_core.models.relevance import RelevanceConfig, RelevanceHead
 from vila_core.models.relevance_files import FOLDER, save_relevance
 from vila_core.testing import make_frame
 
 SIZES = RelevanceConfig(
     visual_tokens=16,
     visual_width=128,
-    tiles=2,
-    tile_cells=64,
-    tile_width=160,
     text_width=128,
+    picture_px=64,
+    patch_px=4,
+    eyes_width=40,
+    eyes_intermediate=80,
+    eyes_layers=1,
+    eyes_heads=4,
     width=32,
     cell_width=16,
     heads=2,
@@ -52,14 +55,14 @@ def checkpoint(tmp_path, head):
 def inputs(batch: int = 3, frames: int = 5, words: int = 7):
     torch.manual_seed(1)
     known = torch.ones(batch, words, dtype=torch.bool)
-    pictures = torch.randint(0, 256, (batch, frames, 48, 48, 3), dtype=torch.uint8)
-    views = (torch.randn(batch, frames, 16, 128), torch.randn(batch, frames, 256, 160))
+    pictures = torch.randint(0, 256, (batch, frames, 96, 96, 3), dtype=torch.uint8)
+    views = (torch.randn(batch, frames, 16, 128), torch.randn(batch, frames, 256, 40))
     return *views, pictures, torch.randn(batch, words, 128), known
 
 
-def scores(head, tokens, tiles, pictures, words, known):
+def scores(head, tokens, looks, pictures, words, known):
     """Logits [B, T]: each clip with a question of its own."""
-    return head(head.still(tokens, tiles), pictures, head.question(words, known)[:, None])[0][:, 0]
+    return head(head.still(tokens, looks), pictures, head.question(words, known)[:, None])[0][:, 0]
 
 
 def test_one_logit_for_each_frame_of_each_clip(head) -> None:
@@ -67,9 +70,9 @@ def test_one_logit_for_each_frame_of_each_clip(head) -> None:
 
 
 def test_each_question_has_maps_of_the_cells(head) -> None:
-    tokens, tiles, pictures, words, known = inputs()
+    tokens, looks, pictures, words, known = inputs()
     questions = head.question(words, known)[None].expand(3, 3, -1)
-    logits, maps = head(head.still(tokens, tiles), pictures, questions)
+    logits, maps = head(head.still(tokens, looks), pictures, questions)
     assert logits.shape == (3, 3, 5) and maps.shape == (3, 3, 5, 256, SIZES.maps)
 
 
@@ -81,8 +84,8 @@ def test_padding_of_a_question_changes_nothing(head) -> None:
 
 
 def test_several_questions_at_once_are_each_alone(head) -> None:
-    tokens, tiles, pictures, words, known = inputs()
-    seen = tokens[:1], tiles[:1], pictures[:1]
+    tokens, looks, pictures, words, known = inputs()
+    seen = tokens[:1], looks[:1], pictures[:1]
     together, _ = head(head.still(*seen[:2]), seen[2], head.question(words, known)[None])
     for number in range(3):
         alone = scores(head, *seen, words[number : number + 1], known[number : number + 1])
@@ -90,27 +93,20 @@ def test_several_questions_at_once_are_each_alone(head) -> None:
 
 
 def test_a_frame_far_away_does_not_count(head) -> None:
-    tokens, tiles, pictures, words, known = inputs(1, 60)
-    other = [seen.clone() for seen in (tokens, tiles, pictures)]
+    tokens, looks, pictures, words, known = inputs(1, 60)
+    other = [seen.clone() for seen in (tokens, looks, pictures)]
     for seen in other:
         seen[:, 45:] = 0
-    near, far = (scores(head, *seen, words, known)[0, :20] for seen in ((tokens, tiles, pictures), other))
+    near, far = (scores(head, *seen, words, known)[0, :20] for seen in ((tokens, looks, pictures), other))
     torch.testing.assert_close(near, far, rtol=0, atol=1e-5)
 
 
 def test_what_moves_is_seen_though_the_tower_sees_the_same(head) -> None:
-    tokens, tiles, pictures, words, known = inputs(1, 10)
+    tokens, looks, pictures, words, known = inputs(1, 10)
     still = pictures[:, :1].expand_as(pictures)
-    same = tokens[:, :1].expand_as(tokens), tiles[:, :1].expand_as(tiles)
+    same = tokens[:, :1].expand_as(tokens), looks[:, :1].expand_as(looks)
     quiet, moved = (scores(head, *same, shown, words, known)[0] for shown in (still, pictures))
     assert float((moved - quiet).abs().max()) > 1e-4
-
-
-def test_tiles_lie_where_they_were_cut() -> None:
-    picture = torch.arange(2 * 8 * 8 * 3).view(2, 8, 8, 3)
-    tiles = cut_into_tiles(picture, 2)
-    assert torch.equal(tiles[1], picture[0, :4, 4:])
-    assert torch.equal(arrange_tiles(tiles.flatten(1, 2), 2), picture.flatten(1, 2))
 
 
 def test_a_head_comes_back_from_its_files(checkpoint, head) -> None:
@@ -126,6 +122,7 @@ def test_a_head_comes_back_from_its_files(checkpoint, head) -> None:
         ({"wide": 3}, "unknown key 'wide'"),
         ({"heads": 3}, "width 32, heads 3"),
         ({"visual_tokens": 15}, "visual_tokens = 15 are no square grid"),
+        ({"patch_px": 5}, "picture_px 64, patch_px 5"),
         ({"width": 64}, "cannot be loaded"),
     ],
 )

@@ -25,7 +25,7 @@ from vila_core.training.event_lessons import Lessons, cells
 from vila_core.training.recipe import EventRecipe, StageRecipe
 
 RECIPE = EventRecipe(
-    names=StageRecipe(4, 2, 1e-3, warmup_steps=1),
+    names=StageRecipe(4, 2, 1e-3, 1e-4, warmup_steps=1),
     events=StageRecipe(40, 2, 4e-3, warmup_steps=5),
     frames=8,
     questions=2,
@@ -103,6 +103,23 @@ def test_each_cell_has_the_name_of_what_it_shows(clips):
     assert len(naming.texts) == 3 and "red ball" in naming.texts[2]  # in order of colour and kind; a door has none
     assert (naming.named.unflatten(2, (16, 16))[:, 4:8, :8] == 2).all() and (naming.named == 2).sum() == 3 * 4 * 128
     assert (naming.named[:, :4] == -1).all()
+
+
+def test_a_clip_is_found_in_its_shard(clips):
+    shards = np.zeros((3, 2, 4, 4, 3), np.uint8), np.ones((2, 2, 4, 4, 3), np.uint8)
+    two = dataclasses.replace(clips, images=shards)
+    assert [int(two.film(number).max()) for number in range(5)] == [0, 0, 0, 1, 1]
+    with pytest.raises(IndexError, match="behind the last"):
+        two.film(5)
+
+
+def test_the_eyes_begin_as_the_tower_in_each_quarter_of_the_picture(model):
+    eyes = train_events.new_head(model, 0.25).eyes
+    picture = torch.randn(1, 3, 192, 192)
+    with torch.inference_mode():
+        seen = eyes.embeddings(picture).unflatten(1, (16, 16))
+        quarter = model.vision_tower.embeddings(picture[..., :96, 96:]).unflatten(1, (8, 8))
+    torch.testing.assert_close(seen[:, :8, 8:], quarter)
 
 
 def test_a_picture_that_stays_is_encoded_once():

@@ -19,7 +19,7 @@ from vila_core.models.vlm import VisionLanguageModel
 from vila_core.types import Frame
 
 _QUESTIONS, _FRAMES = 64, 1024
-_AT_ONCE = 16  # frames that are cut into tiles and encoded together
+_AT_ONCE = 16  # frames that are encoded together
 
 
 class RelevanceScorer:
@@ -69,8 +69,8 @@ class RelevanceScorer:
         for first in range(0, len(new), _AT_ONCE):
             part = new[first : first + _AT_ONCE]
             tokens = torch.stack([self._encoder.tokens(frame) for frame in part]).float()
-            tiles = self._model.encode_tiles(part, head.config.tiles).float()
-            for frame, still in zip(part, head.still(tokens, tiles).half(), strict=True):
+            features = head.features(self._model.squares(part, head.config.picture_px))
+            for frame, still in zip(part, head.still(tokens, features).half(), strict=True):
                 seen = _View(still, thumbnail(frame.image))
                 views[frame.key] = seen
                 self._views.put(frame.key, seen)

@@ -88,7 +88,7 @@ def picture_px(model: VisionLanguageModel) -> int | None:
     if model.config.images.aspect_ratio == "pad":
         return None
     size, head = input_size(model.config.vision, model.config.images), model.relevance_head
-    return size if head is None else max(size, head.config.tiles * model.config.vision.image_size)
+    return size if head is None else max(size, head.config.picture_px)
 
 
 def stop_ids(model: VisionLanguageModel, texts: Sequence[str]) -> frozenset[int]:

@@ -1,8 +1,8 @@
 """A small head that tells, frame by frame, whether what a question names goes on.
 
-It looks where the question says: through the decoder's visual tokens, through the vision tower's features of a larger
-picture cut into tiles (what is far away is small), and through small pictures of its own, which show what changes. Not
-part of official checkpoints; vila-nano has one.
+It looks where the question says: through the decoder's visual tokens, through eyes of its own for a larger picture
+(what is far away is small), and through small pictures, which show what changes. Not part of official checkpoints;
+vila-nano has one.
 """
 
 from __future__ import annotations
@@ -17,9 +17,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from vila_core.errors import CheckpointError
+from vila_core.models.config import VisionConfig
+from vila_core.models.preprocess import normalise_pixels
 from vila_core.models.relevance_parts import MotionEncoder, Neighbours, QuestionEncoder, TemporalBlock
+from vila_core.models.vision_tower import VisionTower
 
-THUMBNAIL_PX = 48
+THUMBNAIL_PX = 96
 PLACE_MAP, EVENT_MAP = 0, 1  # of a question's maps: where the thing is; where what is asked goes on
 _DILATIONS = (1, 2, 4, 8, 1)
 
@@ -30,10 +33,13 @@ class RelevanceConfig:
 
     visual_tokens: int  # of a frame
     visual_width: int
-    tiles: int  # on a side of the larger picture
-    tile_cells: int  # patches of a tile
-    tile_width: int  # of the tower's features
     text_width: int  # of the decoder's embeddings
+    picture_px: int  # the side of the larger picture
+    patch_px: int
+    eyes_width: int  # of a vision tower for that picture
+    eyes_intermediate: int
+    eyes_layers: int
+    eyes_heads: int
     width: int = 128
     text_layers: int = 2
     heads: int = 4
@@ -46,9 +52,13 @@ class RelevanceConfig:
         for name in self.__slots__:
             if getattr(self, name) <= 0:
                 raise CheckpointError(f"relevance head: {name} = {getattr(self, name)!r} must be above 0")
-        for name in ("visual_tokens", "tile_cells"):
-            if math.isqrt(getattr(self, name)) ** 2 != getattr(self, name):
-                raise CheckpointError(f"relevance head: {name} = {getattr(self, name)} are no square grid")
+        if math.isqrt(self.visual_tokens) ** 2 != self.visual_tokens:
+            raise CheckpointError(f"relevance head: visual_tokens = {self.visual_tokens} are no square grid")
+        if self.picture_px % self.patch_px or self.eyes_width % self.eyes_heads:
+            raise CheckpointError(
+                f"relevance head: picture_px {self.picture_px}, patch_px {self.patch_px}; "
+                f"eyes_width {self.eyes_width}, eyes_heads {self.eyes_heads}"
+            )
         if self.grid % math.isqrt(self.visual_tokens):
             raise CheckpointError(f"relevance head: {self.grid} rows of cells on {self.visual_tokens} visual tokens")
         if self.width % self.heads or self.maps <= EVENT_MAP:
@@ -56,8 +66,23 @@ class RelevanceConfig:
 
     @property
     def grid(self) -> int:
-        """Rows, and columns, of a frame's cells: the patches of all tiles."""
-        return self.tiles * math.isqrt(self.tile_cells)
+        """Rows, and columns, of a frame's cells: the larger picture's patches."""
+        return self.picture_px // self.patch_px
+
+    @property
+    def eyes(self) -> VisionConfig:
+        """The tower that sees the larger picture."""
+        return VisionConfig(
+            hidden_size=self.eyes_width,
+            intermediate_size=self.eyes_intermediate,
+            layers=self.eyes_layers,
+            heads=self.eyes_heads,
+            image_size=self.picture_px,
+            patch_size=self.patch_px,
+            eps=1e-6,
+            mean=(0.5, 0.5, 0.5),
+            std=(0.5, 0.5, 0.5),
+        )
 
 
 class RelevanceHead(nn.Module):
@@ -70,7 +95,8 @@ class RelevanceHead(nn.Module):
         self.config = config
         width, cell, cells = config.width, config.cell_width, config.grid**2
         self.question = QuestionEncoder(config.text_width, width, config.text_layers, config.heads)
-        self.look = nn.Sequential(nn.LayerNorm(config.tile_width), nn.Linear(config.tile_width, 2 * cell), nn.GELU())
+        self.eyes = VisionTower(config.eyes)
+        self.look = nn.Sequential(nn.LayerNorm(config.eyes_width), nn.Linear(config.eyes_width, 2 * cell), nn.GELU())
         self.glance = nn.Sequential(nn.LayerNorm(config.visual_width), nn.Linear(config.visual_width, 2 * cell))
         self.join = nn.Linear(2 * cell, cell)
         self.place = nn.Parameter(torch.zeros(cells, cell))
@@ -93,23 +119,27 @@ class RelevanceHead(nn.Module):
     def forward(self, still: Tensor, thumbnails: Tensor, questions: Tensor) -> tuple[Tensor, Tensor]:
         """Score each frame for each question.
 
-        still: [B, T, M, F], see `still`. thumbnails: [B, T, 48, 48, 3] uint8. questions: [B, Q, D], see `question`.
+        still: [B, T, M, F], see `still`. thumbnails: [B, T, 96, 96, 3] uint8. questions: [B, Q, D], see `question`.
         Returns logits [B, Q, T] and the maps' logits [B, Q, T, M, K].
         """
         cells = self.seen(still, thumbnails)
         maps = self.maps(cells, questions)
         return self.over_time(cells, maps, questions), maps
 
-    def still(self, visual_tokens: Tensor, tiles: Tensor) -> Tensor:
+    def features(self, pictures: Tensor) -> Tensor:
+        """What the eyes see of pictures [B, S, S, 3], 0..255: [B, M, E], row by row."""
+        return self.eyes(normalise_pixels(pictures, self.config.eyes, self.score.weight.dtype))
+
+    def still(self, visual_tokens: Tensor, features: Tensor) -> Tensor:
         """What single frames show: [..., M, F].
 
-        visual_tokens: [..., N, C]. tiles: [..., M, E], the tower's features, see arrange_tiles.
+        visual_tokens: [..., N, C]. features: [..., M, E], see `features`.
         """
         coarse = math.isqrt(self.config.visual_tokens)
         glance = self.glance(visual_tokens).unflatten(-2, (coarse, coarse))
         for dim in (-3, -2):
             glance = glance.repeat_interleave(self.config.grid // coarse, dim=dim)
-        return self.join(self.look(tiles) + glance.flatten(-3, -2)) + self.place
+        return self.join(self.look(features) + glance.flatten(-3, -2)) + self.place
 
     def seen(self, still: Tensor, thumbnails: Tensor) -> Tensor:
         """What each frame shows and how it differs from those before it: [B, T, M, F]."""
@@ -148,20 +178,7 @@ def _centres(grid: int) -> Tensor:
     return torch.stack(torch.meshgrid(steps, steps, indexing="ij"), dim=-1).flatten(0, 1)
 
 
-def cut_into_tiles(pictures: Tensor, tiles: int) -> Tensor:
-    """[B, tiles S, tiles S, 3] -> [B tiles tiles, S, S, 3], row by row."""
-    count, size = len(pictures), pictures.shape[1] // tiles
-    return pictures.view(count, tiles, size, tiles, size, 3).transpose(2, 3).reshape(-1, size, size, 3)
-
-
-def arrange_tiles(features: Tensor, tiles: int) -> Tensor:
-    """The tower's features of such tiles [B tiles tiles, P, E] as they lie in the picture: [B, M, E], row by row."""
-    side = math.isqrt(features.shape[1])
-    rows = features.view(-1, tiles, tiles, side, side, features.shape[-1]).transpose(2, 3)
-    return rows.reshape(len(rows), -1, features.shape[-1])
-
-
 def thumbnail(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Shrink an image [H, W, 3] to the head's small picture [48, 48, 3], whatever its proportions."""
+    """Shrink an image [H, W, 3] to the head's small picture [96, 96, 3], whatever its proportions."""
     small = cv2.resize(image, (THUMBNAIL_PX, THUMBNAIL_PX), interpolation=cv2.INTER_AREA)
     return small.astype(np.uint8, copy=False)

@@ -26,7 +26,7 @@ class MotionEncoder(nn.Module):
         self.back = nn.Linear(width, width)
 
     def forward(self, thumbnails: Tensor) -> Tensor:
-        """[B, T, 48, 48, 3] uint8 (or float, 0..255) -> [B, T, M, F]. The first frames are compared with the first."""
+        """[B, T, S, S, 3] uint8 (or float, 0..255) -> [B, T, M, F]. The first frames are compared with the first."""
         pictures = thumbnails.float() / 127.5 - 1.0
         at = torch.arange(pictures.shape[1], device=pictures.device)
         earlier = (pictures[:, (at - lag).clamp(min=0)] for lag in LAGS)

@@ -28,7 +28,7 @@ from vila_core.models.preprocess import (
     resize_on_device,
 )
 from vila_core.models.projector import Projector
-from vila_core.models.relevance import RelevanceHead, arrange_tiles, cut_into_tiles
+from vila_core.models.relevance import RelevanceHead
 from vila_core.models.tokenizer import NATIVE_IMAGE_ID, Tokenizer
 from vila_core.models.upload import upload
 from vila_core.models.vision_tower import VisionTower
@@ -191,9 +191,12 @@ class VisionLanguageModel(nn.Module):
 
     def encode_frames(self, frames: Sequence[Frame]) -> Tensor:
         """Visual tokens [B, N, D] of frames, one tile each whatever their number: so a frame can be encoded once."""
-        size = input_size(self.config.vision, self.config.images)
+        return self.encode_squares(self.squares(frames, input_size(self.config.vision, self.config.images)))
+
+    def squares(self, frames: Sequence[Frame], size: int) -> Tensor:
+        """Frames as squares of a size, uint8 [B, S, S, 3]: padded or squashed, as the checkpoint's images are."""
         pixels = torch.stack([torch.tensor(self._squashed(frame.image, size)) for frame in frames])
-        return self.encode_squares(pixels.to(self.device))
+        return pixels.to(self.device)
 
     def encode_on_device(self, image: Tensor) -> Tensor:
         """Visual tokens [N, D] of a uint8 image [H, W, 3] that lies where the weights do; resized there too."""
@@ -208,17 +211,6 @@ class VisionLanguageModel(nn.Module):
             return self.projector(self.vision_tower(inputs))
         picture = PreparedImage(inputs)
         return torch.stack(encode_pictures(self.vision_tower, self.projector, [picture], self.config.images))
-
-    def tile_features(self, pixels: Tensor, tiles: int) -> Tensor:
-        """The tower's features [B, M, E] of pictures [B, tiles S, tiles S, 3], 0..255, cut into tiles x tiles."""
-        inputs = normalise_pixels(cut_into_tiles(pixels, tiles), self.config.vision, self.dtype)
-        return arrange_tiles(self.vision_tower(inputs), tiles)
-
-    def encode_tiles(self, frames: Sequence[Frame], tiles: int) -> Tensor:
-        """The tower's features [B, M, E] of frames, each enlarged and cut into tiles x tiles; no projector."""
-        size = tiles * self.config.vision.image_size
-        pixels = torch.stack([torch.tensor(self._squashed(frame.image, size)) for frame in frames])
-        return self.tile_features(pixels.to(self.device), tiles)
 
     def _squashed(self, image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
         vision, images = self.config.vision, self.config.images

@@ -1,8 +1,8 @@
-"""What the frozen model sees in the clips, worked out once: visual tokens, the tower's tiles, small pictures."""
+"""What is seen in the clips, worked out once and kept in files: visual tokens, small pictures, the head's features."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from vila_core.models.relevance import THUMBNAIL_PX, RelevanceConfig, thumbnail
+from vila_core.models.relevance import THUMBNAIL_PX, RelevanceHead, thumbnail
 from vila_core.models.vlm import VisionLanguageModel
 from vila_core.training.clips import Clips
 from vila_core.training.vision_stage import augment
@@ -25,53 +25,57 @@ class ClipFeatures:
     """By clip and frame; mapped from files."""
 
     tokens: NDArray[np.float16]  # [clips, T, N, C]
-    tiles: NDArray[np.float16]  # [clips, T, M, E]
-    thumbnails: NDArray[np.uint8]  # [clips, T, 48, 48, 3]
+    features: NDArray[np.float16]  # [clips, T, M, E]
+    thumbnails: NDArray[np.uint8]  # [clips, T, 96, 96, 3]
 
 
 def clip_features(
-    model: VisionLanguageModel, clips: Clips, config: RelevanceConfig, folder: Path, seed: int
+    model: VisionLanguageModel, head: RelevanceHead, clips: Clips, folder: Path, seed: int
 ) -> ClipFeatures:
-    """Encode all clips, each in its own light and with its own noise, into files of the folder; once."""
-    files = [folder / f"clip_{name}.npy" for name in ("tokens", "tiles", "thumbnails")]
+    """Encode all clips, each in its own light and with its own noise, into files of the folder; once for these eyes."""
+    made_with = _digest(head.eyes)
+    files = [folder / f"clip_{name}_{made_with}.npy" for name in ("tokens", "features", "thumbnails")]
     if not all(file.is_file() for file in files):
-        _encode(model, clips, config, files, seed)
+        _encode(model, head, clips, files, seed)
     return ClipFeatures(*(np.load(file, mmap_mode="r") for file in files))
 
 
-def _encode(model: VisionLanguageModel, clips: Clips, config: RelevanceConfig, files: list[Path], seed: int) -> None:
-    counts = (len(clips), clips.frames)
+def _encode(model: VisionLanguageModel, head: RelevanceHead, clips: Clips, files: list[Path], seed: int) -> None:
+    config = head.config
     shapes = (
         (np.float16, (config.visual_tokens, config.visual_width)),
-        (np.float16, (config.grid**2, config.tile_width)),
+        (np.float16, (config.grid**2, config.eyes_width)),
         (np.uint8, (THUMBNAIL_PX, THUMBNAIL_PX, 3)),
     )
     parts = [file.with_suffix(".part") for file in files]
     arrays = [
-        open_memmap(part, mode="w+", dtype=dtype, shape=(*counts, *shape))
+        open_memmap(part, mode="w+", dtype=dtype, shape=(len(clips), clips.frames, *shape))
         for part, (dtype, shape) in zip(parts, shapes, strict=True)
     ]
-    for number, clip in enumerate(tqdm(_each(clips), desc="features", unit="clip", total=len(clips))):
-        once, again = still_frames(clip)
-        pictures = augment(torch.from_numpy(clip[once])[None].flatten(1, 2), np.random.default_rng([seed, number]))
-        views = _views(model, pictures.view(len(once), *clip.shape[1:]), config)
+    for clip in tqdm(range(len(clips)), desc="features", unit="clip"):
+        film = np.array(clips.film(clip))
+        once, again = still_frames(film)
+        pictures = augment(torch.from_numpy(film[once])[None], np.random.default_rng([seed, clip]))[0]
+        with torch.inference_mode(), torch.autocast(model.device.type, torch.bfloat16):  # it need not be exact
+            on_device = pictures.to(model.device)
+            views = visual_tokens(model, on_device).half(), head.features(on_device).half(), thumbnails(pictures)
         for array, view in zip(arrays, views, strict=True):
-            array[number] = view[again]
+            array[clip] = view.cpu().numpy()[again]
     for array, part, file in zip(arrays, parts, files, strict=True):
         array.flush()
         part.replace(file)
 
 
-def _views(model: VisionLanguageModel, pictures: Tensor, config: RelevanceConfig) -> Iterator[NDArray[np.generic]]:
-    """Tokens, tiles and thumbnails of float pictures [U, S, S, 3], 0..255."""
-    device, size = model.device, model.config.vision.image_size
+def visual_tokens(model: VisionLanguageModel, pictures: Tensor) -> Tensor:
+    """The model's visual tokens [B, N, C] of larger pictures [B, S, S, 3], 0..255."""
+    size = model.config.vision.image_size
     small = F.interpolate(pictures.permute(0, 3, 1, 2), size=(size, size), mode="bicubic", antialias=True)
-    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16):  # a training set need not be exact
-        tokens = model.encode_squares(small.permute(0, 2, 3, 1).clamp(0, 255).to(device))
-        tiles = model.tile_features(pictures.to(device), config.tiles)
-    yield tokens.half().cpu().numpy()
-    yield tiles.half().cpu().numpy()
-    yield np.stack([thumbnail(picture) for picture in pictures.byte().numpy()])
+    return model.encode_squares(small.permute(0, 2, 3, 1).clamp(0, 255))
+
+
+def thumbnails(pictures: Tensor) -> Tensor:
+    """The head's small pictures [B, 96, 96, 3] uint8 of pictures [B, S, S, 3], 0..255."""
+    return torch.from_numpy(np.stack([thumbnail(picture) for picture in pictures.byte().cpu().numpy()]))
 
 
 def still_frames(clip: NDArray[np.uint8]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -80,7 +84,9 @@ def still_frames(clip: NDArray[np.uint8]) -> tuple[NDArray[np.intp], NDArray[np.
     return np.flatnonzero(changed), np.cumsum(changed) - 1
 
 
-def _each(clips: Clips) -> Iterator[NDArray[np.uint8]]:
-    for shard in clips.images:
-        for clip in shard:
-            yield np.array(clip)
+def _digest(module: torch.nn.Module) -> str:
+    """Short name of a module's weights."""
+    digest = hashlib.sha256()
+    for weight in module.state_dict().values():
+        digest.update(weight.cpu().numpy().tobytes())
+    return digest.hexdigest()[:12]

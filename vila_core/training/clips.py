@@ -41,6 +41,14 @@ class Clips:
     def __len__(self) -> int:
         return len(self.things)
 
+    def film(self, clip: int) -> NDArray[np.uint8]:
+        """A clip's images [T, S, S, 3], mapped from their file."""
+        for shard in self.images:
+            if clip < len(shard):
+                return shard[clip]  # type: ignore[no-any-return]
+            clip -= len(shard)
+        raise IndexError(f"clip {clip} behind the last")
+
     def covered(self, clip: int, thing: Thing, frames: slice) -> NDArray[np.bool_]:
         """Where a thing of the name is seen: [T, 48, 48]."""
         named = np.zeros(256, bool)

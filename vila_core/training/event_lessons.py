@@ -13,6 +13,7 @@ from torch import Tensor
 
 from vila_core.training.clips import Clips, Question, Thing
 from vila_core.training.recipe import EventRecipe
+from vila_core.training.samples import made_up_word
 from vila_core.training.shards import grid_objects
 
 IN_VIEW = "in_view"
@@ -63,6 +64,10 @@ class Naming:
     frames: NDArray[np.intp]
     texts: list[str]
     named: Tensor
+
+    def runs(self, frames: int) -> list[tuple[int, slice]]:
+        """Each clip and its run, so many frames long."""
+        return [(int(clip), slice(at, at + frames)) for clip, at in zip(self.clips, self.frames, strict=True)]
 
 
 class Lessons:
@@ -151,6 +156,8 @@ class Lessons:
     def _worded(self, verb: str, colour: str, kind: str, rng: np.random.Generator) -> str:
         templates = self._clips.templates[verb]
         chosen = templates[rng.integers(len(templates))]
+        if rng.random() < self._recipe.nonsense_share:
+            chosen = " ".join([*(made_up_word(rng) for _ in range(rng.integers(1, 4))), chosen])
         return chosen.format(colour=colour, kind=kind.replace("_", " "))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -11,52 +12,45 @@ from torch.nn import functional as F
 
 from vila_core.models.relevance import EVENT_MAP, PLACE_MAP, RelevanceHead
 from vila_core.models.vlm import VisionLanguageModel
-from vila_core.training.clip_features import ClipFeatures
+from vila_core.training.clip_features import ClipFeatures, thumbnails, visual_tokens
 from vila_core.training.clips import Clips
-from vila_core.training.event_lessons import Lesson, Lessons
+from vila_core.training.event_lessons import Lesson, Lessons, Naming
 from vila_core.training.recipe import EventRecipe
+from vila_core.training.vision_stage import augment
 
-_NAMED_FRAMES = 3
+_REMINDED_FRAMES = 3  # in a run of which the names are asked; in their own stage one, as runs show much the same
 _WHETHER = 20.0  # weight of what is there at all, a mean over names that are mostly not, beside which it is
 _NOISE = 2.0  # of a small picture's values, 0 to 255
 _THERE = 0.1  # the weight of the cells that show a thing, which are few, beside all others
 
+Run = tuple[int, slice]  # a clip and some of its frames
 
-class NameStage(nn.Module):
-    """The head's first lessons: what everything is called, and where it is."""
 
-    def __init__(
-        self,
-        model: VisionLanguageModel,
-        head: RelevanceHead,
-        clips: Clips,
-        *,
-        features: ClipFeatures,
-        asked: range,
-        recipe: EventRecipe,
-    ) -> None:
-        """asked: the clips that are drawn from."""
-        super().__init__()
-        self.head = head
-        self._model, self._features, self._recipe = [model], features, recipe
-        self._lessons = Lessons(clips, asked, recipe, head.config.grid)
+@dataclass(frozen=True, slots=True, eq=False)
+class Course:
+    """What both stages share: a head to teach, what it is shown, and what it is asked."""
 
-    def groups(self) -> list[tuple[list[nn.Parameter], float]]:
-        """Parameters and their learning rates."""
-        return [(list(self.head.parameters()), self._recipe.names.learning_rate)]
+    model: VisionLanguageModel
+    head: RelevanceHead
+    clips: Clips
+    lessons: Lessons
+    recipe: EventRecipe
 
-    def loss(self, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
-        """Loss and figures of one random batch."""
-        return self._named(self._recipe.names.batch_size, rng)
+    def autocast(self) -> torch.autocast:
+        """Run in bfloat16, if the recipe says so."""
+        return torch.autocast(self.model.device.type, torch.bfloat16, enabled=self.recipe.bfloat16)
 
-    def _named(self, clips: int, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
-        """All names at once, in short runs of so many clips: which cells each one's place map must point at."""
-        head = self.head
-        naming = self._lessons.draw_names(clips, _NAMED_FRAMES, rng)
-        words, known = embedded(self._model[0], naming.texts)
-        runs = [(clip, slice(at, at + _NAMED_FRAMES)) for clip, at in zip(naming.clips, naming.frames, strict=True)]
-        cells = head.seen(*shown(head, self._features, runs, rng))
-        logits = head.maps(cells.flatten(0, 1)[None], head.question(words, known)[None], PLACE_MAP + 1)
+    def own_parameters(self) -> list[nn.Parameter]:
+        """The head's, but those of its eyes."""
+        return [weight for name, weight in self.head.named_parameters() if not name.startswith("eyes.")]
+
+    def questions(self, texts: Sequence[str]) -> Tensor:
+        """The texts as the head reads them: [Q, D]."""
+        return self.head.question(*embedded(self.model, texts))
+
+    def named(self, naming: Naming, cells: Tensor) -> tuple[Tensor, dict[str, float]]:
+        """Loss and figures of all names at once: in which of the cells [B, T, M, F] each one's place map must be."""
+        logits = self.head.maps(cells.flatten(0, 1)[None], self.questions(naming.texts)[None], PLACE_MAP + 1)
         logits = logits[0, ..., PLACE_MAP].flatten(1).T.float()  # [B T M, names]
         named = naming.named.flatten().to(logits.device)
         there, nothing = logits[named >= 0], logits[named == -1]
@@ -68,49 +62,81 @@ class NameStage(nn.Module):
         return which + _WHETHER * (whether + empty), figures
 
 
-class EventStage(NameStage):
-    """The lessons behind the names: each frame's answer, and where the head looks for it; names are reminded of."""
+class NameStage(nn.Module):
+    """The first lessons: what everything is called, and where it is. The head's eyes learn to see it."""
+
+    def __init__(self, course: Course) -> None:
+        super().__init__()
+        self.head, self._course = course.head, course
 
     def groups(self) -> list[tuple[list[nn.Parameter], float]]:
         """Parameters and their learning rates."""
-        return [(list(self.head.parameters()), self._recipe.events.learning_rate)]
+        rates = self._course.recipe.names
+        eyes = list(self.head.eyes.parameters())
+        return [(self._course.own_parameters(), rates.learning_rate), (eyes, rates.vision_learning_rate)]
 
     def loss(self, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
         """Loss and figures of one random batch."""
-        lesson = self._lessons.draw(rng)
-        with torch.autocast(self._model[0].device.type, torch.bfloat16, enabled=self._recipe.bfloat16):
+        course, head = self._course, self.head
+        naming = course.lessons.draw_names(course.recipe.names.batch_size, 1, rng)
+        pictures = torch.from_numpy(np.concatenate([course.clips.film(clip)[run] for clip, run in naming.runs(1)]))
+        pictures = augment(pictures, rng).to(course.model.device)
+        with course.autocast():
+            with torch.no_grad():
+                tokens = visual_tokens(course.model, pictures)
+            still = head.still(tokens, head.features(pictures))
+            return course.named(naming, head.seen(still[:, None], thumbnails(pictures)[:, None]))
+
+
+class EventStage(nn.Module):
+    """The lessons behind the names: each frame's answer, and where the head looks for it; names are reminded of."""
+
+    def __init__(self, course: Course, features: ClipFeatures) -> None:
+        """features: what is seen in the clips; the head's eyes learn no more."""
+        super().__init__()
+        self.head, self._course, self._features = course.head, course, features
+
+    def groups(self) -> list[tuple[list[nn.Parameter], float]]:
+        """Parameters and their learning rates."""
+        return [(self._course.own_parameters(), self._course.recipe.events.learning_rate)]
+
+    def loss(self, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
+        """Loss and figures of one random batch."""
+        recipe, lesson = self._course.recipe, self._course.lessons.draw(rng)
+        with self._course.autocast():
             logits, maps = self._scored(lesson, rng)
+            naming, figures = self._reminded(rng)
         active, certain, covered, weights = (
             part.to(logits.device) for part in (lesson.active, lesson.certain, lesson.covered, lesson.weights)
         )
         frames = F.binary_cross_entropy_with_logits(logits, active, reduction="none") * certain * weights[..., None]
         goes_on = torch.where(covered > 0, active[..., None], covered)
         places = _map_loss(maps[..., PLACE_MAP], covered) + _map_loss(maps[..., EVENT_MAP], goes_on)
-        naming, figures = self._named(self._recipe.named_clips, rng)
-        loss = frames.mean() + self._recipe.map_weight * places + self._recipe.name_weight * naming
+        loss = frames.mean() + recipe.map_weight * places + recipe.name_weight * naming
         figures |= frame_figures(logits.detach().flatten(0, 1), active.flatten(0, 1))
         return loss, figures | {"places": places.item()}
 
     def _scored(self, lesson: Lesson, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        head, features = self.head, self._features
-        words, known = embedded(self._model[0], lesson.texts)
-        questions = head.question(words, known).unflatten(0, (len(lesson.clips), -1))
-        runs = [(clip, lesson.frames) for clip in lesson.clips]
-        logits, maps = head(*shown(head, features, runs, rng), questions)
+        questions = self._course.questions(lesson.texts).unflatten(0, (len(lesson.clips), -1))
+        still, pictures = self._shown([(clip, lesson.frames) for clip in lesson.clips], rng)
+        logits, maps = self.head(still, pictures, questions)
         return logits.float(), maps.float()
 
+    def _reminded(self, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
+        course = self._course
+        naming = course.lessons.draw_names(course.recipe.named_clips, _REMINDED_FRAMES, rng)
+        return course.named(naming, self.head.seen(*self._shown(naming.runs(_REMINDED_FRAMES), rng)))
 
-def shown(
-    head: RelevanceHead, features: ClipFeatures, runs: Sequence[tuple[int, slice]], rng: np.random.Generator
-) -> tuple[Tensor, Tensor]:
-    """What the head is shown of runs of equal length: its `still` [B, T, M, F] and small pictures with some noise."""
-    tokens, tiles, pictures = (
-        torch.from_numpy(np.stack([array[clip, run] for clip, run in runs])).to(head.score.weight.device).float()
-        for array in (features.tokens, features.tiles, features.thumbnails)
-    )
-    generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
-    noise = _NOISE * torch.randn(pictures.shape, generator=generator)
-    return head.still(tokens, tiles), pictures + noise.to(pictures.device)
+    def _shown(self, runs: Sequence[Run], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Runs of equal length as the head takes them: `still` [B, T, M, F], and small pictures with some noise."""
+        told = self._features
+        tokens, features, pictures = (
+            torch.from_numpy(np.stack([array[clip, run] for clip, run in runs])).to(self._course.model.device).float()
+            for array in (told.tokens, told.features, told.thumbnails)
+        )
+        generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
+        noise = _NOISE * torch.randn(pictures.shape, generator=generator)
+        return self.head.still(tokens, features), pictures + noise.to(pictures.device)
 
 
 def _map_loss(logits: Tensor, truth: Tensor) -> Tensor:

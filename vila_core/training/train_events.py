@@ -11,20 +11,23 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from vila_core.engine.backend import EMBEDDED_CHECKPOINT
 from vila_core.models.checkpoint import load_checkpoint
 from vila_core.models.relevance import RelevanceConfig, RelevanceHead
 from vila_core.models.relevance_files import save_relevance
+from vila_core.models.vision_tower import VisionTower
 from vila_core.models.vlm import VisionLanguageModel
 from vila_core.training.clip_features import clip_features
 from vila_core.training.clips import Clips, read_clips
-from vila_core.training.event_stage import EventStage, NameStage
+from vila_core.training.event_lessons import Lessons
+from vila_core.training.event_stage import Course, EventStage, NameStage
 from vila_core.training.loop import Stage, train_stage
 from vila_core.training.recipe import EventRecipe, StageRecipe
 from vila_core.training.train import VALIDATION_BATCHES, pick_device, shorter
 
-TILES = 2  # on a side: what is far away is small
+ENLARGED = 2  # the head's picture beside the model's: what is far away is small
 VALIDATION_SHARE = 0.05  # of the clips, the last ones: flats that are not trained on
 
 
@@ -48,29 +51,42 @@ def train_events(
     """Train a new head on the clips; with its validation figures."""
     torch.manual_seed(recipe.seed)
     head = new_head(model, clips.period_s).to(model.device)
-    features = clip_features(model, clips, head.config, folder, recipe.seed)
-    figures: dict[str, float] = {}
-    for name, kind, steps in (("names", NameStage, recipe.names), ("events", EventStage, recipe.events)):
-        trained, checked = (
-            kind(model, head, clips, features=features, asked=rows, recipe=recipe) for rows in _split(len(clips))
-        )
-        figures |= _run(name, trained, checked, steps, recipe.seed, folder)
-    return head, figures
+    trained, checked = (
+        Course(model, head, clips, Lessons(clips, rows, recipe, head.config.grid), recipe)
+        for rows in _split(len(clips))
+    )
+    figures = _run("names", NameStage(trained), NameStage(checked), recipe.names, recipe.seed, folder)
+    features = clip_features(model, head, clips, folder, recipe.seed)
+    stages = EventStage(trained, features), EventStage(checked, features)
+    return head, figures | _run("events", *stages, recipe.events, recipe.seed, folder)
 
 
 def new_head(model: VisionLanguageModel, period_s: float) -> RelevanceHead:
-    """Return an untrained head that fits the model."""
+    """Return an untrained head that fits the model; its eyes begin as the model's tower."""
     vision, width = model.config.vision, model.config.language.hidden_size
     sizes = RelevanceConfig(
         visual_tokens=(vision.grid // model.projector.rate) ** 2,
         visual_width=width,
-        tiles=TILES,
-        tile_cells=vision.grid**2,
-        tile_width=vision.hidden_size,
         text_width=width,
+        picture_px=ENLARGED * vision.image_size,
+        patch_px=vision.patch_size,
+        eyes_width=vision.hidden_size,
+        eyes_intermediate=vision.intermediate_size,
+        eyes_layers=vision.layers,
+        eyes_heads=vision.heads,
         period_s=period_s,
     )
-    return RelevanceHead(sizes)
+    head = RelevanceHead(sizes)
+    head.eyes.load_state_dict(enlarged(model.vision_tower))
+    return head
+
+
+def enlarged(tower: VisionTower) -> dict[str, Tensor]:
+    """The weights of a tower for a picture ENLARGED times as large: each part of it begins as the picture did."""
+    weights = {name: weight.float() for name, weight in tower.state_dict().items()}
+    name, side = "embeddings.position_embedding.weight", tower.config.grid
+    positions = weights[name].unflatten(0, (side, side)).repeat(ENLARGED, ENLARGED, 1)
+    return weights | {name: positions.flatten(0, 1)}
 
 
 def _run(name: str, trained: Stage, checked: Stage, steps: StageRecipe, seed: int, folder: Path) -> dict[str, float]:
