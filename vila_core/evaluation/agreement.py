@@ -171,10 +171,13 @@ def first_logits(backend: TorchBackend, prompt: Prompt) -> NDArray[np.float32]:
 
 
 def _facts(backend: TorchBackend, path: Path, answers: Sequence[Answer]) -> dict[str, Any]:
+    """What each column says; mb: of what decides, without a relevance head, which is never quantized."""
+    head = backend.model.relevance_head
+    deciding = weight_bytes(backend.model) - (0 if head is None else weight_bytes(head))
     return {
         "checkpoint": str(path),
         "precision": backend.info.precision,
-        "mb": round(weight_bytes(backend.model) / 1e6, 2),
+        "mb": round(deciding / 1e6, 2),
         "decision_ms": round(statistics.median(answer.decision_ms for answer in answers), 2),
     }
 
