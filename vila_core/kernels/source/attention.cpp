@@ -127,10 +127,7 @@ void pack_values(const Task& t) {
 [[gnu::always_inline]] inline void keep(const Task& t, const Rows& rows, int r, int64_t key, __m512 s) {
   if (key + 16 > rows.open) {
     const __mmask16 there = first_lanes(rows.seen[r] - key);
-    if (rows.mask[r]) {
-      const __m512 added = _mm512_castsi512_ps(_mm512_slli_epi32(words(rows.mask[r] + key, there), 16));
-      s = _mm512_fmadd_ps(added, _mm512_set1_ps(kLog2e), s);
-    }
+    if (rows.mask[r]) s = _mm512_fmadd_ps(vila::widen(rows.mask[r] + key, there), _mm512_set1_ps(kLog2e), s);
     s = _mm512_mask_blend_ps(there, _mm512_set1_ps(-INFINITY), s);
   }
   _mm512_storeu_ps(t.scores + r * t.keys + key, s);
