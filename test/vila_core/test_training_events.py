@@ -29,6 +29,7 @@ RECIPE = EventRecipe(
     events=StageRecipe(40, 2, 4e-3, warmup_steps=5),
     frames=8,
     questions=2,
+    contrasts=0,
     sightings=1,
     sighting_weight=0.1,
     named_clips=1,
@@ -42,6 +43,8 @@ def clips(tmp_path_factory):
     folder = tmp_path_factory.mktemp("clips")
     templates = {
         "moves": ["the {colour} {kind} moves"],
+        "appears": ["the {colour} {kind} appears"],
+        "vanishes": ["the {colour} {kind} is taken away"],
         "in_view": ["the {colour} {kind} is in view"],
         "door_opens": ["the door opens"],
     }
@@ -54,6 +57,7 @@ def clips(tmp_path_factory):
         {
             "clip": number,
             "things": [["", "door"], ["red", "ball"], ["blue", "floor_lamp"]],
+            "happenings": [{"verb": "moves", "subject": "red_ball_1"}, {"verb": "door_closes", "subject": "door_0"}],
             "queries": [
                 {"verb": "moves", "colour": "red", "kind": "ball", "text": "", "intervals_s": [[1.0, 1.75]]},
                 {"verb": "in_view", "colour": "blue", "kind": "floor_lamp", "text": "", "intervals_s": []},
@@ -103,6 +107,17 @@ def test_each_cell_has_the_name_of_what_it_shows(clips):
     assert len(naming.texts) == 3 and "red ball" in naming.texts[2]  # in order of colour and kind; a door has none
     assert (naming.named.unflatten(2, (16, 16))[:, 4:8, :8] == 2).all() and (naming.named == 2).sum() == 3 * 4 * 128
     assert (naming.named[:, :4] == -1).all()
+
+
+def test_what_did_not_happen_to_a_thing_is_asked_where_something_else_did(clips):
+    recipe = dataclasses.replace(RECIPE, questions=0, contrasts=3, contrast_weight=0.2, sightings=0, nonsense_share=0.0)
+    assert clips.happened[0] == {("moves", ("red", "ball")), ("door_closes", ("", "door"))}
+    lesson = Lessons(clips, range(CLIPS), recipe, 16).draw(np.random.default_rng(0))
+    assert set(lesson.texts[:2]) == {"the red ball appears", "the red ball is taken away"}
+    assert set(lesson.verbs[:, :2].unique().tolist()) == {0, 4} and (lesson.verbs[:, 2] == 2).all()  # in order of name
+    assert not lesson.active[:, :2].any() and lesson.certain[:, :2].all()
+    assert "in view" in lesson.texts[2]  # a sighting, as nothing else is left
+    assert (lesson.covered[:, :2] > 0).any() and lesson.weights[0].tolist() == pytest.approx([0.2, 0.2, 0.1])
 
 
 def test_a_clip_is_found_in_its_shard(clips):

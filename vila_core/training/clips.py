@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from vila_core.errors import ConfigError
 
 Thing = tuple[str, str]  # (colour, kind); a door has no colour
+Happened = tuple[str, Thing]  # a verb, and what it happened to
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,6 +34,7 @@ class Clips:
     images: tuple[NDArray[np.uint8], ...]  # of each shard [C, T, S, S, 3], mapped from its file
     seg: NDArray[np.uint8]  # [clips, T, 48, 48] index into the clip's things, 255 elsewhere
     things: tuple[tuple[Thing, ...], ...]  # of each clip
+    happened: tuple[frozenset[Happened], ...]  # in each clip, in view or not
     questions: tuple[Question, ...]
     templates: dict[str, tuple[str, ...]]
     period_s: float
@@ -65,6 +67,7 @@ def read_clips(folder: Path) -> Clips:
     meta = json.loads(meta_file.read_text(encoding="utf-8"))
     period_s, frames = float(meta["period_s"]), int(meta["frames"])
     things: list[tuple[Thing, ...]] = []
+    happened: list[frozenset[Happened]] = []
     questions: list[Question] = []
     for shard in shards:
         for row in json.loads((shard / "clips.json").read_text(encoding="utf-8")):
@@ -73,15 +76,23 @@ def read_clips(folder: Path) -> Clips:
                 named = (asked["verb"], asked["colour"], asked["kind"], asked["text"])
                 questions.append(Question(len(things), *named, active))
             things.append(tuple((colour, kind) for colour, kind in row["things"]))
+            happened.append(frozenset((one["verb"], _subject(one["subject"], things[-1])) for one in row["happenings"]))
     return Clips(
         tuple(np.load(shard / "images.npy", mmap_mode="r") for shard in shards),
         np.concatenate([np.load(shard / "seg.npy") for shard in shards]),
         tuple(things),
+        tuple(happened),
         tuple(questions),
         {verb: tuple(texts) for verb, texts in meta["train_templates"].items()},
         period_s,
         frames,
     )
+
+
+def _subject(name: str, things: tuple[Thing, ...]) -> Thing:
+    """What a script calls red_chair_7 or door_3."""
+    what, _, number = name.rpartition("_")
+    return ("", what) if what == "door" else things[int(number)]
 
 
 def active_frames(intervals_s: list[list[float]], period_s: float, frames: int) -> NDArray[np.bool_]:

@@ -17,6 +17,7 @@ from vila_core.training.samples import made_up_word
 from vila_core.training.shards import grid_objects
 
 IN_VIEW = "in_view"
+_ALIKE = ("appears", "moves", "vanishes")  # what happens to things, and is easily taken for each other
 _PLAIN, _GLIMPSED = 7, 1  # of 48 x 48 pixels: from the one on a thing is plainly in view, below the other it is not
 _CELL_SHARE = 0.25  # of a cell, that a thing must cover to be in it
 _SEEN = 0.5  # of the questions about what is in view, that begin with a thing that is
@@ -29,7 +30,7 @@ class Lesson:
 
     clips: [B]. frames: the run. texts: Q for each clip. active, certain: [B, Q, T] float, 1 where what the text names
     goes on, and where that can be said. covered: [B, Q, T, M] float, 1 in the cells that show the thing, -1 where
-    that cannot be said. weights: [B, Q] float.
+    that cannot be said. weights: [B, Q] float. verbs: [B, Q] int, the number of each text's verb.
     """
 
     clips: NDArray[np.intp]
@@ -39,6 +40,7 @@ class Lesson:
     certain: Tensor
     covered: Tensor
     weights: Tensor
+    verbs: Tensor
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,6 +48,7 @@ class Asked:
     """One question of a lesson; see Lesson. active, certain: [T]. covered: [T, M]."""
 
     text: str
+    verb: str
     active: NDArray[np.bool_]
     certain: NDArray[np.bool_]
     covered: NDArray[np.float32]
@@ -97,7 +100,9 @@ class Lessons:
             torch.from_numpy(np.stack([getattr(one, name) for one in asked])).float().unflatten(0, (len(chosen), -1))
             for name in ("active", "certain", "covered", "weight")
         )
-        return Lesson(chosen, run, [one.text for one in asked], active, certain, covered, weights)
+        number = {verb: at for at, verb in enumerate(sorted(clips.templates))}
+        verbs = torch.tensor([number[one.verb] for one in asked]).unflatten(0, (len(chosen), -1))
+        return Lesson(chosen, run, [one.text for one in asked], active, certain, covered, weights, verbs)
 
     def draw_names(self, count: int, frames: int, rng: np.random.Generator) -> Naming:
         """Draw so many runs of so many frames, and word each name with a verb of its own."""
@@ -127,9 +132,28 @@ class Lessons:
             active, covered = asked.active[run], cells(pixels, self._grid)
             weight = self._weights[asked.verb, bool(asked.active.any())]
             text = self._worded(asked.verb, asked.colour, asked.kind, rng)
-            rows.append(Asked(text, active, np.ones_like(active), covered, weight))
-        while len(rows) < recipe.questions + recipe.sightings:
+            rows.append(Asked(text, asked.verb, active, np.ones_like(active), covered, weight))
+        rows += self._contrasts(clip, run, rng)
+        while len(rows) < recipe.questions + recipe.contrasts + recipe.sightings:
             rows.append(self._sighting(clip, run, rng))
+        return rows
+
+    def _contrasts(self, clip: int, run: slice, rng: np.random.Generator) -> list[Asked]:
+        """Ask of things to which something happens whether something else did, which looks much like it."""
+        happened = self._clips.happened[clip]
+        options = [
+            (verb, thing)
+            for thing in sorted({thing for verb, thing in happened if verb in _ALIKE})
+            for verb in _ALIKE
+            if (verb, thing) not in happened
+        ]
+        rows = list[Asked]()
+        for at in rng.permutation(len(options))[: self._recipe.contrasts]:
+            verb, (colour, kind) = options[at]
+            never = np.zeros(run.stop - run.start, bool)
+            covered = cells(self._clips.covered(clip, (colour, kind), run), self._grid)
+            text = self._worded(verb, colour, kind, rng)
+            rows.append(Asked(text, verb, never, ~never, covered, self._recipe.contrast_weight))
         return rows
 
     def _sighting(self, clip: int, run: slice, rng: np.random.Generator) -> Asked:
@@ -139,7 +163,8 @@ class Lessons:
         count = pixels.sum(axis=(1, 2))
         certain = (count >= _PLAIN) | (count < _GLIMPSED)
         text = self._worded(IN_VIEW, colour, kind, rng)
-        return Asked(text, count >= _PLAIN, certain, cells(pixels, self._grid), self._recipe.sighting_weight)
+        covered = cells(pixels, self._grid)
+        return Asked(text, IN_VIEW, count >= _PLAIN, certain, covered, self._recipe.sighting_weight)
 
     def _tempting(self, clip: int, run: slice, rng: np.random.Generator) -> Thing:
         things = self._clips.things[clip]
@@ -163,10 +188,10 @@ class Lessons:
 
 def cells(pixels: NDArray[np.bool_], grid: int) -> NDArray[np.float32]:
     """Where a thing is, [T, 48, 48], by cell [T, M]: 1 if it covers enough of it, 0 if nothing, else -1."""
-    frames, size, _ = pixels.shape
-    step = size // grid
-    share = pixels.reshape(frames, grid, step, grid, step).mean(axis=(2, 4)).reshape(frames, -1)
-    return np.where(share >= _CELL_SHARE, 1.0, np.where(share > 0, -1.0, 0.0)).astype(np.float32)
+    step = pixels.shape[1] // grid
+    rows = np.stack([pixels[:, at::step] for at in range(step)]).sum(axis=0, dtype=np.uint8)
+    count = np.stack([rows[:, :, at::step] for at in range(step)]).sum(axis=0).reshape(len(pixels), -1)
+    return np.where(count >= _CELL_SHARE * step**2, 1.0, np.where(count > 0, -1.0, 0.0)).astype(np.float32)
 
 
 def _rarity(questions: Sequence[Question]) -> dict[tuple[str, bool], float]:

@@ -21,6 +21,7 @@ from vila_core.training.vision_stage import augment
 _REMINDED_FRAMES = 3  # in a run of which the names are asked; in their own stage one, as runs show much the same
 _WHETHER = 20.0  # weight of what is there at all, a mean over names that are mostly not, beside which it is
 _NOISE = 2.0  # of a small picture's values, 0 to 255
+_VERB_CONTRAST = 2.0  # of the numbers that tell a verb, which are about 1
 _THERE = 0.1  # the weight of the cells that show a thing, which are few, beside all others
 
 Run = tuple[int, slice]  # a clip and some of its frames
@@ -104,7 +105,8 @@ class EventStage(nn.Module):
         """Loss and figures of one random batch."""
         recipe, lesson = self._course.recipe, self._course.lessons.draw(rng)
         with self._course.autocast():
-            logits, maps = self._scored(lesson, rng)
+            questions = self._course.questions(lesson.texts).unflatten(0, (len(lesson.clips), -1))
+            logits, maps = self._scored(lesson, questions, rng)
             naming, figures = self._reminded(rng)
         active, certain, covered, weights = (
             part.to(logits.device) for part in (lesson.active, lesson.certain, lesson.covered, lesson.weights)
@@ -112,12 +114,12 @@ class EventStage(nn.Module):
         frames = F.binary_cross_entropy_with_logits(logits, active, reduction="none") * certain * weights[..., None]
         goes_on = torch.where(covered > 0, active[..., None], covered)
         places = _map_loss(maps[..., PLACE_MAP], covered) + _map_loss(maps[..., EVENT_MAP], goes_on)
-        loss = frames.mean() + recipe.map_weight * places + recipe.name_weight * naming
+        verbs = _verb_loss(questions[..., : len(self._course.clips.templates)].float(), lesson.verbs.to(logits.device))
+        loss = frames.mean() + recipe.map_weight * places + recipe.name_weight * naming + recipe.verb_weight * verbs
         figures |= frame_figures(logits.detach().flatten(0, 1), active.flatten(0, 1))
-        return loss, figures | {"places": places.item()}
+        return loss, figures | {"places": places.item(), "verbs": verbs.item()}
 
-    def _scored(self, lesson: Lesson, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        questions = self._course.questions(lesson.texts).unflatten(0, (len(lesson.clips), -1))
+    def _scored(self, lesson: Lesson, questions: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         still, pictures = self._shown([(clip, lesson.frames) for clip in lesson.clips], rng)
         logits, maps = self.head(still, pictures, questions)
         return logits.float(), maps.float()
@@ -137,6 +139,14 @@ class EventStage(nn.Module):
         generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
         noise = _NOISE * torch.randn(pictures.shape, generator=generator)
         return self.head.still(tokens, features), pictures + noise.to(pictures.device)
+
+
+def _verb_loss(questions: Tensor, verbs: Tensor) -> Tensor:
+    """The first numbers of a question's vector [B, Q, verbs] shall tell its verb [B, Q].
+
+    Else verbs that the head can't tell apart yet, as what appears and what vanishes, get the same vector and stay so.
+    """
+    return F.cross_entropy(_VERB_CONTRAST * questions.flatten(0, 1), verbs.flatten())
 
 
 def _map_loss(logits: Tensor, truth: Tensor) -> Tensor:
