@@ -70,6 +70,7 @@ class EventRecipe:
     named_clips: int = 6  # in a batch of events, of which all names are asked
     name_weight: float = 0.3
     verb_weight: float = 1.0
+    rarer: float = 2.0  # how much rarer, in odds, what is asked for goes on when watching than in the lessons
     nonsense_share: float = 0.15  # of questions that words without a meaning stand before
     bfloat16: bool = True  # where torch's autocast takes it; weights and sums stay float32
     seed: int = 0

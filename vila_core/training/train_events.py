@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -58,7 +59,10 @@ def train_events(
     figures = _run("names", NameStage(trained), NameStage(checked), recipe.names, recipe.seed, folder)
     features = clip_features(model, head, clips, folder, recipe.seed)
     stages = EventStage(trained, features), EventStage(checked, features)
-    return head, figures | _run("events", *stages, recipe.events, recipe.seed, folder)
+    figures |= _run("events", *stages, recipe.events, recipe.seed, folder)
+    with torch.no_grad():
+        head.score.bias -= math.log(recipe.rarer)
+    return head, figures
 
 
 def new_head(model: VisionLanguageModel, period_s: float) -> RelevanceHead:
