@@ -61,7 +61,7 @@ def train_events(
     stages = EventStage(trained, features), EventStage(checked, features)
     figures |= _run("events", *stages, recipe.events, recipe.seed, folder)
     with torch.no_grad():
-        head.score.bias -= math.log(recipe.rarer)
+        head.score.bias.sub_(math.log(recipe.rarer))
     return head, figures
 
 
