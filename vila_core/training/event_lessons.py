@@ -84,6 +84,7 @@ class Lessons:
             if question.clip in asked:
                 self._questions[question.clip].append(question)
         self._weights = _rarity([question for own in self._questions.values() for question in own])
+        self._verbs = {verb: at for at, verb in enumerate(sorted(clips.templates))}
         self._names = sorted({thing for things in clips.things for thing in things})
         self._coloured = [name for name in self._names if name[0]]
         number = {name: at for at, name in enumerate(self._names)}
@@ -100,8 +101,7 @@ class Lessons:
             torch.from_numpy(np.stack([getattr(one, name) for one in asked])).float().unflatten(0, (len(chosen), -1))
             for name in ("active", "certain", "covered", "weight")
         )
-        number = {verb: at for at, verb in enumerate(sorted(clips.templates))}
-        verbs = torch.tensor([number[one.verb] for one in asked]).unflatten(0, (len(chosen), -1))
+        verbs = torch.tensor([self._verbs[one.verb] for one in asked]).unflatten(0, (len(chosen), -1))
         return Lesson(chosen, run, [one.text for one in asked], active, certain, covered, weights, verbs)
 
     def draw_names(self, count: int, frames: int, rng: np.random.Generator) -> Naming:
