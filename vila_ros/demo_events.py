@@ -130,7 +130,7 @@ def node_specs(options: EventDemoOptions) -> tuple[NodeSpec, ...]:
 
 
 def make_lanes(queries: Sequence[ClipQuery], recorder: Recorder, begun_ns: int) -> list[Lane]:
-    """Put together for each query what was true and what was published.
+    """Put together for each query what was true, what was glimpsed, and what was published.
 
     True is what the simulator said of the images, a quarter of a second apart, by the rules that make events of it:
     near intervals are one, and a short one is none (EventsConfig).
@@ -142,11 +142,13 @@ def make_lanes(queries: Sequence[ClipQuery], recorder: Recorder, begun_ns: int) 
     lanes = []
     for query in queries:
         key = [query.verb, query.colour, query.kind]
-        mask = np.array([key in truth["goes_on"] for truth in truths], bool)
-        true_s = as_events(
-            intervals_of(mask, times_s), merge_gap_s=rules.merge_gap_s, min_duration_s=rules.min_duration_s
+        plain_s, glimpsed_s = (
+            intervals_of(np.array([key in truth[name] for truth in truths], bool), times_s)
+            for name in ("goes_on", "glimpsed")
         )
-        lanes.append(Lane(query.text, _rounded(true_s), _reports(recorder, query.text, begun_ns)))
+        true_s = as_events(plain_s, merge_gap_s=rules.merge_gap_s, min_duration_s=rules.min_duration_s)
+        reports = _reports(recorder, query.text, begun_ns)
+        lanes.append(Lane(query.text, _rounded(true_s), _rounded(glimpsed_s), reports))
     return lanes
 
 
@@ -157,7 +159,7 @@ def write_outputs(
     out = options.out
     files = tuple(str(out / name) for name in ("events.mp4", "events.json", "events.mcap"))
     images = [((time_ns - begun_ns) / 1e9, jpeg) for time_ns, jpeg in recorder.images if time_ns >= begun_ns]
-    scores = [score_query(lane.text, lane.true_s, lane.published_s) for lane in lanes]
+    scores = [score_query(lane.text, lane.true_s, lane.glimpsed_s, lane.published_s) for lane in lanes]
     result = _result(options, lanes, scores, images[-1][0], files, begun_s)
     title = f"Patrol with happenings, seed {options.seed}"
     write_event_film(out / "events.mp4", Watched(title, lanes, images, images[-1][0], verdict(result)))

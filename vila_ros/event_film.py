@@ -49,10 +49,11 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """A query, when it was true, and what was published about it, in the order of hearing."""
+    """A query, when it was true or at least glimpsed, and what was published about it, in the order of hearing."""
 
     text: str
     true_s: tuple[Seconds, ...]
+    glimpsed_s: tuple[Seconds, ...]
     reports: tuple[Report, ...]
 
     def known_at(self, t_s: float) -> list[Report]:

@@ -34,6 +34,7 @@ from vila_ros.simulator_world import SimulatorNodeConfig, make_world
 from vila_sim.playback import Playback
 from vila_sim.route import follow
 from vila_sim.simulator import CameraConfig, RobotConfig, Simulator
+from vila_sim.truth import GLIMPSED_PIXELS, PLAIN_PIXELS, Truth
 
 TICK_NS = 20_000_000
 _ORDER_TIMEOUT_S = 5.0
@@ -193,10 +194,9 @@ class SimulatorNode(Node):
         info.header = image.header
         self._camera_infos.publish(info)
         if self._playback is not None:
-            going_on = [[verb, *pair] for verb, pair in self._playback.goes_on()]
             script_s = None if self._begun_ns is None else self._script_s
-            truth = {"stamp_ns": frame.stamp_ns, "script_s": script_s, "goes_on": going_on}
-            self._happenings.publish(String(data=json.dumps(truth)))
+            told = {"stamp_ns": frame.stamp_ns, "script_s": script_s} | _going_on(self._playback.truth())
+            self._happenings.publish(String(data=json.dumps(told)))
 
     def _publish_scan(self, simulator: Simulator) -> None:
         rays, range_max_m = self._config.scan_rays, 8.0
@@ -253,6 +253,12 @@ class _Due:
             return False
         self._next_ns = max(self._next_ns + self._period_ns, time_ns - self._period_ns)
         return True
+
+
+def _going_on(truth: Truth) -> dict[str, list[list[str]]]:
+    """What goes on in view, as [verb, colour, kind]: plainly, and at least glimpsed."""
+    least = {"goes_on": PLAIN_PIXELS, "glimpsed": GLIMPSED_PIXELS}
+    return {key: [[verb, *pair] for verb, pair in truth.goes_on(pixels)] for key, pixels in least.items()}
 
 
 def camera_info(camera: CameraConfig) -> CameraInfo:

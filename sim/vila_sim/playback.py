@@ -7,7 +7,7 @@ import numpy as np
 from vila_sim.happenings import Script, placements
 from vila_sim.simulator import Simulator
 from vila_sim.stage import thing_pixels
-from vila_sim.truth import Pair, QueryVerb, Truth
+from vila_sim.truth import Truth
 
 
 class Playback:
@@ -22,7 +22,7 @@ class Playback:
         self._t_s = t_s
         self._simulator.place(placements(self._script, t_s))
 
-    def goes_on(self) -> list[tuple[QueryVerb, Pair]]:
-        """What goes on in view of the camera, as (verb, (colour, kind)); renders a segmentation."""
+    def truth(self) -> Truth:
+        """What is in view of the camera at this time; renders a segmentation."""
         pixels = thing_pixels(self._simulator)
-        return Truth(self._simulator.flat, self._script, np.array([self._t_s]), pixels[None]).goes_on()
+        return Truth(self._simulator.flat, self._script, np.array([self._t_s]), pixels[None])

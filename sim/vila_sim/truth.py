@@ -56,16 +56,16 @@ class Truth:
         """The intervals in which it goes on, see intervals_of."""
         return intervals_of(self.holds(verb, pair, least), self.times_s)
 
-    def goes_on(self) -> list[tuple[QueryVerb, Pair]]:
-        """All that goes on in view at any of the times."""
-        asked = [(verb, pair) for verb in OBJECT_VERBS for pair in self.seen_pairs()]
+    def goes_on(self, least: int = PLAIN_PIXELS) -> list[tuple[QueryVerb, Pair]]:
+        """All that goes on in view at any of the times, with so many pixels of the thing."""
+        asked = [(verb, pair) for verb in OBJECT_VERBS for pair in self.seen_pairs(least)]
         asked += [(verb, DOOR_PAIR) for verb in DOOR_QUERY_VERBS]
-        return [(verb, pair) for verb, pair in asked if self.holds(verb, pair).any()]
+        return [(verb, pair) for verb, pair in asked if self.holds(verb, pair, least).any()]
 
-    def seen_pairs(self) -> list[Pair]:
-        """The pairs of the objects that were in view at some time."""
+    def seen_pairs(self, least: int = PLAIN_PIXELS) -> list[Pair]:
+        """The pairs of the objects that were in view at some time, with so many pixels."""
         most = self.pixels.max(axis=0)
-        pairs = {(thing.colour, thing.kind) for i, thing in enumerate(self._things) if most[i] >= PLAIN_PIXELS}
+        pairs = {(thing.colour, thing.kind) for i, thing in enumerate(self._things) if most[i] >= least}
         return sorted(pairs - {DOOR_PAIR})
 
     def _goes_on(self, verb: QueryVerb, index: int) -> NDArray[np.bool_]:

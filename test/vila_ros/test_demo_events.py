@@ -116,10 +116,11 @@ class Heard:
 
     def __init__(self, goes_on: list[list[list[str]]], step_s: float = 0.1) -> None:
         texts = [
-            json.dumps({"stamp_ns": i, "script_s": round(i * step_s, 3), "goes_on": here})
+            json.dumps({"stamp_ns": i, "script_s": round(i * step_s, 3), "goes_on": here, "glimpsed": here})
             for i, here in enumerate(goes_on)
         ]
-        texts.insert(0, json.dumps({"stamp_ns": 0, "script_s": None, "goes_on": [["moves", "red", "ball"]]}))
+        before = {"stamp_ns": 0, "script_s": None, "goes_on": [["moves", "red", "ball"]], "glimpsed": []}
+        texts.insert(0, json.dumps(before))
         message = type("Text", (), {})
         self.records = []
         for i, text in enumerate(texts):
@@ -148,7 +149,7 @@ def test_truth_becomes_events(true_images, expected) -> None:
 def test_a_report_counts_from_when_it_is_heard_until_a_later_one() -> None:
     opened, closed = Report(3.0, 1, 1.0, 2.5, True, 0.9), Report(6.0, 1, 1.0, 4.0, False, 0.8)
     other = Report(4.0, 2, 3.0, 3.5, False, 0.7)
-    lane = Lane("the door opens", ((1.0, 4.0),), (opened, other, closed))
+    lane = Lane("the door opens", ((1.0, 4.0),), (), (opened, other, closed))
     assert lane.known_at(2.9) == [] and lane.known_at(3.0) == [opened]
     assert lane.known_at(5.0) == [opened, other] and lane.known_at(6.0) == [closed, other]
     assert lane.published_s == ((1.0, 4.0), (3.0, 3.5))
@@ -156,7 +157,7 @@ def test_a_report_counts_from_when_it_is_heard_until_a_later_one() -> None:
 
 def test_the_film_draws_lanes(tmp_path) -> None:
     report = Report(1.5, 1, 0.5, 1.4, False, 0.9)
-    lanes = [Lane("the door opens", ((0.5, 1.5),), (report,)), Lane("the red ball moves", (), ())]
+    lanes = [Lane("the door opens", ((0.5, 1.5),), (), (report,)), Lane("the red ball moves", (), (), ())]
     jpeg = jpeg_from_image(np.full((224, 224, 3), 90, np.uint8))
     watched = Watched("Patrol", lanes, [(t / 10, jpeg) for t in range(20)], 2.0, "well done")
     write_event_film(tmp_path / "film.mp4", watched)

@@ -77,6 +77,7 @@ def test_a_patrol_is_begun_by_a_call_and_then_drives_itself(client: Client, wait
     call(client.begin)
     wait_until(lambda: (client.truths[-1]["script_s"] or 0.0) > 12.0, 60)
     assert client.path_m() > 0.3 and any(truth["goes_on"] for truth in client.truths)
+    assert all(pair in truth["glimpsed"] for truth in client.truths for pair in truth["goes_on"])
     call(client.reset)
     wait_until(lambda: client.truths[-1]["script_s"] is None)
     seen = len(client.odometry)

@@ -42,12 +42,16 @@ def test_near_intervals_are_one_event_and_a_short_one_is_none() -> None:
 
 
 def test_a_score_counts_what_was_met_missed_and_made_up() -> None:
-    met = score_query("met", [(0.0, 2.0), (5.0, 6.0)], [(0.0, 2.0)])
-    made_up = score_query("made up", [(0.0, 1.0)], [(0.0, 2.0), (3.0, 4.0)])
-    silent, loud = score_query("silent", [], []), score_query("loud", [], [(1.0, 2.0)])
+    met = score_query("met", [(0.0, 2.0), (5.0, 6.0)], [(0.0, 2.0), (5.0, 6.0)], [(0.0, 2.0)])
+    made_up = score_query("made up", [(0.0, 1.0)], [(0.0, 1.0)], [(0.0, 2.0), (3.0, 4.0)])
+    silent, loud = score_query("silent", [], [], []), score_query("loud", [], [], [(1.0, 2.0)])
     assert (met.ious, met.false_alarms) == ((1.0, 0.0), 0)
     assert (made_up.ious, made_up.false_alarms, loud.false_alarms) == ((0.5,), 1, 1)
     score = total([met, made_up, silent, loud])
     assert (score.miou, score.p_at_05) == (pytest.approx(0.5), pytest.approx(2 / 3))
     assert (score.false_alarms, score.not_seen_recall) == (2, 0.5)
     assert total([silent]).miou == 1.0
+
+
+def test_an_alarm_near_a_glimpse_is_not_false() -> None:
+    assert score_query("glimpsed", [], [(4.0, 4.25)], [(1.0, 3.0), (5.0, 6.0), (6.0, 7.0)]).false_alarms == 1

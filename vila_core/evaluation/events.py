@@ -24,6 +24,7 @@ from vila_core.watcher import EventWatcher
 from vila_sim.clips import PERIOD_S, Clip, clips_in, patrol_in
 from vila_sim.episodes import layout_seed
 from vila_sim.event_queries import ClipQuery, draw_queries
+from vila_sim.event_score import is_false_alarm, is_near
 from vila_sim.truth import as_events
 
 Seconds = tuple[float, float]
@@ -34,7 +35,6 @@ CLIPS_PER_FLAT = 5
 PATROL_S = 120.0  # of one room
 _FIRST_PATROL_FLAT = 10_000  # the patrols are in other flats than the clips
 STANDING = 5  # queries during a patrol
-FORGIVEN_S = 1.0  # an alarm that lies so near to what really happened is not false
 _CLIP_GAP_NS = 10**12  # between the stamps of two clips: no two frames share a key
 _FIRST_PATROL = 10**6  # stamps count on behind those of the clips
 
@@ -130,44 +130,30 @@ def _watch(backend: Backend, clip: Clip, queries: Sequence[ClipQuery], first_ns:
         watcher.watch(query.text, query_id=str(number))
     frames = frames_of(clip.images, first_ns)
     every = max(1, round(1.0 / (config.rate_hz * PERIOD_S)))
-    first, last = dict[int, TemporalEvent](), dict[int, TemporalEvent]()
+    heard = list[TemporalEvent]()
     for number, frame in enumerate(frames):
         watcher.observe(frame)
         if number % every == every - 1 or frame is frames[-1]:
-            for event in watcher.evaluate():
-                first.setdefault(event.number, event)
-                last[event.number] = event
-    duration_s = (frames[-1].stamp_ns - first_ns) / 1e9
-    return _judged(queries, first, last, first_ns, duration_s)
+            heard += watcher.evaluate()
+    return _judged(queries, heard, first_ns, (frames[-1].stamp_ns - first_ns) / 1e9)
 
 
-def _judged(
-    queries: Sequence[ClipQuery],
-    first: dict[int, TemporalEvent],
-    last: dict[int, TemporalEvent],
-    first_ns: int,
-    duration_s: float,
-) -> Patrol:
-    """Compare the last word on each event with the truth; delays: of the first word on what really happened.
-
-    An alarm is false if nothing of what the query names was even glimpsed then.
-    """
-    false_alarms, delays, found = 0, list[float](), set[tuple[int, Seconds]]()
-    for number, event in last.items():
-        query = int(event.query_id)
-        end_ns = event.stamp_ns if event.is_open else event.end_ns
-        told = _in_seconds(event.start_ns, end_ns, first_ns)
-        false_alarms += not any(_near(one, told) for one in queries[query].glimpsed_s)
-        for interval in _events(queries[query]):
-            if _near(interval, told) and (query, interval) not in found:
-                found.add((query, interval))
-                delays.append((first[number].stamp_ns - first_ns) / 1e9 - interval[0])
-    happened = sum(len(_events(query)) for query in queries)
-    return Patrol(duration_s, happened, len(found), false_alarms, tuple(delays))
+def _judged(queries: Sequence[ClipQuery], heard: Sequence[TemporalEvent], first_ns: int, duration_s: float) -> Patrol:
+    """Compare the last report of each event with the truth; delays: until the first report of what really happened."""
+    last = {event.number: event for event in heard}.values()
+    false_alarms = sum(is_false_alarm(_told(one, first_ns), queries[int(one.query_id)].glimpsed_s) for one in last)
+    happened, delays = 0, list[float]()
+    for number, query in enumerate(queries):
+        reports = [one for one in heard if one.query_id == str(number)]
+        for interval in _events(query):
+            happened += 1
+            hits = [one for one in reports if is_near(interval, _told(one, first_ns))]
+            delays += [(one.stamp_ns - first_ns) / 1e9 - interval[0] for one in hits[:1]]
+    return Patrol(duration_s, happened, len(delays), false_alarms, tuple(delays))
 
 
-def _near(true: Seconds, told: Seconds) -> bool:
-    return told[0] <= true[1] + FORGIVEN_S and true[0] <= told[1] + FORGIVEN_S
+def _told(event: TemporalEvent, first_ns: int) -> Seconds:
+    return _in_seconds(event.start_ns, event.stamp_ns if event.is_open else event.end_ns, first_ns)
 
 
 def summary(answers: Sequence[Answered], seed: int) -> dict[str, Any]:
