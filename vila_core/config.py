@@ -80,6 +80,7 @@ class EventsConfig:
     rate_hz: float = 2.0  # evaluations of all queries, if the model is quick enough
     min_probability: float = 0.5  # of an interval, to be believed
     confirm_evaluations: int = 2  # in a row that must see an event before it is reported
+    confirm_relevance: float = 0.875  # its frames' mean, by a relevance head: alarms are to be surer than answers
     close_evaluations: int = 2  # in a row that must see its end before it is closed
     min_duration_s: float = 0.5  # shorter is taken for noise
     merge_gap_s: float = 1.0  # intervals that lie closer are one event
@@ -88,6 +89,7 @@ class EventsConfig:
     def __post_init__(self) -> None:
         _require_positive(self, *[f.name for f in dataclasses.fields(self) if f.name != "min_duration_s"])
         _require(0 < self.min_probability < 1, "min_probability", self.min_probability, "in (0, 1)")
+        _require(0 < self.confirm_relevance < 1, "confirm_relevance", self.confirm_relevance, "in (0, 1)")
         _require(self.min_duration_s >= 0, "min_duration_s", self.min_duration_s, "0 or more")
         _require(self.window_s <= self.history_s, "window_s", self.window_s, f"at most history_s = {self.history_s:g}")
         _require(self.max_frames >= 2, "max_frames", self.max_frames, "at least 2")

@@ -68,6 +68,22 @@ def test_one_evaluation_is_not_enough():
     assert play.see(6) == []
 
 
+def test_an_alarm_of_a_relevance_head_must_be_surer_than_an_answer():
+    play, enough = Play(), CONFIG.confirm_relevance
+
+    def see(newest, probability, way=LocalizationWay.RELEVANCE):
+        window = dataclasses.replace(look(0, newest), way=way)
+        return play.tracker.update(found((2, newest), probability=probability), window)
+
+    assert all(see(newest, enough - 0.01) == () for newest in (3, 4, 5))
+    (report,) = see(6, enough)
+    assert (report.number, report.probability, report.is_open) == (1, enough, True)
+    assert see(7, CONFIG.min_probability) == ()  # once told it may go on with less
+    play = Play()
+    see(3, CONFIG.min_probability, LocalizationWay.TIME_TOKENS)
+    assert len(see(4, CONFIG.min_probability, LocalizationWay.TIME_TOKENS)) == 1
+
+
 @pytest.mark.parametrize("pair", [(2, 2), (2, 2.25), (2, 2.45)])
 def test_shorter_than_min_duration_is_noise(pair):
     play = Play()
@@ -99,8 +115,30 @@ def test_one_miss_does_not_close_and_two_do():
     assert play.see(5, (1, 5)) == []
     assert play.see(5.5) == []
     assert play.see(6) == [(1, 1.0, 5.0, False)]
-    assert play.see(7, (1, 7)) == []  # a part of the closed one, and more: seen once
-    assert play.see(8, (1, 8)) == [(2, 5.0, 8.0, True)]
+
+
+def test_a_closed_event_that_goes_on_is_the_same_event():
+    play = Play()
+    play.see(3, (1, 3))
+    play.see(4, (1, 4))
+    play.see(4.5)
+    assert play.see(5) == [(1, 1.0, 4.0, False)]
+    assert play.see(5.5, (1, 5)) == []  # its end moved by no more than the gap
+    assert play.see(6, (1, 6)) == []  # more, but seen once
+    assert play.see(6.5) == []
+    assert play.see(7, (4.5, 7)) == []
+    assert play.see(7.5, (4.5, 7.5)) == [(1, 1.0, 7.5, True)]
+    assert play.see(9, (4.5, 7.5)) == [(1, 1.0, 7.5, False)]
+    assert play.see(12, (1, 7.5), (9, 11)) == []
+    assert play.see(13, (1, 7.5), (9, 13)) == [(2, 9.0, 13.0, True)]
+
+
+def test_an_interval_over_a_closed_and_an_open_event_is_told_of_the_open_one():
+    play = Play()
+    play.see(5, (1, 2), (4, 5))
+    assert play.see(6, (1, 2), (4, 6)) == [(1, 1.0, 2.0, False), (2, 4.0, 6.0, True)]
+    assert play.see(7, (1, 7)) == play.see(8, (1, 2.5)) == []
+    assert play.see(8.5) == [(2, 4.0, 7.0, False)]
 
 
 def test_a_short_gap_is_one_event_and_a_long_one_two():
@@ -145,16 +183,18 @@ def test_whatever_is_seen_each_event_is_told_in_order_and_once(steps):
         inside = [(start + a * (newest - start) / 10, start + b * (newest - start) / 10) for a, b in pieces]
         play.see(newest, *inside, start=start)
     play.reports += play.tracker.close()
-    assert len({(r.number, r.is_open) for r in play.reports}) == len(play.reports)  # never the same twice
     for number in {report.number for report in play.reports}:
         mine = [report for report in play.reports if report.number == number]
-        assert [report.is_open for report in mine] in ([True, False], [False])  # closes what it opened
-        assert mine[0].start_ns >= mine[-1].start_ns
+        assert not mine[-1].is_open  # closes what it opened
+        for one, other in itertools.pairwise(mine):
+            assert (one.is_open, other.is_open) != (True, True)
+            assert (one.is_open, one.end_ns) != (other.is_open, other.end_ns)  # never the same twice
+            assert one.start_ns >= other.start_ns
     for report in play.reports:
         assert 0 <= report.start_ns <= report.end_ns <= report.stamp_ns
         assert 0.0 <= report.probability <= 1.0
-    confirmed = [report.number for report in play.reports if report.is_open]
-    assert confirmed == sorted(confirmed)
+    first = list(dict.fromkeys(report.number for report in play.reports))
+    assert first == sorted(first)
 
 
 @given(st.integers(4, 100), st.integers(4, 200), st.integers(1, 4), st.floats(5.0, 20.0))

@@ -42,6 +42,7 @@ QUICK = {
     "events.min_duration_s": 0.1,
     "events.merge_gap_s": 0.2,
 }
+GAP_IMAGES = 6  # more than events.merge_gap_s: what goes on behind it is another event
 LAMP, DARK = "the lamp is on", "it is dark"
 
 
@@ -289,6 +290,8 @@ def lives_on(lamp: Scene) -> None:
     lamp.camera.level = 0
     lamp.wait_until(lambda: not lamp.camera.events[-1].open, what="the lamp to be seen off")
     assert lamp.camera.events[-1].event_id == number
+    images = len(lamp.camera.stamps)
+    lamp.wait_until(lambda: len(lamp.camera.stamps) > images + GAP_IMAGES, what="it to be more than a gap in the event")
     lamp.camera.level = 255
     lamp.wait_until(lambda: lamp.camera.events[-1].event_id > number, what="the lamp to be seen on again")
     health = lamp.navigator._events.health

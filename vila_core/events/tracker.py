@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -28,9 +29,15 @@ class _Track:
     end_ns: int
     probability: float
     quantization_ns: int
-    seen: int = 0  # evaluations in a row that saw it
+    seen: int = 0  # evaluations in a row that saw it; of a closed one, that saw it go on
     ended: int = 0  # evaluations in a row that saw its end, or did not see it any more
     number: int | None = None
+    is_open: bool = False
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether its end was reported."""
+        return self.number is not None and not self.is_open
 
 
 class EventTracker:
@@ -39,8 +46,8 @@ class EventTracker:
     An interval that overlaps an event, or lies at most merge_gap_s from it, or reaches back to the beginning of a
     window that has moved past the start of an open event, is the same event. A confirmed event keeps its start; its
     end is where it was last seen. It is closed when an interval shows an end more than merge_gap_s before the newest
-    frame, or after close_evaluations that saw an end or nothing. A closed event is not opened again: what is seen of
-    it later is left out.
+    frame, or after close_evaluations that saw an end or nothing. If confirm_evaluations in a row then see that it went
+    on for more than merge_gap_s, it is open again, under its old number: it is not another event.
     """
 
     def __init__(self, query: EventQuery, config: EventsConfig, numbers: Iterator[int]) -> None:
@@ -49,12 +56,11 @@ class EventTracker:
         self._config = config
         self._numbers = numbers
         self._gap_ns = round(config.merge_gap_s * 1e9)
-        self._tracks: list[_Track] = []  # not closed
-        self._closed: list[tuple[int, int]] = []  # (start, end) of those that a window may still show
+        self._tracks: list[_Track] = []  # and of closed ones those that a window may still show
         self._look: Look | None = None  # the last one
 
     def update(self, found: Sequence[Interval], look: Look) -> tuple[TemporalEvent, ...]:
-        """Take what an evaluation found and return what is new: events confirmed, and events closed.
+        """Take what an evaluation found and return what is new: events confirmed, open again, or closed.
 
         found: intervals in which what is asked goes on, inside the look's window, in any order. A look that has no
         newer frame than the last says nothing new.
@@ -62,8 +68,8 @@ class EventTracker:
         if self._look is not None and look.newest_ns <= self._look.newest_ns:
             return ()
         self._look = look
-        self._closed = [(start, end) for start, end in self._closed if end + self._gap_ns >= look.start_ns]
-        matches = self._matches(self._unknown(joined(found, self._gap_ns)), look)
+        self._tracks = [one for one in self._tracks if not one.is_closed or one.end_ns + self._gap_ns >= look.start_ns]
+        matches = self._matches(joined(found, self._gap_ns), look)
         self._tracks = [track for track in self._tracks if track.number is not None or id(track) in matches]
         reports = []
         for track in sorted(self._tracks, key=lambda one: one.start_ns):
@@ -74,48 +80,43 @@ class EventTracker:
     def close(self) -> tuple[TemporalEvent, ...]:
         """Close what is open, as the query or the time has ended; nothing is remembered."""
         look, tracks = self._look, self._tracks
-        self._tracks, self._closed, self._look = [], [], None
+        self._tracks, self._look = [], None
         if look is None:
             return ()
-        return tuple(self._report(track, look, is_open=False) for track in tracks if track.number is not None)
-
-    def _unknown(self, found: Sequence[Interval]) -> list[Interval]:
-        """Cut off what belongs to closed events."""
-        rest = list(found)
-        for start, end in self._closed:
-            rest = [piece for interval in rest for piece in self._without(interval, start, end)]
-        return rest
-
-    def _without(self, interval: Interval, start_ns: int, end_ns: int) -> list[Interval]:
-        """What of an interval belongs to no closed event; an end that moved by less than the gap is still its end."""
-        if interval.start_ns > end_ns + self._gap_ns or interval.end_ns < start_ns - self._gap_ns:
-            return [interval]
-        if interval.end_ns <= end_ns + self._gap_ns:
-            return []
-        return [_spanning(interval, max(interval.start_ns, end_ns), interval.end_ns)]
+        return tuple(self._report(track, look, is_open=False) for track in tracks if track.is_open)
 
     def _matches(self, found: Sequence[Interval], look: Look) -> dict[int, list[Interval]]:
         """For each track, by id, the intervals that belong to it; an interval of none makes a new track.
 
-        An interval that joins several tracks makes one of them: the oldest that is confirmed, or the oldest.
+        An interval that joins several tracks makes one of them: the oldest that is open, or the newest that is closed,
+        or the oldest that is not confirmed. What lies in closed ones does not belong to an open one.
         """
         matches: dict[int, list[Interval]] = {}
         for interval in found:
             near = [track for track in self._tracks if self._belongs(interval, track, look)]
-            near.sort(key=lambda track: (track.number is None, track.number or 0, track.start_ns))
+            near.sort(key=_precedence)
             keeper = near[0] if near else _Track(interval.start_ns, interval.end_ns, 0.0, 0)
             if not near:
                 self._tracks.append(keeper)
+            if keeper.is_open and any(track.is_closed for track in near):
+                if interval.end_ns < keeper.start_ns:
+                    continue
+                interval = dataclasses.replace(interval, start_ns=max(interval.start_ns, keeper.start_ns))
             matches.setdefault(id(keeper), []).append(interval)
         return matches
 
     def _belongs(self, interval: Interval, track: _Track, look: Look) -> bool:
         near = interval.start_ns <= track.end_ns + self._gap_ns and interval.end_ns >= track.start_ns - self._gap_ns
         goes_on = interval.start_ns <= look.start_ns + interval.quantization_ns
-        return near or (goes_on and track.number is not None and track.start_ns < look.start_ns)
+        return near or (goes_on and track.is_open and track.start_ns < look.start_ns)
 
     def _advance(self, track: _Track, intervals: Sequence[Interval] | None, look: Look) -> None:
         """Bring a track up to what this evaluation saw of it."""
+        if track.is_closed:
+            goes_on = any(one.end_ns > track.end_ns + self._gap_ns for one in intervals or ())
+            track.seen = track.seen + 1 if goes_on else 0
+            if not self._is_sure(track, look):
+                return
         if not intervals:
             track.seen, track.ended = 0, track.ended + 1
             return
@@ -129,21 +130,22 @@ class EventTracker:
         track.ended = 0 if goes_on else track.ended + 1
 
     def _reports(self, track: _Track, look: Look) -> list[TemporalEvent]:
-        """Confirm or close the track if it is time, and return what that makes to report."""
-        is_new = track.number is None and self._is_sure(track)
-        if is_new:
-            track.number = next(self._numbers)
-        if track.number is None:
+        """Confirm, open again or close the track if it is time, and return what that makes to report."""
+        begins = not track.is_open and self._is_sure(track, look)
+        if begins:
+            track.number, track.is_open = track.number or next(self._numbers), True
+        if not track.is_open:
             return []
         if not self._is_over(track, look):
-            return [self._report(track, look, is_open=True)] if is_new else []
-        self._tracks = [other for other in self._tracks if other is not track]
-        self._closed.append((track.start_ns, track.end_ns))
+            return [self._report(track, look, is_open=True)] if begins else []
+        track.is_open, track.seen = False, 0
         return [self._report(track, look, is_open=False)]
 
-    def _is_sure(self, track: _Track) -> bool:
-        lasts_ns = track.end_ns - track.start_ns
-        return track.seen >= self._config.confirm_evaluations and lasts_ns >= self._config.min_duration_s * 1e9
+    def _is_sure(self, track: _Track, look: Look) -> bool:
+        config, lasts_ns = self._config, track.end_ns - track.start_ns
+        least = config.confirm_relevance if look.way is LocalizationWay.RELEVANCE else 0.0
+        is_plain = track.probability >= least and lasts_ns >= config.min_duration_s * 1e9
+        return is_plain and track.seen >= config.confirm_evaluations
 
     def _is_over(self, track: _Track, look: Look) -> bool:
         was_seen_to_end = track.seen > 0 and look.newest_ns - track.end_ns > self._gap_ns
@@ -166,5 +168,7 @@ class EventTracker:
         )
 
 
-def _spanning(interval: Interval, start_ns: int, end_ns: int) -> Interval:
-    return Interval(start_ns, end_ns, interval.probability, interval.quantization_ns)
+def _precedence(track: _Track) -> tuple[int, int]:
+    if track.is_open:
+        return 0, track.number or 0
+    return (1, -track.end_ns) if track.is_closed else (2, track.start_ns)
