@@ -13,6 +13,7 @@ import pytest
 from vila_core.commands.fit.libraries import libraries_mb
 from vila_core.commands.make_random import make_random
 from vila_core.commands.model_shapes import SHAPES, tiny
+from vila_core.commands.quantize.run import main as quantize
 from vila_core.engine import host_memory, memory
 from vila_core.engine.backend import EMBEDDED_CHECKPOINT, load_backend
 from vila_core.engine.host_memory import resident_bytes
@@ -112,6 +113,12 @@ def test_a_precision_that_is_not_known_is_left_to_loading():
 def test_an_unquantized_checkpoint_is_stored_as_it_is_asked_for():
     layout = open_layout(EMBEDDED_CHECKPOINT)
     assert stored_as(layout, Storage(2)) == Storage(2)
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_a_quantized_checkpoint_is_stored_as_its_files_say(bits, tmp_path):
+    assert quantize([str(EMBEDDED_CHECKPOINT), "--out", str(tmp_path), "--plain", "--bits", str(bits)]) == 0
+    assert stored_as(open_layout(tmp_path), Storage(2)) == Storage(2, language_bits=bits, vision_bits=8)
 
 
 @pytest.mark.parametrize(

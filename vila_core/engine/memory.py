@@ -108,11 +108,12 @@ def tokenizer_bytes(layout: Layout) -> int:
 
 def stored_as(layout: Layout, storage: Storage) -> Storage:
     """Add to the storage what the weight files say is quantized. Raises CheckpointError as loading would."""
-    return dataclasses.replace(
-        storage,
-        language_bits=4 if _holds(layout.parts["llm"], _INT4) else 0,
-        vision_bits=8 if _holds(layout.parts["vision_tower"], _INT8) else 0,
-    )
+    language, vision = layout.parts["llm"], layout.parts["vision_tower"]
+    return dataclasses.replace(storage, language_bits=_bits(language), vision_bits=_bits(vision))
+
+
+def _bits(part: Part) -> int:
+    return 4 if _holds(part, _INT4) else 8 if _holds(part, _INT8) else 0
 
 
 def _holds(part: Part, endings: tuple[str, ...]) -> bool:
