@@ -21,7 +21,7 @@ _ALIKE = ("appears", "moves", "vanishes")  # what happens to things, and is easi
 _PLAIN, _GLIMPSED = 7, 1  # of 48 x 48 pixels: from the one on a thing is plainly in view, below the other it is not
 _CELL_SHARE = 0.25  # of a cell, that a thing must cover to be in it
 _SEEN = 0.5  # of the questions about what is in view, that begin with a thing that is
-_OTHER_KIND, _OTHER_COLOUR = 0.3, 0.2  # of them, that then ask for its like
+_OTHER_KIND, _OTHER_COLOUR = 0.35, 0.3  # of them, that then ask for its like
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -130,7 +130,7 @@ class Lessons:
             asked = own[at]
             pixels = self._clips.covered(clip, (asked.colour, asked.kind), run)
             active, covered = asked.active[run], cells(pixels, self._grid)
-            weight = self._weights[asked.verb, bool(asked.active.any())]
+            weight = self._weights[asked.verb]
             text = self._worded(asked.verb, asked.colour, asked.kind, rng)
             rows.append(Asked(text, asked.verb, active, np.ones_like(active), covered, weight))
         rows += self._contrasts(clip, run, rng)
@@ -194,9 +194,12 @@ def cells(pixels: NDArray[np.bool_], grid: int) -> NDArray[np.float32]:
     return np.where(count >= _CELL_SHARE * step**2, 1.0, np.where(count > 0, -1.0, 0.0)).astype(np.float32)
 
 
-def _rarity(questions: Sequence[Question]) -> dict[tuple[str, bool], float]:
-    """By verb and answer, the weight of a question: the rarer the more, 1 on the whole."""
-    counts = Counter((question.verb, bool(question.active.any())) for question in questions)
+def _rarity(questions: Sequence[Question]) -> dict[str, float]:
+    """By verb, the weight of a question: the rarer the more, 1 on the whole.
+
+    Whatever its answer: a rare one that weighed more would be told too often.
+    """
+    counts = Counter(question.verb for question in questions)
     raw = {key: count**-0.5 for key, count in counts.items()}
     mean = sum(raw[key] * count for key, count in counts.items()) / max(1, len(questions))
     return {key: value / mean for key, value in raw.items()}

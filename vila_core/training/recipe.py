@@ -59,18 +59,18 @@ class EventRecipe:
     """The relevance head's training, after all else. A batch is of clips."""
 
     names: StageRecipe = field(default_factory=lambda: StageRecipe(1200, 64, 2e-3, 5e-4, warmup_steps=100))
-    events: StageRecipe = field(default_factory=lambda: StageRecipe(7000, 5, 1.5e-3, warmup_steps=100))
+    events: StageRecipe = field(default_factory=lambda: StageRecipe(8400, 5, 1.5e-3, warmup_steps=100))
     frames: int = 40  # of a clip in a batch, from anywhere in it
     questions: int = 12  # of its own, that are asked about a clip
     contrasts: int = 3  # and so many more, about something else that might have happened to the same thing
     contrast_weight: float = 2.0
-    sightings: int = 2  # and about what is in view
+    sightings: int = 5  # and about what is in view
     sighting_weight: float = 0.5
     map_weight: float = 0.5
     named_clips: int = 6  # in a batch of events, of which all names are asked
     name_weight: float = 0.3
     verb_weight: float = 1.0
-    rarer: float = 2.0  # how much rarer, in odds, what is asked for goes on when watching than in the lessons
+    rarer: float = 1.5  # how much rarer, in odds, what is asked for goes on when watching than in the lessons
     nonsense_share: float = 0.15  # of questions that words without a meaning stand before
     bfloat16: bool = True  # where torch's autocast takes it; weights and sums stay float32
     seed: int = 0
