@@ -138,7 +138,6 @@ def make_lanes(queries: Sequence[ClipQuery], recorder: Recorder, begun_ns: int) 
     truths = [json.loads(r.message.data) for r in recorder.records if r.topic == "/simulator/happenings"]
     truths = _spaced([truth for truth in truths if truth["script_s"] is not None])
     times_s = np.array([truth["script_s"] for truth in truths])
-    rules = EventsConfig()
     lanes = []
     for query in queries:
         key = [query.verb, query.colour, query.kind]
@@ -146,7 +145,7 @@ def make_lanes(queries: Sequence[ClipQuery], recorder: Recorder, begun_ns: int) 
             intervals_of(np.array([key in truth[name] for truth in truths], bool), times_s)
             for name in ("goes_on", "glimpsed")
         )
-        true_s = as_events(plain_s, merge_gap_s=rules.merge_gap_s, min_duration_s=rules.min_duration_s)
+        true_s = as_events(plain_s, EventsConfig())
         reports = _reports(recorder, query.text, begun_ns)
         lanes.append(Lane(query.text, _rounded(true_s), _rounded(glimpsed_s), reports))
     return lanes

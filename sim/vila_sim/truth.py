@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from vila_core.config import EventsConfig
 from vila_sim.doors import DOOR
 from vila_sim.happenings import Script, Times, placements, things
 from vila_sim.scene import Flat, SceneObject
@@ -83,15 +84,15 @@ class Truth:
         return np.array([leaf.openness(yaw) > HALF_OPEN for yaw in yaws])
 
 
-def as_events(intervals: Sequence[Seconds], *, merge_gap_s: float, min_duration_s: float) -> tuple[Seconds, ...]:
-    """What of the intervals counts as an event: near ones are one, and a shorter one is none."""
+def as_events(intervals: Sequence[Seconds], rules: EventsConfig) -> tuple[Seconds, ...]:
+    """What of the intervals counts as an event: near ones are one, and a short one is none."""
     merged: list[Seconds] = []
     for start, end in sorted(intervals):
-        if merged and start - merged[-1][1] <= merge_gap_s:
+        if merged and start - merged[-1][1] <= rules.merge_gap_s:
             merged[-1] = merged[-1][0], max(end, merged[-1][1])
         else:
             merged.append((start, end))
-    return tuple((start, end) for start, end in merged if end - start >= min_duration_s)
+    return tuple((start, end) for start, end in merged if end - start >= rules.min_duration_s)
 
 
 def intervals_of(mask: NDArray[np.bool_], times_s: Times) -> tuple[Seconds, ...]:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vila_core.config import EventsConfig
 from vila_sim.event_score import score_query, total
 from vila_sim.truth import as_events, intervals_of
 
@@ -38,7 +39,7 @@ def test_intervals_are_ordered_and_apart(mask: list[bool]) -> None:
 
 def test_near_intervals_are_one_event_and_a_short_one_is_none() -> None:
     intervals = [(5.0, 5.25), (0.0, 1.0), (1.75, 3.0)]
-    assert as_events(intervals, merge_gap_s=1.0, min_duration_s=0.5) == ((0.0, 3.0),)
+    assert as_events(intervals, EventsConfig(merge_gap_s=1.0, min_duration_s=0.5)) == ((0.0, 3.0),)
 
 
 def test_a_score_counts_what_was_met_missed_and_made_up() -> None:

@@ -25,9 +25,7 @@ from vila_sim.clips import PERIOD_S, Clip, clips_in, patrol_in
 from vila_sim.episodes import layout_seed
 from vila_sim.event_queries import ClipQuery, draw_queries
 from vila_sim.event_score import is_false_alarm, is_near
-from vila_sim.truth import as_events
-
-Seconds = tuple[float, float]
+from vila_sim.truth import Seconds, as_events
 
 SPLIT = "val_unseen_layout"
 HELD_OUT_SHARE = 0.5  # of sentences that training never used
@@ -109,8 +107,7 @@ def _ask(backend: Backend, clip: Clip, number: int, rng: np.random.Generator) ->
 
 def _events(query: ClipQuery) -> tuple[Seconds, ...]:
     """The true intervals, by the rules that make events of them."""
-    rules = EventsConfig()
-    return as_events(query.intervals_s, merge_gap_s=rules.merge_gap_s, min_duration_s=rules.min_duration_s)
+    return as_events(query.intervals_s, EventsConfig())
 
 
 def go_on_patrol(backend: Backend, duration_s: float, seed: int) -> Iterator[Patrol]:

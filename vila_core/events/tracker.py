@@ -113,8 +113,8 @@ class EventTracker:
     def _advance(self, track: _Track, intervals: Sequence[Interval] | None, look: Look) -> None:
         """Bring a track up to what this evaluation saw of it."""
         if track.is_closed:
-            goes_on = any(one.end_ns > track.end_ns + self._gap_ns for one in intervals or ())
-            track.seen = track.seen + 1 if goes_on else 0
+            went_on = any(one.end_ns > track.end_ns + self._gap_ns for one in intervals or ())
+            track.seen = track.seen + 1 if went_on else 0
             if not self._is_sure(track, look):
                 return
         if not intervals:
