@@ -147,6 +147,37 @@ def test_a_backend_scores_frames(checkpoint) -> None:
         backend.relevance("the red ball is in view", frames)
 
 
+def test_a_window_that_moves_on_is_scored_as_a_new_one(checkpoint) -> None:
+    kept = load_backend("torch", checkpoint)
+    frames = [make_frame(number, seed=number) for number in range(30)]
+    asked = "the red ball is in view", "the door opens"
+    for first, last in ((0, 12), (1, 13), (3, 15), (0, 20), (3, 15), (10, 30)):
+        anew = load_backend("torch", checkpoint)
+        for question in asked:
+            window = frames[first:last]
+            assert kept.relevance(question, window) == pytest.approx(anew.relevance(question, window), rel=0, abs=1e-6)
+
+
+def test_only_what_is_new_is_worked_out(checkpoint) -> None:
+    backend = load_backend("torch", checkpoint)
+    frames = [make_frame(number, seed=number) for number in range(30)]
+    seen: list[int] = []
+    backend.model.relevance_head.motion.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0].shape[1]))
+
+    def worked_out(question: str, window) -> int:
+        seen.clear()
+        backend.relevance(question, window)
+        return sum(seen)
+
+    assert worked_out("the door opens", frames[:20]) == 20
+    assert worked_out("the red ball is in view", frames[:20]) == 0  # another question, nothing new to see
+    assert (
+        worked_out("the door opens", frames[1:21]) == 4 + 1
+    )  # those that are compared with a first frame, and the new
+    assert worked_out("the red ball is in view", frames[1:21]) == 0
+    assert worked_out("the door opens", frames[1:21]) == 0
+
+
 def test_a_checkpoint_without_a_head_says_so(checkpoint) -> None:
     shutil.rmtree(checkpoint / FOLDER)
     backend = load_backend("torch", checkpoint)

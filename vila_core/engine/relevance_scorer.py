@@ -1,9 +1,14 @@
-"""Scores frames for questions with the model's relevance head; what does not depend on the question is done once."""
+"""Scores frames for questions with the model's relevance head, and works out only what is new.
+
+A frame's cells do not depend on the question, and what a question's maps tell of a frame does not depend on the other
+frames but for two that it is compared with. Both are kept, so a window that moved on by a frame costs that frame, and
+a short pass through time.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
@@ -15,33 +20,45 @@ from vila_core.engine.frame_encoder import FrameEncoder
 from vila_core.engine.visual_cache import VisualCache
 from vila_core.errors import BackendError
 from vila_core.models.relevance import RelevanceHead, thumbnail
+from vila_core.models.relevance_parts import compared_with
 from vila_core.models.vlm import VisionLanguageModel
 from vila_core.types import Frame
 
-_QUESTIONS, _FRAMES = 64, 1024
-_AT_ONCE = 16  # frames that are encoded together
+_QUESTIONS = 32
+_FRAMES = 640  # as many as have visual tokens
+_AT_ONCE = 16  # frames that are worked out together: more would take memory, not be quicker
+
+FrameKey = tuple[str, int]
+Sight = tuple[FrameKey, ...]  # a frame, and those that it is compared with
 
 
 class RelevanceScorer:
-    """Keeps what each frame shows, vectors by question, and the last run of frames as the head sees it."""
+    """Keeps what each frame shows, and of the frames of the last call what each question was told of them."""
 
     def __init__(self, model: VisionLanguageModel, encoder: FrameEncoder) -> None:
         self._model, self._encoder = model, encoder
         self._views: VisualCache[_View] = VisualCache(_FRAMES)
-        self._question = lru_cache(maxsize=_QUESTIONS)(self._read_question)
-        self._seen: tuple[tuple[object, ...], Tensor] = ((), torch.empty(0))
+        self._cells: dict[Sight, Tensor] = {}  # [M, F], of frames of the last call
+        self._asked = lru_cache(maxsize=_QUESTIONS)(self._read_question)
 
     def score(self, question: str, frames: Sequence[Frame]) -> tuple[float, ...]:
         """Return one probability a frame; BackendError if the model has no head."""
-        head = self._head()
-        cells, asked = self._see(head, frames), self._question(question)[None, None]
-        logits = head.over_time(cells, head.maps(cells, asked), asked)
-        return tuple(logits[0, 0].sigmoid().tolist())
+        head, asked = self._head(), self._asked(question)
+        shown = _sights(frames)
+        new = [sight for sight in shown if sight not in asked.told]
+        for first in range(0, len(new), _AT_ONCE):
+            part = new[first : first + _AT_ONCE]
+            cells = self._see(head, {sight: shown[sight] for sight in part})
+            asked.told.update(zip(part, head.told(cells, head.maps(cells, asked.vector))[0, 0], strict=True))
+        asked.told = {sight: asked.told[sight] for sight in shown}
+        self._cells = {sight: self._cells[sight] for sight in shown if sight in self._cells}
+        told = torch.stack(list(asked.told.values()))
+        return tuple(head.over_time(told[None, None], asked.vector)[0, 0].sigmoid().tolist())
 
     def close(self) -> None:
         """Drop the model and all that is kept."""
-        self._question.cache_clear()
-        self._seen = ((), torch.empty(0))
+        self._asked.cache_clear()
+        self._cells = {}
         self._views = VisualCache(1)
         del self._model, self._encoder
 
@@ -52,36 +69,53 @@ class RelevanceScorer:
             raise BackendError(f"{name} has no relevance head; it can be asked by time tokens or timestamps")
         return head
 
-    def _see(self, head: RelevanceHead, frames: Sequence[Frame]) -> Tensor:
-        """[1, T, M, F] of the frames."""
-        keys = tuple(frame.key for frame in frames)
-        if self._seen[0] != keys:
-            views = self._look(head, frames)
-            still = torch.stack([view.still for view in views]).float()
-            pictures = torch.from_numpy(np.stack([view.thumbnail for view in views])).to(still.device)
-            self._seen = (keys, head.seen(still[None], pictures[None]))
-        return self._seen[1]
+    def _see(self, head: RelevanceHead, shown: Mapping[Sight, Sequence[Frame]]) -> Tensor:
+        """[1, T, M, F] of frames, each beside those that it is compared with; those that are kept come from there."""
+        new = [sight for sight in shown if sight not in self._cells]
+        if new:
+            runs = [self._look(head, frames) for frames in zip(*(shown[sight] for sight in new), strict=True)]
+            still = torch.stack([view.still for view in runs[0]]).float()
+            now, *earlier = (_pictures(views).to(still.device) for views in runs)
+            self._cells.update(zip(new, head.seen(still[None], now, earlier)[0], strict=True))
+        return torch.stack([self._cells[sight] for sight in shown])[None]
 
     def _look(self, head: RelevanceHead, frames: Sequence[Frame]) -> list[_View]:
         """What the head keeps of each frame; the new ones are encoded together."""
         views = {frame.key: self._views.get(frame.key) for frame in frames}
         new = [frame for frame in frames if views[frame.key] is None]
-        for first in range(0, len(new), _AT_ONCE):
-            part = new[first : first + _AT_ONCE]
-            tokens = torch.stack([self._encoder.tokens(frame) for frame in part]).float()
-            features = head.features(self._model.squares(part, head.config.picture_px))
-            for frame, still in zip(part, head.still(tokens, features).half(), strict=True):
+        if new:
+            tokens = torch.stack([self._encoder.tokens(frame) for frame in new]).float()
+            features = head.features(self._model.squares(new, head.config.picture_px))
+            for frame, still in zip(new, head.still(tokens, features).half(), strict=True):
                 seen = _View(still, thumbnail(frame.image))
                 views[frame.key] = seen
                 self._views.put(frame.key, seen)
         return [view for frame in frames if (view := views[frame.key]) is not None]
 
-    def _read_question(self, question: str) -> Tensor:
-        """The question's vector [D]."""
+    def _read_question(self, question: str) -> _Asked:
         model = self._model
         words = model.embed_ids(model.tokenizer.encode(question)).float()
         known = torch.ones((1, len(words)), dtype=torch.bool, device=model.device)
-        return self._head().question(words[None], known)[0]
+        return _Asked(self._head().question(words[None], known)[None])
+
+
+def _sights(frames: Sequence[Frame]) -> dict[Sight, tuple[Frame, ...]]:
+    """Each frame with those that it is compared with, in order."""
+    runs = ((frame, *(frames[at] for at in compared_with(number))) for number, frame in enumerate(frames))
+    return {tuple(frame.key for frame in run): run for run in runs}
+
+
+def _pictures(views: Sequence[_View]) -> Tensor:
+    """[1, T, S, S, 3] uint8."""
+    return torch.from_numpy(np.stack([view.thumbnail for view in views]))[None]
+
+
+@dataclass(slots=True, eq=False)
+class _Asked:
+    """A question's vector [1, 1, D], and what it was told of the frames of its last call: [P] each."""
+
+    vector: Tensor
+    told: dict[Sight, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

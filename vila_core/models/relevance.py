@@ -8,6 +8,7 @@ vila-nano has one.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -19,7 +20,13 @@ from torch import Tensor, nn
 from vila_core.errors import CheckpointError
 from vila_core.models.config import VisionConfig
 from vila_core.models.preprocess import normalise_pixels
-from vila_core.models.relevance_parts import MotionEncoder, Neighbours, QuestionEncoder, TemporalBlock
+from vila_core.models.relevance_parts import (
+    MotionEncoder,
+    Neighbours,
+    QuestionEncoder,
+    TemporalBlock,
+    compared_with,
+)
 from vila_core.models.vision_tower import VisionTower
 
 THUMBNAIL_PX = 96
@@ -124,7 +131,7 @@ class RelevanceHead(nn.Module):
         """
         cells = self.seen(still, thumbnails)
         maps = self.maps(cells, questions)
-        return self.over_time(cells, maps, questions), maps
+        return self.over_time(self.told(cells, maps), questions), maps
 
     def features(self, pictures: Tensor) -> Tensor:
         """What the eyes see of pictures [B, S, S, 3], 0..255: [B, M, E], row by row."""
@@ -141,9 +148,16 @@ class RelevanceHead(nn.Module):
             glance = glance.repeat_interleave(self.config.grid // coarse, dim=dim)
         return self.join(self.look(features) + glance.flatten(-3, -2)) + self.place
 
-    def seen(self, still: Tensor, thumbnails: Tensor) -> Tensor:
-        """What each frame shows and how it differs from those before it: [B, T, M, F]."""
-        motion = self.motion(thumbnails)
+    def seen(self, still: Tensor, thumbnails: Tensor, earlier: Sequence[Tensor] | None = None) -> Tensor:
+        """What each frame shows and how it differs from those before it: [B, T, M, F].
+
+        earlier: what each small picture is compared with, as thumbnails, one for each of relevance_parts.LAGS; without
+        it the frames are a run, see `compared_with`.
+        """
+        if earlier is None:
+            numbers = zip(*(compared_with(number) for number in range(thumbnails.shape[1])), strict=True)
+            earlier = [thumbnails[:, list(lagging)] for lagging in numbers]
+        motion = self.motion(thumbnails, earlier)
         return self.norm(self.near(still + motion + self.shake(motion.mean(dim=2, keepdim=True))))
 
     def maps(self, cells: Tensor, questions: Tensor, first: int | None = None) -> Tensor:
@@ -158,16 +172,20 @@ class RelevanceHead(nn.Module):
         maps = flat.unflatten(-1, shape).unflatten(1, cells.shape[1:3])
         return maps.permute(0, 3, 1, 2, 4) + threshold[:, :, None, None]
 
-    def over_time(self, cells: Tensor, maps: Tensor, questions: Tensor) -> Tensor:
-        """Gather what each map points at and follow it through time: logits [B, Q, T]."""
+    def told(self, cells: Tensor, maps: Tensor) -> Tensor:
+        """What each map points at in each frame, and how surely: [B, Q, T, P]. No frame depends on another here."""
         share = maps.softmax(dim=3)
         values = torch.cat((self.values(cells), self.centres.expand(*cells.shape[:3], 2)), dim=-1)
         gathered = share.transpose(3, 4) @ values[:, None]  # [B, Q, T, K, V + 2]
         most, area = maps.amax(dim=3), maps.sigmoid().mean(dim=3).sqrt()
-        told = torch.cat((gathered.flatten(3), most / 4, area), dim=-1)
+        return torch.cat((gathered.flatten(3), most / 4, area), dim=-1)
+
+    def over_time(self, told: Tensor, questions: Tensor) -> Tensor:
+        """Follow through time what was told of single frames [B, Q, T, P], see `told`: logits [B, Q, T]."""
         frames = self.pool(told)
         for block in self.times:
             frames = block(frames, questions)
+        most = 4 * told[..., -2 * self.config.maps : -self.config.maps]
         direct = (most * self.direct(questions)[:, :, None]).sum(dim=-1)
         return self.score(self.last(frames))[..., 0] + direct
 

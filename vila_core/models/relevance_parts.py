@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -9,6 +11,11 @@ from torch.nn import functional as F
 MAX_WORDS = 48  # tokens of a question that are read
 LAGS = (1, 4)  # frames back, that a small picture is compared with
 _CONTRAST = 4.0  # of changes, which are small
+
+
+def compared_with(number: int) -> tuple[int, ...]:
+    """Which pictures of a run its picture of this number is compared with; the first ones with the first."""
+    return tuple(max(0, number - lag) for lag in LAGS)
 
 
 class MotionEncoder(nn.Module):
@@ -25,12 +32,10 @@ class MotionEncoder(nn.Module):
         )
         self.back = nn.Linear(width, width)
 
-    def forward(self, thumbnails: Tensor) -> Tensor:
-        """[B, T, S, S, 3] uint8 (or float, 0..255) -> [B, T, M, F]. The first frames are compared with the first."""
-        pictures = thumbnails.float() / 127.5 - 1.0
-        at = torch.arange(pictures.shape[1], device=pictures.device)
-        earlier = (pictures[:, (at - lag).clamp(min=0)] for lag in LAGS)
-        inputs = torch.cat((pictures, *(_CONTRAST * (pictures - other) for other in earlier)), dim=-1)
+    def forward(self, thumbnails: Tensor, earlier: Sequence[Tensor]) -> Tensor:
+        """[B, T, S, S, 3] uint8 (or float, 0..255), and of each lag what they are compared with -> [B, T, M, F]."""
+        pictures, *others = (each.float() / 127.5 - 1.0 for each in (thumbnails, *earlier))
+        inputs = torch.cat((pictures, *(_CONTRAST * (pictures - other) for other in others)), dim=-1)
         inputs = inputs.flatten(0, 1).permute(0, 3, 1, 2)  # channels last in memory, which is quicker
         return self.back(self.layers(inputs).flatten(2).transpose(1, 2)).unflatten(0, pictures.shape[:2])
 
