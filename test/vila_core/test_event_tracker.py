@@ -84,6 +84,24 @@ def test_an_alarm_of_a_relevance_head_must_be_surer_than_an_answer():
     assert len(see(4, CONFIG.min_probability, LocalizationWay.TIME_TOKENS)) == 1
 
 
+@pytest.mark.parametrize(("sure_at", "is_told"), [(6, True), (10, True), (10.5, False), (15, False)])
+def test_what_looks_were_not_sure_of_is_no_alarm_once_it_is_long_over(sure_at, is_told):
+    play, told = Play(), []
+    for half_seconds in range(8, 40):
+        newest = half_seconds / 2
+        sureness = CONFIG.confirm_relevance if newest >= sure_at else CONFIG.min_probability
+        told += play.tracker.update(found((4, min(newest, 5)), probability=sureness), look(0, newest))
+    assert bool(told) is is_told
+
+
+def test_looks_that_are_slow_may_be_sure_of_what_is_long_over():
+    play = Play()
+    for newest in (2, 10):
+        play.see(newest, start=newest - 16)
+    play.see(18, (11, 12), start=2)
+    assert play.see(26, (11, 12), start=10) == [(1, 11.0, 12.0, False)]
+
+
 @pytest.mark.parametrize("pair", [(2, 2), (2, 2.25), (2, 2.45)])
 def test_shorter_than_min_duration_is_noise(pair):
     play = Play()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -58,6 +59,7 @@ class EventTracker:
         self._gap_ns = round(config.merge_gap_s * 1e9)
         self._tracks: list[_Track] = []  # and of closed ones those that a window may still show
         self._look: Look | None = None  # the last one
+        self._newest_ns: deque[int] = deque(maxlen=config.confirm_evaluations + 1)  # of the last looks
 
     def update(self, found: Sequence[Interval], look: Look) -> tuple[TemporalEvent, ...]:
         """Take what an evaluation found and return what is new: events confirmed, open again, or closed.
@@ -68,6 +70,7 @@ class EventTracker:
         if self._look is not None and look.newest_ns <= self._look.newest_ns:
             return ()
         self._look = look
+        self._newest_ns.append(look.newest_ns)
         self._tracks = [one for one in self._tracks if not one.is_closed or one.end_ns + self._gap_ns >= look.start_ns]
         matches = self._matches(joined(found, self._gap_ns), look)
         self._tracks = [track for track in self._tracks if track.number is not None or id(track) in matches]
@@ -81,6 +84,7 @@ class EventTracker:
         """Close what is open, as the query or the time has ended; nothing is remembered."""
         look, tracks = self._look, self._tracks
         self._tracks, self._look = [], None
+        self._newest_ns.clear()
         if look is None:
             return ()
         return tuple(self._report(track, look, is_open=False) for track in tracks if track.is_open)
@@ -143,9 +147,22 @@ class EventTracker:
 
     def _is_sure(self, track: _Track, look: Look) -> bool:
         config, lasts_ns = self._config, track.end_ns - track.start_ns
-        least = config.confirm_relevance if look.way is LocalizationWay.RELEVANCE else 0.0
-        is_plain = track.probability >= least and lasts_ns >= config.min_duration_s * 1e9
-        return is_plain and track.seen >= config.confirm_evaluations
+        if look.way is LocalizationWay.RELEVANCE and (
+            track.probability < config.confirm_relevance or self._is_long_over(track, look)
+        ):
+            return False
+        return lasts_ns >= config.min_duration_s * 1e9 and track.seen >= config.confirm_evaluations
+
+    def _is_long_over(self, track: _Track, look: Look) -> bool:
+        """Whether it ended more than confirm_within_s ago, and looks had begun, as many as confirm it, before it ended.
+
+        Looks that knew all that followed were not sure of it. When it leaves the window, so that less and less of what
+        came before it is seen, one may be, and then it is more often wrong.
+        """
+        if len(self._newest_ns) <= self._config.confirm_evaluations:
+            return False
+        waited_ns = max(self._config.confirm_within_s * 1e9, look.newest_ns - self._newest_ns[0])
+        return look.newest_ns - track.end_ns > waited_ns
 
     def _is_over(self, track: _Track, look: Look) -> bool:
         was_seen_to_end = track.seen > 0 and look.newest_ns - track.end_ns > self._gap_ns
