@@ -17,7 +17,6 @@ from vila_core.training.samples import made_up_word
 from vila_core.training.shards import grid_objects
 
 IN_VIEW = "in_view"
-_ALIKE = ("appears", "moves", "vanishes")  # what happens to things, and is easily taken for each other
 _PLAIN, _GLIMPSED = 7, 1  # of 48 x 48 pixels: from the one on a thing is plainly in view, below the other it is not
 _CELL_SHARE = 0.25  # of a cell, that a thing must cover to be in it
 _SEEN = 0.5  # of the questions about what is in view, that begin with a thing that is
@@ -85,6 +84,7 @@ class Lessons:
                 self._questions[question.clip].append(question)
         self._weights = _rarity([question for own in self._questions.values() for question in own])
         self._verbs = {verb: at for at, verb in enumerate(sorted(clips.templates))}
+        self._alike = [verb for verb in self._verbs if verb != IN_VIEW and _names_a_thing(clips.templates[verb])]
         self._names = sorted({thing for things in clips.things for thing in things})
         self._coloured = [name for name in self._names if name[0]]
         number = {name: at for at, name in enumerate(self._names)}
@@ -119,7 +119,7 @@ class Lessons:
         return np.where(shown >= 0, self._named[clip][shown.clip(0)], np.where(empty, -1, -2))
 
     def _any_verb(self, colour: str, rng: np.random.Generator) -> str:
-        verbs = [verb for verb, texts in self._clips.templates.items() if ("{colour}" in texts[0]) == bool(colour)]
+        verbs = [verb for verb, texts in self._clips.templates.items() if _names_a_thing(texts) == bool(colour)]
         return verbs[rng.integers(len(verbs))]
 
     def _ask(self, clip: int, run: slice, rng: np.random.Generator) -> list[Asked]:
@@ -139,12 +139,12 @@ class Lessons:
         return rows
 
     def _contrasts(self, clip: int, run: slice, rng: np.random.Generator) -> list[Asked]:
-        """Ask of things to which something happens whether something else did, which looks much like it."""
+        """Ask of things to which something happens whether something else did, which is easily taken for it."""
         happened = self._clips.happened[clip]
         options = [
             (verb, thing)
-            for thing in sorted({thing for verb, thing in happened if verb in _ALIKE})
-            for verb in _ALIKE
+            for thing in sorted({thing for verb, thing in happened if verb in self._alike})
+            for verb in self._alike
             if (verb, thing) not in happened
         ]
         rows = list[Asked]()
@@ -184,6 +184,11 @@ class Lessons:
         if rng.random() < self._recipe.nonsense_share:
             chosen = " ".join([*(made_up_word(rng) for _ in range(rng.integers(1, 4))), chosen])
         return chosen.format(colour=colour, kind=kind.replace("_", " "))
+
+
+def _names_a_thing(texts: Sequence[str]) -> bool:
+    """Whether the sentences of a verb are about a thing that has a colour, as those about doors are not."""
+    return "{colour}" in texts[0]
 
 
 def cells(pixels: NDArray[np.bool_], grid: int) -> NDArray[np.float32]:
