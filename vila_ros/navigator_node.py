@@ -81,10 +81,11 @@ class ActiveMission:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A decision that was asked for: by which mission, and when (steady clock)."""
+    """A decision that was asked for: by which mission, when (steady clock), and the newest image's stamp then."""
 
     number: int
     asked_ns: int
+    stamp_ns: int
 
 
 class NavigatorNode(ManagedNode):
@@ -321,7 +322,7 @@ class NavigatorNode(ManagedNode):
         if active is None or stamp_ns is None or self._job is not None or not active.mission.wants_decision:
             return
         if stamp_ns > active.mission.decide_after_ns:
-            self._job = Job(active.number, time.monotonic_ns())
+            self._job = Job(active.number, time.monotonic_ns(), stamp_ns)
             self._worker.submit(self._job)
 
     def _on_answer(self, job: Job, decision: Decision) -> None:
@@ -329,6 +330,8 @@ class NavigatorNode(ManagedNode):
             self.late_answers += 1
             return
         self._job = None
+        if decision.stamp_ns == 0:  # what failed unforeseen answers no image; the next try is to have a newer one
+            decision = dataclasses.replace(decision, stamp_ns=job.stamp_ns)
         self._apply(decision)
 
     def _apply(self, decision: Decision) -> None:

@@ -275,6 +275,15 @@ def test_a_failing_model_never_moves_the_robot(start, goal, error: Exception) ->
     assert robot.moves() == [] and set(robot.holds()[:3]) == {HoldReason.BACKEND_ERROR}
 
 
+@pytest.mark.parametrize("error", [BackendError("out of memory"), RuntimeError("boom")])
+def test_after_a_failure_a_newer_image_is_waited_for(start, goal, error: Exception) -> None:
+    robot = start(ScriptedBackend(error))
+    goal(robot).result()
+    failed = [a for a in robot.actions if a.hold_reason == HoldReason.BACKEND_ERROR]
+    stamps_ns = [ns_from_stamp(action.header.stamp) for action in failed]
+    assert stamps_ns[0] > 0 and stamps_ns == sorted(set(stamps_ns))
+
+
 def test_it_works_ahead_while_a_mission_runs_and_only_then(start, goal, wait_until) -> None:
     backend = ScriptedBackend(FORWARD)
     robot = start(backend, history__policy="streaming")
