@@ -37,7 +37,6 @@ from vila_core.types import (
 )
 
 _MAX_FUTURE_S = 0.1  # a frame further ahead of the clock means that the clocks disagree
-_MAX_REORDER_S = 0.05  # a frame older by more than this means that the clock went back
 _FROZEN_M = 0.02  # an image that stays identical over this motion counts as one frozen frame
 _FROZEN_RAD = math.radians(2.0)
 _SAMPLES = 64  # rows and columns of the image that are compared
@@ -132,11 +131,11 @@ class Navigator:
 
         Raises FrameError for a frame that `FrameHistory.add` refuses. A stamp that goes back by
         more than 0.05 s means that the clock was reset: the history starts again with this
-        frame, and decisions hold until the next `start`.
+        frame, which should be of another `era`, and decisions hold until the next `start`.
         """
         with self._lock:
             newest = self._history.newest
-            if newest is not None and newest.stamp_ns - frame.stamp_ns > _MAX_REORDER_S * 1e9:
+            if newest is not None and frame.shows_clock_reset(newest.stamp_ns):
                 self._note_clock_jump(f"camera stamp went back from {newest.stamp_ns} to {frame.stamp_ns} ns")
             self._history.add(frame, odometry)
             if self._instruction is None:

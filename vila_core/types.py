@@ -9,22 +9,32 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+MAX_REORDER_NS = 50_000_000  # by so much an image may come late, out of order
+
+FrameKey = tuple[str, int, int]
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
     """One camera image.
 
-    image: [H, W, 3] uint8, RGB. stamp_ns: capture time, nanoseconds of the robot's clock.
+    image: [H, W, 3] uint8, RGB. stamp_ns: capture time, nanoseconds of the robot's clock. era: how often that clock was
+    reset before, as a simulator's is: what is kept of a frame must not be taken for another's of the same stamp.
     """
 
     image: NDArray[np.uint8]  # [H, W, 3] RGB
     stamp_ns: int
     camera: str = "camera"
+    era: int = 0
 
     @property
-    def key(self) -> tuple[str, int]:
-        """Identity of the frame in caches: camera and stamp."""
-        return (self.camera, self.stamp_ns)
+    def key(self) -> FrameKey:
+        """Identity of the frame in caches: camera, stamp and era."""
+        return (self.camera, self.stamp_ns, self.era)
+
+    def shows_clock_reset(self, newest_ns: int | None) -> bool:
+        """Whether this frame, which came after one of stamp newest_ns, is too old for images that are out of order."""
+        return newest_ns is not None and newest_ns - self.stamp_ns > MAX_REORDER_NS
 
 
 @dataclass(frozen=True, slots=True)

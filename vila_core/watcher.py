@@ -22,8 +22,6 @@ from vila_core.localizer import Answer, Localizer
 from vila_core.prompts.localization import clean_query
 from vila_core.types import EventQuery, Frame, Interval, LocalizationWay, TemporalEvent
 
-_MAX_REORDER_S = 0.05  # a frame older by more than this means that the clock went back
-
 
 @dataclass(frozen=True, slots=True)
 class _Work:
@@ -87,11 +85,11 @@ class EventWatcher:
         """Take the camera's next frame.
 
         Raises FrameError as FrameMemory.add does. A stamp that goes back by more than 0.05 s means that the clock was
-        reset: all frames are forgotten, open events are closed (the next `evaluate` returns that), queries live on.
+        reset: all frames are forgotten, open events are closed (the next `evaluate` returns that), queries live on. The
+        frame should be of another `era`.
         """
         with self._lock:
-            newest_ns = self._memory.newest_ns
-            if newest_ns is not None and newest_ns - frame.stamp_ns > _MAX_REORDER_S * 1e9:
+            if frame.shows_clock_reset(self._memory.newest_ns):
                 self._start_again()
             self._memory.add(frame)
 

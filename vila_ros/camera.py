@@ -6,6 +6,7 @@ one, and a slow callback elsewhere delays none.
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Callable
 
@@ -39,6 +40,8 @@ class CameraReader:
         self._camera = camera
         self._on_frame = on_frame
         self._on_error = on_error
+        self._newest_ns: int | None = None
+        self._era = 0
         self.topic = owner.resolve_topic_name(topic)
         self._node = Node(
             f"{owner.get_name()}_camera",
@@ -79,6 +82,14 @@ class CameraReader:
 
     def _on_image(self, message: Image) -> None:
         try:
-            self._on_frame(frame_from_image(message, self._camera))
+            self._on_frame(self._dated(frame_from_image(message, self._camera)))
         except FrameError as err:
             self._on_error(err)
+
+    def _dated(self, frame: Frame) -> Frame:
+        """The frame in its era: stamps that went back may come again."""
+        if frame.shows_clock_reset(self._newest_ns):
+            self._era += 1
+            self._newest_ns = None
+        self._newest_ns = max(frame.stamp_ns, self._newest_ns or 0)
+        return dataclasses.replace(frame, era=self._era)

@@ -22,13 +22,12 @@ from vila_core.errors import BackendError
 from vila_core.models.relevance import RelevanceHead, thumbnail
 from vila_core.models.relevance_parts import compared_with
 from vila_core.models.vlm import VisionLanguageModel
-from vila_core.types import Frame
+from vila_core.types import Frame, FrameKey
 
 _QUESTIONS = 32
 _FRAMES = 640  # as many as have visual tokens
 _AT_ONCE = 16  # frames that are worked out together: more would take memory, not be quicker
 
-FrameKey = tuple[str, int]
 Sight = tuple[FrameKey, ...]  # a frame, and those that it is compared with
 
 

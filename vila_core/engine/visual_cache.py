@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Generic, TypeVar
 
+from vila_core.types import FrameKey
+
 T = TypeVar("T")
 
 
 class VisualCache(Generic[T]):
-    """Least-recently-used map (camera, stamp) -> visual tokens; counts hits and misses."""
+    """Least-recently-used map from a frame to its visual tokens; counts hits and misses."""
 
     def __init__(self, capacity: int) -> None:
         if capacity < 1:
@@ -17,9 +19,9 @@ class VisualCache(Generic[T]):
         self.capacity = capacity
         self.hits = 0
         self.misses = 0
-        self._tokens: OrderedDict[tuple[str, int], T] = OrderedDict()
+        self._tokens: OrderedDict[FrameKey, T] = OrderedDict()
 
-    def get(self, key: tuple[str, int]) -> T | None:
+    def get(self, key: FrameKey) -> T | None:
         """Return the frame's visual tokens, or None if they must be computed."""
         tokens = self._tokens.get(key)
         if tokens is None:
@@ -29,14 +31,14 @@ class VisualCache(Generic[T]):
         self._tokens.move_to_end(key)
         return tokens
 
-    def put(self, key: tuple[str, int], tokens: T) -> None:
+    def put(self, key: FrameKey, tokens: T) -> None:
         """Keep the frame's visual tokens; the longest unused ones make room."""
         self._tokens[key] = tokens
         self._tokens.move_to_end(key)
         while len(self._tokens) > self.capacity:
             self._tokens.popitem(last=False)
 
-    def __contains__(self, key: tuple[str, int]) -> bool:
+    def __contains__(self, key: FrameKey) -> bool:
         """Tell if the frame's visual tokens are there; counts nothing."""
         return key in self._tokens
 

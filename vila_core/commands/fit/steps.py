@@ -27,7 +27,7 @@ from vila_core.models.layouts import Layout
 from vila_core.models.tokenizer import Tokenizer
 from vila_core.models.vlm import VisionLanguageModel
 from vila_core.prompts.navigation import navigation_prompt
-from vila_core.types import Frame, Instruction, Prompt
+from vila_core.types import Frame, FrameKey, Instruction, Prompt
 
 _WARM_UP, _COUNTED = 64, 96  # steps of a mission, one kept frame each: windows have been rebuilt a few times by then
 _INSTRUCTION = Instruction("Walk past the sofa, turn left at the door and stop beside the table.")
@@ -85,7 +85,7 @@ def _mission(model: VisionLanguageModel, info: ModelInfo, policy: str) -> Missio
     segments = lru_cache(maxsize=None)(model.segments)
     steps, longest = [], 0
     before: tuple[Piece, ...] = ()
-    known: set[tuple[str, int]] = set()
+    known: set[FrameKey] = set()
     for prompt in prompts:
         pieces = pieces_of(segments(prompt.text), prompt.visuals, info.visual_tokens)
         length = sum(piece.count for piece in pieces)

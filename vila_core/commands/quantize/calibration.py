@@ -18,7 +18,7 @@ from vila_core.models.vlm import VisionLanguageModel
 from vila_core.navigator import decision_prompt
 from vila_core.quantization.awq_clip import SAMPLED_TOKENS
 from vila_core.quantization.w8a8_layer import VISION_FOLDS, largest_activations
-from vila_core.types import Frame, Instruction, Prompt
+from vila_core.types import Frame, FrameKey, Instruction, Prompt
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,7 +73,7 @@ class _Encoder:
 
     def __init__(self, model: VisionLanguageModel) -> None:
         self._model = model
-        self._known: dict[tuple[str, int], Tensor] = {}
+        self._known: dict[FrameKey, Tensor] = {}
 
     def __call__(self, frame: Frame) -> Tensor:
         if frame.key not in self._known:

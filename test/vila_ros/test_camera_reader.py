@@ -1,0 +1,61 @@
+"""What the camera's thread makes of images: frames that no other frame is taken for."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy")
+pytest.importorskip("vila_nav")
+
+from rclpy.node import Node
+from sensor_msgs.msg import Image
+
+from vila_core.engine.backend import EMBEDDED_CHECKPOINT, load_backend
+from vila_core.types import Frame
+from vila_ros.camera import CameraReader
+from vila_ros.conversions import image_from_frame
+from vila_ros.qos import reliable_qos
+
+S = 1_000_000_000
+
+
+@pytest.fixture
+def seen(spinner, wait_until):
+    """seen((stamp_s, level), ...): publishes grey images and returns the frames that a CameraReader made of them."""
+    node = spinner.add(Node("camera_owner"))
+    images = node.create_publisher(Image, "image_raw", reliable_qos())
+    frames: list[Frame] = []
+    errors: list[Exception] = []
+    reader = CameraReader(
+        node, "image_raw", reliability="reliable", camera="front", on_frame=frames.append, on_error=errors.append
+    )
+    reader.start()
+    wait_until(lambda: images.get_subscription_count() > 0)
+
+    def show(*shown: tuple[float, int]) -> list[Frame]:
+        for number, (stamp_s, level) in enumerate(shown):
+            pixels = np.full((48, 64, 3), level, np.uint8)
+            images.publish(image_from_frame(Frame(pixels, round(stamp_s * S))))
+            wait_until(lambda expected=number + 1: len(frames) == expected)
+        return frames
+
+    yield show
+    reader.stop()
+    assert errors == []
+
+
+def test_an_image_after_a_clock_reset_is_not_taken_for_an_earlier_one_of_its_stamp(seen) -> None:
+    shown = (1.0, 0), (2.0, 80), (1.0, 160), (2.0, 240), (1.0, 40)
+    frames = seen(*shown)
+    assert len({frame.key for frame in frames}) == len(shown)
+    pytest.importorskip("torch")
+    backend = load_backend("torch", EMBEDDED_CHECKPOINT)
+    kept = [backend.relevance("the red ball is in view", [frame])[0] for frame in frames]
+    anew = [load_backend("torch", EMBEDDED_CHECKPOINT).relevance("the red ball is in view", [f])[0] for f in frames]
+    assert kept == pytest.approx(anew, rel=1e-4)
+
+
+def test_images_out_of_order_are_no_clock_reset(seen) -> None:
+    frames = seen((1.0, 0), (1.1, 80), (1.07, 160), (1.2, 240))
+    assert {frame.era for frame in frames} == {0}
