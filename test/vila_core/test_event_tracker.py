@@ -94,6 +94,17 @@ def test_what_looks_were_not_sure_of_is_no_alarm_once_it_is_long_over(sure_at, i
     assert bool(told) is is_told
 
 
+def test_what_went_on_long_after_it_was_closed_is_open_again():
+    play = Play()
+    for newest in (3, 4, 5, 6):
+        play.see(newest, (2, min(newest, 4)))
+    assert play.reports[-1].is_open is False
+    for newest in (7, 8, 9, 10, 11):
+        assert play.see(newest, (2, 4)) == []
+    assert play.see(12, (2, 12)) == []
+    assert play.see(13, (2, 13)) == [(1, 2.0, 13.0, True)]
+
+
 def test_looks_that_are_slow_may_be_sure_of_what_is_long_over():
     play = Play()
     for newest in (2, 10):

@@ -117,9 +117,9 @@ class EventTracker:
     def _advance(self, track: _Track, intervals: Sequence[Interval] | None, look: Look) -> None:
         """Bring a track up to what this evaluation saw of it."""
         if track.is_closed:
-            went_on = any(one.end_ns > track.end_ns + self._gap_ns for one in intervals or ())
-            track.seen = track.seen + 1 if went_on else 0
-            if not self._is_sure(track, look):
+            last_ns = max((one.end_ns for one in intervals or ()), default=track.end_ns)
+            track.seen = track.seen + 1 if last_ns > track.end_ns + self._gap_ns else 0
+            if not self._is_sure(track, look, last_ns):
                 return
         if not intervals:
             track.seen, track.ended = 0, track.ended + 1
@@ -135,7 +135,7 @@ class EventTracker:
 
     def _reports(self, track: _Track, look: Look) -> list[TemporalEvent]:
         """Confirm, open again or close the track if it is time, and return what that makes to report."""
-        begins = not track.is_open and self._is_sure(track, look)
+        begins = not track.is_open and self._is_sure(track, look, track.end_ns)
         if begins:
             track.number, track.is_open = track.number or next(self._numbers), True
         if not track.is_open:
@@ -145,24 +145,26 @@ class EventTracker:
         track.is_open, track.seen = False, 0
         return [self._report(track, look, is_open=False)]
 
-    def _is_sure(self, track: _Track, look: Look) -> bool:
+    def _is_sure(self, track: _Track, look: Look, end_ns: int) -> bool:
+        """Whether the track, seen until end_ns, may be told."""
         config, lasts_ns = self._config, track.end_ns - track.start_ns
         if look.way is LocalizationWay.RELEVANCE and (
-            track.probability < config.confirm_relevance or self._is_long_over(track, look)
+            track.probability < config.confirm_relevance or self._is_long_over(end_ns, look)
         ):
             return False
         return lasts_ns >= config.min_duration_s * 1e9 and track.seen >= config.confirm_evaluations
 
-    def _is_long_over(self, track: _Track, look: Look) -> bool:
-        """Whether it ended more than confirm_within_s ago, and looks had begun, as many as confirm it, before it ended.
+    def _is_long_over(self, end_ns: int, look: Look) -> bool:
+        """Whether that was more than confirm_within_s ago, and before the look that precedes those which confirm.
 
-        Looks that knew all that followed were not sure of it. When it leaves the window, so that less and less of what
-        came before it is seen, one may be, and then it is more often wrong.
+        Looks that saw all that followed were not sure of it. When it leaves the window, so that less and less of what
+        came before it is seen, one may be, and then it is more often wrong. The first looks of a query have no such
+        look before them.
         """
         if len(self._newest_ns) <= self._config.confirm_evaluations:
             return False
         waited_ns = max(self._config.confirm_within_s * 1e9, look.newest_ns - self._newest_ns[0])
-        return look.newest_ns - track.end_ns > waited_ns
+        return look.newest_ns - end_ns > waited_ns
 
     def _is_over(self, track: _Track, look: Look) -> bool:
         was_seen_to_end = track.seen > 0 and look.newest_ns - track.end_ns > self._gap_ns
