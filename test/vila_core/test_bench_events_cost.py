@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 
 from vila_core.benchmark import events_cost
 from vila_core.commands import make_random
+from vila_core.engine.backend import EMBEDDED_CHECKPOINT
 from vila_core.engine.torch_backend import TorchBackend, load_model
 from vila_core.errors import ConfigError
 
@@ -49,6 +51,17 @@ def test_each_side_reads_one_new_frame_an_evaluation(model, all_seen, monkeypatc
     looks = 2 * (1 + 2)  # two sides, what fills the window and two rounds
     assert len(passes) == (2 * looks if all_seen else looks)
     assert set(passes) == {1, 10}
+
+
+def test_the_window_of_a_relevance_head_moves_by_two_frames(monkeypatch):
+    asked = []
+    original = TorchBackend.relevance
+    monkeypatch.setattr(TorchBackend, "relevance", lambda self, q, f: asked.append((q, f)) or original(self, q, f))
+    result = events_cost.events_cost(load_model(EMBEDDED_CHECKPOINT, "cpu", "float32"), "float32", 6, 2)
+    assert result["way"] == "RELEVANCE"
+    windows = [frames for question, frames in asked if question == events_cost.QUERIES[-1]]  # the tenth
+    assert [len(window) for window in windows] == [6, 6, 6]
+    assert [after[:-2] == before[2:] for before, after in itertools.pairwise(windows)] == [True, True]
 
 
 def test_rounds_for_which_there_is_no_room(model):

@@ -105,12 +105,31 @@ def test_what_went_on_long_after_it_was_closed_is_open_again():
     assert play.see(13, (2, 13)) == [(1, 2.0, 13.0, True)]
 
 
-def test_looks_that_are_slow_may_be_sure_of_what_is_long_over():
+@pytest.mark.parametrize("period", [2, 2.6, 3, 5, 8])
+def test_looks_that_are_slow_may_be_sure_of_what_is_long_over(period):
     play = Play()
-    for newest in (2, 10):
-        play.see(newest, start=newest - 16)
-    play.see(18, (11, 12), start=2)
-    assert play.see(26, (11, 12), start=10) == [(1, 11.0, 12.0, False)]
+    looks = [period * number for number in range(1, 8)]
+    end = looks[3] - 0.1  # so short before a look that this one is not sure yet
+    told = [play.see(newest, *[(end - 1, end)] * (newest > looks[3]), start=newest - 40) for newest in looks]
+    assert told == [[], [], [], [], [], [(1, end - 1, end, False)], []]
+
+
+def test_only_the_first_looks_of_a_query_are_told_what_is_long_over():
+    play = Play()
+    play.see(16, (1, 3))
+    assert play.see(16.5, (1, 3), (5, 8)) == [(1, 1.0, 3.0, False)]
+    assert play.see(17, (1, 3), (5, 8)) == play.see(17.5, (1, 3), (5, 8)) == []
+    play.tracker.close()
+    play.see(1, (-9, -8)), play.see(1.5)  # the time begins anew, and with it the first looks
+    assert play.see(2, (-9, -8)) == play.see(2.5, (-9, -8)) == []
+
+
+def test_what_is_told_by_time_tokens_may_be_long_over():
+    play, told = Play(), []
+    for newest in (4, 5, 6, 7, 16, 17):
+        window = dataclasses.replace(look(0, newest), way=LocalizationWay.TIME_TOKENS)
+        told += play.tracker.update(found((2, 3)) if newest > 10 else (), window)
+    assert [(event.end_ns, event.is_open) for event in told] == [(3 * S, False)]
 
 
 @pytest.mark.parametrize("pair", [(2, 2), (2, 2.25), (2, 2.45)])

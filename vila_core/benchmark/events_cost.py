@@ -1,7 +1,8 @@
-"""`vila bench events-cost`: what ten standing queries cost beside one, on a stream with one new frame an evaluation.
+"""`vila bench events-cost`: what ten standing queries cost beside one, on a stream of frames that are new.
 
 Both see a window of the same length; their evaluations alternate. The frames that fill the window are not encoded: all
-have the visual tokens of the first, as time does not depend on the values. A timed evaluation has a frame of its own.
+have the visual tokens of the first, as time does not depend on the values. A timed evaluation has frames of its own:
+one, that is appended, or for a relevance head two, with which its window moves on, as many as come between two looks.
 """
 
 from __future__ import annotations
@@ -56,6 +57,7 @@ class Side:
         self.watcher = EventWatcher(self._engine, config)
         for text in queries:
             self.watcher.watch(text)
+        self._new_frames = 2 if self.watcher.way is LocalizationWay.RELEVANCE else 1
         self._number = 0
 
     @property
@@ -79,10 +81,12 @@ class Side:
         self._look(self._next())
 
     def step_ms(self) -> float:
-        """Evaluate all queries with one new frame; milliseconds."""
-        frame = self._next()
+        """Evaluate all queries with what is new; milliseconds."""
+        *before, newest = (self._next() for _ in range(self._new_frames))
         began = time.perf_counter()
-        self._look(frame)
+        for frame in before:
+            self.watcher.observe(frame)
+        self._look(newest)
         return (time.perf_counter() - began) * 1e3
 
     def _look(self, frame: Frame) -> None:
@@ -137,10 +141,11 @@ def events_cost(
     config = dataclasses.replace(
         EventsConfig(), max_frames=frames + rounds + 1, min_probability=_ANYTHING if all_seen else 0.5
     )
-    config = dataclasses.replace(config, window_s=float(config.max_frames))
+    moves = model.relevance_head is not None
+    config = dataclasses.replace(config, window_s=float(frames - 1 if moves else config.max_frames))
     sides = {name: Side(model, precision, QUERIES[:count], config) for name, count in SIDES.items()}
     for side in sides.values():
-        side.fill(frames - rounds // 2)
+        side.fill(frames if moves else frames - rounds // 2)
     taken: list[dict[str, float]] = []
     for number in tqdm(range(rounds), desc="rounds", disable=None):
         taken.append({name: sides[name].step_ms() for name in rotated(tuple(sides), number)})

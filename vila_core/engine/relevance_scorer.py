@@ -24,7 +24,7 @@ from vila_core.models.relevance_parts import compared_with
 from vila_core.models.vlm import VisionLanguageModel
 from vila_core.types import Frame, FrameKey
 
-_QUESTIONS = 32
+_QUESTIONS = 64  # more than stand and are asked in turn: a look would begin anew for each of them
 _FRAMES = 640  # as many as have visual tokens
 _AT_ONCE = 16  # frames that are worked out together: more would take memory, not be quicker
 
@@ -32,7 +32,7 @@ Sight = tuple[FrameKey, ...]  # a frame, and those that it is compared with
 
 
 class RelevanceScorer:
-    """Keeps what each frame shows, and of the frames of the last call what each question was told of them."""
+    """Keeps what each frame shows, cells of the last call's frames, and for each question what it was told last."""
 
     def __init__(self, model: VisionLanguageModel, encoder: FrameEncoder) -> None:
         self._model, self._encoder = model, encoder
@@ -42,16 +42,17 @@ class RelevanceScorer:
 
     def score(self, question: str, frames: Sequence[Frame]) -> tuple[float, ...]:
         """Return one probability a frame; BackendError if the model has no head."""
-        head, asked = self._head(), self._asked(question)
-        shown = _sights(frames)
+        head, asked, runs = self._head(), self._asked(question), _runs(frames)
+        sights = [_sight(run) for run in runs]
+        shown = dict(zip(sights, runs, strict=True))
         new = [sight for sight in shown if sight not in asked.told]
         for first in range(0, len(new), _AT_ONCE):
             part = new[first : first + _AT_ONCE]
             cells = self._see(head, {sight: shown[sight] for sight in part})
-            asked.told.update(zip(part, head.told(cells, head.maps(cells, asked.vector))[0, 0], strict=True))
+            asked.told.update(zip(part, _rows(head.told(cells, head.maps(cells, asked.vector))[0, 0]), strict=True))
         asked.told = {sight: asked.told[sight] for sight in shown}
         self._cells = {sight: self._cells[sight] for sight in shown if sight in self._cells}
-        told = torch.stack(list(asked.told.values()))
+        told = torch.stack([asked.told[sight] for sight in sights])
         return tuple(head.over_time(told[None, None], asked.vector)[0, 0].sigmoid().tolist())
 
     def close(self) -> None:
@@ -75,7 +76,7 @@ class RelevanceScorer:
             runs = [self._look(head, frames) for frames in zip(*(shown[sight] for sight in new), strict=True)]
             still = torch.stack([view.still for view in runs[0]]).float()
             now, *earlier = (_pictures(views).to(still.device) for views in runs)
-            self._cells.update(zip(new, head.seen(still[None], now, earlier)[0], strict=True))
+            self._cells.update(zip(new, _rows(head.seen(still[None], now, earlier)[0]), strict=True))
         return torch.stack([self._cells[sight] for sight in shown])[None]
 
     def _look(self, head: RelevanceHead, frames: Sequence[Frame]) -> list[_View]:
@@ -85,7 +86,7 @@ class RelevanceScorer:
         if new:
             tokens = torch.stack([self._encoder.tokens(frame) for frame in new]).float()
             features = head.features(self._model.squares(new, head.config.picture_px))
-            for frame, still in zip(new, head.still(tokens, features).half(), strict=True):
+            for frame, still in zip(new, _rows(head.still(tokens, features).half()), strict=True):
                 seen = _View(still, thumbnail(frame.image))
                 views[frame.key] = seen
                 self._views.put(frame.key, seen)
@@ -98,10 +99,18 @@ class RelevanceScorer:
         return _Asked(self._head().question(words[None], known)[None])
 
 
-def _sights(frames: Sequence[Frame]) -> dict[Sight, tuple[Frame, ...]]:
-    """Each frame with those that it is compared with, in order."""
-    runs = ((frame, *(frames[at] for at in compared_with(number))) for number, frame in enumerate(frames))
-    return {tuple(frame.key for frame in run): run for run in runs}
+def _runs(frames: Sequence[Frame]) -> list[tuple[Frame, ...]]:
+    """Each frame with those that it is compared with."""
+    return [(frame, *(frames[at] for at in compared_with(number))) for number, frame in enumerate(frames)]
+
+
+def _sight(run: Sequence[Frame]) -> Sight:
+    return tuple(frame.key for frame in run)
+
+
+def _rows(batch: Tensor) -> list[Tensor]:
+    """The rows of a batch, each in memory of its own: one that is kept would keep the others there too."""
+    return [row.clone() for row in batch]
 
 
 def _pictures(views: Sequence[_View]) -> Tensor:
@@ -111,7 +120,7 @@ def _pictures(views: Sequence[_View]) -> Tensor:
 
 @dataclass(slots=True, eq=False)
 class _Asked:
-    """A question's vector [1, 1, D], and what it was told of the frames of its last call: [P] each."""
+    """A question's vector [1, 1, D], and what it was told of the frames of its own last call: [P] each."""
 
     vector: Tensor
     told: dict[Sight, Tensor] = field(default_factory=dict)

@@ -59,7 +59,7 @@ class EventTracker:
         self._gap_ns = round(config.merge_gap_s * 1e9)
         self._tracks: list[_Track] = []  # and of closed ones those that a window may still show
         self._look: Look | None = None  # the last one
-        self._newest_ns: deque[int] = deque(maxlen=config.confirm_evaluations + 1)  # of the last looks
+        self._newest_ns: deque[int] = deque(maxlen=config.confirm_evaluations + 2)  # of the last looks
 
     def update(self, found: Sequence[Interval], look: Look) -> tuple[TemporalEvent, ...]:
         """Take what an evaluation found and return what is new: events confirmed, open again, or closed.
@@ -155,11 +155,11 @@ class EventTracker:
         return lasts_ns >= config.min_duration_s * 1e9 and track.seen >= config.confirm_evaluations
 
     def _is_long_over(self, end_ns: int, look: Look) -> bool:
-        """Whether that was more than confirm_within_s ago, and before the look that precedes those which confirm.
+        """Whether that was more than confirm_within_s ago, with two looks between it and those that confirm it.
 
         Looks that saw all that followed were not sure of it. When it leaves the window, so that less and less of what
-        came before it is seen, one may be, and then it is more often wrong. The first looks of a query have no such
-        look before them.
+        came before it is seen, one may be, and then it is more often wrong. (A single look may have come too soon.) The
+        first looks of a query, as many as confirm, may be sure of anything.
         """
         if len(self._newest_ns) <= self._config.confirm_evaluations:
             return False
