@@ -147,14 +147,20 @@ class Scene:
     def send(self, client: ActionClient, text: str, start_ns: int = 0, end_ns: int = 0):
         kind = LocalizeEvent if client is self.camera.localizing else Describe
         goal = kind.Goal(text=text, start=stamp_from_ns(start_ns), end=stamp_from_ns(end_ns))
-        future = client.send_goal_async(goal)
+        future = self._spun(client.send_goal_async, goal)
         self.wait_until(future.done, what="the goal to be accepted")
         return future.result()
 
     def result(self, handle):
-        future = handle.get_result_async()
+        future = self._spun(handle.get_result_async)
         self.wait_until(future.done, what="the goal's result")
         return future.result().status, future.result().result
+
+    def _spun(self, call, *arguments):
+        """Call in the thread that spins: from another, an answer may come before rclpy noted that it is waited for."""
+        task = self.camera.executor.create_task(call, *arguments)
+        self.wait_until(task.done)
+        return task.result()
 
     def localize(self, text: str, start_ns: int = 0, end_ns: int = 0):
         return self.result(self.send(self.camera.localizing, text, start_ns, end_ns))

@@ -110,18 +110,24 @@ class Goal:
     """A goal on its way."""
 
     def __init__(self, robot: Robot, text: str, wait_until: Callable[..., float], **limits) -> None:
-        self._wait = wait_until
+        self._wait, self._robot = wait_until, robot
         self.feedback: list[NavigateInstruction.Feedback] = []
         request = NavigateInstruction.Goal(instruction=text, **limits)
-        future = robot.goals.send_goal_async(request, feedback_callback=lambda m: self.feedback.append(m.feedback))
+        future = self._spun(robot.goals.send_goal_async, request, lambda m: self.feedback.append(m.feedback))
         wait_until(future.done, what="the goal to be accepted")
         self.handle = future.result()
         assert self.handle.accepted
-        self._result = self.handle.get_result_async()
+        self._result = self._spun(self.handle.get_result_async)
 
     def result(self, timeout_s: float = 8.0) -> tuple[int, Result]:
         self._wait(self._result.done, timeout_s, what="the goal's result")
         return self._result.result().status, self._result.result().result
+
+    def _spun(self, call: Callable, *arguments):
+        """Call in the thread that spins: from another, an answer may come before rclpy noted that it is waited for."""
+        task = self._robot.executor.create_task(call, *arguments)
+        self._wait(task.done)
+        return task.result()
 
 
 @pytest.fixture
