@@ -20,7 +20,7 @@ from vila_core.engine.reader import CHUNK, PromptReader
 from vila_core.engine.relevance_scorer import RelevanceScorer
 from vila_core.engine.visual_cache import VisualCache
 from vila_core.errors import BackendError
-from vila_core.kernels.bfloat16 import for_tensor
+from vila_core.kernels.library import kernels
 from vila_core.kernels.linear import KERNEL_TYPES
 from vila_core.models.checkpoint import load_checkpoint
 from vila_core.models.encoders import frame_tokens
@@ -59,7 +59,8 @@ def load_model(checkpoint: Path, device: str, precision: str, *, kept_frames: in
         GpuConverter(model.dtype).convert(model)
     for part in (model.vision_tower, model.projector, model.language_model.layers):
         pack_linears(part)
-    for_tensor(model.language_model.embed_tokens.weight)  # compiles the CPU's kernels now, not in the first decision
+    if model.device.type == "cpu":
+        kernels()  # compiled now, not in the first decision
     return model
 
 

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 _SOURCE = Path(__file__).parent / "source"
-_FLAGS = ("-O3", "-std=c++17", "-fopenmp", "-shared", "-fPIC", "-w")
+_FLAGS = ("-O3", "-std=c++17", "-fopenmp", "-shared", "-fPIC", "-Wall", "-Wextra")
 _COMPILERS = ("c++", "g++", "clang++")
 _TIMEOUT_S = 300.0
-SETS = ("none", "avx2", "avxvnni", "avx512vnni")  # instruction sets, as vila_best_set numbers them
+_MACHINES = ("x86_64", "aarch64")
 
 
 class LinearCall(ctypes.Structure):
@@ -47,6 +47,7 @@ class AttendCall(ctypes.Structure):
         ("scale", ctypes.c_float),
         ("causal", ctypes.c_int),
         ("eight_bits", ctypes.c_int),
+        ("bfloat16", ctypes.c_int),
     )
 
 
@@ -78,7 +79,7 @@ class DecoderCall(ctypes.Structure):
         ),
         ("eps", ctypes.c_float),
         ("scale", ctypes.c_float),
-        ("set", ctypes.c_int),
+        ("bfloat16", ctypes.c_int),
     )
 
 
@@ -104,60 +105,84 @@ class TowerCall(ctypes.Structure):
         *((name, ctypes.c_int64) for name in ("count", "pictures", "tokens", "width", "heads")),
         ("eps", ctypes.c_float),
         ("scale", ctypes.c_float),
-        ("set", ctypes.c_int),
+        ("bfloat16", ctypes.c_int),
     )
 
 
-_POINTER, _COUNT = ctypes.c_void_p, ctypes.c_int64
-_SIGNATURES: dict[str, tuple[type, ...]] = {
+class RowsCall(ctypes.Structure):
+    """The arguments of an operation on rows: `RowsCall` of source/kernels.h."""
+
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("x", "other", "weight", "bias", "y")),
+        *((name, ctypes.c_int64) for name in ("rows", "width", "heads", "head_stride", "row_stride")),
+        ("eps", ctypes.c_float),
+        ("bfloat16", ctypes.c_int),
+    )
+
+
+_POINTER, _COUNT, _SET = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
+_PACKINGS: dict[str, tuple[type, ...]] = {
     "pack_int4": (_POINTER, _POINTER, _COUNT, _COUNT),
     "pack_int8": (_POINTER, _POINTER, _COUNT, _COUNT),
-    "linear": (ctypes.POINTER(LinearCall), ctypes.c_int, ctypes.c_int),
+}
+_CALLS: dict[str, tuple[type, ...]] = {
+    "linear": (ctypes.POINTER(LinearCall), ctypes.c_int),
     "attend": (ctypes.POINTER(AttendCall), ctypes.c_int),
     "attend_few": (ctypes.POINTER(AttendCall), ctypes.c_int),
     "decoder": (ctypes.POINTER(DecoderCall),),
     "tower": (ctypes.POINTER(TowerCall),),
-    "gelu": (_POINTER, _POINTER, _COUNT),
-    "silu_mul": (_POINTER, _POINTER, _POINTER, _COUNT),
-    "rms_norm": (_POINTER, _POINTER, _POINTER, _COUNT, _COUNT, ctypes.c_float),
-    "layer_norm": (_POINTER, _POINTER, _POINTER, _POINTER, _COUNT, _COUNT, ctypes.c_float),
-    "rotate": (*[_POINTER] * 4, *[_COUNT] * 5),
+    **{name: (ctypes.POINTER(RowsCall),) for name in ("gelu", "silu_mul", "rms_norm", "layer_norm", "rotate")},
 }
 
 
 class Kernels:
-    """The loaded library: its functions by the names of _SIGNATURES, arguments as in source/; pointers are addresses.
+    """The loaded library with one of its instruction sets: its functions by the names above, arguments as in source/.
 
-    instruction_set: the best of SETS that this processor has, for `linear`. has_bf16: whether it has what the functions
-    on bfloat16 need.
+    sets: that this processor has, the best one first. set_name: the one in use. Pointers are addresses. Raises
+    ValueError if this processor does not have the set.
     """
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, set_name: str | None = None) -> None:
         library = ctypes.CDLL(str(file))
-        self.instruction_set = int(library.vila_best_set())
-        self.has_bf16 = bool(library.vila_has_bf16())
-        for name, arguments in _SIGNATURES.items():
-            function = getattr(library, f"vila_{name}")
-            function.argtypes, function.restype = arguments, None
-            setattr(self, name, function)
+        library.vila_sets.restype = ctypes.c_char_p
+        self.file = file
+        self.sets = tuple(library.vila_sets().decode().split(","))
+        self.set_name = set_name or self.sets[0]
+        if self.set_name not in self.sets:
+            raise ValueError(f"kernels: this processor has no {self.set_name}, it has {', '.join(self.sets)}")
+        number = library.vila_set(self.set_name.encode())
+        for name, arguments in _PACKINGS.items():
+            setattr(self, name, _function(library, name, arguments))
+        for name, arguments in _CALLS.items():
+            setattr(self, name, _with_set(_function(library, name, (*arguments, _SET)), number))
 
     if TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Callable[..., None]: ...
 
 
+def _function(library: ctypes.CDLL, name: str, arguments: tuple[type, ...]) -> Callable[..., None]:
+    function = getattr(library, f"vila_{name}")
+    function.argtypes, function.restype = arguments, None
+    return function
+
+
+def _with_set(function: Callable[..., None], number: int) -> Callable[..., None]:
+    return lambda *arguments: function(*arguments, number)
+
+
 @lru_cache(maxsize=1)
 def kernels() -> Kernels | None:
     """Compile and load the kernels, the first time; None where that cannot be."""
-    if os.environ.get("VILA_NAV_KERNELS", "").lower() in ("off", "0") or platform.machine() not in ("x86_64", "AMD64"):
+    if os.environ.get("VILA_NAV_KERNELS", "").lower() in ("off", "0") or platform.machine() not in _MACHINES:
         return None
     compiler = next(filter(None, map(shutil.which, filter(None, (os.environ.get("CXX"), *_COMPILERS)))), None)
     try:
         file = _built(compiler)
-        loaded = None if file is None else Kernels(file)
+        name = os.environ.get("VILA_NAV_KERNELS", "auto")
+        return None if file is None else Kernels(file, None if name == "auto" else name)
     except OSError:  # no place to write to, or a library that does not fit this system
         return None
-    return loaded if loaded is not None and loaded.instruction_set > 0 else None
 
 
 def _built(compiler: str | None) -> Path | None:

@@ -1,40 +1,70 @@
-// Attention in bfloat16 with float sums: AVX-512 with BF16 (Intel since 2020, AMD since Zen 4). Where
-// the caller says so, queries and keys are rounded to 8 bits; see scores8.h.
+// Attention in bfloat16 with float sums, where AVX-512 multiplies pairs of bfloat16 (Intel since 2020, AMD since Zen 4).
+// Where the caller says so, queries and keys are rounded to 8 bits, each with a scale of its own: their products take half
+// the time. Keys lose their mean first: softmax does not see that, and what all keys share would take the bits from what
+// tells them apart.
 //
 // Whole rows of scores are held, so there is one softmax and no rescaling: fit for some thousand keys.
-#pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512bf16")
-#include <immintrin.h>
-
-#include <cmath>
-#include <cstdint>
-#include <cstring>
-
-#include "bf16.h"
-#include "exp.h"
-#include "kernels.h"
-#include "scores8.h"
-
-namespace {
+namespace pairs {
 
 constexpr int kRows = 8;         // queries that are worked on together
 constexpr int kKeyBlocks = 2;    // blocks of 16 keys of a tile of scores
 constexpr int64_t kKeys = 16 * kKeyBlocks;
 constexpr int kChunk = 128;      // queries that share one packing of the keys at least, where heads are cut
 constexpr int64_t kMostDims = 256;  // of a head that is rounded to 8 bits
-constexpr float kLog2e = 1.44269504f;
 
-int64_t up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+static inline __m512bh load(const uint16_t* p) { return (__m512bh)_mm512_loadu_si512(p); }
+static inline __m512 dot2(__m512 sum, __m512bh x, __m512bh w) {  // in assembly: GCC copies the sums of large tiles about otherwise
+  asm("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(x), "v"(w));
+  return sum;
+}
+static inline __m512i words(const uint16_t* p, __mmask16 there) {
+  return _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(there, p));
+}
+static inline __m512 widen(const uint16_t* p) {
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)p)), 16));
+}
+static inline __mmask16 first_lanes(int64_t count) { return count >= 16 ? 0xffff : count <= 0 ? 0 : (__mmask16)((1 << count) - 1); }
 
-inline __m512bh pair(const uint16_t* p) {
+static inline __m512 widen(const uint16_t* p, __mmask16 there) {
+  return _mm512_castsi512_ps(_mm512_slli_epi32(words(p, there), 16));
+}
+
+static inline void mean_of(const uint16_t* rows, int64_t count, int64_t stride, int64_t dim, float* mean) {
+  for (int64_t d = 0; d < dim; d += 16) {
+    const __mmask16 there = first_lanes(dim - d);
+    __m512 sum = _mm512_setzero_ps();
+    for (int64_t row = 0; row < count; row++) sum = _mm512_add_ps(sum, widen(rows + row * stride + d, there));
+    _mm512_storeu_ps(mean + d, _mm512_div_ps(sum, _mm512_set1_ps((float)count)));
+  }
+}
+
+// Rounds row - mean to -127..127 and adds the offset: the bytes of 4 dims at `to`, the next 4 `stride` further on, up to
+// a whole vector of 16 dims. Returns the scale; sum: of the rounded values.
+static inline float round_row(const uint16_t* row, const float* mean, int64_t dim, int offset, uint8_t* to, int64_t stride, int32_t& sum) {
+  __m512 most = _mm512_setzero_ps();
+  for (int64_t d = 0; d < dim; d += 16)
+    most = _mm512_max_ps(most, _mm512_abs_ps(_mm512_sub_ps(widen(row + d, first_lanes(dim - d)), _mm512_loadu_ps(mean + d))));
+  const float largest = _mm512_reduce_max_ps(most);
+  const __m512 inverse = _mm512_set1_ps(largest > 0.f ? 127.f / largest : 0.f);
+  __m512i total = _mm512_setzero_si512();
+  for (int64_t d = 0; d < dim; d += 16) {
+    const __m512 v = _mm512_sub_ps(widen(row + d, first_lanes(dim - d)), _mm512_loadu_ps(mean + d));
+    const __m512i rounded = _mm512_cvtps_epi32(_mm512_mul_ps(v, inverse));
+    total = _mm512_add_epi32(total, rounded);
+    int32_t fours[4];
+    _mm_storeu_si128((__m128i*)fours, _mm512_cvtepi32_epi8(_mm512_add_epi32(rounded, _mm512_set1_epi32(offset))));
+    for (int i = 0; i < 4; i++) memcpy(to + (d / 4 + i) * stride, fours + i, 4);
+  }
+  sum = _mm512_reduce_add_epi32(total);
+  return largest / 127.f;
+}
+
+static inline __m512bh pair(const uint16_t* p) {
   int32_t two;
   memcpy(&two, p, 4);
   return (__m512bh)_mm512_set1_epi32(two);
 }
-using vila::dot2;
-using vila::first_lanes;
-using vila::load;
-using vila::words;
-inline __m256 dot2(__m256 sum, __m512bh x, __m256bh w) {
+static inline __m256 dot2(__m256 sum, __m512bh x, __m256bh w) {
   asm("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"((__m256bh)_mm512_castsi512_si256((__m512i)x)), "v"(w));
   return sum;
 }
@@ -58,61 +88,36 @@ struct Rows {  // queries that are worked on together
   int64_t open;         // keys that all see without a mask
 };
 
-void transpose(__m512i (&r)[16]) {  // 16 x 16 values of 32 bits
-  __m512i t[16];
-#pragma GCC unroll 16
-  for (int i = 0; i < 16; i += 2) {
-    t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
-    t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
-  }
-#pragma GCC unroll 16
-  for (int i = 0; i < 16; i += 4)
-    for (int j = 0; j < 2; j++) {
-      r[i + 2 * j] = _mm512_unpacklo_epi64(t[i + j], t[i + 2 + j]);
-      r[i + 2 * j + 1] = _mm512_unpackhi_epi64(t[i + j], t[i + 2 + j]);
-    }
-#pragma GCC unroll 16
-  for (int i = 0; i < 4; i++) {  // a quarter of r[i + 4 * j] has columns of the rows 4 * j to 4 * j + 3
-    const __m512i a = _mm512_shuffle_i32x4(r[i], r[i + 4], 0x88), b = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0x88);
-    const __m512i c = _mm512_shuffle_i32x4(r[i], r[i + 4], 0xdd), d = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0xdd);
-    t[i] = _mm512_shuffle_i32x4(a, b, 0x88);
-    t[i + 4] = _mm512_shuffle_i32x4(c, d, 0x88);
-    t[i + 8] = _mm512_shuffle_i32x4(a, b, 0xdd);
-    t[i + 12] = _mm512_shuffle_i32x4(c, d, 0xdd);
-  }
-  memcpy(r, t, sizeof t);
-}
-
-void pack_keys8(const Task& t) {
+static void pack_keys8(const Task& t) {
   const AttendCall& c = *t.c;
-  const uint16_t* k = c.k + t.kv_head * c.k_head;
+  const uint16_t* k = (const uint16_t*)c.k + t.kv_head * c.k_head;
   float mean[kMostDims];
-  vila::mean_of(k, c.keys, c.k_row, c.dim, mean);
+  mean_of(k, c.keys, c.k_row, c.dim, mean);
   int32_t sum;
   for (int64_t key = 0; key < c.keys; key++)
-    t.k_scale[key] = vila::round_row(k + key * c.k_row, mean, c.dim, 128, t.k8 + (key / 16 * t.width / 4 * 16 + key % 16) * 4, 64, sum);
+    t.k_scale[key] = round_row(k + key * c.k_row, mean, c.dim, 128, t.k8 + (key / 16 * t.width / 4 * 16 + key % 16) * 4, 64, sum);
   for (int64_t key = c.keys; key < t.keys; key++) t.k_scale[key] = 0.f;
 }
 
-void pack_keys(const Task& t) {
+static void pack_keys(const Task& t) {
   const AttendCall& c = *t.c;
-  const uint16_t* k = c.k + t.kv_head * c.k_head;
+  const uint16_t* k = (const uint16_t*)c.k + t.kv_head * c.k_head;
   for (int64_t key = 0; key < t.keys; key += 16)
     for (int64_t p = 0; p < t.pairs; p += 16) {
       const __mmask16 there = first_lanes(t.pairs - p);
-      __m512i block[16];
+      F block[16];
 #pragma GCC unroll 16
       for (int i = 0; i < 16; i++)
-        block[i] = _mm512_maskz_loadu_epi32(key + i < c.keys ? there : 0, k + (key + i) * c.k_row + 2 * p);
+        block[i] = _mm512_castsi512_ps(_mm512_maskz_loadu_epi32(key + i < c.keys ? there : 0, k + (key + i) * c.k_row + 2 * p));
       transpose(block);
       uint16_t* to = t.k + key * 2 * t.pairs + p * 32;
-      for (int i = 0; i < 16 && p + i < t.pairs; i++) _mm512_storeu_si512(to + 32 * i, block[i]);
+      for (int i = 0; i < 16 && p + i < t.pairs; i++) _mm512_storeu_ps(to + 32 * i, block[i]);
     }
 }
 
-void pack_values(const Task& t) {
+static void pack_values(const Task& t) {
   const AttendCall& c = *t.c;
-  const uint16_t* v = c.v + t.kv_head * c.v_head;
+  const uint16_t* v = (const uint16_t*)c.v + t.kv_head * c.v_head;
   for (int64_t key = 0; key < t.keys; key += 2)
     for (int64_t d = 0; d < t.width; d += 16) {
       const __mmask16 there = first_lanes(c.dim - d);
@@ -124,23 +129,23 @@ void pack_values(const Task& t) {
 
 // Keep the scores of a row and 16 keys from `key` on: in powers of two, with the mask, times log2(e). Inlined, and
 // attend_rows not: else the sums around them do not stay in registers.
-[[gnu::always_inline]] inline void keep(const Task& t, const Rows& rows, int r, int64_t key, __m512 s) {
+[[gnu::always_inline]] static inline void keep(const Task& t, const Rows& rows, int r, int64_t key, __m512 s) {
   if (key + 16 > rows.open) {
     const __mmask16 there = first_lanes(rows.seen[r] - key);
-    if (rows.mask[r]) s = _mm512_fmadd_ps(vila::widen(rows.mask[r] + key, there), _mm512_set1_ps(kLog2e), s);
+    if (rows.mask[r]) s = _mm512_fmadd_ps(widen(rows.mask[r] + key, there), _mm512_set1_ps(kLog2e), s);
     s = _mm512_mask_blend_ps(there, _mm512_set1_ps(-INFINITY), s);
   }
   _mm512_storeu_ps(t.scores + r * t.keys + key, s);
 }
 
-void score8(const Task& t, const Rows& rows) {
+static void score8(const Task& t, const Rows& rows) {
   const float none[kMostDims] = {};
   uint8_t q[kRows][kMostDims];
   __m512 scale[kRows];
   __m512i start[kRows];
   for (int r = 0; r < kRows; r++) {
     int32_t sum;
-    scale[r] = _mm512_set1_ps(vila::round_row(rows.q[r], none, t.c->dim, 0, q[r], 4, sum) * t.c->scale * kLog2e);
+    scale[r] = _mm512_set1_ps(round_row(rows.q[r], none, t.c->dim, 0, q[r], 4, sum) * t.c->scale * kLog2e);
     start[r] = _mm512_set1_epi32(-128 * sum);
   }
   const int64_t fours = (t.c->dim + 3) / 4, block = t.width * 16;
@@ -157,7 +162,7 @@ void score8(const Task& t, const Rows& rows) {
         int32_t four;
         memcpy(&four, q[r] + 4 * i, 4);
         const __m512i x = _mm512_set1_epi32(four);
-        for (int b = 0; b < kKeyBlocks; b++) sums[r][b] = vila::dot4(sums[r][b], w[b], x);
+        for (int b = 0; b < kKeyBlocks; b++) sums[r][b] = dot4(sums[r][b], w[b], x);
       }
     }
 #pragma GCC unroll 16
@@ -170,7 +175,7 @@ void score8(const Task& t, const Rows& rows) {
   }
 }
 
-void score(const Task& t, const Rows& rows) {
+static void score(const Task& t, const Rows& rows) {
   const __m512 scale = _mm512_set1_ps(t.c->scale * kLog2e);
   for (int64_t key = 0; key < rows.keys; key += kKeys) {
     __m512 sums[kRows][kKeyBlocks];
@@ -193,7 +198,7 @@ void score(const Task& t, const Rows& rows) {
 }
 
 // Softmax of each row, not yet divided; returns what to divide by.
-void share(const Task& t, const Rows& rows, float (&totals)[kRows]) {
+static void share(const Task& t, const Rows& rows, float (&totals)[kRows]) {
   for (int r = 0; r < kRows; r++) {
     const float* s = t.scores + r * t.keys;
     __m512 most = _mm512_loadu_ps(s);
@@ -201,8 +206,8 @@ void share(const Task& t, const Rows& rows, float (&totals)[kRows]) {
     const __m512 top = _mm512_set1_ps(_mm512_reduce_max_ps(most));
     __m512 total = _mm512_setzero_ps();
     for (int64_t key = 0; key < rows.keys; key += 32) {
-      const __m512 a = vila::power16(_mm512_sub_ps(_mm512_loadu_ps(s + key), top));
-      const __m512 b = vila::power16(_mm512_sub_ps(_mm512_loadu_ps(s + key + 16), top));
+      const __m512 a = power(_mm512_sub_ps(_mm512_loadu_ps(s + key), top));
+      const __m512 b = power(_mm512_sub_ps(_mm512_loadu_ps(s + key + 16), top));
       total = _mm512_add_ps(total, _mm512_add_ps(a, b));
       _mm512_storeu_si512(t.shares + r * t.keys + key, (__m512i)_mm512_cvtne2ps_pbh(b, a));
     }
@@ -211,7 +216,7 @@ void share(const Task& t, const Rows& rows, float (&totals)[kRows]) {
 }
 
 template <int V, bool half>  // V vectors of 16 dims from `first` on, and 8 dims more if half
-void mix(const Task& t, const Rows& rows, int64_t first, const float (&totals)[kRows]) {
+static void mix(const Task& t, const Rows& rows, int64_t first, const float (&totals)[kRows]) {
   __m512 sums[kRows][V];
   __m256 halves[kRows];
 #pragma GCC unroll 16
@@ -240,16 +245,16 @@ void mix(const Task& t, const Rows& rows, int64_t first, const float (&totals)[k
     }
 }
 
-Rows rows_from(const Task& t, int64_t begin, int64_t end) {
+static Rows rows_from(const Task& t, int64_t begin, int64_t end) {
   const AttendCall& c = *t.c;
   Rows rows;
   rows.count = end - begin < kRows ? (int)(end - begin) : kRows;
   int64_t most = 0, least = c.keys;
   for (int r = 0; r < kRows; r++) {
     const int64_t at = begin + (r < rows.count ? r : 0), head = t.kv_head * (c.heads / c.kv_heads) + at / c.queries, query = at % c.queries;
-    rows.q[r] = c.q + head * c.q_head + query * c.q_row;
-    rows.mask[r] = c.mask ? c.mask + query * c.keys : nullptr;
-    rows.out[r] = c.out + head * c.out_head + query * c.out_row;
+    rows.q[r] = (const uint16_t*)c.q + head * c.q_head + query * c.q_row;
+    rows.mask[r] = c.mask ? (const uint16_t*)c.mask + query * c.keys : nullptr;
+    rows.out[r] = (uint16_t*)c.out + head * c.out_head + query * c.out_row;
     rows.seen[r] = c.causal ? c.keys - c.queries + query + 1 : c.keys;
     if (rows.seen[r] > most) most = rows.seen[r];
     if (rows.seen[r] < least) least = rows.seen[r];
@@ -259,7 +264,7 @@ Rows rows_from(const Task& t, int64_t begin, int64_t end) {
   return rows;
 }
 
-[[gnu::noinline]] void attend_rows(const Task& t, int64_t begin, int64_t end) {
+[[gnu::noinline]] static void attend_rows(const Task& t, int64_t begin, int64_t end) {
   for (int64_t row = begin; row < end; row += kRows) {
     const Rows rows = rows_from(t, row, end);
     float totals[kRows];
@@ -273,25 +278,16 @@ Rows rows_from(const Task& t, int64_t begin, int64_t end) {
   }
 }
 
-}  // namespace
-
-extern "C" int vila_has_bf16() {
-  __builtin_cpu_init();
-  return __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-         __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vnni");
-}
-
 // A task is a head, or where there are few of them a part of one.
-extern "C" void vila_attend(const AttendCall* call, int threads) {
-  const AttendCall& c = *call;
+static void attend(const AttendCall& c, int threads) {
   const int64_t rows = c.heads / c.kv_heads * c.queries;
   int64_t chunks = 1;
   while (c.kv_heads * chunks < 2 * threads && rows / (chunks + 1) >= kChunk) chunks++;
   const int64_t keys = up(c.keys, kKeys), width = up(c.dim, 16), size = up((rows + chunks - 1) / chunks, kRows);
 #pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
   for (int64_t task = 0; task < c.kv_heads * chunks; task++) {
-    uint8_t* bytes = thread_scratch(2 * keys * (2 * width) + kRows * keys * 6 + keys * 4);
-    Task t{call, task / chunks, keys, c.dim / 2, width, (uint16_t*)bytes, nullptr, nullptr, nullptr, nullptr, nullptr};
+    uint8_t* bytes = scratch(kWork, 2 * keys * (2 * width) + kRows * keys * 6 + keys * 4);
+    Task t{&c, task / chunks, keys, c.dim / 2, width, (uint16_t*)bytes, nullptr, nullptr, nullptr, nullptr, nullptr};
     t.v = t.k + keys * width;
     t.scores = (float*)(t.v + keys * width);
     t.shares = (uint16_t*)(t.scores + kRows * keys);
@@ -307,3 +303,5 @@ extern "C" void vila_attend(const AttendCall* call, int threads) {
     attend_rows(t, begin, begin + size < rows ? begin + size : rows);
   }
 }
+
+}  // namespace pairs
