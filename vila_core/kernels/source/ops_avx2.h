@@ -34,9 +34,14 @@ static inline I broadcast4(const int8_t* p) {
   const __m256i v = _mm256_set1_epi32(four);
   return {v, v};
 }
-static inline I dot2(I sum, I w, I x) {  // of 16 bits
-  return {_mm256_add_epi32(sum.a, _mm256_madd_epi16(w.a, x.a)), _mm256_add_epi32(sum.b, _mm256_madd_epi16(w.b, x.b))};
+// sum += w * x, of 16 bits, pairs added. In assembly: GCC would make all products of a tile first, which the registers
+// don't hold.
+static inline __m256i dot2_half(__m256i sum, __m256i w, __m256i x) {
+  __m256i products;
+  asm("vpmaddwd %3, %2, %1\n\tvpaddd %1, %0, %0" : "+x"(sum), "=&x"(products) : "x"(w), "x"(x));
+  return sum;
 }
+static inline I dot2(I sum, I w, I x) { return {dot2_half(sum.a, w.a, x.a), dot2_half(sum.b, w.b, x.b)}; }
 static inline F fset(float v) { return {_mm256_set1_ps(v), _mm256_set1_ps(v)}; }
 static inline F fload(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
 static inline F fload_half(const uint16_t* p) {

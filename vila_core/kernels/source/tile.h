@@ -26,28 +26,26 @@ constexpr int64_t bytes_of(Form form, int64_t inputs) {  // of a block
 template <int R, int B, Form form, class Sums>
 static inline void add_next(Sums (&sums)[R][B], const uint8_t* const (&run)[B], const int8_t*& q) {
   constexpr int kParts = form == kNibbles ? 2 : 1;
-  I w[kParts][B];
-#pragma GCC unroll 8
-  for (int b = 0; b < B; b++) {
-    w[0][b] = iload(run[b]);
-    if constexpr (form == kNibbles) {
-      w[1][b] = high_nibbles(w[0][b]);
-      w[0][b] = low_nibbles(w[0][b]);
-    }
-  }
 #pragma GCC unroll 2
-  for (int part = 0; part < kParts; part++, q += 4 * R)
+  for (int part = 0; part < kParts; part++, q += 4 * R) {
+    I w[B];
+#pragma GCC unroll 8
+    for (int b = 0; b < B; b++) {
+      w[b] = iload(run[b]);
+      if constexpr (form == kNibbles) w[b] = part ? high_nibbles(w[b]) : low_nibbles(w[b]);
+    }
 #pragma GCC unroll 16
     for (int r = 0; r < R; r++) {
       const auto x = broadcast4(q + 4 * r);
 #pragma GCC unroll 8
       for (int b = 0; b < B; b++) {
-        if constexpr (form == kWords) sums[r][b] = dot2(sums[r][b], w[part][b], x);
-        else if constexpr (form == kBytes) sums[r][b] = dot4(sums[r][b], w[part][b], x);
-        else if constexpr (form == kMoved) sums[r][b] = dot4_nibbles(sums[r][b], x, w[part][b]);
-        else sums[r][b] = dot4_nibbles(sums[r][b], w[part][b], x);
+        if constexpr (form == kWords) sums[r][b] = dot2(sums[r][b], w[b], x);
+        else if constexpr (form == kBytes) sums[r][b] = dot4(sums[r][b], w[b], x);
+        else if constexpr (form == kMoved) sums[r][b] = dot4_nibbles(sums[r][b], x, w[b]);
+        else sums[r][b] = dot4_nibbles(sums[r][b], w[b], x);
       }
     }
+  }
 }
 
 // Sums of one group; `run` are the blocks' bytes of this group. Where a set adds products of nibbles in 16 bits first
@@ -63,7 +61,9 @@ static inline void add_group(I (&sums)[R][B], const uint8_t* const (&begin)[B], 
       Short few[R][B];
 #pragma GCC unroll 16
       for (auto& row : few) for (auto& sum : row) sum = short_zero();
-      for (int64_t i = k; i < count && i < k + kMost; i++) {
+      const int64_t end = k + kMost < count ? k + kMost : count;
+#pragma GCC unroll 1
+      for (int64_t i = k; i < end; i++) {
         add_next<R, B, form>(few, run, q);
         for (auto& at : run) at += 64;
       }
