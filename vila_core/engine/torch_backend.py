@@ -50,7 +50,7 @@ def load_model(checkpoint: Path, device: str, precision: str, *, kept_frames: in
         raise BackendError(f"device {device!r}: torch {torch.__version__} finds no CUDA device; use device 'cpu'")
     if kept_frames is not None:
         require_memory(checkpoint, device=device, precision=precision, frames=kept_frames)
-    model = load_checkpoint(checkpoint, device=device, precision=precision)
+    model = load_checkpoint(checkpoint, device=device, precision=precision, narrow_table=True)
     if model.device.type == "cpu" and model.dtype in KERNEL_TYPES:
         convert_for_cpu(model)
         model.vision_tower.encoder.join_layers()

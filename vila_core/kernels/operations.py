@@ -138,6 +138,4 @@ def _rows(
     bias: int | None = None,
     eps: float = 0.0,
 ) -> RowsCall:
-    return RowsCall(
-        x.data_ptr(), other, weight, bias, y.data_ptr(), rows, width, 0, 0, 0, eps, KERNEL_TYPES[x.dtype]
-    )
+    return RowsCall(x.data_ptr(), other, weight, bias, y.data_ptr(), rows, width, 0, 0, 0, eps, KERNEL_TYPES[x.dtype])
