@@ -179,10 +179,22 @@ static void attend_of(const AttendCall& c, int threads) {
   }
 }
 
+#ifdef VILA_WORDS
+#include "attention_words.h"
+#endif
+
+template <class T>
+static void attend_typed(const AttendCall& c, int threads) {
+#ifdef VILA_WORDS
+  if (c.eight_bits && c.dim <= words::kMostDims && c.kv_heads >= threads) return words::attend<T>(c, threads);
+#endif
+  attend_of<T>(c, threads);
+}
+
 static void attend(const AttendCall& c, int threads) {
 #ifdef VILA_BF16
   if (c.bfloat16) return pairs::attend(c, threads);
 #endif
-  if (c.bfloat16) attend_of<uint16_t>(c, threads);
-  else attend_of<float>(c, threads);
+  if (c.bfloat16) attend_typed<uint16_t>(c, threads);
+  else attend_typed<float>(c, threads);
 }

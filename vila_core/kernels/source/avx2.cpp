@@ -4,6 +4,8 @@
 #pragma GCC target("avx2,fma,f16c")
 #include <immintrin.h>
 
+#define VILA_WORDS
+
 namespace vila_avx2 {
 
 #include "ops_avx2.h"

@@ -98,12 +98,16 @@ static void linear_of(const Call* calls, int count) {
   for (int i = 0; i < count; i++) units += (calls[i].outputs / 16 + kBlocks - 1) / kBlocks;
   // Side by side they are fetched better, but a thread that is late must not be waited for long.
   if (form == kNibbles) share = (units + kShares * omp_get_max_threads() - 1) / (kShares * omp_get_max_threads());
+  const bool alone = tiles(c, a) == 1;  // then threads need not wait for each other in between
+  if (alone) round_tile<T>(c, a, 0);
 #pragma omp parallel
   {
+    if (!alone) {
 #pragma omp for schedule(static)
-    for (int64_t t = 0; t < tiles(c, a); t++) round_tile<T>(c, a, t);
+      for (int64_t t = 0; t < tiles(c, a); t++) round_tile<T>(c, a, t);
+    }
     uint8_t* buffer = scratch(kWork, kBlocks * unpacked_bytes(c, form));
-#pragma omp for schedule(dynamic, share)
+#pragma omp for schedule(dynamic, share) nowait
     for (int64_t u = 0; u < units; u++) {
       int64_t block = u * kBlocks;
       const Call* of = calls;

@@ -42,6 +42,8 @@ static inline __m256i dot2_half(__m256i sum, __m256i w, __m256i x) {
   return sum;
 }
 static inline I dot2(I sum, I w, I x) { return {dot2_half(sum.a, w.a, x.a), dot2_half(sum.b, w.b, x.b)}; }
+static inline __m256i pair_half(__m256i even, __m256i odd) { return _mm256_blend_epi16(even, _mm256_slli_epi32(odd, 16), 0xaa); }
+static inline I pair_words(I even, I odd) { return {pair_half(even.a, odd.a), pair_half(even.b, odd.b)}; }
 static inline F fset(float v) { return {_mm256_set1_ps(v), _mm256_set1_ps(v)}; }
 static inline F fload(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
 static inline F fload_half(const uint16_t* p) {
