@@ -37,7 +37,7 @@ void attend(const DecoderCall& c, Space& s, uint16_t* keys, uint16_t* values) {
   keep(c, v, c.dim, kv_width, values);
   const int64_t head = c.cache_rows * c.dim;
   const AttendCall call{s.turned.data(), keys, values, c.mask, s.mixed.data(), c.heads, c.kv_heads, c.tokens, c.extent,
-                        c.dim, turned, c.dim, head, c.dim, head, c.dim, c.dim, q_width, c.scale, c.tokens > 1 && !c.mask};
+                        c.dim, turned, c.dim, head, c.dim, head, c.dim, c.dim, q_width, c.scale, c.tokens > 1 && !c.mask, 0};
   (c.tokens < kFewQueries ? vila_attend_few : vila_attend)(&call, omp_get_max_threads());
 }
 
