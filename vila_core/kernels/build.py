@@ -106,7 +106,8 @@ def compile_library(compiler: Sequence[str], flags: Sequence[str], file: Path) -
     """Compile the sources into the file; returns why that failed, None if it did not."""
     sources = sorted(str(file) for file in SOURCE.glob("*.cpp"))
     command = [*compiler, *flags, "-o", str(file), *sources]
-    environment = {**os.environ, "LC_ALL": "C"}  # its errors are looked for by a word
+    environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}  # is not for compilers
+    environment["LC_ALL"] = "C"  # its errors are looked for by a word
     try:
         done = subprocess.run(command, capture_output=True, check=False, timeout=_TIMEOUT_S, env=environment)
     except subprocess.TimeoutExpired:
