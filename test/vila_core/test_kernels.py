@@ -7,7 +7,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vila_core.kernels import library
 from vila_core.kernels.library import Kernels, kernels
 from vila_core.kernels.linear import KernelLinear, fits, linear_together
 from vila_core.models.functional import project
@@ -125,24 +124,3 @@ def test_what_does_not_fit_is_refused():
     module = KernelLinear(kernels(), values, scales, zeros, bias=None, bits=4)
     with pytest.raises(ValueError, match=r"\[\.\.\., 16\], got torch.float16"):
         module(torch.zeros(1, 16, dtype=torch.float16))
-
-
-def test_without_a_compiler_there_are_none(monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(library, "_COMPILERS", ())
-    monkeypatch.delenv("CXX", raising=False)
-    assert kernels.__wrapped__() is None
-
-
-def test_they_can_be_switched_off(monkeypatch):
-    monkeypatch.setenv("VILA_NAV_KERNELS", "off")
-    assert kernels.__wrapped__() is None
-
-
-def test_they_are_compiled_once(monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert kernels.__wrapped__() is not None
-    monkeypatch.setattr(library, "_COMPILERS", ())
-    monkeypatch.delenv("CXX", raising=False)
-    assert kernels.__wrapped__() is not None
-    assert len(list((tmp_path / "vila_nav").iterdir())) == 1

@@ -249,6 +249,7 @@ def test_the_programs_print_json_last(tmp_path, capsys):
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["checkpoint"] == str(out)
     assert vila(["info", str(out)]) == 0
     facts = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert facts["kernels"].keys() == {"instruction_set", "origin", "reason"}
     assert (facts["family"], facts["tokens_per_frame"], facts["weights_mb"].keys()) == (
         "nvila",
         5,

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vila_core.benchmark.resident import resident_mb
+from vila_core.commands.report import with_kernels
 from vila_core.errors import BackendError, VilaError
 
 _CHILD = "import sys; from vila_core.benchmark.load import child; sys.exit(child(sys.argv[1:]))"
@@ -25,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--limit", type=float, help="the most that peak / weights may be")
     args = parser.parse_args(argv)
     figures = measure_load(args.checkpoint, precision=args.precision, device=args.device)
-    print(json.dumps(figures))
+    print(json.dumps(with_kernels(figures)))
     return int(args.limit is not None and figures["peak_over_weights"] > args.limit)
 
 

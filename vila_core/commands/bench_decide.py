@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from vila_core.commands.report import with_kernels
 from vila_core.config import HistoryConfig, NavigatorConfig
 from vila_core.engine.backend import EMBEDDED_CHECKPOINT, Backend, load_backend
 from vila_core.errors import BackendError
@@ -49,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         figures = measure_decide(backend, decisions=args.decisions, width=args.width, height=args.height)
     finally:
         backend.close()
-    print(json.dumps(asdict(figures)))
+    print(json.dumps(with_kernels(asdict(figures))))
     return 0
 
 

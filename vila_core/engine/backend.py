@@ -31,7 +31,8 @@ class ModelInfo:
     time_tokens: texts of the tokens that part a video's duration, in order; empty if it has none.
     relevance_period_s: time between the frames that `Backend.relevance` was trained on; None if it has no such head.
     picture_px: side of the square that a frame is squashed to before anything is read of it, the largest if there are
-    several; None if that is not known, or frames keep their shape.
+    several; None if that is not known, or frames keep their shape. kernels: what it runs on a CPU, or why that is
+    slower than it could be; "" if it does not run there.
     """
 
     name: str
@@ -46,6 +47,7 @@ class ModelInfo:
     time_tokens: tuple[str, ...] = ()
     relevance_period_s: float | None = None
     picture_px: int | None = None
+    kernels: str = ""
 
 
 class Backend(Protocol):

@@ -20,7 +20,7 @@ from vila_core.engine.reader import CHUNK, PromptReader
 from vila_core.engine.relevance_scorer import RelevanceScorer
 from vila_core.engine.visual_cache import VisualCache
 from vila_core.errors import BackendError
-from vila_core.kernels.library import kernels
+from vila_core.kernels.library import kernels, kernels_status
 from vila_core.kernels.linear import KERNEL_TYPES
 from vila_core.models.checkpoint import load_checkpoint
 from vila_core.models.encoders import frame_tokens
@@ -81,6 +81,7 @@ def model_info(model: VisionLanguageModel, precision: str) -> ModelInfo:
         time_tokens=tuple(config.time_tokens.format.format(t=t) for t in range(config.time_tokens.count)),
         picture_px=picture_px(model),
         pool=max(sizes, key=lambda size: size[0] * size[1] * size[2]) if sizes else None,
+        kernels=kernels_status().text() if model.device.type == "cpu" else "",
     )
 
 

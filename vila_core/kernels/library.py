@@ -1,28 +1,21 @@
-"""The package's own CPU kernels: compiled once for the machine, when first asked for, by the compiler that is there.
+"""The package's own CPU kernels, loaded when first asked for; build.py tells where they come from.
 
-Without a compiler, or on another processor than x86-64, there are none, and whoever asks does without. The environment
-variable VILA_NAV_KERNELS=off says the same. What is compiled is kept in $XDG_CACHE_HOME/vila_nav.
+Where there are none, whoever asks does without, slower: that is logged once, and `kernels_status` gives the reason.
 """
 
 from __future__ import annotations
 
 import ctypes
-import hashlib
-import os
-import platform
-import shutil
-import subprocess
-import tempfile
+import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-_SOURCE = Path(__file__).parent / "source"
-_FLAGS = ("-O3", "-std=c++17", "-fopenmp", "-shared", "-fPIC", "-Wall", "-Wextra")
-_COMPILERS = ("c++", "g++", "clang++")
-_TIMEOUT_S = 300.0
-_MACHINES = ("x86_64", "aarch64")
+from vila_core.kernels.build import AUTO, OFF, KernelsStatus, chosen_set, find_library, wanted_set
+
+_logger = logging.getLogger(__name__)
 
 
 class LinearCall(ctypes.Structure):
@@ -138,19 +131,17 @@ _CALLS: dict[str, tuple[type, ...]] = {
 class Kernels:
     """The loaded library with one of its instruction sets: its functions by the names above, arguments as in source/.
 
-    sets: that this processor has, the best one first. set_name: the one in use. Pointers are addresses. Raises
-    ValueError if this processor does not have the set.
+    sets: that this processor has, the best one first. name: of the one in use. Pointers are addresses.
     """
 
-    def __init__(self, file: Path, set_name: str | None = None) -> None:
+    def __init__(self, file: Path, wanted: str = AUTO) -> None:
+        """Load the file; ConfigError if this processor lacks the wanted set."""
         library = ctypes.CDLL(str(file))
         library.vila_sets.restype = ctypes.c_char_p
         self.file = file
         self.sets = tuple(library.vila_sets().decode().split(","))
-        self.set_name = set_name or self.sets[0]
-        if self.set_name not in self.sets:
-            raise ValueError(f"kernels: this processor has no {self.set_name}, it has {', '.join(self.sets)}")
-        number = library.vila_set(self.set_name.encode())
+        self.name = chosen_set(wanted, self.sets)
+        number = library.vila_set(self.name.encode())
         for name, arguments in _PACKINGS.items():
             setattr(self, name, _function(library, name, arguments))
         for name, arguments in _CALLS.items():
@@ -171,44 +162,46 @@ def _with_set(function: Callable[..., None], number: int) -> Callable[..., None]
     return lambda *arguments: function(*arguments, number)
 
 
-@lru_cache(maxsize=1)
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The kernels of this process, None if there are none, and what is to be told of them."""
+
+    kernels: Kernels | None
+    status: KernelsStatus
+
+
 def kernels() -> Kernels | None:
-    """Compile and load the kernels, the first time; None where that cannot be."""
-    if os.environ.get("VILA_NAV_KERNELS", "").lower() in ("off", "0") or platform.machine() not in _MACHINES:
-        return None
-    compiler = next(filter(None, map(shutil.which, filter(None, (os.environ.get("CXX"), *_COMPILERS)))), None)
-    try:
-        file = _built(compiler)
-        name = os.environ.get("VILA_NAV_KERNELS", "auto")
-        return None if file is None else Kernels(file, None if name == "auto" else name)
-    except OSError:  # no place to write to, or a library that does not fit this system
-        return None
+    """Return the kernels, found or compiled the first time; None where there are none.
+
+    Raises ConfigError if VILA_NAV_KERNELS names no set, or one that this processor lacks.
+    """
+    return _loaded().kernels
 
 
-def _built(compiler: str | None) -> Path | None:
-    """The library of these sources; compiled if it is not in the cache, None if that fails."""
-    sources = sorted(_SOURCE.iterdir())
-    digest = hashlib.sha256(" ".join((*_FLAGS, platform.platform())).encode())
-    for source in sources:
-        digest.update(source.read_bytes())
-    file = _cache() / f"kernels-{digest.hexdigest()[:16]}.so"
-    if file.is_file():
-        return file
-    if compiler is None:
-        return None
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=file.parent) as folder:
-        made = Path(folder) / file.name
-        command = [compiler, *_FLAGS, "-o", str(made), *(str(s) for s in sources if s.suffix == ".cpp")]
+def kernels_status() -> KernelsStatus:
+    """Return what the kernels are and where they came from, or why there are none; loads and raises as `kernels`."""
+    return _loaded().status
+
+
+@lru_cache(maxsize=1)
+def _loaded() -> Loaded:
+    return load_kernels()
+
+
+def load_kernels() -> Loaded:
+    """Load the kernels anew and log why, if there are none or they could not be kept."""
+    wanted = wanted_set()
+    if wanted == OFF:
+        return Loaded(None, KernelsStatus(reason="switched off by VILA_NAV_KERNELS"))
+    found = find_library()
+    loaded = None
+    reason = found.reason
+    if found.file is not None:
         try:
-            done = subprocess.run(command, capture_output=True, check=False, timeout=_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            return None
-        if done.returncode:
-            return None
-        made.replace(file)  # at once: another process may be doing the same
-    return file
-
-
-def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vila_nav"
+            loaded = Kernels(found.file, wanted)
+        except OSError as err:  # of another processor
+            reason = str(err)
+    status = KernelsStatus(loaded.name, found.origin, reason) if loaded else KernelsStatus(reason=reason)
+    if status.reason:
+        _logger.warning("the CPU's kernels: %s%s", status.text(), "" if loaded else "; all runs, but slower")
+    return Loaded(loaded, status)

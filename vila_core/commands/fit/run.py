@@ -14,6 +14,7 @@ from vila_core.commands.fit.here import device_here
 from vila_core.commands.fit.libraries import libraries_mb
 from vila_core.commands.fit.predict import EFFICIENCY, PRECISIONS, Prediction, predict
 from vila_core.commands.fit.steps import missions
+from vila_core.commands.report import with_kernels
 from vila_core.config import HISTORY_POLICIES
 from vila_core.engine.memory import tokenizer_bytes
 from vila_core.errors import ConfigError
@@ -29,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     asked = [row for row in rows if args.precision in (None, row.precision)]
     for line in (*_heading(device), *_table(asked), *_notes(), *_explanation(asked, rows)):
         print(line)
-    print(json.dumps(_report(args.checkpoint, device, asked)))
+    print(json.dumps(with_kernels(_report(args.checkpoint, device, asked))))
     return int(not any(row.fits for row in asked))
 
 
