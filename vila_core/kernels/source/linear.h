@@ -12,7 +12,8 @@
 #include "activations.h"
 #include "tile.h"
 
-constexpr int kShares = 4;  // of a thread
+constexpr int kShares = 4;      // of a thread
+constexpr int kMostBlocks = 4;  // of 16 outputs, that a tile of tokens is multiplied with while it is in the cache
 
 static Form form_of(const Call& c) {
   if (c.tokens <= kDirectTokens) return c.bits == 4 ? kNibbles : kBytes;
@@ -58,12 +59,12 @@ static int64_t unpacked_bytes(const Call& c, Form form) {
   return form == kNibbles || form == kBytes ? 0 : up(bytes_of(form, c.inputs) + (form == kMoved ? 64 * (c.inputs / c.group) : 0), 64);
 }
 
-// Blocks from `block` on, as many as a tile has or as are left.
+// Blocks from `block` on, `most` of them or as many as are left.
 template <class T>
-static void unit(const Call& c, const Rounded& a, Form form, int64_t block, uint8_t* buffer) {
-  const int64_t left = c.outputs / 16 - block, count = left < kBlocks ? left : kBlocks;
+static void unit(const Call& c, const Rounded& a, Form form, int64_t block, int64_t most, uint8_t* buffer) {
+  const int64_t left = c.outputs / 16 - block, count = left < most ? left : most;
   const int64_t tables = c.inputs / c.group * 16;
-  Block blocks[kBlocks];
+  Block blocks[kMostBlocks];
   for (int64_t b = 0; b < count; b++) {
     const uint8_t* weight = c.weight + (block + b) * c.inputs * (c.bits == 4 ? 8 : 16);
     blocks[b] = {weight, c.bias ? c.bias + (block + b) * 16 : nullptr, (block + b) * tables, nullptr};
@@ -94,8 +95,9 @@ static void linear_of(const Call* calls, int count) {
   const Call& c = calls[0];
   const Form form = form_of(c);
   const Rounded a = rounded_room(c, form);
+  const int64_t size = form == kNibbles ? kBlocks : kMostBlocks;  // of a unit, in blocks
   int64_t units = 0, share = 1;
-  for (int i = 0; i < count; i++) units += (calls[i].outputs / 16 + kBlocks - 1) / kBlocks;
+  for (int i = 0; i < count; i++) units += (calls[i].outputs / 16 + size - 1) / size;
   // Side by side they are fetched better, but a thread that is late must not be waited for long.
   if (form == kNibbles) share = (units + kShares * omp_get_max_threads() - 1) / (kShares * omp_get_max_threads());
   const bool alone = tiles(c, a) == 1;  // then threads need not wait for each other in between
@@ -106,14 +108,13 @@ static void linear_of(const Call* calls, int count) {
 #pragma omp for schedule(static)
       for (int64_t t = 0; t < tiles(c, a); t++) round_tile<T>(c, a, t);
     }
-    uint8_t* buffer = scratch(kWork, kBlocks * unpacked_bytes(c, form));
+    uint8_t* buffer = scratch(kWork, size * unpacked_bytes(c, form));
 #pragma omp for schedule(dynamic, share) nowait
     for (int64_t u = 0; u < units; u++) {
-      int64_t block = u * kBlocks;
+      int64_t block = u * size;
       const Call* of = calls;
-      for (; block >= (of->outputs / 16 + kBlocks - 1) / kBlocks * kBlocks; of++)
-        block -= (of->outputs / 16 + kBlocks - 1) / kBlocks * kBlocks;
-      unit<T>(*of, a, form, block, buffer);
+      for (; block >= (of->outputs / 16 + size - 1) / size * size; of++) block -= (of->outputs / 16 + size - 1) / size * size;
+      unit<T>(*of, a, form, block, size, buffer);
     }
   }
 }

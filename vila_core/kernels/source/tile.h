@@ -71,6 +71,7 @@ static inline void add_group(I (&sums)[R][B], const uint8_t* const (&begin)[B], 
       for (int r = 0; r < R; r++) for (int b = 0; b < B; b++) sums[r][b] = add_short(sums[r][b], few[r][b]);
     }
   } else {
+#pragma GCC unroll 2
     for (int64_t k = 0; k < count; k++) {
       add_next<R, B, form>(sums, run, q);
       for (auto& at : run) at += 64;
@@ -130,7 +131,9 @@ template <class T, int R, Form form>
 static void all_tiles(const Call& c, const Rounded& a, int64_t output, const Block* blocks, int64_t count) {
   for (int64_t t = 0; t < tiles(c, a); t++) {
     const int64_t first = first_of(c, a, t), rows = first_of(c, a, t + 1) - first;
-    if (count == kBlocks && (form != kNibbles || rows > kStreamRows)) tile_of<T, R, kBlocks, form>(c, a, rows, first, output, blocks);
-    else for (int64_t b = 0; b < count; b++) tile_of<T, R, 1, form>(c, a, rows, first, output + 16 * b, blocks + b);
+    int64_t b = 0;
+    if (form != kNibbles || rows > kStreamRows)
+      for (; b + kBlocks <= count; b += kBlocks) tile_of<T, R, kBlocks, form>(c, a, rows, first, output + 16 * b, blocks + b);
+    for (; b < count; b++) tile_of<T, R, 1, form>(c, a, rows, first, output + 16 * b, blocks + b);
   }
 }
