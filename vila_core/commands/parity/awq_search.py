@@ -43,7 +43,8 @@ def _search_checks(folder: Path, name: str, row: Mapping[str, Any], limits: Limi
     block = eager_block(layer, config, inputs.shape[:2])
     result, output = search_block(block, inputs.flatten(0, 1), bits=_BITS, group_size=_GROUP)
     wanted = tensors["in.y"]
-    yield near("output", output.view(wanted.shape).to(wanted.dtype), wanted, float(wanted.abs().max()) * 2**-10)
+    first = output.view(tensors["in.x"].shape)[: len(wanted)]  # in.y may hold fewer prompts
+    yield near("output", first.to(wanted.dtype), wanted, float(wanted.abs().max()) * 2**-10)
     names = [(found["prev"], tuple(found["layers"])) for found in row["scales"]]
     got = [(found.previous, found.linears) for found in result.scales]
     if got != names:

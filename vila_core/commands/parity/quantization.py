@@ -1,4 +1,4 @@
-"""Cases of golden/quantization: rounding, packings, SmoothQuant and W8A8; AWQ's searches are in awq_search."""
+"""Cases of reference data of quantization: rounding, packings, SmoothQuant, W8A8; AWQ's searches are in awq_search."""
 
 from __future__ import annotations
 
