@@ -68,7 +68,7 @@ def find_cases(folder: Path, models: ModelStore, limits: Limits, tokenizer: Path
     if is_vln:
         yield from vln_cases(folder, tokenizer)
     if is_quantized := any((folder / name).exists() for name in QUANTIZATION_PARTS):
-        yield from quantization_cases(folder, limits)
+        yield from quantization_cases(folder)
     if is_vila or is_vln or is_quantized:
         return
     below = [sub for sub in sorted(folder.iterdir()) if any((sub / name).exists() for name in _PARTS)]
