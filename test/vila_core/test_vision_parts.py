@@ -31,7 +31,7 @@ from vila_core.models.s2 import (
     tile_count,
 )
 from vila_core.models.tiling import TileGrid, choose_grid, cut_tiles
-from vila_core.models.vision_tower import VisionTower
+from vila_core.models.vision_tower import VisionTower, cut_patches
 
 HALF = (0.5, 0.5, 0.5)
 VISION = VisionConfig(6, 8, 1, 2, 16, 4, 1e-6, HALF, HALF)
@@ -245,3 +245,11 @@ def test_padding_on_the_device_is_the_same(height, width):
     image = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
     mean = (0.5, 0.2, 0.9)
     assert np.array_equal(pad_on_device(torch.from_numpy(image), mean).numpy(), pad_to_square(image, mean))
+
+
+@pytest.mark.parametrize(("side", "size"), [(16, 4), (18, 4), (7, 7)])
+def test_patches_times_the_weight_are_the_convolution(side, size):
+    pixels, convolution = torch.randn(2, 3, side, side), torch.nn.Conv2d(3, 5, size, stride=size)
+    expected = convolution(pixels).flatten(2).transpose(1, 2)
+    got = torch.nn.functional.linear(cut_patches(pixels, size), convolution.weight.flatten(1), convolution.bias)
+    torch.testing.assert_close(got, expected)

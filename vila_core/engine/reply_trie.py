@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -91,16 +92,18 @@ def choose_reply(trie: ReplyTrie, scores: Sequence[NDArray[np.float32]]) -> Choi
     scores: for each branching the logits of its tokens. There the probability is their softmax; a reply's is the
     product along its path. The index is that of greedy decoding under the same grammar.
     """
-    share = np.ones(len(trie.tokens))  # of its parent's probability
-    greedy = np.ones(len(trie.tokens), dtype=bool)
-    for branching, row in zip(trie.branchings, scores, strict=True):
-        below = list(branching.below)
-        weights = np.exp(row.astype(np.float64) - row.max())
-        share[below] = weights / weights.sum()
-        greedy[below] = np.arange(len(below)) == row.argmax()
+    share = [1.0] * len(trie.tokens)  # of its parent's probability
+    greedy = [True] * len(trie.tokens)
+    for branching, logits in zip(trie.branchings, scores, strict=True):
+        row = logits.tolist()  # a handful of numbers: arrays of numpy would cost more than their sums
+        best = int(logits.argmax())
+        weights = [math.exp(logit - row[best]) for logit in row]
+        total = sum(weights)
+        for at, node in enumerate(branching.below):
+            share[node], greedy[node] = weights[at] / total, at == best
     for node, parent in enumerate(trie.parents):  # topological: a parent is done before its children
         if parent >= 0:
             share[node] *= share[parent]
-            greedy[node] &= greedy[parent]
+            greedy[node] = greedy[node] and greedy[parent]
     index = next(reply for reply, leaf in enumerate(trie.leaves) if greedy[leaf])
-    return Choice(index, tuple(float(share[leaf]) for leaf in trie.leaves))
+    return Choice(index, tuple(share[leaf] for leaf in trie.leaves))

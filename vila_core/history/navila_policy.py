@@ -28,8 +28,8 @@ class NavilaPolicy:
     def select(self, frames: Sequence[Frame]) -> tuple[Visual, ...]:
         """Return `num_frames` visuals; see HistoryPolicy."""
         require_frames(frames)
-        blank = blank_like(frames[-1])
         indices = select_frames(len(frames), self._model.num_frames)
+        blank = blank_like(frames[-1]) if BLANK in indices else frames[-1]
         shown = (blank if index == BLANK else frames[index] for index in indices)
         return tuple(Visual(frame, tokens) for frame, tokens in zip(shown, self._plan.tokens, strict=True))
 

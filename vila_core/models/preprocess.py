@@ -119,8 +119,11 @@ def pad_on_device(image: Tensor, mean: Sequence[float]) -> Tensor:
 
 def normalise_pixels(images: Tensor, config: VisionConfig, dtype: torch.dtype) -> Tensor:
     """uint8 images [B, S, S, 3] -> [B, 3, S, S] of dtype, (x / 255 - mean) / std."""
-    mean, std = (upload(np.array(values, np.float32), images.device) for values in (config.mean, config.std))
-    return ((images.float() / 255.0 - mean) / std).permute(0, 3, 1, 2).to(dtype)
+    mean, std = (
+        upload(np.array(values, np.float32)[:, None, None], images.device) for values in (config.mean, config.std)
+    )
+    planes = images.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
+    return ((planes / 255.0 - mean) / std).to(dtype)
 
 
 def _check_image(image: NDArray[np.uint8]) -> None:

@@ -8,6 +8,7 @@ are neither built nor kept.
 from __future__ import annotations
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from vila_core.kernels.library import kernels
 from vila_core.kernels.linear import KernelLinear, kernel_linears
@@ -74,8 +75,19 @@ class VisionEmbeddings(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """[B, 3, S, S] -> [B, N, C]; pixels beyond a whole patch are unused."""
-        patches = self.patch_embedding(pixels).flatten(2).transpose(1, 2)
-        return patches.contiguous() + self.position_embedding.weight  # else every layer's sum lies column by column
+        size, weight = self.patch_embedding.kernel_size[0], self.patch_embedding.weight.flatten(1)
+        patches = F.linear(cut_patches(pixels, size), weight, self.patch_embedding.bias)
+        return patches + self.position_embedding.weight
+
+
+def cut_patches(pixels: Tensor, size: int) -> Tensor:
+    """Pixels [B, 3, S, S] -> [B, N, 3 * size * size]: square patches row by row, each as a convolution's weight lies.
+
+    One product with that weight is the convolution, without laying the weight out anew at each call.
+    """
+    side = pixels.shape[-1] // size * size
+    cells = pixels[..., :side, :side].unflatten(3, (-1, size)).unflatten(2, (-1, size))  # [B, 3, g, size, g, size]
+    return cells.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
 
 
 class VisionLayer(nn.Module):
