@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from vila_core.commands.model_options import tell_precision
 from vila_core.config import HistoryConfig, NavigatorConfig
 from vila_core.engine.backend import EMBEDDED_CHECKPOINT, Backend, load_backend
 from vila_core.errors import BackendError
@@ -45,6 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--height", type=int, default=480)
     args = parser.parse_args(argv)
     backend = load_backend("torch", args.checkpoint)
+    tell_precision(backend.info)
     try:
         figures = measure_decide(backend, decisions=args.decisions, width=args.width, height=args.height)
     finally:
