@@ -55,12 +55,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def measure_decide(backend: Backend, *, decisions: int, width: int, height: int) -> DecideFigures:
+def measure_decide(
+    backend: Backend, *, decisions: int, width: int, height: int, config: NavigatorConfig | None = None
+) -> DecideFigures:
     """Take decisions one after the other, each on a new frame of noise, 25 cm further on.
 
     Raises BackendError for a decision to hold: it would not have asked the model.
     """
-    navigator = Navigator(backend, NavigatorConfig(), HistoryConfig())
+    navigator = Navigator(backend, config or NavigatorConfig(), HistoryConfig())
     navigator.start(Instruction("go to the red chair"))
     textures = [make_frame(height=height, width=width, seed=seed).image for seed in range(_TEXTURES)]
     times_ms = []

@@ -56,6 +56,12 @@ def load_model(checkpoint: Path, device: str, precision: str, *, kept_frames: in
     if kept_frames is not None:
         require_memory(checkpoint, device=device, precision=precision, frames=kept_frames)
     model = load_checkpoint(checkpoint, device=device, precision=precision)
+    prepare_for_device(model)
+    return model
+
+
+def prepare_for_device(model: VisionLanguageModel) -> None:
+    """Bring a model's layers into the form that its device runs quickest; it can only be run afterwards."""
     if model.device.type == "cpu" and model.dtype in KERNEL_TYPES:
         convert_for_cpu(model)
         model.vision_tower.encoder.join_layers()
@@ -65,7 +71,6 @@ def load_model(checkpoint: Path, device: str, precision: str, *, kept_frames: in
     for part in (model.vision_tower, model.projector, model.language_model.layers):
         pack_linears(part)
     for_tensor(model.language_model.embed_tokens.weight)  # compiles the CPU's kernels now, not in the first decision
-    return model
 
 
 def model_info(model: VisionLanguageModel, precision: str, precision_reason: str = "") -> ModelInfo:

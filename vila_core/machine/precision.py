@@ -14,7 +14,7 @@ AUTO = "auto"
 PRECISIONS = (AUTO, *sorted(DTYPES))  # what may be asked for
 SMALL_WEIGHTS = 50_000_000  # 200 MB in float32; vila-nano has 2 million
 _CLEARLY = 1.2  # times as fast as float32: less is not worth the digits
-_SLOW = 0.5
+SLOW = 0.5  # and less is emulated, or as good as
 
 Measure = Callable[[torch.device], Arithmetic]
 
@@ -66,7 +66,7 @@ def _insisted(asked: str, device: torch.device, measure: Measure) -> Precision:
     if asked == "float32":
         return Precision(asked)
     gain = measure(device).gain(asked)
-    if gain >= _SLOW:
+    if gain >= SLOW:
         return Precision(asked)
     return Precision(asked, f"computed {_compared(gain)} on this device; precision 'auto' takes float32", True)
 

@@ -15,18 +15,19 @@ def measure_bandwidth_gbps(buffer_bytes: int, device: torch.device) -> float:
     """Read and copy a buffer; 1e9 bytes a second of the better of the two."""
     source = torch.ones(buffer_bytes // 4, device=device)
     target = torch.empty_like(source)
-    read_s, copy_s = _best_s(source.sum, device), _best_s(partial(target.copy_, source), device)
+    read_s, copy_s = best_s(source.sum, device), best_s(partial(target.copy_, source), device)
     return max(buffer_bytes / read_s, 2 * buffer_bytes / copy_s) / 1e9
 
 
 def measure_tflops(dtype: torch.dtype, side: int, device: torch.device, *, rows: int = 0) -> float:
     """Multiply a matrix of `rows` rows, or as many as its side, by a square one; 1e12 operations a second."""
     left, right = (torch.randn(count, side, device=device).to(dtype) for count in (rows or side, side))
-    return 2 * len(left) * side**2 / _best_s(partial(torch.matmul, left, right), device) / 1e12
+    return 2 * len(left) * side**2 / best_s(partial(torch.matmul, left, right), device) / 1e12
 
 
-def _best_s(work: Callable[[], object], device: torch.device) -> float:
-    times = [clock_s(work, device) for _ in range(_REPEATS + 1)]  # the first one warms up
+def best_s(work: Callable[[], object], device: torch.device) -> float:
+    """Seconds of the best of three runs, after one that warms up."""
+    times = [clock_s(work, device) for _ in range(_REPEATS + 1)]
     return min(times[1:])
 
 
