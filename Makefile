@@ -18,7 +18,7 @@ export CMAKE_PREFIX_PATH := $(VENV)
 # A sourced ROS of the system's must not mix with it.
 unexport PYTHONPATH LD_LIBRARY_PATH _ROS_WHEELS_BOOTSTRAP_COMPLETE
 
-.PHONY: help setup platform system demo demo-events test lint colcon clip clean
+.PHONY: help setup platform system demo demo-events test lint colcon sanitize neon clip clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -44,6 +44,29 @@ colcon: setup  ## the other build: colcon build and colcon test, on the ROS in .
 	PATH="$(VENV)/bin:$$PATH" colcon build --paths . --event-handlers console_cohesion+
 	PATH="$(VENV)/bin:$$PATH" colcon test --paths . --event-handlers console_cohesion+
 	$(VENV)/bin/colcon test-result --verbose
+
+KERNELS := vila_core/kernels/source
+SANITIZE := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
+SANITIZED := test_kernels.py test_operations.py test_stacked_kernels.py
+COMPARE := -std=c++17 -fopenmp -Wall -Wextra -Werror -Wno-uninitialized -Wno-maybe-uninitialized \
+  -I$(KERNELS) test/neon/compare_sets.cpp $(KERNELS)/*.cpp
+
+sanitize: export VILA_NAV_KERNELS_FLAGS := $(SANITIZE)
+sanitize: export ASAN_OPTIONS := detect_leaks=0
+sanitize: setup  ## the kernels' tests with GCC's address and undefined-behaviour sanitizers
+	@export CXX=g++ LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libstdc++.so)"; \
+	$(VENV)/bin/python -c 'from vila_core.kernels.library import kernels_status as status; \
+	  print("kernels:", status().text()); raise SystemExit(not status().instruction_set)' && \
+	$(VENV)/bin/python -m pytest --capture=no $(addprefix test/vila_core/,$(SANITIZED))
+
+neon:  ## compile the kernels for 64-bit Arm and compare NEON with plain C++, under qemu-user
+	@command -v aarch64-linux-gnu-g++ >/dev/null && command -v qemu-aarch64 >/dev/null || { \
+	  echo "neon: needs Debian's packages g++-aarch64-linux-gnu and qemu-user" >&2; exit 1; }
+	@mkdir -p build/neon
+	aarch64-linux-gnu-g++ -O2 $(COMPARE) -o build/neon/compare_sets
+	qemu-aarch64 -L /usr/aarch64-linux-gnu -cpu cortex-a76 build/neon/compare_sets scalar neon
+	@# without dot product (Raspberry Pi 4) the set is refused
+	qemu-aarch64 -L /usr/aarch64-linux-gnu -cpu cortex-a72 build/neon/compare_sets scalar neon; test $$? = 2
 
 clip: data/vtest.avi  ## fetch a real video for a test and `vila bench video`: vtest.avi of Debian's opencv-doc
 

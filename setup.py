@@ -1,8 +1,8 @@
 """Serve pip: setuptools installs the Python packages, CMake everything else.
 
 The CMakeLists.txt is the one that colcon uses. Its install tree (messages, launch files, parameters, node
-executables) becomes the wheel's data files, so an environment that pip has filled is an ament prefix.
-Where ROS is missing the wheel holds the Python packages alone.
+executables, the CPU's kernels) becomes the wheel's data files, so an environment that pip has filled is an ament
+prefix. Where ROS is missing the wheel holds the Python packages alone.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from setuptools import Distribution, setup
 from setuptools.command.editable_wheel import editable_wheel
 
 SOURCE = Path(__file__).resolve().parent
+KERNELS = SOURCE / "vila_core" / "kernels" / "lib"  # of an editable install: where its Python files are
 
 
 def ros_prefix() -> Path | None:
@@ -29,8 +30,11 @@ def ros_prefix() -> Path | None:
     return next((f for f in folders if (f / "share/rosidl_default_generators/cmake").is_dir()), None)
 
 
-def cmake_install(prefix: Path) -> None:
-    """Build what CMakeLists.txt makes besides Python packages, and install it to the prefix."""
+def cmake_install(prefix: Path, kernels: Path | None = None) -> None:
+    """Build what CMakeLists.txt makes besides Python packages, and install it to the prefix.
+
+    kernels: where the compiled ones go, if not among the prefix's Python packages.
+    """
     ros = str(ros_prefix())
     env = dict(os.environ)
     for name, separator in (("AMENT_PREFIX_PATH", os.pathsep), ("CMAKE_PREFIX_PATH", os.pathsep)):
@@ -42,6 +46,7 @@ def cmake_install(prefix: Path) -> None:
             "CMAKE_BUILD_TYPE": "Release",
             "CMAKE_INSTALL_PREFIX": prefix,
             "Python3_EXECUTABLE": sys.executable,
+            **({"KERNELS_DESTINATION": kernels} if kernels else {}),
         }
         generator = ["-G", "Ninja"] if shutil.which("ninja") else []
         definitions = [f"-D{name}={value}" for name, value in options.items()]
@@ -74,7 +79,8 @@ class EditableWheel(editable_wheel):
             for link in links:
                 if link.is_symlink():
                     link.unlink()
-            cmake_install(Path(sys.prefix))
+            shutil.rmtree(KERNELS, ignore_errors=True)  # of older sources
+            cmake_install(Path(sys.prefix), KERNELS)
             for link, folder in links.items():  # edits take effect at once
                 shutil.rmtree(link)
                 link.symlink_to(folder)

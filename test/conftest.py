@@ -20,17 +20,8 @@ settings.load_profile("vila")
 
 
 def golden_dir(name: str = "") -> Path:
-    """The folder of reference data beside the repository, or one of its parts.
-
-    Skips the test if it is missing; fails it instead where the environment variable CI is set.
-    """
-    folder = Path(__file__).resolve().parents[2] / "shared" / "golden" / name
-    if not folder.is_dir():
-        reason = f"golden data not found: {folder}"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason, allow_module_level=True)
-    return folder
+    """The folder of reference data, test/reference, or one of its parts."""
+    return Path(__file__).resolve().parent / "reference" / name
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ SCRIPTED_INFO = ModelInfo(
     history_tokens=None,
     prompt_style="navila",
     chat_template="llama_3",
+    kernels="none: a script needs none",
 )
 
 ScriptedReply = str | Choice | BaseException

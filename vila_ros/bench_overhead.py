@@ -24,6 +24,7 @@ from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import Image
 
 from vila_core.errors import ConfigError, VilaError
+from vila_core.kernels.library import kernels_status
 from vila_core.testing import make_frame
 from vila_ros.bench_robot import BenchRobot, RoundTrip
 from vila_ros.conversions import image_from_frame
@@ -96,6 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "in_process_decisions_per_s_by_threads": rates,
         **asdict(graph),
         **setting,
+        "kernels": asdict(kernels_status()),
     }
     line = json.dumps(figures)
     if options.json_file is not None:

@@ -150,6 +150,7 @@ class _Run:
             "images": self._player.published,
             "loops": self._player.loops,
             "events": len(self._observer.events),
+            "kernels": self._observer.told["kernels"],
         }
 
     def _is_complete(self) -> bool:

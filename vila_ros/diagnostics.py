@@ -30,6 +30,7 @@ class Health:
     checkpoint: str
     backend: str
     precision: str
+    kernels: str  # of the CPU, or why there are none; empty if the backend does not run there
     latency_ms: float
     image_age_s: float
     last_hold: str

@@ -445,6 +445,7 @@ class NavigatorNode(ManagedNode):
             checkpoint=self._backend.info.name,
             backend=self._config.backend,
             precision=precision_text(self._backend.info),
+            kernels=self._backend.info.kernels,
             latency_ms=self._outputs.latency_ms,
             image_age_s=age_s,
             last_hold=last.hold.name,

@@ -69,7 +69,7 @@ def fit(capsys):
 
 def test_every_precision_and_policy_has_a_row(fit):
     status, out, report = fit(EMBEDDED_CHECKPOINT, "--device", "orin-nano-8gb")
-    assert status == 0
+    assert status == 0 and report["kernels"].keys() == {"instruction_set", "origin", "reason"}
     rows = {(row["precision"], row["policy"]): row for row in report["rows"]}
     assert set(rows) == {(precision, policy) for precision in PRECISIONS for policy in HISTORY_POLICIES}
     assert all(

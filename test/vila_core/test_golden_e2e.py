@@ -49,6 +49,7 @@ def inputs():
 
 
 def expected(checkpoint, variant, case):
+    """What the file says of a case, and every 8th row of its input embeddings."""
     tensors = load_file(FOLDER / "e2e" / f"{checkpoint}.{variant}.safetensors")
     cases = json.loads((FOLDER / "e2e" / f"{checkpoint}.{variant}.json").read_text())["cases"]
     return cases[case], tensors[f"{case}.inputs_embeds"]
@@ -61,7 +62,7 @@ def test_the_only_picture_is_cut_into_tiles(checkpoint, inputs):
     parts = [Picture(inputs["portrait_90x150"]), "Describe the image in detail."]
     prepared = model.prepare(parts, partial(render, model.config.chat_template))
     assert list(prepared.ids) == case["input_ids"]
-    assert (prepared.embeddings - embeddings).abs().max() <= 1e-5
+    assert (prepared.embeddings[::8] - embeddings).abs().max() <= 1e-5
 
 
 def test_a_video_checkpoint_pools_its_frames_without_being_told(inputs):
@@ -70,7 +71,7 @@ def test_a_video_checkpoint_pools_its_frames_without_being_told(inputs):
     parts = [Video(tuple(inputs["frames8"])), "What is happening in this video?"]
     prepared = model.prepare(parts, partial(render, model.config.chat_template))
     assert list(prepared.ids) == case["input_ids"]
-    assert (prepared.embeddings - embeddings).abs().max() <= 1e-5
+    assert (prepared.embeddings[::8] - embeddings).abs().max() <= 1e-5
 
 
 def test_vila15_defaults_to_the_code_that_trained_it(inputs):
@@ -79,7 +80,7 @@ def test_vila15_defaults_to_the_code_that_trained_it(inputs):
     parts = [*(Picture(inputs[name]) for name in PICTURES), "compare them."]
     prepared = model.prepare(parts, partial(render, model.config.chat_template))
     assert prepared.text == case["prompt"] and list(prepared.ids) == case["input_ids"]
-    assert (prepared.embeddings - embeddings).abs().max() <= 1e-5
+    assert (prepared.embeddings[::8] - embeddings).abs().max() <= 1e-5
 
 
 def test_media_tokens_that_the_user_types_are_taken_out(inputs):

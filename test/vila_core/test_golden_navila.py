@@ -35,7 +35,7 @@ def test_embeddings_logits_and_ids_equal_the_official_code(golden, case):
         embeddings = backend.embeddings(prompt)
         positions = torch.arange(len(embeddings))
         logits = backend.model.language_model.logits(backend.model.language_model(embeddings[None], positions)[0])
-    assert (embeddings - tensors[f"{case}.inputs_embeds"]).abs().max() <= 1e-5
+    assert (embeddings[::8] - tensors[f"{case}.inputs_embeds"]).abs().max() <= 1e-5
     assert (logits[-4:] - tensors[f"{case}.logits_last4"]).abs().max() <= 1e-4
     wanted = cases[case]["generated_ids"]
     assert backend.generate(prompt, len(wanted)) == backend.model.tokenizer.decode(wanted)

@@ -249,6 +249,7 @@ def test_the_programs_print_json_last(tmp_path, capsys):
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["checkpoint"] == str(out)
     assert vila(["info", str(out)]) == 0
     facts = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert facts["kernels"].keys() == {"instruction_set", "origin", "reason"}
     assert (facts["family"], facts["tokens_per_frame"], facts["weights_mb"].keys()) == (
         "nvila",
         5,
@@ -263,3 +264,21 @@ def make_random_named(name):
     from vila_core.commands.model_shapes import model_shape
 
     return model_shape(name)
+
+
+def test_the_table_of_tokens_may_stay_in_its_16_bits(tmp_path):
+    untied = random_checkpoint(tmp_path / "untied", like="navila-8b")
+    plain = load_checkpoint(untied)
+    narrow = load_checkpoint(untied, narrow_table=True)
+    table = narrow.language_model.embed_tokens
+    assert plain.language_model.embed_tokens.weight.dtype == torch.float32
+    assert table.weight.dtype == torch.bfloat16 and narrow.dtype == torch.float32
+    ids = torch.tensor([[1, 5], [0, 7]])
+    assert torch.equal(table(ids), plain.language_model.embed_tokens(ids))
+    assert load_checkpoint(untied, precision="bfloat16", narrow_table=True).dtype == torch.bfloat16
+
+
+def test_a_table_that_is_the_head_too_is_not_kept_narrow(lite):
+    model = load_checkpoint(lite, narrow_table=True)
+    assert model.language_model.lm_head is None
+    assert model.language_model.embed_tokens.weight.dtype == torch.float32

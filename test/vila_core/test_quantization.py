@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from vila_core.commands.parity.case import Limits, run_case
+from vila_core.commands.parity.case import run_case
 from vila_core.commands.parity.quantization import quantization_cases
 from vila_core.errors import CheckpointError
 from vila_core.quantization.awq_block import PAIRS
@@ -39,7 +39,7 @@ from vila_core.quantization.search_file import read_search_result
 from vila_core.quantization.smoothing import smooth
 from vila_core.quantization.w8a8 import linear_w8a8, quantize_rows, quantize_tokens
 
-CASES = list(quantization_cases(golden_dir("quantization"), Limits()))
+CASES = list(quantization_cases(golden_dir("quantization")))
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.group[13:]} {case.name}")

@@ -7,8 +7,8 @@ import dataclasses
 import pytest
 import torch
 
-from vila_core.kernels.bfloat16 import for_tensor
 from vila_core.kernels.decoder import MOST_TOKENS
+from vila_core.kernels.library import kernels
 from vila_core.models.config import LanguageConfig, VisionConfig
 from vila_core.models.kv_cache import KVCache, Reading, append
 from vila_core.models.language_model import LanguageModel
@@ -17,9 +17,8 @@ from vila_core.quantization.int8_linear import Int8Linear
 from vila_core.quantization.linear import quantize_linear
 from vila_core.quantization.runtime import convert_for_cpu
 
-pytestmark = pytest.mark.skipif(
-    for_tensor(torch.zeros(1, dtype=torch.bfloat16)) is None, reason="no compiler, or a processor without AVX-512 BF16"
-)
+pytestmark = pytest.mark.skipif(kernels() is None, reason="no compiler")
+TYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 
 CONFIG = LanguageConfig(
     model_type="qwen2",
@@ -53,9 +52,9 @@ TOWER = VisionConfig(
 
 
 @torch.no_grad()
-def converted(model, layers, quantize):
+def converted(model, layers, quantize, dtype):
     """Every linear of the layers quantized, norms no longer all one, on the kernels."""
-    model.bfloat16()
+    model.to(dtype)
     for parent in list(layers.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, torch.nn.Linear):
@@ -66,31 +65,31 @@ def converted(model, layers, quantize):
     return model
 
 
-def decoder(config=CONFIG, group=32):
+def decoder(config=CONFIG, group=32, dtype=torch.bfloat16):
     torch.manual_seed(0)
     model = LanguageModel(config)
-    return converted(model, model.layers, lambda linear: quantize_linear(linear, group))
+    return converted(model, model.layers, lambda linear: quantize_linear(linear, group), dtype)
 
 
-def tower(config=TOWER):
+def tower(config=TOWER, dtype=torch.bfloat16):
     torch.manual_seed(0)
     model = VisionTower(config)
-    return converted(model, model.encoder.layers, Int8Linear.of)
+    return converted(model, model.encoder.layers, Int8Linear.of, dtype)
 
 
-def cache(config=CONFIG, rows=300):
-    made = KVCache(config, rows, dtype=torch.bfloat16, device="cpu")
+def cache(config=CONFIG, rows=300, dtype=torch.bfloat16):
+    made = KVCache(config, rows, dtype=dtype, device="cpu")
     for part in (made.keys, made.values):
         part.copy_(torch.randn(part.shape, generator=torch.Generator().manual_seed(1)))
     return made
 
 
-def readings(count):
+def readings(count, dtype=torch.bfloat16):
     """Behind what is there; from nothing; and as a tree's branches, in rows here and there, which see some rows."""
     seen = torch.rand(count, 280, generator=torch.Generator().manual_seed(2)) < 0.7
     rows = torch.randperm(280, generator=torch.Generator().manual_seed(3))[:count]
     seen[torch.arange(count), rows] = True
-    mask = torch.zeros(count, 280).masked_fill(~seen, float("-inf")).bfloat16()
+    mask = torch.zeros(count, 280).masked_fill(~seen, float("-inf")).to(dtype)
     return [
         lambda kept: append(kept, 200, count),
         lambda kept: append(kept, 0, count),
@@ -98,17 +97,18 @@ def readings(count):
     ]
 
 
+@TYPES
 @pytest.mark.parametrize("which", range(3))
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 9, MOST_TOKENS])
 @torch.inference_mode()
-def test_one_call_gives_what_the_steps_give(count, which):
-    model = decoder()
-    inputs = torch.randn(1, count, 64, generator=torch.Generator().manual_seed(4)).bfloat16()
+def test_one_call_gives_what_the_steps_give(count, which, dtype):
+    model = decoder(dtype=dtype)
+    inputs = torch.randn(1, count, 64, generator=torch.Generator().manual_seed(4)).to(dtype)
     positions = torch.arange(count) + 7
-    steps, joined = cache(), cache()
-    wanted = model(inputs, positions, reading=readings(count)[which](steps))
+    steps, joined = cache(dtype=dtype), cache(dtype=dtype)
+    wanted = model(inputs, positions, reading=readings(count, dtype)[which](steps))
     assert model.join_layers()
-    got = model(inputs, positions, reading=readings(count)[which](joined))
+    got = model(inputs, positions, reading=readings(count, dtype)[which](joined))
     assert torch.equal(got, wanted)
     assert torch.equal(joined.keys, steps.keys) and torch.equal(joined.values, steps.values)
 
@@ -130,11 +130,12 @@ def test_what_one_call_does_not_take_runs_in_steps():
     assert model(many[:, :3], positions[:3], reading=append(cache(), 0, 3)).shape == (1, 3, 64)
 
 
+@TYPES
 @pytest.mark.parametrize("pictures", [1, 3])
 @torch.inference_mode()
-def test_a_tower_in_one_call_gives_what_its_steps_give(pictures):
-    model = tower()
-    pixels = torch.randn(pictures, 3, 56, 56, generator=torch.Generator().manual_seed(4)).bfloat16()
+def test_a_tower_in_one_call_gives_what_its_steps_give(pictures, dtype):
+    model = tower(dtype=dtype)
+    pixels = torch.randn(pictures, 3, 56, 56, generator=torch.Generator().manual_seed(4)).to(dtype)
     wanted = model(pixels)
     assert model.encoder.join_layers()
     assert torch.equal(model(pixels), wanted)

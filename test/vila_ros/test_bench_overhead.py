@@ -82,7 +82,7 @@ def test_the_program_leaves_its_figures_as_json(navigator, tmp_path, capsys) -> 
     assert json.loads(file.read_text()) == figures
     rates = figures["in_process_decisions_per_s_by_threads"]
     assert set(rates) == {"1", "2"} and figures["in_process_decisions_per_s"] == max(rates.values()) > 0
-    assert {"graph_overhead_ms", "graph_overhead_p90_ms", "decide_ms"} <= set(figures)
+    assert {"graph_overhead_ms", "graph_overhead_p90_ms", "decide_ms", "kernels"} <= set(figures)
 
 
 def test_a_navigator_that_ends_is_told_with_its_last_words(navigator) -> None:

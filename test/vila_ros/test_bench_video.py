@@ -68,7 +68,7 @@ def test_a_bag_through_the_node(bag, navigator, tmp_path, capsys) -> None:
     assert figures == json.loads(file.read_text())
     assert figures["way"] == "RELEVANCE" and figures["queries"] == 1 and figures["failed_evaluations"] == 0
     assert figures["evaluations"] > 0 and figures["evaluation_ms"]["min"] > 0 and figures["resident_mb_at_end"] > 10
-    assert figures["images"] > 0 and figures["events"] > 0
+    assert figures["images"] > 0 and figures["events"] > 0 and figures["kernels"]
 
 
 def test_a_query_that_is_refused_ends_the_bench(bag, navigator) -> None:

@@ -404,6 +404,7 @@ def test_diagnostics_tell_model_speed_and_the_last_hold(start, goal, wait_until)
     status = next(d for d in robot.diagnostics if d.level == DiagnosticStatus.WARN)
     values = {v.key: v.value for v in status.values}
     assert values["checkpoint"] == "scripted" and values["backend"] == "torch" and values["precision"] == "none"
+    assert values["kernels"] == "none: a script needs none"
     assert values["last_hold"] == "BACKEND_ERROR" and "boom" in values["last_hold_detail"]
     running.handle.cancel_goal_async()
     running.result()

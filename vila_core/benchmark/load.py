@@ -12,6 +12,7 @@ from pathlib import Path
 
 from vila_core.benchmark.resident import resident_mb
 from vila_core.commands.model_options import add_precision_option, told_precision
+from vila_core.commands.report import with_kernels
 from vila_core.errors import BackendError, VilaError
 
 _CHILD = "import sys; from vila_core.benchmark.load import child; sys.exit(child(sys.argv[1:]))"
@@ -27,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     precision = told_precision(args.checkpoint, args.precision, args.device)
     figures = measure_load(args.checkpoint, precision=precision, device=args.device)
-    print(json.dumps({"precision": precision, **figures}))
+    print(json.dumps(with_kernels({"precision": precision, **figures})))
     return int(args.limit is not None and figures["peak_over_weights"] > args.limit)
 
 

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from vila_core.commands.model_options import tell_precision
+from vila_core.commands.report import with_kernels
 from vila_core.config import HistoryConfig, NavigatorConfig
 from vila_core.engine.backend import EMBEDDED_CHECKPOINT, Backend, load_backend
 from vila_core.errors import BackendError
@@ -51,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         figures = measure_decide(backend, decisions=args.decisions, width=args.width, height=args.height)
     finally:
         backend.close()
-    print(json.dumps(asdict(figures)))
+    print(json.dumps(with_kernels(asdict(figures))))
     return 0
 
 

@@ -1,4 +1,7 @@
-"""`vila info CHECKPOINT`: family, sizes, tokens per frame and memory, from its JSON files and files' headers."""
+"""`vila info CHECKPOINT`: family, sizes, tokens per frame and memory, from its JSON files and files' headers.
+
+Also which of the CPU's kernels this machine runs, or why none.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from vila_core.commands.report import with_kernels
 from vila_core.models.checkpoint import DTYPES
 from vila_core.models.config import CheckpointConfig
 from vila_core.models.config_reader import config_of
@@ -30,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="vila info", description=__doc__)
     parser.add_argument("checkpoint", type=Path)
     args = parser.parse_args(argv)
-    facts = checkpoint_facts(args.checkpoint)
+    facts = with_kernels(checkpoint_facts(args.checkpoint))
     for line in _lines(facts):
         print(line)
     print(json.dumps(facts))

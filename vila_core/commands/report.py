@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from vila_core.kernels.library import kernels_status
+
 
 def tell(result: Mapping[str, Any], lines: Iterable[str], file: Path | None) -> None:
-    """Print the lines, then the result as one line of JSON; write that line to the file, if there is one."""
+    """Print the lines, then the result and the kernels as one line of JSON; write that line to a file given."""
     for line in lines:
         print(line)
-    text = json.dumps(result)
+    text = json.dumps(with_kernels(result))
     if file:
         file.write_text(text + "\n", encoding="utf-8")
     print(text)
+
+
+def with_kernels(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Add what the CPU's kernels are on this machine: figures without them mean something else."""
+    return {**result, "kernels": asdict(kernels_status())}

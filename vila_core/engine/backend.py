@@ -32,7 +32,8 @@ class ModelInfo:
     relevance_period_s: time between the frames that `Backend.relevance` was trained on; None if it has no such head.
     picture_px: side of the square that a frame is squashed to before anything is read of it, the largest if there are
     several; None if that is not known, or frames keep their shape. precision_reason: in one line why it is the
-    precision, or that it is computed slowly here; "" if it was asked for and is computed well.
+    precision, or that it is computed slowly here; "" if it was asked for and is computed well. kernels: what it runs
+    on a CPU, or why that is slower than it could be; "" if it does not run there.
     """
 
     name: str
@@ -48,6 +49,7 @@ class ModelInfo:
     relevance_period_s: float | None = None
     picture_px: int | None = None
     precision_reason: str = ""
+    kernels: str = ""
 
 
 class Backend(Protocol):

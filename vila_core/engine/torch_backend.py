@@ -20,7 +20,7 @@ from vila_core.engine.reader import CHUNK, PromptReader
 from vila_core.engine.relevance_scorer import RelevanceScorer
 from vila_core.engine.visual_cache import VisualCache
 from vila_core.errors import BackendError
-from vila_core.kernels.bfloat16 import for_tensor
+from vila_core.kernels.library import kernels, kernels_status
 from vila_core.kernels.linear import KERNEL_TYPES
 from vila_core.machine.precision import AUTO
 from vila_core.models.checkpoint import load_checkpoint
@@ -55,7 +55,7 @@ def load_model(checkpoint: Path, device: str, precision: str, *, kept_frames: in
     precision = working_precision(checkpoint, precision, device).name if precision == AUTO else precision
     if kept_frames is not None:
         require_memory(checkpoint, device=device, precision=precision, frames=kept_frames)
-    model = load_checkpoint(checkpoint, device=device, precision=precision)
+    model = load_checkpoint(checkpoint, device=device, precision=precision, narrow_table=True)
     prepare_for_device(model)
     return model
 
@@ -70,7 +70,8 @@ def prepare_for_device(model: VisionLanguageModel) -> None:
         GpuConverter(model.dtype).convert(model)
     for part in (model.vision_tower, model.projector, model.language_model.layers):
         pack_linears(part)
-    for_tensor(model.language_model.embed_tokens.weight)  # compiles the CPU's kernels now, not in the first decision
+    if model.device.type == "cpu":
+        kernels()  # compiled now, not in the first decision
 
 
 def model_info(model: VisionLanguageModel, precision: str, precision_reason: str = "") -> ModelInfo:
@@ -91,6 +92,7 @@ def model_info(model: VisionLanguageModel, precision: str, precision_reason: str
         time_tokens=tuple(config.time_tokens.format.format(t=t) for t in range(config.time_tokens.count)),
         picture_px=picture_px(model),
         pool=max(sizes, key=lambda size: size[0] * size[1] * size[2]) if sizes else None,
+        kernels=kernels_status().text() if model.device.type == "cpu" else "",
     )
 
 

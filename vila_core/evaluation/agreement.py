@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from vila_core.actions.grammar import SENTENCES
 from vila_core.commands.model_options import add_precision_option, tell_precision
+from vila_core.commands.report import with_kernels
 from vila_core.engine.torch_backend import TorchBackend, load_torch_backend
 from vila_core.errors import ConfigError
 from vila_core.evaluation.chosen_episodes import chosen_episodes
@@ -71,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.success_episodes:
         report |= success([("a", one), ("b", other)], generate_episodes(args.split, args.success_episodes, args.seed))
     print(make_table(report))
-    print(json.dumps(report))
+    print(json.dumps(with_kernels(report)))
     return 0
 
 

@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from vila_core.actions.grammar import ACTIONS, SENTENCES
 from vila_core.commands.model_options import add_model_options, tell_precision
+from vila_core.commands.report import with_kernels
 from vila_core.config import HISTORY_POLICIES, HistoryConfig
 from vila_core.engine.backend import BACKENDS, Backend, ModelInfo, load_backend
 from vila_core.errors import ConfigError
@@ -78,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         **make_report(moments),
     }
     print(make_table(report))
-    print(json.dumps(report))
+    print(json.dumps(with_kernels(report)))
     return 0
 
 

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from vila_core.commands.report import with_kernels
 from vila_core.config import HISTORY_POLICIES, HistoryConfig
 from vila_core.engine.backend import EMBEDDED_CHECKPOINT, Backend, load_backend
 from vila_core.errors import ConfigError
@@ -82,6 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         results += done
     report = make_report(names, episodes[0].split, results)
     report["checkpoint"] = str(args.checkpoint) if MODEL_POLICIES & set(names) else ""
+    report = with_kernels(report)
     report["precision"], report["seed"], report["history"] = precision, args.seed, args.history
     print(make_table(report))
     if args.json:

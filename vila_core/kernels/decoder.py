@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vila_core.kernels.bfloat16 import is_plain
 from vila_core.kernels.library import DecoderCall, DecoderLayerCall, Kernels, LinearCall
-from vila_core.kernels.linear import KernelLinear, are_together
+from vila_core.kernels.linear import KERNEL_TYPES, KernelLinear, are_together
+from vila_core.kernels.operations import is_plain
 
 MOST_TOKENS = 64  # more of them take their time in the products
 _DIMS = 32  # of a head, or a multiple
@@ -19,7 +19,7 @@ _DIMS = 32  # of a head, or a multiple
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DecoderWeights:
-    """One layer: its normalisations' scales [D] bfloat16, and the linears of attention and gated MLP."""
+    """One layer: its normalisations' scales [D], and the linears of attention and gated MLP."""
 
     input_norm: Tensor
     post_norm: Tensor
@@ -28,16 +28,16 @@ class DecoderWeights:
     gate_up: tuple[KernelLinear, KernelLinear]
     down: KernelLinear
 
-    def fits(self) -> bool:
-        """Tell if the linears that read one input can do so together, and the rest is bfloat16."""
+    def fits(self, dtype: torch.dtype) -> bool:
+        """Tell if the linears that read one input can do so together, and the rest is of this type."""
         together = are_together(self.qkv) and are_together(self.gate_up)
-        return together and is_plain(self.input_norm) and is_plain(self.post_norm)
+        return together and is_plain(self.input_norm, dtype) and is_plain(self.post_norm, dtype)
 
 
 class DecoderStack:
     """Pre-norm layers of grouped-query attention and gated MLP, and the normalisation behind them.
 
-    norm: its scale [D] bfloat16. heads, kv_heads, eps: of every layer.
+    norm: its scale [D], float32 or bfloat16 as all else. heads, kv_heads, eps: of every layer.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class DecoderStack:
         self._kernels = found
         self._kept = (tuple(layers), norm)  # the calls below hold addresses alone
         self._layers = (DecoderLayerCall * len(layers))(*map(_layer_call, layers))
-        self._norm, self._eps = norm.data_ptr(), eps
+        self._norm, self._dtype, self._eps = norm.data_ptr(), norm.dtype, eps
         self._width, self._heads, self._kv_heads = norm.shape[0], heads, kv_heads
         self._dim = layers[0].qkv[0].out_features // heads
 
@@ -62,19 +62,19 @@ class DecoderStack:
         eps: float,
     ) -> DecoderStack | None:
         """Make one, or None if these kernels do not take all of it."""
-        if found is None or not found.has_bf16 or not layers or not is_plain(norm):
+        if found is None or not layers or norm.dtype not in KERNEL_TYPES or not is_plain(norm, norm.dtype):
             return None
         dim = layers[0].qkv[0].out_features // heads
-        if dim % _DIMS or not all(layer.fits() for layer in layers):
+        if dim % _DIMS or not all(layer.fits(norm.dtype) for layer in layers):
             return None
         return cls(found, layers, norm, heads=heads, kv_heads=kv_heads, eps=eps)
 
     def takes(self, hidden: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> bool:
-        """Tell if `run` takes these: few tokens, bfloat16, contiguous, and no gradient wanted."""
+        """Tell if `run` takes these: few tokens, the type of the weights, contiguous, and no gradient wanted."""
         tensors = (hidden, keys, values) if mask is None else (hidden, keys, values, mask)
         return (
             hidden.numel() <= MOST_TOKENS * self._width
-            and all(is_plain(t) for t in tensors)
+            and all(is_plain(t, self._dtype) for t in tensors)
             and not (torch.is_grad_enabled() and hidden.requires_grad)
         )
 
@@ -116,7 +116,7 @@ class DecoderStack:
             extent,
             self._eps,
             self._dim**-0.5,
-            self._kernels.instruction_set,
+            KERNEL_TYPES[self._dtype],
         )
         self._kernels.decoder(ctypes.byref(call))
         return out

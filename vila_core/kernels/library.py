@@ -1,28 +1,21 @@
-"""The package's own CPU kernels: compiled once for the machine, when first asked for, by the compiler that is there.
+"""The package's own CPU kernels, loaded when first asked for; build.py tells where they come from.
 
-Without a compiler, or on another processor than x86-64, there are none, and whoever asks does without. The environment
-variable VILA_NAV_KERNELS=off says the same. What is compiled is kept in $XDG_CACHE_HOME/vila_nav.
+Where there are none, whoever asks does without, slower: that is logged once, and `kernels_status` gives the reason.
 """
 
 from __future__ import annotations
 
 import ctypes
-import hashlib
-import os
-import platform
-import shutil
-import subprocess
-import tempfile
+import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-_SOURCE = Path(__file__).parent / "source"
-_FLAGS = ("-O3", "-std=c++17", "-fopenmp", "-shared", "-fPIC", "-w")
-_COMPILERS = ("c++", "g++", "clang++")
-_TIMEOUT_S = 300.0
-SETS = ("none", "avx2", "avxvnni", "avx512vnni")  # instruction sets, as vila_best_set numbers them
+from vila_core.kernels.build import AUTO, OFF, KernelsStatus, chosen_set, find_library, wanted_set
+
+_logger = logging.getLogger(__name__)
 
 
 class LinearCall(ctypes.Structure):
@@ -47,6 +40,7 @@ class AttendCall(ctypes.Structure):
         ("scale", ctypes.c_float),
         ("causal", ctypes.c_int),
         ("eight_bits", ctypes.c_int),
+        ("bfloat16", ctypes.c_int),
     )
 
 
@@ -78,7 +72,7 @@ class DecoderCall(ctypes.Structure):
         ),
         ("eps", ctypes.c_float),
         ("scale", ctypes.c_float),
-        ("set", ctypes.c_int),
+        ("bfloat16", ctypes.c_int),
     )
 
 
@@ -104,86 +98,110 @@ class TowerCall(ctypes.Structure):
         *((name, ctypes.c_int64) for name in ("count", "pictures", "tokens", "width", "heads")),
         ("eps", ctypes.c_float),
         ("scale", ctypes.c_float),
-        ("set", ctypes.c_int),
+        ("bfloat16", ctypes.c_int),
     )
 
 
-_POINTER, _COUNT = ctypes.c_void_p, ctypes.c_int64
-_SIGNATURES: dict[str, tuple[type, ...]] = {
+class RowsCall(ctypes.Structure):
+    """The arguments of an operation on rows: `RowsCall` of source/kernels.h."""
+
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("x", "other", "weight", "bias", "y")),
+        *((name, ctypes.c_int64) for name in ("rows", "width", "heads", "head_stride", "row_stride")),
+        ("eps", ctypes.c_float),
+        ("bfloat16", ctypes.c_int),
+    )
+
+
+_POINTER, _COUNT, _SET = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
+_PACKINGS: dict[str, tuple[type, ...]] = {
     "pack_int4": (_POINTER, _POINTER, _COUNT, _COUNT),
     "pack_int8": (_POINTER, _POINTER, _COUNT, _COUNT),
-    "linear": (ctypes.POINTER(LinearCall), ctypes.c_int, ctypes.c_int),
+}
+_CALLS: dict[str, tuple[type, ...]] = {
+    "linear": (ctypes.POINTER(LinearCall), ctypes.c_int),
     "attend": (ctypes.POINTER(AttendCall), ctypes.c_int),
     "attend_few": (ctypes.POINTER(AttendCall), ctypes.c_int),
     "decoder": (ctypes.POINTER(DecoderCall),),
     "tower": (ctypes.POINTER(TowerCall),),
-    "gelu": (_POINTER, _POINTER, _COUNT),
-    "silu_mul": (_POINTER, _POINTER, _POINTER, _COUNT),
-    "rms_norm": (_POINTER, _POINTER, _POINTER, _COUNT, _COUNT, ctypes.c_float),
-    "layer_norm": (_POINTER, _POINTER, _POINTER, _POINTER, _COUNT, _COUNT, ctypes.c_float),
-    "rotate": (*[_POINTER] * 4, *[_COUNT] * 5),
+    **{name: (ctypes.POINTER(RowsCall),) for name in ("gelu", "silu_mul", "rms_norm", "layer_norm", "rotate")},
 }
 
 
 class Kernels:
-    """The loaded library: its functions by the names of _SIGNATURES, arguments as in source/; pointers are addresses.
+    """The loaded library with one of its instruction sets: its functions by the names above, arguments as in source/.
 
-    instruction_set: the best of SETS that this processor has, for `linear`. has_bf16: whether it has what the functions
-    on bfloat16 need.
+    sets: that this processor has, the best one first. name: of the one in use. Pointers are addresses.
     """
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, wanted: str = AUTO) -> None:
+        """Load the file; ConfigError if this processor lacks the wanted set."""
         library = ctypes.CDLL(str(file))
-        self.instruction_set = int(library.vila_best_set())
-        self.has_bf16 = bool(library.vila_has_bf16())
-        for name, arguments in _SIGNATURES.items():
-            function = getattr(library, f"vila_{name}")
-            function.argtypes, function.restype = arguments, None
-            setattr(self, name, function)
+        library.vila_sets.restype = ctypes.c_char_p
+        self.file = file
+        self.sets = tuple(library.vila_sets().decode().split(","))
+        self.name = chosen_set(wanted, self.sets)
+        number = library.vila_set(self.name.encode())
+        for name, arguments in _PACKINGS.items():
+            setattr(self, name, _function(library, name, arguments))
+        for name, arguments in _CALLS.items():
+            setattr(self, name, _with_set(_function(library, name, (*arguments, _SET)), number))
 
     if TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Callable[..., None]: ...
 
 
-@lru_cache(maxsize=1)
+def _function(library: ctypes.CDLL, name: str, arguments: tuple[type, ...]) -> Callable[..., None]:
+    function = getattr(library, f"vila_{name}")
+    function.argtypes, function.restype = arguments, None
+    return function
+
+
+def _with_set(function: Callable[..., None], number: int) -> Callable[..., None]:
+    return lambda *arguments: function(*arguments, number)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The kernels of this process, None if there are none, and what is to be told of them."""
+
+    kernels: Kernels | None
+    status: KernelsStatus
+
+
 def kernels() -> Kernels | None:
-    """Compile and load the kernels, the first time; None where that cannot be."""
-    if os.environ.get("VILA_NAV_KERNELS", "").lower() in ("off", "0") or platform.machine() not in ("x86_64", "AMD64"):
-        return None
-    compiler = next(filter(None, map(shutil.which, filter(None, (os.environ.get("CXX"), *_COMPILERS)))), None)
-    try:
-        file = _built(compiler)
-        loaded = None if file is None else Kernels(file)
-    except OSError:  # no place to write to, or a library that does not fit this system
-        return None
-    return loaded if loaded is not None and loaded.instruction_set > 0 else None
+    """Return the kernels, found or compiled the first time; None where there are none.
+
+    Raises ConfigError if VILA_NAV_KERNELS names no set, or one that this processor lacks.
+    """
+    return _loaded().kernels
 
 
-def _built(compiler: str | None) -> Path | None:
-    """The library of these sources; compiled if it is not in the cache, None if that fails."""
-    sources = sorted(_SOURCE.iterdir())
-    digest = hashlib.sha256(" ".join((*_FLAGS, platform.platform())).encode())
-    for source in sources:
-        digest.update(source.read_bytes())
-    file = _cache() / f"kernels-{digest.hexdigest()[:16]}.so"
-    if file.is_file():
-        return file
-    if compiler is None:
-        return None
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=file.parent) as folder:
-        made = Path(folder) / file.name
-        command = [compiler, *_FLAGS, "-o", str(made), *(str(s) for s in sources if s.suffix == ".cpp")]
+def kernels_status() -> KernelsStatus:
+    """Return what the kernels are and where they came from, or why there are none; loads and raises as `kernels`."""
+    return _loaded().status
+
+
+@lru_cache(maxsize=1)
+def _loaded() -> Loaded:
+    return load_kernels()
+
+
+def load_kernels() -> Loaded:
+    """Load the kernels anew and log why, if there are none or they could not be kept."""
+    wanted = wanted_set()
+    if wanted == OFF:
+        return Loaded(None, KernelsStatus(reason="switched off by VILA_NAV_KERNELS"))
+    found = find_library()
+    loaded = None
+    reason = found.reason
+    if found.file is not None:
         try:
-            done = subprocess.run(command, capture_output=True, check=False, timeout=_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            return None
-        if done.returncode:
-            return None
-        made.replace(file)  # at once: another process may be doing the same
-    return file
-
-
-def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vila_nav"
+            loaded = Kernels(found.file, wanted)
+        except OSError as err:  # of another processor
+            reason = str(err)
+    status = KernelsStatus(loaded.name, found.origin, reason) if loaded else KernelsStatus(reason=reason)
+    if status.reason:
+        _logger.warning("the CPU's kernels: %s%s", status.text(), "" if loaded else "; all runs, but slower")
+    return Loaded(loaded, status)

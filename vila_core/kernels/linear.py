@@ -64,7 +64,7 @@ class KernelLinear(nn.Module):
         """Multiply x [..., K], contiguous, by several layers that take it together, this being one: [..., N] each."""
         out = [torch.empty((*x.shape[:-1], layer.out_features), dtype=x.dtype) for layer in layers]
         calls = (LinearCall * len(layers))(*(layer.call(x, y) for layer, y in zip(layers, out, strict=True)))
-        self._kernels.linear(calls, len(layers), self._kernels.instruction_set)
+        self._kernels.linear(calls, len(layers))
         return out
 
     def rows(self, numbers: Tensor) -> Tensor:

@@ -9,16 +9,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vila_core.kernels.bfloat16 import is_plain
 from vila_core.kernels.library import Kernels, LinearCall, TowerCall, TowerLayerCall
-from vila_core.kernels.linear import KernelLinear, are_together
+from vila_core.kernels.linear import KERNEL_TYPES, KernelLinear, are_together
+from vila_core.kernels.operations import is_plain
 
 _DIMS = 2  # of a head, or a multiple
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TowerWeights:
-    """One layer: weight and bias [C] bfloat16 of its normalisations, and the linears of attention and MLP."""
+    """One layer: weight and bias [C] of its normalisations, and the linears of attention and MLP."""
 
     norm1: tuple[Tensor, Tensor]
     norm2: tuple[Tensor, Tensor]
@@ -27,9 +27,9 @@ class TowerWeights:
     fc1: KernelLinear
     fc2: KernelLinear
 
-    def fits(self) -> bool:
-        """Tell if the linears that read one input can do so together, and the rest is bfloat16."""
-        return are_together(self.qkv) and all(is_plain(part) for part in (*self.norm1, *self.norm2))
+    def fits(self, dtype: torch.dtype) -> bool:
+        """Tell if the linears that read one input can do so together, and the rest is of this type."""
+        return are_together(self.qkv) and all(is_plain(part, dtype) for part in (*self.norm1, *self.norm2))
 
 
 class TowerStack:
@@ -39,21 +39,22 @@ class TowerStack:
         self._kernels = found
         self._kept = tuple(layers)  # the calls below hold addresses alone
         self._layers = (TowerLayerCall * len(layers))(*map(_layer_call, layers))
-        self._heads, self._eps = heads, eps
+        self._heads, self._eps, self._dtype = heads, eps, layers[0].norm1[0].dtype
         self._dim = layers[0].out.in_features // heads
 
     @classmethod
     def of(cls, found: Kernels | None, layers: Sequence[TowerWeights], *, heads: int, eps: float) -> TowerStack | None:
         """Make one, or None if these kernels do not take all of it."""
-        if found is None or not found.has_bf16 or not layers:
+        if found is None or not layers or layers[0].norm1[0].dtype not in KERNEL_TYPES:
             return None
-        if layers[0].out.in_features % (heads * _DIMS) or not all(layer.fits() for layer in layers):
+        dtype = layers[0].norm1[0].dtype
+        if layers[0].out.in_features % (heads * _DIMS) or not all(layer.fits(dtype) for layer in layers):
             return None
         return cls(found, layers, heads=heads, eps=eps)
 
     def takes(self, hidden: Tensor) -> bool:
-        """Tell if `run` takes this: bfloat16, contiguous, and no gradient wanted."""
-        return is_plain(hidden) and not (torch.is_grad_enabled() and hidden.requires_grad)
+        """Tell if `run` takes this: the type of the weights, contiguous, and no gradient wanted."""
+        return is_plain(hidden, self._dtype) and not (torch.is_grad_enabled() and hidden.requires_grad)
 
     def run(self, hidden: Tensor) -> Tensor:
         """Return the output [B, N, C] of hidden [B, N, C]."""
@@ -66,7 +67,7 @@ class TowerStack:
             *sizes,
             self._eps,
             self._dim**-0.5,
-            self._kernels.instruction_set,
+            KERNEL_TYPES[self._dtype],
         )
         self._kernels.tower(ctypes.byref(call))
         return out

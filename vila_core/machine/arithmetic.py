@@ -18,6 +18,7 @@ from pathlib import Path
 
 import torch
 
+from vila_core.errors import BackendError
 from vila_core.machine.identity import identity
 from vila_core.machine.speeds import clock_s
 
@@ -42,7 +43,12 @@ class Arithmetic:
 
 
 def arithmetic_of(device: torch.device) -> Arithmetic:
-    """Return the device's arithmetic, from the file if it was measured before on a machine like this."""
+    """Return the device's arithmetic, from the file if it was measured before on a machine like this.
+
+    Raises BackendError for a GPU that is not there.
+    """
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise BackendError(f"device {str(device)!r}: torch {torch.__version__} finds no CUDA device; use device 'cpu'")
     return _known(str(device))
 
 

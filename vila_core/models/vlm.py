@@ -100,8 +100,8 @@ class VisionLanguageModel(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        """The weights' dtype."""
-        return self.language_model.embed_tokens.weight.dtype
+        """What it computes in."""
+        return self.language_model.embed_tokens.dtype
 
     def prepare(self, parts: Sequence[Part], render: Callable[[str], str], variant: Variant | None = None) -> Prepared:
         """Turn the parts of a user's turn into what the decoder reads, as the official code of the variant does.

@@ -28,6 +28,7 @@ from vila_core.commands.fit.predict import (
 )
 from vila_core.commands.fit.probe import Measured, measure_decision, measure_parts
 from vila_core.commands.fit.steps import missions
+from vila_core.commands.report import with_kernels
 from vila_core.config import HISTORY_POLICIES
 from vila_core.engine.memory import tokenizer_bytes
 from vila_core.errors import CheckpointError, ConfigError
@@ -48,7 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     asked = [row for row in rows if args.precision in (None, row.precision)]
     for line in (*_heading(device), *_table(asked), *_notes(asked, auto), *_explanation(asked, rows)):
         print(line)
-    print(json.dumps(_report(args.checkpoint, device, asked) | {"auto": dataclasses.asdict(auto)}))
+    report = _report(args.checkpoint, device, asked) | {"auto": dataclasses.asdict(auto)}
+    print(json.dumps(with_kernels(report)))
     return int(not any(row.fits for row in asked))
 
 

@@ -1,4 +1,8 @@
-"""Cases of AWQ's searches on one decoder layer, beside what the official code found."""
+"""Cases of AWQ's searches on one decoder layer, beside what the official code found.
+
+Of a choice is asked whether its error is that of the reference's choice, on the same inputs: between two steps that
+are as good as each other, the last bit of a sum decides.
+"""
 
 from __future__ import annotations
 
@@ -8,73 +12,113 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from vila_core.commands.parity.case import Case, Check, Limits, near, read_json, read_tensors
+from vila_core.commands.parity.awq_loss import clip_losses, rounded, scale_loss
+from vila_core.commands.parity.case import Case, Check, equal, few_ulps, near, read_json, read_tensors, same_share
 from vila_core.errors import ConfigError
 from vila_core.models.config import LanguageConfig
 from vila_core.models.language_model import Attention, DecoderLayer, rotary, rotate
-from vila_core.quantization.awq_block import LINEARS, Block, search_block
+from vila_core.quantization.awq_block import (
+    LINEARS,
+    PAIRS,
+    Block,
+    BlockResult,
+    FoundScale,
+    apply_clip,
+    apply_scale,
+    linear_inputs,
+    search_block,
+)
+from vila_core.quantization.awq_clip import search_clip
+from vila_core.quantization.awq_scales import ratio_scales
 from vila_core.quantization.groupwise import quantize_groups
 
 Tensors = Mapping[str, Tensor]
 
 SEARCH_META = "awq_search_meta.json"
 _BITS, _GROUP = 4, 128
-_TIES = 0.01  # of the values may be of a neighbouring step: the errors of both are as good as equal
-_CHANGES = {torch.float16: 2**-10, torch.float32: 1e-5, torch.uint8: 0.0}  # relative, that count as none
+_RATIOS, _SAMPLED_TOKENS = 20, 512  # of the reference
+_SAME_LOSS = 1e-4  # of two choices that are as good as each other; the next best one's is 9e-4 off and more
+_SAME_LAYER_LOSS = 0.01  # a choice made otherwise moves all that are made after it
 
 
-def search_cases(folder: Path, limits: Limits) -> Iterator[Case]:
+def search_cases(folder: Path) -> Iterator[Case]:
     """Yield a case for each layer that awq_search_meta.json describes."""
     if (folder / SEARCH_META).is_file():
         for name, row in read_json(folder / SEARCH_META).items():
             if isinstance(row, dict):
-                yield Case("quantization search", name, partial(_search_checks, folder, name, row, limits))
+                yield Case("quantization search", name, partial(_search_checks, folder, name, row))
 
 
-def _search_checks(folder: Path, name: str, row: Mapping[str, Any], limits: Limits) -> Iterator[Check]:
+def _search_checks(folder: Path, name: str, row: Mapping[str, Any]) -> Iterator[Check]:
     """Search a layer as the reference did: float32, and attention written out, not fused."""
     file = folder / f"awq_search_{name}.safetensors"
     if not file.is_file():
         raise ConfigError(f"{file} is missing, though {SEARCH_META} describes it")
     tensors = read_tensors(file)
-    (layer, config), inputs = golden_layer(tensors, row["config"]), tensors["in.x"].float()
-    block = eager_block(layer, config, inputs.shape[:2])
-    result, output = search_block(block, inputs.flatten(0, 1), bits=_BITS, group_size=_GROUP)
+    hidden, block = tensors["in.x"].float().flatten(0, 1), _golden_block(tensors, row)
+    result, output = search_block(block, hidden, bits=_BITS, group_size=_GROUP)
     wanted = tensors["in.y"]
-    yield near("output", output.view(wanted.shape).to(wanted.dtype), wanted, float(wanted.abs().max()) * 2**-10)
+    first = output.view(tensors["in.x"].shape)[: len(wanted)]  # in.y may hold fewer prompts
+    yield near("output", first.to(wanted.dtype), wanted, float(wanted.abs().max()) * 2**-10)
     names = [(found["prev"], tuple(found["layers"])) for found in row["scales"]]
-    got = [(found.previous, found.linears) for found in result.scales]
-    if got != names:
-        raise ConfigError(f"scales were found for {got}, expected {names}")
+    yield equal("scaled", [(found.previous, found.linears) for found in result.scales], names)
+    yield equal("clipped", list(result.clips), row["clip"])
+    yield same_share("layer error", _layer_loss(block, hidden, output), row["mse_awq_scale_clip"], _SAME_LAYER_LOSS)
+    yield from _choice_checks(_golden_block(tensors, row), hidden, result, tensors, row)
+
+
+def _layer_loss(block: Block, hidden: Tensor, output: Tensor) -> float:
+    """Return the mean squared change of the layer's output when its linears are rounded as they are now."""
+    for name in LINEARS:
+        linear = block.linear(name)
+        linear.weight.data = rounded(linear.weight, _BITS, _GROUP)
+    return float((block.outputs(hidden) - output).double().square().mean())
+
+
+def _choice_checks(
+    block: Block, hidden: Tensor, result: BlockResult, tensors: Tensors, row: Mapping[str, Any]
+) -> Iterator[Check]:
+    """Follow the reference: ask of each choice what it costs beside the reference's, then apply the latter."""
+    inputs, _ = linear_inputs(block, hidden)
+    pairs = {pair.previous: pair for pair in PAIRS}
+    settings = {"bits": _BITS, "group_size": _GROUP}
     for number, found in enumerate(result.scales):
-        yield near("scales", found.scales, tensors[f"scale.{number}"], limits.embeddings)
-    for linear, largest in result.clips.items():
-        yield _ties("clips", largest, tensors[f"clip.{linear}"])
-    yield from _layer_checks(layer, tensors)
+        pair, wanted = pairs[found.previous], tensors[f"scale.{number}"]
+        seen, step = inputs[pair.linears[0]], row["scales"][number]["ratio_index_derived"]
+        yield few_ulps("scales", ratio_scales(seen.abs().mean(0), step / _RATIOS), wanted)
+        losses = [scale_loss(block, pair, seen, scales, **settings) for scales in (found.scales, wanted)]
+        yield same_share("scale error", losses[0], losses[1], _SAME_LOSS)
+    for number, found in enumerate(result.scales):
+        wanted = tensors[f"scale.{number}"]
+        apply_scale(block.module, FoundScale(found.previous, found.linears, wanted))
+        inputs[found.linears[0]] = inputs[found.linears[0]] / wanted
+    for name in row["clip"]:
+        weight, wanted = block.linear(name).weight, tensors[f"clip.{name}"]
+        seen = inputs[next(pair.linears[0] for pair in PAIRS if name in pair.linears)]
+        sampled, chosen = seen[:: len(seen) // _SAMPLED_TOKENS], search_clip(weight, seen, **settings)
+        mine, theirs = (clip_losses(weight, sampled, largest, **settings) for largest in (chosen, wanted))
+        yield same_share("clip error", mine, theirs, _SAME_LOSS)
+        apply_clip(block.module, name, wanted)
+    yield from _weight_checks(block, tensors)
 
 
-def _layer_checks(layer: DecoderLayer, tensors: Tensors) -> Iterator[Check]:
-    """Compare the weights afterwards, matrices as they are stored: rounded to float16; and their groups."""
+def _weight_checks(block: Block, tensors: Tensors) -> Iterator[Check]:
+    """Compare the weights after the reference's choices, matrices as they are stored, in float16; and their groups."""
     for key, wanted in tensors.items():
         if key.startswith("after."):
-            yield _ties("weights", layer.get_parameter(key.removeprefix("after.")).to(wanted.dtype), wanted)
+            got = block.module.get_parameter(key.removeprefix("after."))
+            yield few_ulps("weights", got.detach().to(wanted.dtype), wanted)
     for name in LINEARS:
-        linear = layer.get_submodule(name)
-        assert isinstance(linear, nn.Linear)
-        found = quantize_groups(linear.weight, _BITS, _GROUP)
-        yield _ties("group scales", found.scales, tensors[f"q.{name}.scales"])
-        yield _ties("group zeros", found.zeros, tensors[f"q.{name}.zeros"])
+        found = quantize_groups(block.linear(name).weight, _BITS, _GROUP)
+        yield few_ulps("group scales", found.scales, tensors[f"q.{name}.scales"])
+        yield near("group zeros", found.zeros, tensors[f"q.{name}.zeros"], 0.0)
 
 
-def _ties(name: str, got: Tensor, wanted: Tensor) -> Check:
-    """Share of values that differ by more than a small part; a search decides between steps that are all but equal."""
-    same = near(name, got, wanted, 0.0)
-    if got.shape != wanted.shape or same.error == 0.0:
-        return same
-    far = (got.double() - wanted.double()).abs() > _CHANGES[wanted.dtype] * wanted.double().abs().clamp(min=1e-3)
-    return Check(name, float(far.double().mean()), _TIES, "of the values")
+def _golden_block(tensors: Tensors, row: Mapping[str, Any]) -> Block:
+    layer, config = golden_layer(tensors, row["config"])
+    return eager_block(layer, config, tensors["in.x"].shape[:2])
 
 
 def golden_layer(tensors: Tensors, sizes: Mapping[str, Any]) -> tuple[DecoderLayer, LanguageConfig]:

@@ -18,6 +18,7 @@ from vila_core.errors import ConfigError, VilaError
 
 EMBEDDING_LIMIT = 1e-5  # pixels, features, visual tokens, input embeddings
 LOGIT_LIMIT = 1e-4
+_ULPS = {torch.float16: 2, torch.bfloat16: 2, torch.float32: 8}  # by which processors may differ in a few operations
 _SHOWN_CHARS = 120
 
 # what wrong weights, shapes or reference files can raise; anything else is a bug of the command itself
@@ -34,7 +35,10 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One compared value. error: the largest absolute difference, infinite if it is of another kind or shape."""
+    """One compared value.
+
+    error: the largest difference, infinite if it is of another kind or shape; absolute, unless the name says otherwise.
+    """
 
     name: str
     error: float
@@ -101,6 +105,23 @@ def near(name: str, got: Tensor, wanted: Tensor, limit: float) -> Check:
     return Check(name, float((got.double().cpu() - wanted.double().cpu()).abs().max()), limit)
 
 
+def few_ulps(name: str, got: Tensor, wanted: Tensor) -> Check:
+    """Compare numbers of one dtype that a few operations gave: count the representable ones between them."""
+    name, limit = f"{name} in ulp", _ULPS[wanted.dtype]
+    if got.shape != wanted.shape or got.dtype != wanted.dtype:
+        told = f"got {got.dtype} {list(got.shape)}, expected {wanted.dtype} {list(wanted.shape)}"
+        return Check(name, math.inf, limit, told)
+    if not torch.isfinite(got).all():
+        return Check(name, math.inf, limit, "not all is finite")
+    return Check(name, float((_ranks(got) - _ranks(wanted)).abs().max()), limit)
+
+
+def same_share(name: str, got: Tensor | float, wanted: Tensor | float, limit: float) -> Check:
+    """Compare positive numbers by the part by which they differ."""
+    found, expected = torch.as_tensor(got).double(), torch.as_tensor(wanted).double()
+    return Check(f"{name}, relative", float(((found - expected).abs() / expected.clamp(min=1e-30)).max()), limit)
+
+
 def equal(name: str, got: Any, wanted: Any) -> Check:
     """Compare texts, ids or anything else that must be the same."""
     if got == wanted:
@@ -128,6 +149,13 @@ def as_pixels(tile: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tens
     """uint8 tiles [..., 3, S, S] -> float32, (x / 255 - mean) / std."""
     means, stds = (torch.tensor(values)[:, None, None] for values in (mean, std))
     return (tile.float() / 255.0 - means) / stds
+
+
+def _ranks(values: Tensor) -> Tensor:
+    """Number the floats by size, int64: neighbours differ by one, both zeros are 0."""
+    bits = values.contiguous().cpu().view(torch.int16 if values.element_size() == 2 else torch.int32)
+    least = torch.iinfo(bits.dtype).min
+    return torch.where(bits < 0, least - bits.long(), bits.long())
 
 
 def _strain(check: Check) -> tuple[bool, float]:

@@ -1,4 +1,4 @@
-"""Cases of golden/quantization: rounding, packings, SmoothQuant and W8A8; AWQ's searches are in awq_search."""
+"""Cases of reference data of quantization: rounding, packings, SmoothQuant, W8A8; AWQ's searches are in awq_search."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from vila_core.commands.parity.awq_search import SEARCH_META, search_cases
-from vila_core.commands.parity.case import Case, Check, Limits, near, read_tensors
+from vila_core.commands.parity.case import Case, Check, few_ulps, near, read_tensors
 from vila_core.quantization.formats.autoawq import pack_exllama, pack_gemm, unpack_gemm
 from vila_core.quantization.formats.tinychat import (
     pack_v2,
@@ -36,7 +36,7 @@ QUANTIZATION_PARTS = (
 _BITS, _GROUP = 4, 128  # of the packings stored
 
 
-def quantization_cases(folder: Path, limits: Limits) -> Iterator[Case]:
+def quantization_cases(folder: Path) -> Iterator[Case]:
     """Yield the cases of those files that are there."""
     makers = {
         "pseudo_quant.safetensors": _rounding_cases,
@@ -47,7 +47,7 @@ def quantization_cases(folder: Path, limits: Limits) -> Iterator[Case]:
     for name, make in makers.items():
         if (folder / name).is_file():
             yield from make(read_tensors(folder / name))
-    yield from search_cases(folder, limits)
+    yield from search_cases(folder)
 
 
 def _rounding_cases(tensors: Tensors) -> Iterator[Case]:
@@ -60,9 +60,9 @@ def _rounding_checks(tensors: Tensors, key: str) -> Iterator[Check]:
     dtype, bits, group = key.split(".")
     weight, settings = tensors[f"{dtype}.w"], (int(bits[1:]), int(group[1:]))
     found = quantize_groups(weight, *settings)
-    yield near("pseudo-quantized", pseudo_quantize(weight, *settings), tensors[f"{key}.wq"], 0.0)
-    yield near("dequantized", dequantize_groups(found), tensors[f"{key}.wq"], 0.0)
-    yield near("scales", found.scales, tensors[f"{key}.scales"], 0.0)
+    yield few_ulps("pseudo-quantized", pseudo_quantize(weight, *settings), tensors[f"{key}.wq"])
+    yield few_ulps("dequantized", dequantize_groups(found), tensors[f"{key}.wq"])
+    yield few_ulps("scales", found.scales, tensors[f"{key}.scales"])
     yield near("zeros", found.zeros, tensors[f"{key}.zeros"], 0.0)
 
 
@@ -88,13 +88,13 @@ def _v2_checks(tensors: Tensors, name: str) -> Iterator[Check]:
     yield from _group_checks(found, tensors, name)
     scales, zeros = pack_v2_scales(found.scales, found.zeros)
     yield near("qweight", pack_v2(found.values), tensors[f"{name}.qweight"], 0.0)
-    yield near("stored scales", scales, tensors[f"{name}.scales"], 0.0)
-    yield near("scaled zeros", zeros, tensors[f"{name}.scaled_zeros"], 0.0)
+    yield few_ulps("stored scales", scales, tensors[f"{name}.scales"])
+    yield few_ulps("scaled zeros", zeros, tensors[f"{name}.scaled_zeros"])
     stored = (tensors[f"{name}.scales"], tensors[f"{name}.scaled_zeros"])
     back = GroupQuantized(
         unpack_v2(tensors[f"{name}.qweight"]), *unpack_v2_scales(*stored, tensors[f"{name}.group_scales"].shape[1])
     )
-    yield near("unpacked", dequantize_groups(back), tensors[f"{name}.wq"], 0.0)
+    yield few_ulps("unpacked", dequantize_groups(back), tensors[f"{name}.wq"])
 
 
 def _v1_checks(tensors: Tensors) -> Iterator[Check]:
@@ -103,13 +103,13 @@ def _v1_checks(tensors: Tensors) -> Iterator[Check]:
     stored, scaled = pack_v2_scales(scales, zeros)
     yield near("unpacked", values, tensors["v1.unpacked"], 0.0)
     yield near("qweight", pack_v2(values), tensors["v1to2.qweight"], 0.0)
-    yield near("stored scales", stored, tensors["v1to2.scales"], 0.0)
-    yield near("scaled zeros", scaled, tensors["v1to2.scaled_zeros"], 0.0)
+    yield few_ulps("stored scales", stored, tensors["v1to2.scales"])
+    yield few_ulps("scaled zeros", scaled, tensors["v1to2.scaled_zeros"])
 
 
 def _group_checks(found: GroupQuantized, tensors: Tensors, name: str) -> Iterator[Check]:
-    yield near("pseudo-quantized", dequantize_groups(found), tensors[f"{name}.wq"], 0.0)
-    yield near("group scales", found.scales, tensors[f"{name}.group_scales"], 0.0)
+    yield few_ulps("pseudo-quantized", dequantize_groups(found), tensors[f"{name}.wq"])
+    yield few_ulps("group scales", found.scales, tensors[f"{name}.group_scales"])
     yield near("group zeros", found.zeros, tensors[f"{name}.group_zeros"], 0.0)
 
 
@@ -126,18 +126,18 @@ def _autoawq_checks(tensors: Tensors, name: str) -> Iterator[Check]:
     gemm = f"{name}.gemm"
     yield near("gemm qweight", pack_gemm(found.values), tensors[f"{gemm}.qweight"], 0.0)
     yield near("gemm qzeros", pack_gemm(found.zeros), tensors[f"{gemm}.qzeros"], 0.0)
-    yield near("gemm scales", found.scales.T, tensors[f"{gemm}.scales"], 0.0)
+    yield few_ulps("gemm scales", found.scales.T, tensors[f"{gemm}.scales"])
     back = GroupQuantized(
         unpack_gemm(tensors[f"{gemm}.qweight"]), tensors[f"{gemm}.scales"].T, unpack_gemm(tensors[f"{gemm}.qzeros"])
     )
-    yield near("gemm dequantized", dequantize_groups(back).T, tensors[f"{gemm}.dequant"], 0.0)
+    yield few_ulps("gemm dequantized", dequantize_groups(back).T, tensors[f"{gemm}.dequant"])
     qweight, qzeros = pack_exllama(found)
     yield near("exllama qweight", qweight, tensors[f"{name}.exllama.qweight"], 0.0)
     yield near("exllama qzeros", qzeros, tensors[f"{name}.exllama.qzeros"], 0.0)
     scales, zeros = pack_v2_scales(found.scales, found.zeros)
     yield near("gemv fast qweight", pack_v2(found.values), tensors[f"{name}.gemv_fast.qweight"], 0.0)
-    yield near("gemv fast scales", scales, tensors[f"{name}.gemv_fast.scales"], 0.0)
-    yield near("gemv fast qzeros", zeros, tensors[f"{name}.gemv_fast.qzeros"], 0.0)
+    yield few_ulps("gemv fast scales", scales, tensors[f"{name}.gemv_fast.scales"])
+    yield few_ulps("gemv fast qzeros", zeros, tensors[f"{name}.gemv_fast.qzeros"])
 
 
 def _w8a8_cases(tensors: Tensors) -> Iterator[Case]:
@@ -160,12 +160,12 @@ def _smooth_checks(tensors: Tensors, alpha: str) -> Iterator[Check]:
         linear.weight.copy_(tensors[f"sq.{name}.weight"])
     smooth(norm, linears, tensors["sq.act_scales"], float(alpha))
     for leaf in ("weight", "bias"):
-        yield near(f"norm {leaf}", getattr(norm, leaf), tensors[f"sq.a{alpha}.ln.{leaf}"], 0.0)
+        yield few_ulps(f"norm {leaf}", getattr(norm, leaf), tensors[f"sq.a{alpha}.ln.{leaf}"])
     for name, linear in zip(names, linears, strict=True):
-        yield near("weight", linear.weight, tensors[f"sq.a{alpha}.{name}.weight"], 0.0)
+        yield few_ulps("weight", linear.weight, tensors[f"sq.a{alpha}.{name}.weight"])
 
 
 def _rows_checks(tensors: Tensors, name: str, count: int) -> Iterator[Check]:
     weight, scales = quantize_rows(torch.cat([tensors[f"w8.lin{number}.weight"] for number in range(count)]))
     yield near("weight", weight, tensors[f"w8.{name}.weight"], 0.0)
-    yield near("scales", scales, tensors[f"w8.{name}.dequant_scale"], 0.0)
+    yield few_ulps("scales", scales, tensors[f"w8.{name}.dequant_scale"])

@@ -1,7 +1,7 @@
 """`vila parity DIR`: compute every case of a directory of reference data and tell how far off each one is.
 
-DIR has the form of golden/vila (checkpoints, projectors, vision, encoders, text, prompts, e2e), of golden/vln or of
-golden/quantization, or holds such folders. What is compared follows from the files: sizes, seeds, pictures and
+DIR has the form of test/reference/vila (checkpoints, projectors, vision, encoders, text, prompts, e2e), of vln beside
+it or of quantization, or holds such folders. What is compared follows from the files: sizes, seeds, pictures and
 configurations are theirs.
 """
 
@@ -55,12 +55,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def find_cases(folder: Path, models: ModelStore, limits: Limits, tokenizer: Path | None = None) -> Iterator[Case]:
-    """Yield the cases of a directory in the form of golden/vila, golden/vln or golden/quantization, or of such ones.
+    """Yield the cases of a directory in the form of test/reference/vila, vln or quantization, or of such ones.
 
-    tokenizer: Llama-3's BPE file for golden/vln's token rows. Raises ConfigError if there is nothing of these forms.
+    tokenizer: Llama-3's BPE file for the token rows of vln. Raises ConfigError if there is nothing of these forms.
     """
     if not folder.is_dir():
-        raise ConfigError(f"{folder} is not a directory; give one of the form of golden/vila, vln or quantization")
+        raise ConfigError(f"{folder} is not a directory; give one in the form of test/reference")
     is_vila = any((folder / name).exists() for name in _VILA_PARTS)
     is_vln = any((folder / name).exists() for name in _VLN_PARTS)
     if is_vila:
@@ -68,7 +68,7 @@ def find_cases(folder: Path, models: ModelStore, limits: Limits, tokenizer: Path
     if is_vln:
         yield from vln_cases(folder, tokenizer)
     if is_quantized := any((folder / name).exists() for name in QUANTIZATION_PARTS):
-        yield from quantization_cases(folder, limits)
+        yield from quantization_cases(folder)
     if is_vila or is_vln or is_quantized:
         return
     below = [sub for sub in sorted(folder.iterdir()) if any((sub / name).exists() for name in _PARTS)]
@@ -141,7 +141,7 @@ def _reason(result: CaseResult) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="vila parity", description=__doc__.partition("\n\n")[0] if __doc__ else "")
-    parser.add_argument("dir", type=Path, help="a directory of the form of golden/vila, vln or quantization")
+    parser.add_argument("dir", type=Path, help="a directory of the form of test/reference/vila, vln or quantization")
     parser.add_argument("--device", default="cpu", help="where to compute, as torch names it (default: %(default)s)")
     parser.add_argument(
         "--precision", default="float32", help="(default: %(default)s; greedy ids are compared in float32 only)"

@@ -1,4 +1,4 @@
-"""Cases of a directory in the form of golden/vln: prompts, token ids, frame indices, replies, times, metrics."""
+"""Cases of a directory like test/reference/vln: prompts, token ids, frame indices, replies, times, metrics."""
 
 from __future__ import annotations
 

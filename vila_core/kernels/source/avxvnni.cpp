@@ -1,22 +1,30 @@
 // AVX-VNNI: laptops since 2021.
+#include "common.h"
+#ifdef __x86_64__
 #pragma GCC target("avx2,fma,f16c,avxvnni")
 #include <immintrin.h>
-#include <omp.h>
-
-#include <cstdint>
-#include <cstring>
-
-#include "kernels.h"
 
 namespace vila_avxvnni {
 
-#include "avx2_ops.h"
+#include "ops_avx2.h"
 
-constexpr int kRows = 5, kBlocks = 1, kDirectRows = 5, kDirectTokens = 20;
+constexpr int kRows = 6, kBlocks = 1, kDirectRows = 6, kDirectTokens = 24;
+constexpr int kAttendRows = 6, kAttendBlocks = 1;
 
+constexpr bool kMoves = true, kWidens = false, kShortSums = false;
+constexpr int kByteZero = 0;
+using Short = I;
 static inline I dot4(I sum, I w, I x) { return {_mm256_dpbusd_avx_epi32(sum.a, w.a, x.a), _mm256_dpbusd_avx_epi32(sum.b, w.b, x.b)}; }
 static inline I dot4_nibbles(I sum, I w, I x) { return dot4(sum, w, x); }
+static inline I short_zero() { return izero(); }
+static inline I add_short(I sum, I few) { return iadd(sum, few); }
 
-#include "linear.h"
+#include "set.h"
+
+static bool runs_here() {
+  return __builtin_cpu_supports("avxvnni") && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+}
+VILA_SET("avxvnni", runs_here)
 
 }  // namespace vila_avxvnni
+#endif

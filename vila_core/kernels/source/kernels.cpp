@@ -1,16 +1,37 @@
 // The entry points, and the choice of the instruction set.
 #include "kernels.h"
 
+#if defined(__linux__)
 #include <sys/mman.h>
+#endif
 
 #include <cstdlib>
 #include <cstring>
+#include <string>
 
-namespace vila_avx512 { void linear(const Call*, int, Quantised); }
-namespace vila_avxvnni { void linear(const Call*, int, Quantised); }
-namespace vila_avx2 { void linear(const Call*, int, Quantised); }
+#ifdef __x86_64__
+namespace vila_avx512bf16 { extern const Set kSet; }
+namespace vila_avx512 { extern const Set kSet; }
+namespace vila_avxvnni { extern const Set kSet; }
+namespace vila_avx2 { extern const Set kSet; }
+#endif
+#ifdef __aarch64__
+namespace vila_neon { extern const Set kSet; }
+#endif
+namespace vila_scalar { extern const Set kSet; }
 
 namespace {
+
+const Set* const kSets[] = {  // the best one first
+#ifdef __x86_64__
+    &vila_avx512bf16::kSet, &vila_avx512::kSet, &vila_avxvnni::kSet, &vila_avx2::kSet,
+#endif
+#ifdef __aarch64__
+    &vila_neon::kSet,
+#endif
+    &vila_scalar::kSet,
+};
+constexpr int kCount = sizeof kSets / sizeof kSets[0];
 
 struct Buffer {
   uint8_t* bytes = nullptr;
@@ -31,30 +52,43 @@ void prefer_large_pages(uint8_t* bytes, int64_t size) {
 #ifdef MADV_HUGEPAGE
   const uintptr_t page = 2 << 20, first = ((uintptr_t)bytes + page - 1) / page * page, end = (uintptr_t)(bytes + size) / page * page;
   if (end > first) madvise((void*)first, end - first, MADV_HUGEPAGE);
+#else
+  (void)bytes, (void)size;
 #endif
 }
 
-int64_t aligned(int64_t bytes) { return (bytes + 63) / 64 * 64; }
-
 }  // namespace
 
-uint8_t* thread_scratch(int64_t bytes) {
-  static thread_local Buffer buffer;
-  return buffer.at_least(bytes);
+uint8_t* scratch(Use use, int64_t bytes) {
+  static thread_local Buffer buffers[3];
+  return buffers[use].at_least(bytes);
 }
 
-// Names of the instruction sets that this CPU has, the best one first: 3 AVX-512 VNNI, 2 AVX-VNNI, 1 AVX2, 0 none.
-extern "C" int vila_best_set() {
-  __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-      __builtin_cpu_supports("avx512dq"))
-    return 3;
-  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || !__builtin_cpu_supports("f16c")) return 0;
-  return __builtin_cpu_supports("avxvnni") ? 2 : 1;
+extern "C" {
+
+// Names of the instruction sets that this processor has, the best one first, with commas between.
+const char* vila_sets() {
+  static const std::string names = [] {
+#ifdef __x86_64__
+    __builtin_cpu_init();
+#endif
+    std::string found;
+    for (const Set* set : kSets)
+      if (set->runs_here()) found += (found.empty() ? "" : ",") + std::string(set->name);
+    return found;
+  }();
+  return names.c_str();
 }
 
-// Bytes as unsigned values 0..15 [outputs, inputs] to blocks, two to a byte.
-extern "C" void vila_pack_int4(const uint8_t* values, uint8_t* packed, int64_t outputs, int64_t inputs) {
+// Number of a set for the calls below, -1 if this processor or this library does not have it.
+int vila_set(const char* name) {
+  for (int i = 0; i < kCount; i++)
+    if (!strcmp(kSets[i]->name, name)) return kSets[i]->runs_here() ? i : -1;
+  return -1;
+}
+
+// Bytes as unsigned values 0..15 [outputs, inputs] to blocks, two to a byte; see linear.h.
+void vila_pack_int4(const uint8_t* values, uint8_t* packed, int64_t outputs, int64_t inputs) {
   prefer_large_pages(packed, outputs * inputs / 2);
 #pragma omp parallel for
   for (int64_t block = 0; block < outputs / 16; block++)
@@ -67,7 +101,7 @@ extern "C" void vila_pack_int4(const uint8_t* values, uint8_t* packed, int64_t o
 }
 
 // Unsigned bytes [outputs, inputs] to blocks.
-extern "C" void vila_pack_int8(const uint8_t* values, uint8_t* packed, int64_t outputs, int64_t inputs) {
+void vila_pack_int8(const uint8_t* values, uint8_t* packed, int64_t outputs, int64_t inputs) {
   prefer_large_pages(packed, outputs * inputs);
 #pragma omp parallel for
   for (int64_t block = 0; block < outputs / 16; block++)
@@ -76,13 +110,16 @@ extern "C" void vila_pack_int8(const uint8_t* values, uint8_t* packed, int64_t o
         memcpy(packed + (block * (inputs / 4) + k) * 64 + 4 * lane, values + (block * 16 + lane) * inputs + 4 * k, 4);
 }
 
-// Layers with the same x, inputs, group and bits. set: as vila_best_set, or lower.
-extern "C" void vila_linear(const Call* calls, int count, int set) {
-  static thread_local Buffer buffer;
-  const int64_t values = aligned(calls->tokens * calls->inputs), sums = aligned(calls->tokens * (calls->inputs / calls->group) * 4);
-  uint8_t* bytes = buffer.at_least(values + 2 * sums);
-  const Quantised a{(int8_t*)bytes, (float*)(bytes + values), (float*)(bytes + values + sums), 0, false};
-  if (set == 3) vila_avx512::linear(calls, count, a);
-  else if (set == 2) vila_avxvnni::linear(calls, count, a);
-  else vila_avx2::linear(calls, count, a);
-}
+// Layers with the same x, inputs, group and bits.
+void vila_linear(const Call* calls, int count, int set) { kSets[set]->linear(calls, count); }
+void vila_attend(const AttendCall* call, int threads, int set) { kSets[set]->attend(*call, threads); }
+void vila_attend_few(const AttendCall* call, int threads, int set) { kSets[set]->attend_few(*call, threads); }
+void vila_decoder(const DecoderCall* call, int set) { kSets[set]->decoder(*call); }
+void vila_tower(const TowerCall* call, int set) { kSets[set]->tower(*call); }
+void vila_gelu(const RowsCall* call, int set) { kSets[set]->gelu(*call); }
+void vila_silu_mul(const RowsCall* call, int set) { kSets[set]->silu_mul(*call); }
+void vila_rms_norm(const RowsCall* call, int set) { kSets[set]->rms_norm(*call); }
+void vila_layer_norm(const RowsCall* call, int set) { kSets[set]->layer_norm(*call); }
+void vila_rotate(const RowsCall* call, int set) { kSets[set]->rotate(*call); }
+
+}  // extern "C"

@@ -1,10 +1,12 @@
-// What the instruction sets share.
+// What the instruction sets share: the calls, and the table of functions that each of them fills.
+//
+// Inputs and outputs are float or bfloat16, told by `bfloat16`; what is summed is float or whole numbers.
 #pragma once
 
 #include <cstdint>
 
-struct Call {
-  const void* x;          // [tokens, inputs] float or bfloat16
+struct Call {             // a linear layer
+  const void* x;          // [tokens, inputs]
   const uint8_t* weight;  // see linear.h
   const void* scale;      // [outputs / 16][groups][16] float, or half if half_scale
   const uint8_t* zero;    // likewise
@@ -14,71 +16,74 @@ struct Call {
   int bits, bfloat16, half_scale;
 };
 
-struct Quantised {  // the activations; see activations.h
-  int8_t* q;        // [tiles][inputs / 4][tokens of the tile][4]
-  float* scale;     // [tiles][groups][tokens of the tile]
-  float* sum;       // likewise: of the rounded values
-  int64_t rows;     // tokens of a tile, at most
-  bool shifted;     // q is unsigned, 128 more than the value; sum is unused
-};
-
-struct AttendCall {  // all bfloat16; strides in elements, dims of a row side by side
-  const uint16_t *q, *k, *v;  // [heads, queries, dim], [kv_heads, keys, dim] twice
-  const uint16_t* mask;       // [queries, keys], added to the scores, or null
-  uint16_t* out;              // [heads, queries, dim]
+struct AttendCall {         // strides in elements, dims of a row side by side
+  const void *q, *k, *v;    // [heads, queries, dim], [kv_heads, keys, dim] twice
+  const void* mask;         // [queries, keys], added to the scores, or null
+  void* out;                // [heads, queries, dim]
   int64_t heads, kv_heads, queries, keys, dim;
   int64_t q_head, q_row, k_head, k_row, v_head, v_row, out_head, out_row;
   float scale;
   int causal;      // a query sees the keys up to its own, the last of them the last key
-  int eight_bits;  // queries and keys may be rounded to 8 bits; vila_attend_few never does
+  int eight_bits;  // queries and keys may be rounded to 8 bits; attend_few never does
+  int bfloat16;
 };
 
 struct DecoderLayer {  // x, y and tokens of the products are left open
-  const uint16_t *input_norm, *post_norm;  // [width]
+  const void *input_norm, *post_norm;  // [width]
   Call qkv[3], out, gate_up[2], down;
 };
 
-struct DecoderCall {  // all bfloat16
+struct DecoderCall {
   const DecoderLayer* layers;
-  const uint16_t *norm, *hidden, *cos, *sin;  // [width], behind the last layer; [tokens, width]; [tokens, dim] twice
-  const uint16_t* mask;                       // [tokens, extent], added to the scores; null: see AttendCall's causal
-  uint16_t *keys, *values;                    // [layers, kv_heads, cache_rows, dim]
-  uint16_t* out;                              // [tokens, width]
-  const int64_t* rows;                        // [tokens], of the cache, that are written
+  const void *norm, *hidden, *cos, *sin;  // [width], behind the last layer; [tokens, width]; [tokens, dim] twice
+  const void* mask;                       // [tokens, extent], added to the scores; null: see AttendCall's causal
+  void *keys, *values;                    // [layers, kv_heads, cache_rows, dim]
+  void* out;                              // [tokens, width]
+  const int64_t* rows;                    // [tokens], of the cache, that are written
   int64_t count, tokens, width, heads, kv_heads, dim, cache_rows, extent;  // extent: rows of the cache that are read
   float eps, scale;
-  int set;  // of instructions, for the products
+  int bfloat16;
 };
 
 struct TowerLayer {  // x, y and tokens of the products are left open
-  const uint16_t *weight1, *bias1, *weight2, *bias2;  // [width], of the normalisations
+  const void *weight1, *bias1, *weight2, *bias2;  // [width], of the normalisations
   Call qkv[3], out, fc1, fc2;
 };
 
-struct TowerCall {  // all bfloat16
+struct TowerCall {
   const TowerLayer* layers;
-  const uint16_t* hidden;  // [pictures, tokens, width]
-  uint16_t* out;           // likewise
+  const void* hidden;  // [pictures, tokens, width]
+  void* out;           // likewise
   int64_t count, pictures, tokens, width, heads;
   float eps, scale;
-  int set;  // of instructions, for the products
+  int bfloat16;
 };
 
-uint8_t* thread_scratch(int64_t bytes);  // of this thread, 64-byte aligned, valid until its next call
+struct RowsCall {        // one operation on each value or row, see rows.h
+  const void *x, *other;  // [rows, width] each; other: what is multiplied, or cos [rows, width] of rotate
+  const void *weight, *bias;  // [width]; weight: also sin of rotate
+  void* y;                // [rows, width]
+  int64_t rows, width;
+  int64_t heads, head_stride, row_stride;  // of rotate's x [heads, rows, width]; y lies without gaps
+  float eps;
+  int bfloat16;
+};
 
-// The entry points that others build on; each is described where it is defined.
-extern "C" {
-void vila_linear(const Call* calls, int count, int set);
-void vila_attend(const AttendCall* call, int threads);
-void vila_attend_few(const AttendCall* call, int threads);
-void vila_gelu(const uint16_t* x, uint16_t* y, int64_t count);
-void vila_silu_mul(const uint16_t* gate, const uint16_t* up, uint16_t* y, int64_t count);
-void vila_rms_norm(const uint16_t* x, const uint16_t* weight, uint16_t* y, int64_t rows, int64_t width, float eps);
-void vila_add_rms_norm(uint16_t* x, const uint16_t* added, const uint16_t* weight, uint16_t* y, int64_t rows, int64_t width, float eps);
-void vila_layer_norm(const uint16_t* x, const uint16_t* weight, const uint16_t* bias, uint16_t* y, int64_t rows, int64_t width,
-                     float eps);
-void vila_add_layer_norm(uint16_t* x, const uint16_t* added, const uint16_t* weight, const uint16_t* bias, uint16_t* y, int64_t rows,
-                         int64_t width, float eps);
-void vila_rotate(const uint16_t* x, const uint16_t* cos, const uint16_t* sin, uint16_t* y, int64_t count, int64_t tokens,
-                 int64_t dim, int64_t head_stride, int64_t row_stride);
-}
+struct Set {  // of instructions
+  const char* name;
+  bool (*runs_here)();
+  void (*linear)(const Call* calls, int count);  // layers with the same x, inputs, group and bits
+  void (*attend)(const AttendCall& call, int threads);
+  void (*attend_few)(const AttendCall& call, int threads);
+  void (*decoder)(const DecoderCall& call);
+  void (*tower)(const TowerCall& call);
+  void (*gelu)(const RowsCall& call);
+  void (*silu_mul)(const RowsCall& call);
+  void (*rms_norm)(const RowsCall& call);
+  void (*layer_norm)(const RowsCall& call);
+  void (*rotate)(const RowsCall& call);
+};
+
+// Memory of the calling thread, 64-byte aligned, valid until its next call with the same use.
+enum Use { kWork, kActivations, kBetween };
+uint8_t* scratch(Use use, int64_t bytes);

@@ -1,0 +1,16 @@
+// All that one instruction set compiles, inside a namespace that has its operations on 16 lanes: I (int32, or 64 bytes)
+// and F (float), see ops_scalar.h for what each of them does; dot4; and the tiles whose sums fit its registers.
+static inline int64_t up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+
+#include "lanes.h"
+#include "rows.h"
+#include "linear.h"
+#ifdef VILA_BF16
+#include "attention_bf16.h"
+#endif
+#include "attention.h"
+#include "attention_few.h"
+#include "stacks.h"
+
+#define VILA_SET(name, runs_here) \
+  extern const Set kSet = {name, runs_here, linear, attend, attend_few, decoder, tower, gelu, silu_mul, rms_norm, layer_norm, rotate};
