@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
+from vila_core.engine.backend import ModelInfo
 from vila_core.types import HoldReason
 
 
@@ -38,6 +39,11 @@ class Health:
     holds: int
     dropped_frames: int
     events: EventHealth
+
+
+def precision_text(info: ModelInfo) -> str:
+    """Return the model's precision, and why it is that if there is something to say."""
+    return f"{info.precision}: {info.precision_reason}" if info.precision_reason else info.precision
 
 
 def diagnostic_array(name: str, stamp: Time, health: Health, max_image_age_s: float) -> DiagnosticArray:

@@ -21,7 +21,7 @@ class NavigatorNodeConfig:
     checkpoint: str = ""  # a directory; empty: the embedded vila-nano
     backend: str = "torch"
     device: str = "cpu"
-    precision: str = "float32"
+    precision: str = "auto"  # what the device computes well; or float32, bfloat16, float16
     autostart: bool = True  # configure and activate without a lifecycle manager
     camera: str = "camera"
     odometry_frame: str = "odom"

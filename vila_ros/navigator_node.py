@@ -29,14 +29,14 @@ from vila_nav.srv import CancelInstruction, SetInstruction
 
 from vila_core.config import EventsConfig, HistoryConfig, NavigatorConfig
 from vila_core.control.watchdog import MAX_FUTURE_S, Receipt
-from vila_core.engine.backend import load_backend
+from vila_core.engine.backend import ModelInfo, load_backend
 from vila_core.errors import ConfigError, FrameError, InstructionError, VilaError
 from vila_core.navigator import Navigator
 from vila_core.prompts.instruction import sanitize
 from vila_core.types import Decision, Frame, HoldReason, Instruction, Odometry
 from vila_ros.camera import CameraReader
 from vila_ros.conversions import OdometryError, odometry_from_message
-from vila_ros.diagnostics import Health
+from vila_ros.diagnostics import Health, precision_text
 from vila_ros.event_server import EventServer
 from vila_ros.goal_server import GoalServer, feedback, finish_goal
 from vila_ros.lifecycle import ManagedNode
@@ -161,7 +161,13 @@ class NavigatorNode(ManagedNode):
         self._timer(1.0, self._on_diagnostics)
         self._undo_later(self._on_deactivation)
         self._is_active = True
-        self.get_logger().info(f"active: {self._backend.info.name}, {self._config.backend}, {self._config.precision}")
+        self._tell_model(self._backend.info)
+
+    def _tell_model(self, info: ModelInfo) -> None:
+        self.get_logger().info(f"active: {info.name}, {self._config.backend}, precision {info.precision}")
+        if info.precision_reason:
+            tell = self.get_logger().info if self._config.precision == "auto" else self.get_logger().warning
+            tell(precision_text(info))
 
     def _on_deactivation(self) -> None:
         self._is_active = False
@@ -438,7 +444,7 @@ class NavigatorNode(ManagedNode):
             instruction="" if self._active is None else self._active.instruction,
             checkpoint=self._backend.info.name,
             backend=self._config.backend,
-            precision=self._backend.info.precision,
+            precision=precision_text(self._backend.info),
             kernels=self._backend.info.kernels,
             latency_ms=self._outputs.latency_ms,
             image_age_s=age_s,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
@@ -10,6 +11,7 @@ from vila_core.cli import main as vila
 from vila_core.commands.fit import here, run
 from vila_core.commands.fit.devices import DEVICES
 from vila_core.commands.fit.predict import PRECISIONS, decode_ms, predict, step_ms
+from vila_core.commands.fit.probe import Measured, Pass, measure_decision, measure_parts
 from vila_core.commands.fit.steps import Step, missions
 from vila_core.commands.model_shapes import SHAPES, tiny
 from vila_core.commands.random_files import (
@@ -25,6 +27,7 @@ from vila_core.config import HISTORY_POLICIES
 from vila_core.engine.backend import EMBEDDED_CHECKPOINT
 from vila_core.errors import ConfigError
 from vila_core.models.config_reader import config_of, read_checkpoint_config
+from vila_core.models.costs import Storage
 from vila_core.models.layouts import open_layout
 
 LIBRARIES_MB = 300.0
@@ -104,17 +107,85 @@ def test_impossible_options_are_named(arguments, words, capsys):
 
 
 def test_this_machine_is_a_device(fit, monkeypatch):
-    monkeypatch.setattr(here, "_speeds", lambda device: (40.0, 0.1, 0.4))
-    status, _, report = fit(EMBEDDED_CHECKPOINT, "--device", "cpu", "--precision", "float32")
+    monkeypatch.setattr(here, "_cpu_speeds", lambda: QUICK)
+    status, out, report = fit(EMBEDDED_CHECKPOINT, "--device", "cpu", "--precision", "float32")
     device = report["device"]
     assert status == 0 and device["kind"] == "cpu" and 0 <= device["other_mb"] < device["memory_mb"]
-    assert device["int8"] == 2 * device["half"]
-    assert report["rows"][0]["memory_mb"]["libraries"] == LIBRARIES_MB
+    assert {name: device[name] for name in dataclasses.asdict(QUICK)} == dataclasses.asdict(QUICK)
+    row = report["rows"][0]
+    assert row["memory_mb"]["libraries"] == LIBRARIES_MB
+    assert row["step_ms"] == [round(row["expected_ms"]["step_ms"], 1)] * 2 and row["expected_ms"]["decode_ms"] > 0
+    assert "which were timed just now; a prediction, not a measurement" in out
 
 
 def test_speeds_are_measured_in_plain_units():
-    bandwidth, float32, half = here._speeds(here.torch.device("cpu"))
-    assert 0.1 < bandwidth < 10_000 and 1e-4 < float32 < 1000 and 1e-4 < half < 1000
+    assert all(1e-5 < speed < 10_000 for speed in dataclasses.astuple(here._cpu_speeds()))
+
+
+QUICK = here._Speeds(bandwidth_gbps=40.0, float32=0.1, half=0.21, int8=0.4, float16=0.001)
+EMULATED = dataclasses.replace(QUICK, half=0.00125)
+
+
+@pytest.mark.parametrize(
+    ("speeds", "auto", "dtype_bytes", "emulated"),
+    [(QUICK, "bfloat16", 2, {"float16"}), (EMULATED, "float32", 4, {"bfloat16", "float16"})],
+)
+def test_the_row_that_auto_takes_is_marked_and_emulated_ones_say_so(
+    speeds, auto, dtype_bytes, emulated, nvila, fit, monkeypatch
+):
+    monkeypatch.setattr(here, "_cpu_speeds", lambda: speeds)
+    monkeypatch.setattr(run, "measure_decision", lambda *_: 10.0)
+    timed = []
+    monkeypatch.setattr(run, "measure_parts", lambda *arguments: timed.append(arguments[1:]) or parts(arguments[3]))
+    _, out, report = fit(nvila, "--device", "cpu", "--policy", "streaming")
+    rows = {row["precision"]: row for row in report["rows"]}
+    assert [name for name, row in rows.items() if row["auto"]] == [auto] == [report["auto"]["name"]]
+    assert {name for name, row in rows.items() if row["times_slower_than_float32"]} == emulated
+    assert f"{auto} (auto)" in out and "emulated: this processor has no such arithmetic" in out
+    if "bfloat16" in emulated:
+        assert "bfloat16 (emulated, 80x slower)" in out
+        layers = [rows[name]["expected_ms"]["step_ms"] - 10.0 for name in ("bfloat16", "float32")]
+        assert layers[0] == pytest.approx(80 * layers[1], rel=1e-3)
+    assert not emulated & {precision for precision, *_ in timed}
+    small = [(precision, storage.dtype_bytes) for precision, storage, _ in timed if storage.language_bits]
+    assert small == [(auto, dtype_bytes)] * 2
+
+
+def parts(decision_ms):
+    return Measured(decision_ms, 100.0, (Pass(1, 10.0, 0.01), Pass(32, 40.0, 0.02), Pass(256, 240.0, 0.1)), 5.0)
+
+
+def test_float32_weights_are_twice_the_file(nvila, fit, monkeypatch):
+    monkeypatch.setattr(here, "_cpu_speeds", lambda: EMULATED)
+    monkeypatch.setattr(run, "measure_decision", lambda *_: 10.0)
+    monkeypatch.setattr(run, "measure_parts", lambda *arguments: parts(10.0))
+    _, _, report = fit(nvila, "--device", "cpu", "--policy", "streaming")
+    weights = {row["precision"]: row["memory_mb"]["language_model"] for row in report["rows"]}
+    assert weights["float32"] == pytest.approx(2 * weights["bfloat16"], rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("new", "past", "ms"), [(1, 0, 10), (1, 100, 11), (32, 100, 42), (144, 0, 140), (512, 0, 468.57)]
+)
+def test_a_pass_is_on_the_line_between_those_that_were_timed(new, past, ms):
+    assert parts(0.0).pass_ms(new, past) == pytest.approx(ms, abs=0.01)
+
+
+def test_a_step_is_its_decision_its_frames_and_its_chunks():
+    measured = parts(7.0)
+    chunks = measured.pass_ms(512, 30) + measured.pass_ms(88, 542)
+    assert measured.step_ms(Step(2.0, 600.0, 30.0)) == pytest.approx(7 + 2 * 100 + chunks)
+    assert measured.slower(80).step_ms(Step(2.0, 600.0, 30.0)) == pytest.approx(7 + 80 * (200 + chunks))
+
+
+@pytest.mark.parametrize(("bits", "precision"), [((0, 0), "float32"), ((0, 0), "bfloat16"), ((4, 8), "float32")])
+def test_parts_of_every_kind_are_timed(bits, precision):
+    layout = open_layout(EMBEDDED_CHECKPOINT)
+    storage = Storage(2 if precision == "bfloat16" else 4, *bits)
+    found = measure_parts(layout, precision, storage, 3.0)
+    assert [each.new for each in found.passes] == [1, 32, 256] and found.decision_ms == 3.0
+    assert found.encode_ms > 0 and found.head_ms > 0 and found.pass_ms(256, 0) > 0
+    assert measure_decision(layout, precision) > 0
 
 
 def test_only_where_memory_is_shared_does_the_process_count():

@@ -410,6 +410,21 @@ def test_diagnostics_tell_model_speed_and_the_last_hold(start, goal, wait_until)
     running.result()
 
 
+@pytest.mark.parametrize(
+    ("asked", "reason"),
+    [
+        ("auto", "bfloat16 is computed 80 times slower than float32 here"),
+        ("bfloat16", "computed 80 times slower than float32 on this device; precision 'auto' takes float32"),
+    ],
+)
+def test_diagnostics_tell_why_it_is_the_precision(start, wait_until, asked: str, reason: str) -> None:
+    info = dataclasses.replace(SCRIPTED_INFO, precision="float32", precision_reason=reason)
+    robot = start(ScriptedBackend(LEFT, info=info), precision=asked)
+    wait_until(lambda: robot.diagnostics)
+    values = {v.key: v.value for v in robot.diagnostics[-1].values}
+    assert values["precision"] == f"float32: {reason}"
+
+
 def test_the_lifecycle_holds_the_robot_and_can_go_round(start, goal, wait_until) -> None:
     backend = ScriptedBackend(LEFT, LEFT, STOP)
     robot = start(backend)

@@ -19,12 +19,12 @@ from tqdm import tqdm
 
 from vila_core.benchmark.job import HEIGHT, WIDTH
 from vila_core.benchmark.rounds import medians, minima, ratio, rotated
+from vila_core.commands.model_options import add_precision_option, told_precision
 from vila_core.commands.report import tell
 from vila_core.config import EventsConfig
 from vila_core.engine.backend import EMBEDDED_CHECKPOINT
 from vila_core.engine.torch_backend import TorchBackend, load_model
 from vila_core.errors import BackendError, ConfigError
-from vila_core.models.checkpoint import DTYPES
 from vila_core.models.vlm import VisionLanguageModel
 from vila_core.testing import make_frame
 from vila_core.types import Choice, Frame, LocalizationWay, Prompt
@@ -121,9 +121,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Print the figures; the last line is one JSON object."""
     args = _parser().parse_args(argv)
     torch.set_num_threads(args.threads)
-    model = load_model(args.checkpoint, "cpu", args.precision)
-    result = events_cost(model, args.precision, args.frames, args.rounds, all_seen=args.all_seen)
-    result |= {"threads": args.threads, "precision": args.precision}
+    precision = told_precision(args.checkpoint, args.precision)
+    model = load_model(args.checkpoint, "cpu", precision)
+    result = events_cost(model, precision, args.frames, args.rounds, all_seen=args.all_seen)
+    result |= {"threads": args.threads, "precision": precision}
     tell(result, (f"{name:16}{value}" for name, value in result.items()), args.json)
     return 0
 
@@ -167,7 +168,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--frames", type=int, default=24, help="of the window on average (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="evaluations of each side (default: %(default)s)")
     parser.add_argument("--all-seen", action="store_true", help="the dearest case: every query may have been seen")
-    parser.add_argument("--precision", choices=sorted(DTYPES), default="float32", help="default: %(default)s")
+    add_precision_option(parser)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path, help="also write the result to this file")
     return parser

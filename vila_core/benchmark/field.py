@@ -31,7 +31,8 @@ class Field:
 
     def add_peer(self, name: str, peer: Peer, job: StepJob) -> None:
         """Start a peer's process, or note why it is missing."""
-        reason = why_missing(peer, self.weights_mb)
+        doubled = peer.follows and job.precision == "float32"
+        reason = why_missing(peer, self.weights_mb * (1 + doubled))
         if reason is None:
             try:
                 self.peers[name] = self._start(peer.target, job)

@@ -21,13 +21,13 @@ from tqdm import tqdm
 from vila_core.actions.grammar import SENTENCES
 from vila_core.benchmark.job import INSTRUCTION
 from vila_core.benchmark.resident import resident_mb
+from vila_core.commands.model_options import add_precision_option, tell_precision
 from vila_core.commands.report import tell
 from vila_core.config import HistoryConfig, NavigatorConfig, from_mapping
 from vila_core.engine.backend import EMBEDDED_CHECKPOINT, ModelInfo
 from vila_core.engine.reader import CHUNK
 from vila_core.engine.torch_backend import VISUAL_CACHE_FRAMES, TorchBackend, load_torch_backend
 from vila_core.errors import BackendError, ConfigError
-from vila_core.models.checkpoint import DTYPES
 from vila_core.navigator import Navigator
 from vila_core.prompts.navigation import navigation_prompt
 from vila_core.testing import make_frame
@@ -69,8 +69,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise ConfigError(f"--frames must be at least {EARLY + AROUND} and --video not negative")
     torch.set_num_threads(args.threads)
     backend = load_torch_backend(args.checkpoint, device="cpu", precision=args.precision)
+    tell_precision(backend.info)
     figures = flat_run(backend, from_mapping(HistoryConfig, {"policy": args.policy}), args.frames)
-    result = {"policy": args.policy, "model": backend.info.name, "threads": args.threads, **figures}
+    result = {
+        "policy": args.policy,
+        "model": backend.info.name,
+        "precision": backend.info.precision,
+        "threads": args.threads,
+        **figures,
+    }
     if args.video:
         result["video"] = video_prompt(backend, args.video)
     tell(result, (f"{name:24}{value}" for name, value in result.items()), args.json)
@@ -189,7 +196,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--video", type=int, default=1024, help="frames of the video, 0 for none (default: %(default)s)"
     )
-    parser.add_argument("--precision", choices=sorted(DTYPES), default="float32", help="default: %(default)s")
+    add_precision_option(parser)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path, help="also write the result to this file")
     return parser

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vila_core.benchmark.resident import resident_mb
+from vila_core.commands.model_options import add_precision_option, told_precision
 from vila_core.commands.report import with_kernels
 from vila_core.errors import BackendError, VilaError
 
@@ -21,16 +22,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Print the figures as one JSON object; 1 if --limit is given and the peak is above it."""
     parser = argparse.ArgumentParser(prog="vila bench load", description=__doc__)
     parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("--precision", default="bfloat16")
+    add_precision_option(parser)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--limit", type=float, help="the most that peak / weights may be")
     args = parser.parse_args(argv)
-    figures = measure_load(args.checkpoint, precision=args.precision, device=args.device)
-    print(json.dumps(with_kernels(figures)))
+    precision = told_precision(args.checkpoint, args.precision, args.device)
+    figures = measure_load(args.checkpoint, precision=precision, device=args.device)
+    print(json.dumps(with_kernels({"precision": precision, **figures})))
     return int(args.limit is not None and figures["peak_over_weights"] > args.limit)
 
 
-def measure_load(checkpoint: Path, *, precision: str = "bfloat16", device: str = "cpu") -> dict[str, float]:
+def measure_load(checkpoint: Path, *, precision: str = "auto", device: str = "cpu") -> dict[str, float]:
     """Load the checkpoint in a new process and return its figures; every weight has been touched when it ends.
 
     weights_mb: of the model. start_mb: resident before loading, the libraries. peak_mb: the most that was ever

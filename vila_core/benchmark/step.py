@@ -1,6 +1,6 @@
 """`vila bench step`: a navigation step, or with --parts the parts of a quantized model, beside the peers.
 
-A step: one of ours beside our naive one, the peers run naively in bfloat16, and the machine's floor. The parts:
+A step: ours beside our naive one, the peers run naively in the same precision, and the machine's floor. The parts:
 decoding, passes of a few tokens, prefill and a picture, each peer in the quantized form that it is quickest in.
 """
 
@@ -22,10 +22,10 @@ from vila_core.benchmark.parts.table import PART_PEERS, PARTS, PROMPT_TOKENS
 from vila_core.benchmark.peers.table import PEERS, chosen_names, chosen_peers
 from vila_core.benchmark.whole_step import bench_step, require_one_scale, table
 from vila_core.commands.make_random import make_random
+from vila_core.commands.model_options import add_precision_option, told_precision
 from vila_core.commands.model_shapes import SHAPES, model_shape
 from vila_core.commands.report import tell
 from vila_core.errors import ConfigError
-from vila_core.models.checkpoint import DTYPES
 from vila_core.models.config_reader import read_checkpoint_config
 
 QUICK = "nvila-lite-small"
@@ -74,7 +74,8 @@ def _job(args: argparse.Namespace, folder: Path) -> StepJob:
             shutil.rmtree(unfinished, ignore_errors=True)
             make_random(unfinished, model_shape(_like(args)), name=_like(args))
             unfinished.rename(checkpoint)
-    return StepJob(str(checkpoint), args.frames, args.tokens, args.threads, args.precision, folder=str(folder))
+    precision = told_precision(checkpoint, args.precision)
+    return StepJob(str(checkpoint), args.frames, args.tokens, args.threads, precision, folder=str(folder))
 
 
 def _like(args: argparse.Namespace) -> str:
@@ -102,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--frames", type=int, default=8, help="in the history (default: %(default)s)")
     parser.add_argument("--tokens", type=int, default=12, help="of an answer that is decoded (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--precision", choices=sorted(DTYPES), default="bfloat16", help="default: %(default)s")
+    add_precision_option(parser)
     parser.add_argument("--no-warm-up", dest="warm_up", action="store_false", help="skip the round that does not count")
     parser.add_argument("--json", type=Path, help="also write the result to this file")
     return parser

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from vila_core.commands.model_options import tell_precision
 from vila_core.commands.report import with_kernels
 from vila_core.config import HistoryConfig, NavigatorConfig
 from vila_core.engine.backend import EMBEDDED_CHECKPOINT, Backend, load_backend
@@ -46,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--height", type=int, default=480)
     args = parser.parse_args(argv)
     backend = load_backend("torch", args.checkpoint)
+    tell_precision(backend.info)
     try:
         figures = measure_decide(backend, decisions=args.decisions, width=args.width, height=args.height)
     finally:
@@ -54,12 +56,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def measure_decide(backend: Backend, *, decisions: int, width: int, height: int) -> DecideFigures:
+def measure_decide(
+    backend: Backend, *, decisions: int, width: int, height: int, config: NavigatorConfig | None = None
+) -> DecideFigures:
     """Take decisions one after the other, each on a new frame of noise, 25 cm further on.
 
     Raises BackendError for a decision to hold: it would not have asked the model.
     """
-    navigator = Navigator(backend, NavigatorConfig(), HistoryConfig())
+    navigator = Navigator(backend, config or NavigatorConfig(), HistoryConfig())
     navigator.start(Instruction("go to the red chair"))
     textures = [make_frame(height=height, width=width, seed=seed).image for seed in range(_TEXTURES)]
     times_ms = []

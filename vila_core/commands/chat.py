@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 import torch
 
-from vila_core.commands.model_options import add_model_options
+from vila_core.commands.model_options import add_model_options, told_precision
 from vila_core.engine.decode import greedy_ids, room_for
 from vila_core.errors import ConfigError, MediaError
 from vila_core.history.video_sampling import frames_at_rate, native_frames, uniform_frames
@@ -64,7 +64,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     order: TokenOrder | None = args.token_order or ("row" if later else None)
     sampling = _sampling(args, read_checkpoint_config(args.checkpoint))
     question = read_question([*(args.items or ()), ("text", args.question)], sampling)
-    model = load_checkpoint(args.checkpoint, device=args.device, precision=args.precision, token_order=order)
+    precision = told_precision(args.checkpoint, args.precision, args.device)
+    model = load_checkpoint(args.checkpoint, device=args.device, precision=precision, token_order=order)
     began = time.perf_counter()
     with torch.inference_mode():
         prepared = _prepare(model, question, args.variant)
@@ -72,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for text in stream_text(model.tokenizer, reply):
             print(text, end="", flush=True)
     print()
-    print(json.dumps(_report(model, question, prepared, reply.ids) | reply.times_ms(began)))
+    print(json.dumps(_report(model, question, prepared, reply.ids) | {"precision": precision} | reply.times_ms(began)))
     return 0
 
 

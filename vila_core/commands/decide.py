@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vila_core.actions.grammar import SENTENCES
-from vila_core.commands.model_options import add_model_options
+from vila_core.commands.model_options import add_model_options, tell_precision
 from vila_core.config import NavigatorConfig
 from vila_core.engine.backend import BACKENDS, load_backend
 from vila_core.history.sampling import BLANK, select_frames
@@ -27,6 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     text = sanitize(args.instruction, NavigatorConfig().max_instruction_chars)
     files = list_images(args.images)
     backend = load_backend(args.backend, args.checkpoint, device=args.device, precision=args.precision)
+    tell_precision(backend.info)
     try:
         frames = read_frames(files, backend.info.num_frames)
         choice = backend.choose(decision_prompt(backend.info, Instruction(text), frames), SENTENCES)
@@ -39,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "probabilities": dict(zip(SENTENCES, choice.probabilities, strict=True)),
         "frames": len(files),
         "frames_used": len(frames),
+        "precision": backend.info.precision,
     }
     print(json.dumps(report))
     return 0

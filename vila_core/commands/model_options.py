@@ -1,15 +1,42 @@
-"""Options that the programs share which load a checkpoint."""
+"""Options that the programs share which load a checkpoint, and how they tell the precision that it became."""
 
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
-from vila_core.models.checkpoint import DTYPES
+from vila_core.engine.backend import ModelInfo
+from vila_core.machine.precision import AUTO, PRECISIONS
+from vila_core.models.working_precision import working_precision
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """Add the checkpoint, the device and the precision."""
     parser.add_argument("checkpoint", type=Path, help="a checkpoint directory")
     parser.add_argument("--device", default="cpu", help="where to compute, as torch names it (default: %(default)s)")
-    parser.add_argument("--precision", choices=sorted(DTYPES), default="float32", help="default: %(default)s")
+    add_precision_option(parser)
+
+
+def add_precision_option(
+    parser: argparse.ArgumentParser, name: str = "--precision", about: str = "auto: what the device computes well"
+) -> None:
+    """Add the precision of what is not quantized, "auto" if it is not given."""
+    parser.add_argument(name, choices=PRECISIONS, default=AUTO, help=f"{about} (default: %(default)s)")
+
+
+def told_precision(checkpoint: Path, asked: str, device: str = "cpu") -> str:
+    """Return the name of the precision that was asked for, told with its reason on stderr; see working_precision."""
+    chosen = working_precision(checkpoint, asked, device)
+    _tell(chosen.name, chosen.reason)
+    return chosen.name
+
+
+def tell_precision(info: ModelInfo) -> None:
+    """Tell on stderr the precision of a model that was loaded, if there is something to say about it."""
+    _tell(info.precision, info.precision_reason)
+
+
+def _tell(precision: str, reason: str) -> None:
+    if reason:
+        print(f"precision {precision}: {reason}", file=sys.stderr)

@@ -31,8 +31,9 @@ class ModelInfo:
     time_tokens: texts of the tokens that part a video's duration, in order; empty if it has none.
     relevance_period_s: time between the frames that `Backend.relevance` was trained on; None if it has no such head.
     picture_px: side of the square that a frame is squashed to before anything is read of it, the largest if there are
-    several; None if that is not known, or frames keep their shape. kernels: what it runs on a CPU, or why that is
-    slower than it could be; "" if it does not run there.
+    several; None if that is not known, or frames keep their shape. precision_reason: in one line why it is the
+    precision, or that it is computed slowly here; "" if it was asked for and is computed well. kernels: what it runs
+    on a CPU, or why that is slower than it could be; "" if it does not run there.
     """
 
     name: str
@@ -47,6 +48,7 @@ class ModelInfo:
     time_tokens: tuple[str, ...] = ()
     relevance_period_s: float | None = None
     picture_px: int | None = None
+    precision_reason: str = ""
     kernels: str = ""
 
 
@@ -88,10 +90,11 @@ class Backend(Protocol):
 
 
 def load_backend(
-    name: str, checkpoint: Path, *, device: str = "cpu", precision: str = "float32", check_memory: bool = True
+    name: str, checkpoint: Path, *, device: str = "cpu", precision: str = "auto", check_memory: bool = True
 ) -> Backend:
     """Load a checkpoint with the named backend.
 
+    precision: a name, or "auto" for what the device computes well; the backend's info names what it became.
     check_memory: whether a checkpoint is refused, before anything is loaded, that the device has no room for. Raises
     BackendError for that and for an unknown name, and CheckpointError for an unreadable checkpoint.
     """

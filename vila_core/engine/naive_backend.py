@@ -18,20 +18,22 @@ from vila_core.engine.reply_trie import choose_reply
 from vila_core.engine.torch_backend import load_model, model_info, stop_ids
 from vila_core.errors import BackendError
 from vila_core.models.vlm import VisionLanguageModel
+from vila_core.models.working_precision import working_precision
 from vila_core.types import Choice, Frame, Prompt
 
 
 def load_naive_backend(checkpoint: Path, *, device: str, precision: str, check_memory: bool = True) -> NaiveBackend:
     """Load a checkpoint directory; errors as in torch_backend.load_torch_backend."""
-    model = load_model(checkpoint, device, precision, kept_frames=0 if check_memory else None)
-    return NaiveBackend(model, precision)
+    chosen = working_precision(checkpoint, precision, device)
+    model = load_model(checkpoint, device, chosen.name, kept_frames=0 if check_memory else None)
+    return NaiveBackend(model, chosen.name, precision_reason=chosen.reason)
 
 
 class NaiveBackend:
     """Runs a vision-language model and keeps nothing between calls."""
 
-    def __init__(self, model: VisionLanguageModel, precision: str) -> None:
-        self.info = model_info(model, precision)
+    def __init__(self, model: VisionLanguageModel, precision: str, *, precision_reason: str = "") -> None:
+        self.info = model_info(model, precision, precision_reason)
         self._loaded: VisionLanguageModel | None = model
 
     @property

@@ -15,17 +15,19 @@ from vila_core.engine.torch_backend import TorchBackend
 from vila_core.errors import BackendError
 from vila_core.export.manifest import Engines, Manifest, read_engines, read_manifest
 from vila_core.export.runtimes import load_runtime, make_logger
+from vila_core.machine.precision import AUTO
 
 
 def load_tensorrt_backend(checkpoint: Path, *, device: str, precision: str, check_memory: bool = True) -> TorchBackend:
     """Load a directory that `vila engine export` wrote and `vila engine build` completed.
 
-    precision: that of the export, which the embeddings and the head are kept in. check_memory: for the backends that
-    know before what they need; TensorRT says so when it makes the engines' contexts. Raises CheckpointError for another
-    directory, MissingDependencyError without TensorRT, BackendError without a GPU or for engines of another TensorRT.
+    precision: that of the export, which the embeddings and the head are kept in, or "auto" for just that.
+    check_memory: for the backends that know before what they need; TensorRT says so when it makes the engines'
+    contexts. Raises CheckpointError for another directory, MissingDependencyError without TensorRT, BackendError
+    without a GPU or for engines of another TensorRT.
     """
     manifest, engines = read_manifest(checkpoint), read_engines(checkpoint)
-    if precision != manifest.precision:
+    if precision not in (AUTO, manifest.precision):
         raise BackendError(f"precision {precision!r}: the engines were exported in {manifest.precision}; set that")
     trt = load_runtime(engines.runtime)
     _require_device(device)

@@ -22,12 +22,14 @@ from vila_core.engine.visual_cache import VisualCache
 from vila_core.errors import BackendError
 from vila_core.kernels.library import kernels, kernels_status
 from vila_core.kernels.linear import KERNEL_TYPES
+from vila_core.machine.precision import AUTO
 from vila_core.models.checkpoint import load_checkpoint
 from vila_core.models.encoders import frame_tokens
 from vila_core.models.packed_linear import pack_linears
 from vila_core.models.precision import precision_label
 from vila_core.models.preprocess import input_size
 from vila_core.models.vlm import VisionLanguageModel
+from vila_core.models.working_precision import working_precision
 from vila_core.quantization.gpu.convert import GpuConverter
 from vila_core.quantization.runtime import convert_for_cpu
 from vila_core.types import Choice, Frame, Prompt
@@ -37,20 +39,29 @@ VISUAL_CACHE_FRAMES = 640  # more than HistoryConfig.capacity: no frame of the h
 
 def load_torch_backend(checkpoint: Path, *, device: str, precision: str, check_memory: bool = True) -> TorchBackend:
     """Load a checkpoint directory; errors as in models.checkpoint.load_checkpoint and load_model."""
-    kept = VISUAL_CACHE_FRAMES if check_memory else None
-    return TorchBackend(load_model(checkpoint, device, precision, kept_frames=kept), precision)
+    kept, chosen = VISUAL_CACHE_FRAMES if check_memory else None, working_precision(checkpoint, precision, device)
+    model = load_model(checkpoint, device, chosen.name, kept_frames=kept)
+    return TorchBackend(model, chosen.name, precision_reason=chosen.reason)
 
 
 def load_model(checkpoint: Path, device: str, precision: str, *, kept_frames: int | None = 0) -> VisionLanguageModel:
     """Load the model, ready to run on the device; BackendError if that is not there or has no room for it.
 
+    precision: a name, or "auto"; models.working_precision tells what that becomes, and why.
     kept_frames: whose visual tokens will be kept beside the model; None: load without asking whether there is room.
     """
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise BackendError(f"device {device!r}: torch {torch.__version__} finds no CUDA device; use device 'cpu'")
+    precision = working_precision(checkpoint, precision, device).name if precision == AUTO else precision
     if kept_frames is not None:
         require_memory(checkpoint, device=device, precision=precision, frames=kept_frames)
     model = load_checkpoint(checkpoint, device=device, precision=precision, narrow_table=True)
+    prepare_for_device(model)
+    return model
+
+
+def prepare_for_device(model: VisionLanguageModel) -> None:
+    """Bring a model's layers into the form that its device runs quickest; it can only be run afterwards."""
     if model.device.type == "cpu" and model.dtype in KERNEL_TYPES:
         convert_for_cpu(model)
         model.vision_tower.encoder.join_layers()
@@ -61,16 +72,16 @@ def load_model(checkpoint: Path, device: str, precision: str, *, kept_frames: in
         pack_linears(part)
     if model.device.type == "cpu":
         kernels()  # compiled now, not in the first decision
-    return model
 
 
-def model_info(model: VisionLanguageModel, precision: str) -> ModelInfo:
+def model_info(model: VisionLanguageModel, precision: str, precision_reason: str = "") -> ModelInfo:
     """What the navigator must know of the model."""
     config, navigation = model.config, model.config.navigation
     sizes = config.video_encoder.pool_sizes
     return ModelInfo(
         name=config.name,
         precision=precision_label(model, precision),
+        precision_reason=precision_reason,
         num_frames=navigation.num_frames,
         history_tokens=navigation.history_tokens,
         prompt_style=navigation.prompt_style,
@@ -102,8 +113,15 @@ def stop_ids(model: VisionLanguageModel, texts: Sequence[str]) -> frozenset[int]
 class TorchBackend:
     """Runs a vision-language model. Not thread-safe: one caller at a time."""
 
-    def __init__(self, model: VisionLanguageModel, precision: str, reader: PromptReader | None = None) -> None:
-        self.info = model_info(model, precision)
+    def __init__(
+        self,
+        model: VisionLanguageModel,
+        precision: str,
+        reader: PromptReader | None = None,
+        *,
+        precision_reason: str = "",
+    ) -> None:
+        self.info = model_info(model, precision, precision_reason)
         self.encoder = FrameEncoder(model, VISUAL_CACHE_FRAMES)
         self.reader = reader or PromptReader(model)
         self._loaded: VisionLanguageModel | None = model

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from vila_core.actions.grammar import SENTENCES
+from vila_core.commands.model_options import add_precision_option, tell_precision
 from vila_core.commands.report import with_kernels
 from vila_core.engine.torch_backend import TorchBackend, load_torch_backend
 from vila_core.errors import ConfigError
@@ -60,6 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         load_torch_backend(path, device=args.device, precision=precision)
         for path, precision in ((args.a, args.precision_a), (args.b, args.precision_b))
     ]
+    for model in models:
+        tell_precision(model.info)
     one, other = models
     if (one.info.name, one.info.prompt_style) != (other.info.name, other.info.prompt_style):
         raise ConfigError(f"{args.a} is {one.info.name}, {args.b} {other.info.name}: give two precisions of one model")
@@ -187,8 +190,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="vila agree", description=__doc__)
     parser.add_argument("a", type=Path, help="a checkpoint directory, the reference")
     parser.add_argument("b", type=Path, help="the same model in another precision")
-    parser.add_argument("--precision-a", default="float32", help="of what is not quantized (default: %(default)s)")
-    parser.add_argument("--precision-b", default="float32", help="of what is not quantized (default: %(default)s)")
+    add_precision_option(parser, "--precision-a", "of what is not quantized of A")
+    add_precision_option(parser, "--precision-b", "of what is not quantized of B")
     parser.add_argument("--device", default="cpu", help="as torch names it (default: %(default)s)")
     parser.add_argument("--split", choices=SPLITS, default="val_unseen_layout")
     parser.add_argument("--episodes", type=int, default=20, help="that the oracle drives (default: %(default)s)")

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from vila_core.commands.model_options import add_precision_option, tell_precision
 from vila_core.commands.report import tell
 from vila_core.config import EventsConfig
 from vila_core.engine.backend import EMBEDDED_CHECKPOINT, Backend, load_backend
@@ -67,6 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     torch.set_num_threads(args.threads)
     backend = load_backend("torch", args.checkpoint, precision=args.precision)
+    tell_precision(backend.info)
     began = time.monotonic()
     answers = list(ask_clips(backend, args.clips, args.seed))
     patrols = list(go_on_patrol(backend, args.patrol_minutes * 60, args.seed))
@@ -261,7 +263,7 @@ def _in_seconds(start_ns: int, end_ns: int, first_ns: int) -> Seconds:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="vila bench events", description=__doc__)
     parser.add_argument("--checkpoint", type=Path, default=EMBEDDED_CHECKPOINT, help="default: the embedded one")
-    parser.add_argument("--precision", default="float32")
+    add_precision_option(parser)
     parser.add_argument("--clips", type=int, default=200, help="of 16 s each, five from a flat (default: %(default)s)")
     parser.add_argument("--patrol-minutes", type=float, default=60.0, help="simulated (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)

@@ -20,7 +20,7 @@ import numpy as np
 from tqdm import tqdm
 
 from vila_core.actions.grammar import ACTIONS, SENTENCES
-from vila_core.commands.model_options import add_model_options
+from vila_core.commands.model_options import add_model_options, tell_precision
 from vila_core.commands.report import with_kernels
 from vila_core.config import HISTORY_POLICIES, HistoryConfig
 from vila_core.engine.backend import BACKENDS, Backend, ModelInfo, load_backend
@@ -62,6 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         window_frames=args.window_frames, kept_frames=args.kept_frames, memory_frames=args.memory_frames
     )
     backend = load_backend(args.backend, args.checkpoint, device=args.device, precision=args.precision)
+    tell_precision(backend.info)
     env = FlatEnv()
     try:
         episodes = generate_episodes(args.split, args.episodes, args.seed)

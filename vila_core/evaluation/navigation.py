@@ -75,7 +75,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     names = tuple(name for name in args.policies.split(",") if name)
     history = HistoryConfig(policy=args.history)
-    settings = Settings(names, args.checkpoint, args.backend, args.device, args.precision, args.seed, history)
+    precision = _precision(args, names)
+    settings = Settings(names, args.checkpoint, args.backend, args.device, precision, args.seed, history)
     episodes = chosen_episodes(args)
     results: list[EpisodeResult] = []
     for done in tqdm(_run(settings, episodes, args.workers), total=len(episodes), unit="episode"):
@@ -83,13 +84,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     report = make_report(names, episodes[0].split, results)
     report["checkpoint"] = str(args.checkpoint) if MODEL_POLICIES & set(names) else ""
     report = with_kernels(report)
-    report["precision"], report["seed"], report["history"] = args.precision, args.seed, args.history
+    report["precision"], report["seed"], report["history"] = precision, args.seed, args.history
     print(make_table(report))
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
         args.json.write_text(json.dumps(report, indent=1) + "\n")
     print(json.dumps(report))
     return 0
+
+
+def _precision(args: argparse.Namespace, names: Sequence[str]) -> str:
+    """What the model computes in, told here and not by every worker; that of engines they tell themselves."""
+    if not MODEL_POLICIES & set(names) or args.backend == "tensorrt":
+        return args.precision
+    from vila_core.commands.model_options import told_precision  # imports torch, needed for a model alone
+
+    return told_precision(args.checkpoint, args.precision, args.device)
 
 
 def run_episode(env: FlatEnv, policy: Policy, name: str, episode: Episode) -> EpisodeResult:
@@ -227,7 +237,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--checkpoint", type=Path, default=EMBEDDED_CHECKPOINT)
     parser.add_argument("--backend", default="torch")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--precision", default="float32")
+    parser.add_argument(
+        "--precision", default="auto", help="auto: what the device computes well (default: %(default)s)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the episodes and of the random baseline")
     parser.add_argument("--workers", type=int, default=2, help="processes")
     parser.add_argument("--json", type=Path, help="also write the report here")

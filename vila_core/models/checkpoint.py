@@ -15,6 +15,8 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from vila_core.errors import CheckpointError
+from vila_core.machine.arithmetic import DTYPES
+from vila_core.machine.precision import AUTO
 from vila_core.models.config import CheckpointConfig, TokenOrder
 from vila_core.models.config_reader import config_of
 from vila_core.models.language_model import LanguageModel
@@ -27,16 +29,15 @@ from vila_core.models.tokenizer import Tokenizer
 from vila_core.models.vision_tower import VisionTower
 from vila_core.models.vlm import VisionLanguageModel
 from vila_core.models.weights import AnyTensor, folder_tensors
+from vila_core.models.working_precision import working_precision
 from vila_core.quantization.install import install_quantized
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def load_checkpoint(
     path: Path,
     *,
     device: torch.device | str = "cpu",
-    precision: str = "float32",
+    precision: str = AUTO,
     token_order: TokenOrder | None = None,
     layers: StoredLayers | None = None,
     narrow_table: bool = False,
@@ -45,13 +46,14 @@ def load_checkpoint(
 
     The model is built without memory, on "meta"; its weights go from the memory-mapped files straight into place,
     tensor by tensor. Quantized weights of our own format, TinyChat's or AutoAWQ's are brought to one layout and stay
-    quantized; precision is then that of all else. token_order: of the projector's output, in place of the rule in
-    models.config. layers: takes note of the decoder's, which then stay in their files. narrow_table: keep the
-    tokens' embeddings in the 16 bits that they are stored in, unless the head is tied to them. Raises CheckpointError
-    naming the missing or unexpected tensor, wrong shape or unreadable file.
+    quantized; precision is then that of all else. It names a dtype of DTYPES, or is "auto": what the device computes
+    well, see models.working_precision; weights stored in another one are converted. token_order: of the projector's
+    output, in place of the rule in models.config. layers: takes note of the decoder's, which then stay in their files.
+    narrow_table: keep the tokens' embeddings in the 16 bits that they are stored in, unless the head is tied to them.
+    Raises CheckpointError naming the missing or unexpected tensor, wrong shape, unreadable file or unknown precision.
     """
     if precision not in DTYPES:
-        raise CheckpointError(f"precision {precision!r} is not supported; supported: {', '.join(DTYPES)}")
+        precision = working_precision(path, precision, device).name
     layout = open_layout(Path(path))
     config = config_of(layout, token_order=token_order)
     model = build_model(config, Tokenizer(layout.tokenizer, slow=config.era == "native"), device="meta")

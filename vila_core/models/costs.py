@@ -151,9 +151,13 @@ def head_bytes(language: LanguageConfig, storage: Storage) -> int:
 
 
 def language_bytes(language: LanguageConfig, storage: Storage) -> int:
-    """Bytes of the decoder, embedding and head; a tied head that is quantized is a copy of its own."""
-    embedding = language.vocab_size * language.hidden_size * storage.dtype_bytes
+    """Bytes of the decoder, embedding and head; a tied head that is quantized is a copy of its own.
+
+    An embedding that is not multiplied with stays in the 16 bits that large checkpoints are stored in.
+    """
     shared = language.tied and not storage.language_bits
+    width = storage.dtype_bytes if shared else min(storage.dtype_bytes, 2)
+    embedding = language.vocab_size * language.hidden_size * width
     return decoder_bytes(language, storage) + embedding + (0 if shared else head_bytes(language, storage))
 
 

@@ -16,7 +16,9 @@ from tqdm import tqdm
 
 from vila_core.models.relevance import THUMBNAIL_PX, RelevanceHead, thumbnail
 from vila_core.models.vlm import VisionLanguageModel
+from vila_core.training.autocast import autocast
 from vila_core.training.clips import Clips
+from vila_core.training.recipe import EventRecipe
 from vila_core.training.vision_stage import augment
 
 
@@ -30,17 +32,19 @@ class ClipFeatures:
 
 
 def clip_features(
-    model: VisionLanguageModel, head: RelevanceHead, clips: Clips, folder: Path, seed: int
+    model: VisionLanguageModel, head: RelevanceHead, clips: Clips, folder: Path, recipe: EventRecipe
 ) -> ClipFeatures:
     """Encode all clips, each in its own light and with its own noise, into files of the folder; once for these eyes."""
     made_with = _digest(head.eyes)
     files = [folder / f"clip_{name}_{made_with}.npy" for name in ("tokens", "features", "thumbnails")]
     if not all(file.is_file() for file in files):
-        _encode(model, head, clips, files, seed)
+        _encode(model, head, clips, files, recipe)
     return ClipFeatures(*(np.load(file, mmap_mode="r") for file in files))
 
 
-def _encode(model: VisionLanguageModel, head: RelevanceHead, clips: Clips, files: list[Path], seed: int) -> None:
+def _encode(
+    model: VisionLanguageModel, head: RelevanceHead, clips: Clips, files: list[Path], recipe: EventRecipe
+) -> None:
     config = head.config
     shapes = (
         (np.float16, (config.visual_tokens, config.visual_width)),
@@ -55,8 +59,8 @@ def _encode(model: VisionLanguageModel, head: RelevanceHead, clips: Clips, files
     for clip in tqdm(range(len(clips)), desc="features", unit="clip"):
         film = np.array(clips.film(clip))
         once, again = still_frames(film)
-        pictures = augment(torch.from_numpy(film[once])[None], np.random.default_rng([seed, clip]))[0]
-        with torch.inference_mode(), torch.autocast(model.device.type, torch.bfloat16):  # it need not be exact
+        pictures = augment(torch.from_numpy(film[once])[None], np.random.default_rng([recipe.seed, clip]))[0]
+        with torch.inference_mode(), autocast(model.device, recipe.precision):  # it need not be exact
             on_device = pictures.to(model.device)
             views = visual_tokens(model, on_device).half(), head.features(on_device).half(), thumbnails(pictures)
         for array, view in zip(arrays, views, strict=True):

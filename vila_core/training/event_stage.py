@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from vila_core.models.relevance import EVENT_MAP, PLACE_MAP, RelevanceHead
 from vila_core.models.vlm import VisionLanguageModel
+from vila_core.training.autocast import autocast
 from vila_core.training.clip_features import ClipFeatures, thumbnails, visual_tokens
 from vila_core.training.clips import Clips
 from vila_core.training.event_lessons import Lesson, Lessons, Naming
@@ -38,8 +39,8 @@ class Course:
     recipe: EventRecipe
 
     def autocast(self) -> torch.autocast:
-        """Run in bfloat16, if the recipe says so."""
-        return torch.autocast(self.model.device.type, torch.bfloat16, enabled=self.recipe.bfloat16)
+        """Run in the recipe's precision, where torch takes it."""
+        return autocast(self.model.device, self.recipe.precision)
 
     def own_parameters(self) -> list[nn.Parameter]:
         """The head's, but those of its eyes."""

@@ -72,5 +72,5 @@ class EventRecipe:
     verb_weight: float = 1.0
     rarer: float = 1.5  # how much rarer, in odds, what is asked for goes on when watching than in the lessons
     nonsense_share: float = 0.15  # of questions that words without a meaning stand before
-    bfloat16: bool = True  # where torch's autocast takes it; weights and sums stay float32
+    precision: str = "auto"  # of torch's autocast: bfloat16 where that is quicker; weights and sums stay float32
     seed: int = 0

@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import json
 import math
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from vila_core.models.relevance import RelevanceConfig, RelevanceHead
 from vila_core.models.relevance_files import save_relevance
 from vila_core.models.vision_tower import VisionTower
 from vila_core.models.vlm import VisionLanguageModel
+from vila_core.training.autocast import AUTOCAST_PRECISIONS, autocast_precision
 from vila_core.training.clip_features import clip_features
 from vila_core.training.clips import Clips, read_clips
 from vila_core.training.event_lessons import Lessons
@@ -38,8 +40,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     torch.set_num_threads(args.threads)
     args.out.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
-    model = load_checkpoint(args.checkpoint, device=pick_device(args.device))
-    recipe = scaled(EventRecipe(seed=args.seed), args.scale)
+    model = load_checkpoint(args.checkpoint, device=pick_device(args.device), precision="float32")
+    chosen = autocast_precision(args.precision, model.device)
+    print(f"autocast in {chosen}", file=sys.stderr)
+    recipe = scaled(dataclasses.replace(EventRecipe(seed=args.seed), precision=chosen.name), args.scale)
     head, figures = train_events(model, read_clips(args.data), recipe, args.out)
     save_relevance(head, args.checkpoint)
     print(json.dumps({"checkpoint": str(args.checkpoint), "seconds": round(time.monotonic() - began)} | figures))
@@ -50,6 +54,7 @@ def train_events(
     model: VisionLanguageModel, clips: Clips, recipe: EventRecipe, folder: Path
 ) -> tuple[RelevanceHead, dict[str, float]]:
     """Train a new head on the clips; with its validation figures."""
+    recipe = dataclasses.replace(recipe, precision=autocast_precision(recipe.precision, model.device).name)
     torch.manual_seed(recipe.seed)
     head = new_head(model, clips.period_s).to(model.device)
     trained, checked = (
@@ -57,7 +62,7 @@ def train_events(
         for rows in _split(len(clips))
     )
     figures = _run("names", NameStage(trained), NameStage(checked), recipe.names, recipe.seed, folder)
-    features = clip_features(model, head, clips, folder, recipe.seed)
+    features = clip_features(model, head, clips, folder, recipe)
     stages = EventStage(trained, features), EventStage(checked, features)
     figures |= _run("events", *stages, recipe.events, recipe.seed, folder)
     with torch.no_grad():
@@ -125,5 +130,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--scale", type=float, default=1.0, help="multiply the number of steps, for a quick trial")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda")
+    parser.add_argument("--precision", choices=AUTOCAST_PRECISIONS, default="auto", help="default: %(default)s")
     parser.add_argument("--threads", type=int, default=2)
     return parser

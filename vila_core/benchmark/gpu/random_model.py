@@ -41,7 +41,7 @@ def random_model(
         if language.lm_head is None:
             with torch.device("meta"):
                 language.lm_head = nn.Linear(config.language.hidden_size, config.language.vocab_size, bias=False)
-        _replace_linears(language, lambda linear: random_int4(linear, device, dtype))
+        with_int4(language, device, dtype)
     fill_random(model, device, dtype)
     if quantized:
         with_int8(model.vision_tower)
@@ -60,6 +60,11 @@ def fill_random(module: nn.Module, device: torch.device, dtype: torch.dtype) -> 
                 else:
                     made.fill_(0.0 if name == "bias" else 1.0)
                 setattr(owner, name, nn.Parameter(made, requires_grad=False))
+
+
+def with_int4(root: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
+    """Put random 4-bit linears in the place of those below root."""
+    _replace_linears(root, lambda linear: random_int4(linear, device, dtype))
 
 
 def with_int8(tower: VisionTower) -> VisionTower:

@@ -25,11 +25,11 @@ from vila_core.benchmark.gpu.decision import measure_decisions
 from vila_core.benchmark.gpu.decode import Run, ours, transformers_eager, why_no_transformers
 from vila_core.benchmark.gpu.random_model import fill_random, random_model, with_int8
 from vila_core.benchmark.gpu.tower import measure_towers
-from vila_core.benchmark.machine import measure_bandwidth_gbps
 from vila_core.benchmark.rounds import medians, minima, ratio, rotated
 from vila_core.commands.model_shapes import SHAPES, ModelShape, model_shape, tiny
 from vila_core.commands.report import tell
 from vila_core.errors import BackendError, ConfigError
+from vila_core.machine.speeds import measure_bandwidth_gbps
 from vila_core.models.config import CheckpointConfig, VisionConfig
 from vila_core.models.costs import Storage, decoder_bytes, head_bytes
 from vila_core.models.language_model import LanguageModel

@@ -15,25 +15,28 @@ from vila_core.benchmark.job import StepJob
 from vila_core.benchmark.parts.conversion import Conversion, converted_folder
 from vila_core.benchmark.parts.turns import TowerTurns, picture
 from vila_core.benchmark.peers.hugging_face import Encoder
-from vila_core.benchmark.peers.openvino_model import converted
+from vila_core.benchmark.peers.openvino_model import HINTS, converted
 from vila_core.models.config import CheckpointConfig
 
 _FILE = "encoder.xml"
 _ALPHA = 0.3
 _PICTURES = 2  # of calibration: its ranges change no time, nor would correcting the biases
-_OPTIONS = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": "1", "INFERENCE_PRECISION_HINT": "bf16"}
+_OPTIONS = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": "1"}
 
 
 class Tower(TowerTurns):
-    """What is not quantized is computed in bfloat16."""
+    """What is not quantized is computed in the job's precision."""
 
     def __init__(self, job: StepJob) -> None:
         super().__init__(job)
-        options = _OPTIONS | {"INFERENCE_NUM_THREADS": str(job.threads)}
+        options = _OPTIONS | {
+            "INFERENCE_NUM_THREADS": str(job.threads),
+            "INFERENCE_PRECISION_HINT": HINTS[job.precision],
+        }
         model = openvino.Core().compile_model(converted_folder(job, __name__) / _FILE, "CPU", options)
         self._request = model.create_infer_request()
         self.facts = {
-            "precision": "W8A8, bfloat16",
+            "precision": f"W8A8, {job.precision}",
             "versions": {"openvino": openvino.__version__, "nncf": nncf.__version__},
         }
 

@@ -88,7 +88,7 @@ def _quantize(job: StepJob, folder: Path) -> None:
         quantize_layer_w8a8(layer, VISION_FOLDS, None, ALPHA)
     state = QuantizeState(folder, "")
     quantize_decoder(model.language_model, layers, DecoderPlan(BITS, _GROUP), state)
-    write_checkpoint(model, state, layout, folder, {"quant_method": OWN_METHOD, "version": OWN_VERSION})
+    write_checkpoint(model, state, layout, folder, {"quant_method": OWN_METHOD, "version": OWN_VERSION}, model.dtype)
     state.remove()
 
 

@@ -79,7 +79,7 @@ PART_PEERS: dict[str, dict[str, Form | str]] = {
             f"{_ROOM}.openvino_tower:Tower",
             ("openvino", "nncf", "transformers"),
             0.6,
-            "NNCF post-training int8, SmoothQuant at 0.3; the rest in bfloat16",
+            "NNCF post-training int8, SmoothQuant at 0.3; the rest in the precision asked for",
             f"{_ROOM}.openvino_tower:convert",
             2.0,
         ),
@@ -113,12 +113,12 @@ PART_PEERS: dict[str, dict[str, Form | str]] = {
             f"{_ROOM}.torch_decoder:Int4Decoder",
             ("transformers",),
             1.2,
-            "torch int4 operator, bfloat16",
+            "torch int4 operator",
         ),
         "tower": "not measured: its int4 is for few tokens, a picture has a thousand",
     },
-    "torch_bfloat16": {
+    "torch_plain": {
         "decoder": "measured whole by `vila bench step` without --parts",
-        "tower": Form(f"{_ROOM}.torch_tower:Bfloat16Tower", ("transformers",), 0.5, "transformers, bfloat16"),
+        "tower": Form(f"{_ROOM}.torch_tower:PlainTower", ("transformers",), 0.5, "transformers, not quantized"),
     },
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from vila_core.benchmark.job import StepJob
 from vila_core.benchmark.parts.torch_linears import Int4Linear, int8_linear, replace_linears
 from vila_core.benchmark.parts.turns import DecoderTurns
 from vila_core.benchmark.peers.hugging_face import decoder
+from vila_core.models.checkpoint import DTYPES
 from vila_core.models.heap import trim_heap
 
 
@@ -63,10 +65,11 @@ class Int8Decoder(_Decoder):
 
 
 class Int4Decoder(_Decoder):
-    """_weight_int4pack_mm_for_cpu, everything else in bfloat16."""
+    """_weight_int4pack_mm_for_cpu, everything else in the job's precision."""
 
     def __init__(self, job: StepJob) -> None:
-        super().__init__(job, Int4Linear, torch.bfloat16, "int4 in groups of 128, bfloat16")
+        dtype = DTYPES[job.precision]
+        super().__init__(job, partial(Int4Linear, dtype=dtype), dtype, f"int4 in groups of 128, {job.precision}")
 
 
 def _untie(model: nn.Module) -> None:

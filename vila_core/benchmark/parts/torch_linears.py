@@ -12,9 +12,9 @@ _INNER_TILES = 1  # of which the packed form knows nothing on a CPU
 
 
 class Int4Linear(nn.Module):
-    """torch's int4 operator for CPUs: 4 bits in groups along the input, bfloat16 in and out."""
+    """torch's int4 operator for CPUs: 4 bits in groups along the input, dtype in and out."""
 
-    def __init__(self, linear: nn.Linear) -> None:
+    def __init__(self, linear: nn.Linear, dtype: torch.dtype = torch.bfloat16) -> None:
         super().__init__()
         weight = linear.weight.detach().float()
         self.group = _group(weight.shape[1])
@@ -23,11 +23,11 @@ class Int4Linear(nn.Module):
         scales = (high - low).clamp(min=1e-6) / 15
         values = ((groups - low[..., None]) / scales[..., None]).round().clamp(0, 15).flatten(1).to(torch.int32)
         self.packed = torch.ops.aten._convert_weight_to_int4pack_for_cpu(values, _INNER_TILES)
-        self.scales = torch.stack((scales, low + 8 * scales), dim=-1).transpose(0, 1).to(torch.bfloat16).contiguous()
+        self.scales = torch.stack((scales, low + 8 * scales), dim=-1).transpose(0, 1).to(dtype).contiguous()
         self.bias = linear.bias
 
     def forward(self, x: Tensor) -> Tensor:
-        """[..., K] -> [..., N], bfloat16."""
+        """[..., K] -> [..., N]."""
         rows = x.reshape(-1, x.shape[-1])
         out = torch.ops.aten._weight_int4pack_mm_for_cpu(rows, self.packed, self.group, self.scales)
         out = out if self.bias is None else out + self.bias

@@ -1,4 +1,4 @@
-"""The tower of transformers and the projector in torch: with dynamic int8 linears, and in bfloat16."""
+"""The tower of transformers and the projector in torch: with dynamic int8 linears, and plain."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from vila_core.benchmark.job import StepJob
 from vila_core.benchmark.parts.torch_linears import int8_linear, replace_linears
 from vila_core.benchmark.parts.turns import TowerTurns
 from vila_core.benchmark.peers.hugging_face import Encoder
+from vila_core.models.checkpoint import DTYPES
 
 
 class _Tower(TowerTurns):
@@ -38,8 +39,8 @@ class Int8Tower(_Tower):
         self._module = replace_linears(self._module, int8_linear)
 
 
-class Bfloat16Tower(_Tower):
-    """Nothing is quantized."""
+class PlainTower(_Tower):
+    """Nothing is quantized; in the job's precision."""
 
     def __init__(self, job: StepJob) -> None:
-        super().__init__(job, torch.bfloat16, "bfloat16")
+        super().__init__(job, DTYPES[job.precision], job.precision)

@@ -1,4 +1,4 @@
-"""A decoder of a checkpoint's shape as a GGUF file with random weights in bfloat16 or in blocks of a few bits."""
+"""A decoder of a checkpoint's shape as a GGUF file with random weights, plain or in blocks of a few bits."""
 
 from __future__ import annotations
 
@@ -87,4 +87,4 @@ def _values(tensor: _Tensor, kind: gguf.GGMLQuantizationType) -> NDArray[np.gene
         return np.full(tensor.shape, 1.0 if tensor.kind == "norm" else 0.0, np.float32)
     block = np.random.default_rng(0).normal(0.0, 0.02, _BLOCK).astype(np.float32)
     stored = gguf.quant_shape_to_byte_shape(tensor.shape, kind)
-    return np.resize(gguf.quants.quantize(block, kind), stored)
+    return np.resize(gguf.quants.quantize(block, kind).view(np.uint8), stored)

@@ -23,25 +23,26 @@ from vila_core.benchmark.peers.hugging_face import Encoder
 from vila_core.benchmark.peers.naive import NaivePeer
 from vila_core.types import Frame
 
+_TYPES = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
 _ROUND = 256  # llama.cpp takes contexts of a multiple of it
 
 
 class LlamaCppPeer(NaivePeer):
-    """The decoder in bfloat16, its cache in float16 as llama.cpp has it by default."""
+    """The decoder in the job's precision, its cache in float16 as llama.cpp has it by default."""
 
     def __init__(self, job: StepJob) -> None:
         super().__init__(job)
         self._encoder = Encoder(self.config, self.dtype)
         self._table = torch.randn(job.prompt_tokens, self.config.language.hidden_size) * 0.02
         file = Path(job.folder) / "decoder.gguf"
-        write_gguf(file, self.config.language)
+        write_gguf(file, self.config.language, _TYPES[job.precision])
         llama_cpp.llama_backend_init()
         self._model = llama_cpp.llama_model_load_from_file(str(file).encode(), llama_cpp.llama_model_default_params())
         if not self._model:
             raise RuntimeError("llama.cpp cannot load the GGUF file")
         self._context = llama_cpp.llama_init_from_model(self._model, self._parameters())
         self.facts = {
-            "precision": "bfloat16",
+            "precision": job.precision,
             "versions": {
                 "llama_cpp_python": llama_cpp.__version__,
                 "gguf": getattr(gguf, "__version__", "unknown"),

@@ -14,23 +14,26 @@ from vila_core.benchmark.job import StepJob
 from vila_core.benchmark.peers.exportable import TensorDecoder, example, reading
 from vila_core.benchmark.peers.hugging_face import Encoder, decoder
 from vila_core.benchmark.peers.naive import NaivePeer
-from vila_core.benchmark.peers.openvino_model import converted, keep_state, name_ports
+from vila_core.benchmark.peers.openvino_model import HINTS, converted, keep_state, name_ports
 from vila_core.types import Frame
 
-_OPTIONS = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": "1", "INFERENCE_PRECISION_HINT": "bf16"}
+_OPTIONS = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": "1"}
 
 
 class OpenVinoPeer(NaivePeer):
-    """Weights and arithmetic in bfloat16, tensors between the models in float32."""
+    """Weights and arithmetic in the job's precision, tensors between the models in float32."""
 
     def __init__(self, job: StepJob) -> None:
         super().__init__(job)
-        self._options = _OPTIONS | {"INFERENCE_NUM_THREADS": str(job.threads)}
+        self._options = _OPTIONS | {
+            "INFERENCE_NUM_THREADS": str(job.threads),
+            "INFERENCE_PRECISION_HINT": HINTS[job.precision],
+        }
         self._core = openvino.Core()
         self._encoder = self._compiled_encoder()
         self._table, self._decoder = self._compiled_decoder()
         self.facts = {
-            "precision": "bfloat16",
+            "precision": job.precision,
             "versions": {"openvino": openvino.__version__, "transformers": transformers.__version__},
         }
 

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from vila_core.benchmark.peers.past_names import past_names
 from vila_core.models.config import LanguageConfig
 
+HINTS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}  # INFERENCE_PRECISION_HINT of a precision
+
 
 def converted(module: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
     """Convert a module whose weights may be in 16 bits: they stay so, and inputs are float32."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from vila_core.benchmark.resident import available_mb
 from vila_core.errors import ConfigError
@@ -17,13 +17,15 @@ class Peer:
     """A row of the table.
 
     target: "module:class" of a Contender. libraries: what it imports. memory: the most that it holds while it gets
-    ready, as a multiple of the model's weights in bfloat16. about: what is run, in words.
+    ready, as a multiple of the model's weights in bfloat16. about: what is run, in words. follows: whether its weights
+    are in the precision that the job asks for, which takes twice that memory in float32.
     """
 
     target: str
     libraries: tuple[str, ...]
     memory: float
     about: str
+    follows: bool = field(default=False, kw_only=True)
 
 
 _ROOM = "vila_core.benchmark.peers"
@@ -33,12 +35,14 @@ PEERS: dict[str, Peer] = {
         ("transformers",),
         1.25,
         "SiglipVisionModel, then model.generate on embeddings, sdpa attention",
+        follows=True,
     ),
     "openvino": Peer(
         f"{_ROOM}.openvino:OpenVinoPeer",
         ("openvino", "transformers"),
         2.4,
-        "tower and stateful decoder, converted from transformers, bfloat16 hint",
+        "tower and stateful decoder, converted from transformers, the precision as a hint",
+        follows=True,
     ),
     "onnxruntime": Peer(
         f"{_ROOM}.onnxruntime:OnnxRuntimePeer",
@@ -50,7 +54,8 @@ PEERS: dict[str, Peer] = {
         f"{_ROOM}.llama_cpp:LlamaCppPeer",
         ("llama_cpp", "gguf", "transformers"),
         1.2,
-        "decoder from a GGUF file in bfloat16; the tower is transformers', since llama.cpp has none of this shape",
+        "decoder from a GGUF file; the tower is transformers', since llama.cpp has none of this shape",
+        follows=True,
     ),
 }
 

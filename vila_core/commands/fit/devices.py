@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from vila_core.machine.arithmetic import Arithmetic
+
 MIB = 1 << 20
 
 
@@ -14,7 +16,7 @@ class Device:
     memory_mb: all that programs can see. other_mb: what other programs hold of it. libraries_mb: what CUDA and its
     libraries take of it. unified: the CPU's memory is the GPU's, so Python and torch lie there too.
     bandwidth_gbps: 1e9 bytes a second. float32, half, int8: 1e12 operations a second, dense, a multiply and an add
-    being two.
+    being two; half: of bfloat16, and of float16 where that is not told apart.
     """
 
     name: str
@@ -27,6 +29,13 @@ class Device:
     float32: float
     half: float
     int8: float
+    float16: float | None = None
+
+    @property
+    def arithmetic(self) -> Arithmetic:
+        """What it multiplies at."""
+        float16 = self.half if self.float16 is None else self.float16
+        return Arithmetic({"float32": self.float32, "bfloat16": self.half, "float16": float16})
 
 
 # A CUDA context takes about 500 MB on an Orin (github.com/ace-step/ACE-Step-1.5/issues/1192), 723 MiB were seen on a

@@ -6,11 +6,14 @@ import dataclasses
 from dataclasses import dataclass
 
 from vila_core.commands.fit.devices import Device
+from vila_core.commands.fit.probe import Measured
 from vila_core.commands.fit.steps import Mission, Step
 from vila_core.config import HistoryConfig
 from vila_core.engine.memory import Usage, plan_memory
 from vila_core.engine.reader import CHUNK
 from vila_core.engine.torch_backend import VISUAL_CACHE_FRAMES
+from vila_core.machine.arithmetic import DTYPES
+from vila_core.machine.precision import SLOW
 from vila_core.models.config import CheckpointConfig
 from vila_core.models.costs import (
     Storage,
@@ -68,13 +71,20 @@ class Times:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """A precision under a history policy on a device. reason: why it cannot be, "" if it can."""
+    """A precision under a history policy on a device. reason: why it cannot be, "" if it can.
+
+    times: the floors. expected: from what this machine's layers were seen to take, None for a device of the table.
+    is_auto: whether `precision: auto` takes it. slower: how many times slower than float32 it is emulated, else 0.
+    """
 
     precision: str
     policy: str
     memory: Memory
     times: Times
     reason: str
+    expected: Times | None = None
+    is_auto: bool = False
+    slower: float = 0.0
 
     @property
     def fits(self) -> bool:
@@ -83,22 +93,53 @@ class Prediction:
 
 
 def predict(
-    config: CheckpointConfig, precision: str, mission: Mission, device: Device, *, tokenizer: int, libraries_mb: float
+    config: CheckpointConfig,
+    precision: str,
+    mission: Mission,
+    device: Device,
+    *,
+    tokenizer: int,
+    libraries_mb: float,
+    auto: str = "bfloat16",
+    measured: Measured | None = None,
 ) -> Prediction:
     """Predict memory and time.
 
-    tokenizer: bytes of its files. libraries_mb: what Python, torch and the package take on the CPU's side.
+    tokenizer: bytes of its files. libraries_mb: what Python, torch and the package take on the CPU's side. auto: what
+    `precision: auto` takes for the checkpoint there. measured: what its parts take there in this precision.
     """
-    storage = _on(device, precision)
+    storage = storage_on(device, precision, auto)
     memory = _memory(config, storage, mission, device, tokenizer=tokenizer, libraries_mb=libraries_mb)
     steps = [step_ms(config, storage, step, device) for step in mission.steps]
     decode = decode_ms(config, storage, mission.prompt_tokens, device)
     times = Times(sum(steps) / len(steps), max(steps), decode)
-    return Prediction(precision, mission.policy, memory, times, _reason(memory, mission, device))
+    return Prediction(
+        precision,
+        mission.policy,
+        memory,
+        times,
+        _reason(memory, mission, device),
+        None if measured is None else _expected(mission, measured),
+        is_auto=precision == auto,
+        slower=slower_than_float32(device, precision),
+    )
 
 
-def _on(device: Device, precision: str) -> Storage:
-    return dataclasses.replace(PRECISIONS[precision], group_bytes=8 if device.kind == "cpu" else 4)
+def _expected(mission: Mission, measured: Measured) -> Times:
+    steps = [measured.step_ms(step) for step in mission.steps]
+    return Times(sum(steps) / len(steps), max(steps), measured.decode_ms(mission.prompt_tokens))
+
+
+def storage_on(device: Device, precision: str, auto: str) -> Storage:
+    """How weights of the precision lie there; what a quantized model does not quantize is in the precision of auto."""
+    storage = dataclasses.replace(PRECISIONS[precision], group_bytes=8 if device.kind == "cpu" else 4)
+    return dataclasses.replace(storage, dtype_bytes=DTYPES[auto].itemsize) if storage.language_bits else storage
+
+
+def slower_than_float32(device: Device, precision: str) -> float:
+    """How many times slower the device emulates the precision; 0 if it does not."""
+    gain = device.arithmetic.gain(precision) if precision in DTYPES else 1.0
+    return 1 / gain if gain < SLOW else 0.0
 
 
 def _memory(

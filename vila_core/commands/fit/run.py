@@ -1,4 +1,7 @@
-"""`vila fit CHECKPOINT --device NAME`: will it fit there, and how long will a step take? Nothing is loaded."""
+"""`vila fit CHECKPOINT --device NAME`: will it fit there, and how long will a step take? Nothing is loaded.
+
+On this machine a few layers of the checkpoint's shape are made with random weights and timed.
+"""
 
 from __future__ import annotations
 
@@ -9,47 +12,104 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+from tqdm import tqdm
+
 from vila_core.commands.fit.devices import DEVICES, HERE, Device
 from vila_core.commands.fit.here import device_here
 from vila_core.commands.fit.libraries import libraries_mb
-from vila_core.commands.fit.predict import EFFICIENCY, PRECISIONS, Prediction, predict
+from vila_core.commands.fit.predict import (
+    EFFICIENCY,
+    PRECISIONS,
+    Prediction,
+    predict,
+    slower_than_float32,
+    storage_on,
+)
+from vila_core.commands.fit.probe import Measured, measure_decision, measure_parts
 from vila_core.commands.fit.steps import missions
 from vila_core.commands.report import with_kernels
 from vila_core.config import HISTORY_POLICIES
 from vila_core.engine.memory import tokenizer_bytes
-from vila_core.errors import ConfigError
+from vila_core.errors import CheckpointError, ConfigError
+from vila_core.machine.arithmetic import DTYPES
+from vila_core.machine.precision import AUTO, Precision, choose_precision
 from vila_core.models.config_reader import config_of
-from vila_core.models.layouts import open_layout
+from vila_core.models.layouts import Layout, open_layout
+from vila_core.models.working_precision import count_weights, stored_dtype
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print a row for each precision and policy, then one JSON object; 1 if nothing that was asked for fits."""
     args = _parser().parse_args(argv)
     device = _device(args.device, args.other_mb)
-    rows = fit(args.checkpoint, device, policies=_chosen(args.policy, HISTORY_POLICIES), num_frames=args.frames)
+    policies, measure = _chosen(args.policy, HISTORY_POLICIES), _chosen(args.precision, tuple(PRECISIONS))
+    auto = auto_precision(open_layout(args.checkpoint), device)
+    rows = fit(args.checkpoint, device, auto.name, policies=policies, num_frames=args.frames, measure=measure)
     asked = [row for row in rows if args.precision in (None, row.precision)]
-    for line in (*_heading(device), *_table(asked), *_notes(), *_explanation(asked, rows)):
+    for line in (*_heading(device), *_table(asked), *_notes(asked, auto), *_explanation(asked, rows)):
         print(line)
-    print(json.dumps(with_kernels(_report(args.checkpoint, device, asked))))
+    report = _report(args.checkpoint, device, asked) | {"auto": dataclasses.asdict(auto)}
+    print(json.dumps(with_kernels(report)))
     return int(not any(row.fits for row in asked))
 
 
 def fit(
     checkpoint: Path,
     device: Device,
+    auto: str,
     *,
     policies: Sequence[str] = HISTORY_POLICIES,
     num_frames: int | None = None,
+    measure: Sequence[str] = (),
 ) -> list[Prediction]:
-    """Predict every precision under each policy; only JSON files are read. Raises as missions and open_layout do."""
+    """Predict every precision under each policy; of the weights at most the files' headers are read.
+
+    auto: what `precision: auto` takes. measure: precisions whose parts are timed, on a device that is here. Raises as
+    missions and open_layout do.
+    """
     layout = open_layout(checkpoint)
     config, files = config_of(layout), tokenizer_bytes(layout)
     counted, libraries = missions(layout, policies, num_frames), libraries_mb() if device.unified else 0.0
+    parts = _measured(layout, device, auto, measure) if device.kind == "cpu" else {}
     return [
-        predict(config, precision, mission, device, tokenizer=files, libraries_mb=libraries)
+        predict(
+            config,
+            precision,
+            mission,
+            device,
+            tokenizer=files,
+            libraries_mb=libraries,
+            auto=auto,
+            measured=parts.get(precision),
+        )
         for precision in PRECISIONS
         for mission in counted
     ]
+
+
+def auto_precision(layout: Layout, device: Device) -> Precision:
+    """Return what `precision: auto` takes for the checkpoint there; without weight files they are taken for 16 bits."""
+    try:
+        is_16_bits = stored_dtype(layout).itemsize == 2
+    except CheckpointError:
+        is_16_bits = True
+    weights, where = count_weights(config_of(layout)), torch.device(device.kind)
+    return choose_precision(AUTO, where, weights=weights, is_16_bits=is_16_bits, measure=lambda _: device.arithmetic)
+
+
+def _measured(layout: Layout, device: Device, auto: str, precisions: Sequence[str]) -> dict[str, Measured]:
+    """Time the parts in each precision; what is emulated would take minutes and is told from float32."""
+    found: dict[str, Measured] = {}
+    decision_ms: dict[str, float] = {}
+    slower = {name: slower_than_float32(device, name) for name in precisions}
+    wanted = dict.fromkeys("float32" if slower[name] else name for name in precisions)
+    for name in tqdm(wanted, desc="measuring", unit="precision", disable=None, leave=False):
+        computed = name if name in DTYPES else auto
+        if computed not in decision_ms:
+            decision_ms[computed] = measure_decision(layout, computed)
+        found[name] = measure_parts(layout, computed, storage_on(device, name, auto), decision_ms[computed])
+    return {name: found["float32"].slower(slower[name]) if slower[name] else found[name] for name in precisions}
 
 
 def _device(name: str, other_mb: float | None) -> Device:
@@ -87,18 +147,31 @@ def _cells(row: Prediction) -> tuple[str, ...]:
     weights = memory.vision_tower + memory.projector + memory.language_model
     caches = memory.kv_cache + memory.visual_cache + memory.camera_frames
     return (
-        row.precision,
+        row.precision + _mark(row),
         row.policy,
         "yes" if row.fits else "NO",
         f"{memory.total:.0f}",
         f"{weights:.0f}",
         f"{caches:.0f}",
         f"{memory.total - weights - caches:.0f}",
-        "-".join(f"{value:.0f}" for value in _likely(times.step_ms)),
+        "-".join(dict.fromkeys(f"{value:.0f}" for value in _step_ms(row))),
         f"{times.step_ms:.1f}",
         f"{times.worst_ms:.1f}",
-        "-".join(f"{value:.1f}" for value in _likely(times.decode_ms)),
+        "-".join(dict.fromkeys(f"{value:.1f}" for value in _decode_ms(row))),
     )
+
+
+def _mark(row: Prediction) -> str:
+    return " (auto)" if row.is_auto else f" (emulated, {row.slower:.0f}x slower)" if row.slower else ""
+
+
+def _step_ms(row: Prediction) -> tuple[float, float]:
+    """From least to most."""
+    return _likely(row.times.step_ms) if row.expected is None else (row.expected.step_ms,) * 2
+
+
+def _decode_ms(row: Prediction) -> tuple[float, float]:
+    return _likely(row.times.decode_ms) if row.expected is None else (row.expected.decode_ms,) * 2
 
 
 def _likely(floor_ms: float) -> tuple[float, float]:
@@ -106,15 +179,23 @@ def _likely(floor_ms: float) -> tuple[float, float]:
     return floor_ms / high, floor_ms / low
 
 
-def _notes() -> list[str]:
+def _notes(rows: Sequence[Prediction], auto: Precision) -> list[str]:
     low, high = (100 * part for part in EFFICIENCY)
-    return [
+    here = any(row.expected is not None for row in rows)
+    lines = [
         "",
         "MB: when all caches are full. floor and worst: the least ms, by bytes and FLOPs, of the average and the "
         "longest step that keeps one new frame and scores the ten actions in one pass.",
-        f"step ms and token ms: the floor at {high:.0f} % and at {low:.0f} % of the device's figures, what TinyChat "
-        "reaches on an Orin; a prediction, not a measurement. token: of a free reply.",
+        "step ms and token ms: added up from a few layers of this shape, which were timed just now; a prediction, not "
+        "a measurement. token: of a free reply."
+        if here
+        else f"step ms and token ms: the floor at {high:.0f} % and at {low:.0f} % of the device's figures, what "
+        "TinyChat reaches on an Orin; a prediction, not a measurement. token: of a free reply.",
+        f"auto: what `precision: auto` takes, {auto}. What a quantized model does not quantize is in that too.",
     ]
+    if any(row.slower for row in rows):
+        lines.append("emulated: this processor has no such arithmetic; use it only for a comparison of results.")
+    return lines
 
 
 def _explanation(asked: Sequence[Prediction], rows: Sequence[Prediction]) -> list[str]:
@@ -152,7 +233,12 @@ def _row(row: Prediction) -> dict[str, Any]:
         "total_mb": round(row.memory.total, 1),
         "memory_mb": {name: round(value, 1) for name, value in dataclasses.asdict(row.memory).items()},
         "floor_ms": {name: round(value, 3) for name, value in dataclasses.asdict(row.times).items()},
-        "step_ms": [round(value, 1) for value in _likely(row.times.step_ms)],
+        "expected_ms": None
+        if row.expected is None
+        else {name: round(value, 3) for name, value in dataclasses.asdict(row.expected).items()},
+        "step_ms": [round(value, 1) for value in _step_ms(row)],
+        "auto": row.is_auto,
+        "times_slower_than_float32": round(row.slower, 1),
     }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -15,6 +16,7 @@ from pathlib import Path
 import torch
 
 from vila_core.commands.info import stored_quantization
+from vila_core.commands.model_options import add_precision_option
 from vila_core.commands.quantize.calibration import Calibration, calibrate
 from vila_core.commands.quantize.decoder import DECODER_ALPHA, DecoderPlan, quantize_decoder
 from vila_core.commands.quantize.sources import bag_drives, episode_drives, image_drives
@@ -22,13 +24,14 @@ from vila_core.commands.quantize.state import QuantizeState
 from vila_core.commands.quantize.writer import write_checkpoint
 from vila_core.errors import CheckpointError, ConfigError
 from vila_core.evaluation.drives import Drive
+from vila_core.machine.precision import AUTO, choose_precision
 from vila_core.models.checkpoint import DTYPES, load_checkpoint
 from vila_core.models.heap import trim_heap
 from vila_core.models.layouts import Json, Layout, open_layout
 from vila_core.models.quantized_weights import OWN_METHOD, OWN_VERSION, quantization_json
 from vila_core.models.stored_layers import StoredLayers
 from vila_core.models.vlm import VisionLanguageModel
-from vila_core.models.weights import folder_tensors
+from vila_core.models.working_precision import stored_dtype
 from vila_core.quantization.awq_block import LINEARS, BlockResult
 from vila_core.quantization.linear import BITS, QuantLinear
 from vila_core.quantization.search_file import read_search_result
@@ -43,12 +46,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     layout = open_layout(args.checkpoint)
     _require_plain(args.checkpoint, layout)
-    precision = stored_precision(layout)
+    stored = stored_precision(layout)
     if args.bits == BITS and (args.group < 2 or args.group % 2):
         raise ConfigError(f"--group {args.group}: must be even and at least 2")
     known = read_search_result(args.search_result) if args.search_result else None
     drives = _drives(args)
     layers = StoredLayers()
+    precision = calibration_precision(stored, args.precision, args.device)
     model = load_checkpoint(args.checkpoint, device=args.device, precision=precision, layers=layers)
     _check_layers(known or {}, model)
     calibration = calibrate(model, drives, args.tokens) if drives else None
@@ -59,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     plan = DecoderPlan(args.bits, args.group, embeddings, known)
     quantize_decoder(model.language_model, layers, plan, state)
     description = describe(model, args, calibration)
-    write_checkpoint(model, state, layout, args.out, description)
+    write_checkpoint(model, state, layout, args.out, description, DTYPES[stored])
     state.remove()
     smaller = description["parts"]["llm"].get("smaller_groups", {})
     for name, size in smaller.items():
@@ -75,13 +79,21 @@ def _require_plain(checkpoint: Path, layout: Layout) -> None:
 
 def stored_precision(layout: Layout) -> str:
     """Name of the dtype that the decoder's embedding is stored in; CheckpointError for one that is not supported."""
-    names = {dtype: name for name, dtype in DTYPES.items()}
-    for tensor in folder_tensors(layout.parts["llm"].folder):
-        if tensor.name.endswith("embed_tokens.weight"):
-            if tensor.dtype in names:
-                return names[tensor.dtype]
-            raise CheckpointError(f"{tensor.file}: {tensor.name} is stored as {tensor.dtype}")
-    raise CheckpointError(f"{layout.parts['llm'].folder} holds no embed_tokens.weight")
+    names, dtype = {dtype: name for name, dtype in DTYPES.items()}, stored_dtype(layout)
+    if dtype not in names:
+        raise CheckpointError(f"{layout.parts['llm'].folder}: embed_tokens.weight is stored as {dtype}")
+    return names[dtype]
+
+
+def calibration_precision(stored: str, asked: str, device: str) -> str:
+    """What the model is run in, told on stderr: for "auto" as it is stored, or float32 where that is emulated."""
+    chosen = choose_precision(stored if asked == AUTO else asked, torch.device(device), weights=0, is_16_bits=False)
+    if asked == AUTO and chosen.is_slow:
+        print(f"calibrating in float32, not {chosen}", file=sys.stderr)
+        return "float32"
+    if chosen.reason:
+        print(f"calibrating in {chosen}", file=sys.stderr)
+    return chosen.name
 
 
 def quantize_tower(model: VisionLanguageModel, calibration: Calibration | None) -> None:
@@ -216,5 +228,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--no-vision", dest="vision", action="store_false", help="leave the vision tower as it is")
     parser.add_argument("--plain", action="store_true", help="round to the nearest, without calibration")
     parser.add_argument("--search-result", type=Path, metavar="FILE", help="llm-awq's .pt file of scales and clips")
+    add_precision_option(parser, about="of running the model; auto: as it is stored, if the device computes that well")
     parser.add_argument("--device", default="cpu", help="where to search, as torch names it (default: %(default)s)")
     return parser

@@ -22,11 +22,16 @@ _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".safetensors.index.json")
 
 
 def write_checkpoint(
-    model: VisionLanguageModel, state: QuantizeState, layout: Layout, out: Path, quantization: Json
+    model: VisionLanguageModel,
+    state: QuantizeState,
+    layout: Layout,
+    out: Path,
+    quantization: Json,
+    dtype: torch.dtype,
 ) -> None:
     """Write the weights, every other file of the checkpoint, and last config.json, without which nothing loads.
 
-    state: holds the decoder's layers, which the model has on "meta".
+    state: holds the decoder's layers, which the model has on "meta". dtype: of the matrices that are not quantized.
     """
     modules: dict[str, tuple[nn.Module, str]] = {
         "vision_tower": (model.vision_tower, "vision_model."),
@@ -38,7 +43,7 @@ def write_checkpoint(
     for part, (module, prefix) in modules.items():
         folder = out if flat else out / part
         before = layout.parts[part].prefix
-        files.setdefault(folder, []).extend(_in_memory(module, before, prefix, model.dtype))
+        files.setdefault(folder, []).extend(_in_memory(module, before, prefix, dtype))
         if part == "llm":
             files[folder].extend(_kept(state, len(model.language_model.layers), before + prefix))
         _copy_files(layout.parts[part].folder, folder)

@@ -1,0 +1,132 @@
+"""How fast a device multiplies in each precision: measured once, in a fraction of a second, and kept in a file.
+
+The files lie in $XDG_CACHE_HOME/vila_nav, one for each machine and way to compute on it; deleted, they are made anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+
+import torch
+
+from vila_core.errors import BackendError
+from vila_core.machine.identity import identity
+from vila_core.machine.speeds import clock_s
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_SIDE = {"cpu": 1024, "cuda": 4096}  # of a weight of the size that decoders have
+_FEW, _MANY = 32, 256  # rows of the other factor; the most is what a step reads anew
+_EMULATED_S = 0.05  # of a product of a few rows: done one number after the other, it takes so long and longer
+_ROUNDS, _BUDGET_S = 20, 0.15  # of each precision
+
+Rates = dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Arithmetic:
+    """Products in 1e12 operations a second, on a CPU those of one thread, by the precision's name."""
+
+    rates: Rates
+
+    def gain(self, name: str) -> float:
+        """How many times as fast as float32 the precision is computed."""
+        return self.rates[name] / self.rates["float32"]
+
+
+def arithmetic_of(device: torch.device) -> Arithmetic:
+    """Return the device's arithmetic, from the file if it was measured before on a machine like this.
+
+    Raises BackendError for a GPU that is not there.
+    """
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise BackendError(f"device {str(device)!r}: torch {torch.__version__} finds no CUDA device; use device 'cpu'")
+    return _known(str(device))
+
+
+@lru_cache(maxsize=8)
+def _known(device: str) -> Arithmetic:
+    where = torch.device(device)
+    return kept_arithmetic(identity(where), cache_folder(), partial(measure_rates, where))
+
+
+def kept_arithmetic(facts: dict[str, str], folder: Path, measure: Callable[[], Rates]) -> Arithmetic:
+    """Return what the folder knows of a machine of these facts, else what is measured, which is written there.
+
+    A file that cannot be read, or makes no sense, is measured anew; a folder that cannot be written is left alone.
+    """
+    name = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+    file = folder / f"arithmetic-{name}.json"
+    rates = _read(file)
+    if rates is None:
+        rates = measure()
+        _write(file, {"machine": facts, "tflops": rates})
+    return Arithmetic(rates)
+
+
+def measure_rates(device: torch.device) -> Rates:
+    """Multiply in each precision in turn, again and again, on one thread of a CPU; the best of each counts.
+
+    Several threads wait for each other where other work runs beside, which makes the quicker precision look slower.
+    """
+    with _one_thread():
+        work = {name: _product(dtype, device) for name, dtype in DTYPES.items()}
+        seen: dict[str, list[float]] = {name: [] for name in work}
+        for _ in range(_ROUNDS):
+            for name, (product, _) in work.items():
+                if sum(seen[name]) < _BUDGET_S:
+                    seen[name].append(clock_s(product, device))
+    return {name: operations / min(seen[name]) / 1e12 for name, (_, operations) in work.items()}
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _product(dtype: torch.dtype, device: torch.device) -> tuple[Callable[[], object], float]:
+    """A product that has been run, and its operations; of few rows if those take long enough to tell."""
+    side = _SIDE["cuda" if device.type == "cuda" else "cpu"]
+    weight = torch.randn(side, side, device=device).to(dtype)
+    few, many = (torch.randn(rows, side, device=device).to(dtype) for rows in (_FEW, _MANY))
+    if clock_s(partial(torch.matmul, few, weight), device) > _EMULATED_S:
+        return partial(torch.matmul, few, weight), 2.0 * few.numel() * side
+    torch.matmul(many, weight)
+    return partial(torch.matmul, many, weight), 2.0 * many.numel() * side
+
+
+def cache_folder() -> Path:
+    """Where the package keeps what it made or measured for this machine."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vila_nav"
+
+
+def _read(file: Path) -> Rates | None:
+    try:
+        stored = json.loads(file.read_text(encoding="utf-8"))["tflops"]
+        rates = {name: float(stored[name]) for name in DTYPES}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return rates if all(math.isfinite(rate) and rate > 0 for rate in rates.values()) else None
+
+
+def _write(file: Path, content: object) -> None:
+    """Write the file at once: another process may be doing the same."""
+    with suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=file.parent) as folder:
+            made = Path(folder) / file.name
+            made.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+            made.replace(file)
