@@ -101,6 +101,9 @@ def test_the_refusal_names_the_precisions_that_would_fit(monkeypatch):
 
 
 def test_nothing_is_refused_where_nobody_tells_the_memory(monkeypatch):
+    monkeypatch.setattr(memory, "available_bytes", lambda: 0)
+    with pytest.raises(BackendError):
+        require_memory(EMBEDDED_CHECKPOINT, device="cpu", precision="float32", frames=640)
     monkeypatch.setattr(memory, "available_bytes", lambda: None)
     require_memory(EMBEDDED_CHECKPOINT, device="cpu", precision="float32", frames=640)
 
