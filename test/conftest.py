@@ -14,6 +14,8 @@ if not any(Path("/dev").glob("nv[ig]*")):  # no GPU: Triton's kernels run in its
 sys.path.append(str(Path(__file__).resolve().parent))  # for `from conftest import golden_dir`
 from hypothesis import settings
 
+HANG_S = 120.0  # a wait that lasts longer never ends; no test asks how quick a machine is
+
 # the same examples in every run, and no time limit per example on a loaded machine
 settings.register_profile("vila", deadline=None, derandomize=True)
 settings.load_profile("vila")

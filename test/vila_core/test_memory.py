@@ -64,7 +64,6 @@ def libraries():
     return libraries_mb()
 
 
-@pytest.mark.timeout(300)  # processes that load hundreds of megabytes
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("which", ["vila-nano", "medium"])
 def test_the_prediction_is_within_a_tenth_of_what_is_measured(which, precision, medium, libraries):
