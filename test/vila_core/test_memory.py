@@ -24,6 +24,7 @@ from vila_core.models.config_reader import config_of, read_checkpoint_config
 from vila_core.models.costs import Storage
 from vila_core.models.layouts import open_layout
 
+pytestmark = pytest.mark.slow
 FRAMES = 3
 _CHILD = """
 import sys

@@ -19,6 +19,7 @@ from conftest import HANG_S
 
 from vila_core.cli import INTERRUPTED, TERMINATED
 
+pytestmark = pytest.mark.slow
 NAVIGATOR = """
 import sys
 from vila_core.actions.grammar import SENTENCES

@@ -25,6 +25,7 @@ from vila_ros.qos import reliable_qos, sensor_qos
 from vila_ros.resources import share_file
 from vila_ros.simulator_world import SimulatorNodeConfig, make_world
 
+pytestmark = pytest.mark.slow
 PATROL = {"instruction": "", "happenings": "patrol", "happenings_s": 20.0, "realtime_factor": 2.0}
 
 

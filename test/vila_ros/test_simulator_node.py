@@ -26,6 +26,7 @@ from vila_ros.processes import NodeSpec
 from vila_ros.qos import reliable_qos, sensor_qos
 from vila_sim.scenario import make_scenario
 
+pytestmark = pytest.mark.slow
 INSTRUCTION = "go to the blue chair"
 
 

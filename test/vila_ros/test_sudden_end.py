@@ -24,6 +24,7 @@ from vila_ros.conversions import message_from_odometry, stamp_from_ns
 from vila_ros.processes import NodeSpec, ProcessGroup
 from vila_ros.qos import reliable_qos
 
+pytestmark = pytest.mark.slow
 PERIOD_S = 0.02
 TOLERANCE_S = 0.9  # heartbeat or odometry timeout 0.5 s, and what two processes add
 NAVIGATOR = """
