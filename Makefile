@@ -18,10 +18,10 @@ export CMAKE_PREFIX_PATH := $(VENV)
 # A sourced ROS of the system's must not mix with it.
 unexport PYTHONPATH LD_LIBRARY_PATH _ROS_WHEELS_BOOTSTRAP_COMPLETE
 
-.PHONY: help setup platform system demo demo-events test lint colcon sanitize neon clip clean
+.PHONY: help setup platform system demo demo-events test test-quick test-avx2 lint colcon sanitize neon clip clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
 demo: setup  ## drive to INSTRUCTION="go to the red chair" in the flat of SEED=3, results in out/
 	@$(VENV)/bin/vila demo --instruction "$(INSTRUCTION)" --seed $(SEED)
@@ -29,9 +29,26 @@ demo: setup  ## drive to INSTRUCTION="go to the red chair" in the flat of SEED=3
 demo-events: setup  ## a patrol on which things happen, in the flat of SEED=3: out/events.mp4 and the score
 	@$(VENV)/bin/vila demo-events --seed $(SEED)
 
-test: lint  ## ruff, mypy, import contracts, then all tests; results in out/tests.xml
+# Each file of tests on one of the cores, at most four: a file's fixtures are made once.
+PYTEST := $(VENV)/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+# What computes: it must give the same on a processor with AVX2 and nothing above.
+AVX2_TESTS := test_{golden,kernels,models,operations,packed,parity,quanti,stacked}*.py
+
+test: lint  ## ruff, mypy, import contracts, then all tests; results in out/tests.xml and, of AVX2, out/tests-avx2.xml
 	@mkdir -p out
-	$(VENV)/bin/python -m pytest --junit-xml=out/tests.xml
+	$(PYTEST) --junit-xml=out/tests.xml
+	$(MAKE) --no-print-directory test-avx2
+
+test-quick: setup  ## the tests that are quick alone
+	$(PYTEST) -m "not slow"
+
+test-avx2: export ATEN_CPU_CAPABILITY := avx2
+test-avx2: export DNNL_MAX_CPU_ISA := AVX2
+test-avx2: export ONEDNN_MAX_CPU_ISA := AVX2
+test-avx2: export VILA_NAV_KERNELS := avx2
+test-avx2: setup  ## what computes, tested as on a processor with AVX2 and nothing above
+	@mkdir -p out
+	$(PYTEST) --junit-xml=out/tests-avx2.xml test/vila_core/$(AVX2_TESTS)
 
 lint: setup  ## ruff, mypy and the import contracts
 	$(VENV)/bin/ruff check .

@@ -132,11 +132,6 @@ class ProcessGroup:
         return statuses
 
 
-def own_domain_id(base: int = 20, count: int = 80) -> int:
-    """Return a ROS domain for this process, so that two runs on one machine do not meet."""
-    return base + os.getpid() % count
-
-
 def _signal(process: subprocess.Popen[bytes], number: int) -> None:
     if process.poll() is None:
         try:

@@ -16,8 +16,9 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from vila_core.errors import VilaError
+from vila_ros.domain import leased_domain
 from vila_ros.interrupt import Interrupt
-from vila_ros.processes import NodeSpec, ProcessGroup, node_environment, own_domain_id
+from vila_ros.processes import NodeSpec, ProcessGroup, node_environment
 
 READY_TIMEOUT_S = 120.0  # for nodes to load what they need
 _SPIN_S = 0.05
@@ -82,9 +83,9 @@ def running(specs: Sequence[NodeSpec], out: Path | None = None) -> Iterator[Sess
 
     Logs are in out/log; without a folder they are gone with the run. Raises as `on_graph`.
     """
-    environment = node_environment(own_domain_id())
-    os.environ.update(environment)
     with ExitStack() as stack:
+        environment = node_environment(stack.enter_context(leased_domain()))
+        os.environ.update(environment)
         interrupt = stack.enter_context(_ros(int(environment["ROS_DOMAIN_ID"])))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory())) if out is None else out
         processes = stack.enter_context(ProcessGroup(environment, folder / "log"))

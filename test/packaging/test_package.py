@@ -98,6 +98,21 @@ def test_pyproject_names_what_the_code_imports():
         assert re.search(rf'"{distribution}[<>=]', pyproject()), f"pyproject.toml has no {distribution!r}"
 
 
+def test_what_mypy_says_does_not_depend_on_the_extras_that_are_installed():
+    extras = {
+        name: set(re.findall(r'"([\w-]+)[<>=]', listed))
+        for name, listed in re.findall(r"^([\w-]+) = \[(.*?)\]$", pyproject(), re.MULTILINE | re.DOTALL)
+    }
+    everywhere = set(re.search(r'^all = \["vila-nav\[(.*)\]"\]$', pyproject(), re.MULTILINE).group(1).split(","))
+    assert everywhere < set(extras)
+    inside = set().union(*(extras[name] for name in (*everywhere, "dependencies")))
+    outside = set().union(*extras.values()) - inside
+    skipped = re.search(r'^module = \[(.*)\]\nfollow_imports = "skip"$', pyproject(), re.MULTILINE).group(1)
+    for name in foreign_imports():
+        is_outside = DISTRIBUTIONS.get(name, name) in outside
+        assert is_outside == (f'"{name}.*"' in skipped), f"mypy's follow_imports of {name!r}, see pyproject.toml"
+
+
 def test_builds_with_and_without_isolation_ask_for_the_same():
     isolated = re.search(r"^requires = \[\n(.*?)^\]", pyproject(), re.MULTILINE | re.DOTALL).group(1)
     wanted = set(re.findall(r'^    "(.*)",$', isolated, re.MULTILINE))

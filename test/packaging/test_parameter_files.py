@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import importlib
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,9 +11,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from vila_core.errors import ConfigError
+pytest.importorskip("rclpy")
+pytest.importorskip("vila_ros")
 
-rclpy = pytest.importorskip("rclpy")
+import rclpy
+
+from vila_core.errors import ConfigError
+from vila_ros.domain import leased_domain
 
 ROOT = Path(__file__).resolve().parents[2]
 LAUNCH_FILES = sorted((ROOT / "launch").glob("*.launch.py"))
@@ -50,13 +53,14 @@ def nodes_of(path: Path) -> set[str]:
 def make(name: str, arguments: list[str]):
     """Construct the node as its executable would; it refuses a parameter that it does not declare."""
     module, kind = NODES[name].split(":")
-    rclpy.init(args=["--ros-args", *arguments], domain_id=60 + os.getpid() % 40)
-    try:
-        node = getattr(importlib.import_module(module), kind)()
-        node.close()
-        node.destroy_node()
-    finally:
-        rclpy.shutdown()
+    with leased_domain() as domain:
+        rclpy.init(args=["--ros-args", *arguments], domain_id=domain)
+        try:
+            node = getattr(importlib.import_module(module), kind)()
+            node.close()
+            node.destroy_node()
+        finally:
+            rclpy.shutdown()
 
 
 def test_there_are_launch_and_parameter_files():

@@ -23,6 +23,7 @@ from vila_core.commands.model_shapes import SHAPES, tiny
 from vila_core.errors import BackendError
 from vila_core.models.config_reader import read_checkpoint_config
 
+pytestmark = pytest.mark.slow
 PROMPT, NEW = 40, 8
 
 

@@ -27,6 +27,7 @@ from vila_core.models.config_reader import read_checkpoint_config
 from vila_core.models.costs import Storage
 from vila_core.models.tokenizer import Tokenizer
 
+pytestmark = pytest.mark.slow
 KEYS = {
     "ours_cached_ms",
     "ours_exact_ms",

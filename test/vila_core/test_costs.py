@@ -80,6 +80,13 @@ def test_a_group_divides_its_width(width):
     assert size == costs.GROUP_SIZE or width % (2 * size)
 
 
+@pytest.fixture
+def torch_alone(monkeypatch):
+    """Computes without our kernels, whose operations torch does not see."""
+    monkeypatch.setattr("vila_core.kernels.operations.kernels", lambda: None)
+
+
+@pytest.mark.usefixtures("torch_alone")
 def test_tower_flops_are_those_that_torch_counts(lite):
     vision = lite.vision
     tower = VisionTower(vision).eval().requires_grad_(False)
@@ -87,6 +94,7 @@ def test_tower_flops_are_those_that_torch_counts(lite):
     assert costs.tower_flops(vision) == pytest.approx(counted(tower, pixels), rel=0.01)
 
 
+@pytest.mark.usefixtures("torch_alone")
 def test_prefill_flops_are_those_that_torch_counts_but_for_what_is_not_seen(lite):
     language, new = lite.language, 48
     model = LanguageModel(language).eval().requires_grad_(False)

@@ -42,6 +42,7 @@ needs_rtx = pytest.mark.skipif(
     importlib.util.find_spec("tensorrt_rtx") is None,
     reason="the builder without a GPU is not installed: pip install '.[trt-check]'",
 )
+pytestmark = pytest.mark.slow
 FRAMES = [make_frame(stamp, height=70, width=90) for stamp in range(3)]
 FAMILIES = ("navila_tiny", "nvila_lite_tiny", "nvila_tiny", "nvila_video_tiny", "vila15_tiny", "vila15_s2_tiny")
 

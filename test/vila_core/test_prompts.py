@@ -103,7 +103,8 @@ def test_styles_that_were_trained_on_the_replies_list_none(text):
 @pytest.mark.parametrize("template", TEMPLATES)
 @pytest.mark.parametrize("count", [1, 2, 8])
 def test_one_image_token_per_visual(style, template, count):
-    navigation_prompt(style, template, Instruction("go to the chair"), visuals(count), SENTENCES)
+    prompt = navigation_prompt(style, template, Instruction("go to the chair"), visuals(count), SENTENCES)
+    assert prompt.text.count("<image>") == len(prompt.visuals) == count
 
 
 def test_what_is_refused():

@@ -31,6 +31,7 @@ from vila_core.types import Prompt, Visual
 onnxruntime = pytest.importorskip("onnxruntime", reason="could not import onnxruntime: pip install '.[export]'")
 pytest.importorskip("onnxscript", reason="could not import onnxscript: pip install '.[export]'")
 
+pytestmark = pytest.mark.slow
 FRAMES = [make_frame(stamp, height=96, width=96) for stamp in range(1, 5)]
 ENGINES = Engines("tensorrt", "10.3.0", "fp16", "8.7", {"vision": "v", "decoder": "d"}, {"prefill": 0, "decode": 1}, {})
 

@@ -6,7 +6,6 @@ import contextlib
 import os
 import threading
 import time
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,16 +17,12 @@ pytest.importorskip("rclpy")
 pytest.importorskip("vila_nav")
 
 import rclpy
+from conftest import HANG_S
 from rclpy.executors import ExternalShutdownException, ShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 
+from vila_ros.domain import leased_domain
 from vila_ros.processes import node_environment
-
-
-def module_domain(name: str) -> int:
-    """A ROS domain that neither another module nor another test run is likely to use."""
-    return 1 + (os.getpid() * 31 + zlib.crc32(name.encode())) % 100
-
 
 SHARED_MEMORY = Path("/dev/shm")
 FAST_DDS = ("fastdds_", "fastrtps_", "sem.fastdds_", "sem.fastrtps_")
@@ -63,12 +58,13 @@ def mapped_memory() -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def ros_environment(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
+def ros_environment() -> Iterator[dict[str, str]]:
     """The environment of this module's processes; also set in this one while the module runs."""
-    environment = node_environment(module_domain(request.module.__name__))
     before = dict(os.environ)
-    os.environ.update(environment)
-    yield environment
+    with leased_domain() as domain:
+        environment = node_environment(domain)
+        os.environ.update(environment)
+        yield environment
     os.environ.clear()
     os.environ.update(before)
 
@@ -144,14 +140,49 @@ def spinner(ros: None) -> Iterator[Spinner]:
 
 @pytest.fixture
 def wait_until() -> Callable[..., float]:
-    """wait_until(condition, timeout_s=8): returns the seconds it took; fails the test after the timeout."""
+    """wait_until(condition): returns the seconds it took; fails the test if it hangs."""
 
-    def wait(condition: Callable[[], object], timeout_s: float = 8.0, what: str = "") -> float:
+    def wait(condition: Callable[[], object], what: str = "") -> float:
         begun = time.monotonic()
         while not condition():
-            if time.monotonic() - begun > timeout_s:
-                pytest.fail(f"not within {timeout_s} s: {what or condition}")
+            if time.monotonic() - begun > HANG_S:
+                pytest.fail(f"not within {HANG_S} s: {what or condition}")
             time.sleep(0.002)
         return time.monotonic() - begun
 
     return wait
+
+
+class Lateness:
+    """How late this machine wakes a thread: what it adds, now, to each step between a cause and its effect."""
+
+    PERIOD_S = 0.005
+    STEPS = 4  # a timer, a message and its callback, another message and the test's own callback
+
+    def __init__(self) -> None:
+        self._notes: list[tuple[float, float]] = []
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def since(self, begun_s: float) -> float:
+        """Seconds to allow for what began then; some milliseconds on a quiet machine."""
+        return self.STEPS * max((late_s for at_s, late_s in list(self._notes) if at_s > begun_s), default=0.0)
+
+    def close(self) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        at_s = time.monotonic()
+        while not self._ended.wait(self.PERIOD_S):
+            before_s, at_s = at_s, time.monotonic()
+            self._notes.append((at_s, at_s - before_s - self.PERIOD_S))
+
+
+@pytest.fixture
+def lateness() -> Iterator[Lateness]:
+    """Measures while the test runs."""
+    lateness = Lateness()
+    yield lateness
+    lateness.close()

@@ -18,6 +18,7 @@ from vila_ros.bench_overhead import BenchOptions, measure_graph, navigator_spec,
 from vila_ros.bench_robot import RoundTrip
 from vila_ros.processes import ProcessError
 
+pytestmark = pytest.mark.slow
 NAVIGATOR = """
 import sys
 from vila_core.actions.grammar import SENTENCES

@@ -17,6 +17,7 @@ from vila_ros import bench_video
 from vila_ros.bench_video import Samples, VideoOptions, measure, navigator_spec, summary
 from vila_ros.video_bag import BagOptions, convert
 
+pytestmark = pytest.mark.slow
 CLIP = Path(__file__).resolve().parents[2] / "data" / "vtest.avi"
 NAVIGATOR = """
 import dataclasses, sys

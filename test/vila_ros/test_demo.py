@@ -25,6 +25,7 @@ from vila_ros import demo
 from vila_ros.processes import ProcessError
 from vila_sim.scenario import Scenario, make_scenario, named_pair
 
+pytestmark = pytest.mark.slow
 INSTRUCTION = "go to the green plant"
 TURN_RAD, STEP_M = math.radians(15), 0.25
 NAVIGATOR = """

@@ -72,7 +72,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.timeout(300)  # twenty simulated seconds beside a renderer and a film
+@pytest.mark.slow
 def test_who_is_told_the_truth_publishes_it(tmp_path, monkeypatch, capsys) -> None:
     scenario = demo_events.make_patrol(SEED, DURATION_S)
     questions = {query.text: [query.verb, query.colour, query.kind] for query in scenario.queries}

@@ -15,8 +15,11 @@ pytest.importorskip("rclpy")
 pytest.importorskip("vila_nav")
 pytest.importorskip("vila_sim.simulator")
 
+from conftest import HANG_S
+
 from vila_core.cli import INTERRUPTED, TERMINATED
 
+pytestmark = pytest.mark.slow
 NAVIGATOR = """
 import sys
 from vila_core.actions.grammar import SENTENCES
@@ -76,11 +79,11 @@ def start(bag: Path, tmp_path: Path, ros_environment: dict[str, str]) -> Iterato
 )
 def test_a_signal_leaves_no_process_behind(start, wait_until, tmp_path, arguments, processes, number, status) -> None:
     process, said = start(*arguments)
-    wait_until(lambda: len(children_of(tmp_path)) == processes and is_caught(process.pid, number), 40, "the processes")
+    wait_until(lambda: len(children_of(tmp_path)) == processes and is_caught(process.pid, number), "the processes")
     if arguments is DEMO:
-        wait_until(lambda: "decision   2" in said.read_text(), 40, "decisions")
+        wait_until(lambda: "decision   2" in said.read_text(), "decisions")
     process.send_signal(number)
-    assert process.wait(20) == status, said.read_text()
+    assert process.wait(HANG_S) == status, said.read_text()
     assert children_of(tmp_path) == []
     assert "Traceback" not in said.read_text()
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from conftest import HANG_S
 
 pytest.importorskip("rclpy")
 pytest.importorskip("vila_nav")
@@ -75,7 +76,7 @@ class GatedLamp(Lamp):
     def relevance(self, question, frames):
         if self.is_gated:
             self.inside.set()
-            assert self.gate.acquire(timeout=10)
+            assert self.gate.acquire(timeout=HANG_S)
         return super().relevance(question, frames)
 
 

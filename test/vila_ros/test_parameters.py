@@ -74,7 +74,9 @@ def test_an_unknown_parameter_is_an_error_that_names_it(make_node, given: str, w
 
 def test_what_every_node_knows_is_not_unknown(make_node) -> None:
     node = make_node(use_sim_time=False)
-    refuse_unknown(node, declare(node, Sample))
+    names = declare(node, Sample)
+    refuse_unknown(node, names)
+    assert node.has_parameter("use_sim_time") and "use_sim_time" not in names
 
 
 def test_an_impossible_value_is_an_error(make_node) -> None:

@@ -1,14 +1,12 @@
 import os
 import signal
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("vila_ros")
 
-from vila_ros import processes
 from vila_ros.processes import NodeSpec, ProcessError, ProcessGroup, node_environment
 
 
@@ -86,9 +84,7 @@ def test_a_node_that_does_not_end_is_killed_with_its_children(script, tmp_path, 
         log = nodes.log_file("stubborn")
         wait_until(lambda: log.read_text().startswith("child") and log.read_text().endswith("\n"))
         child = int(log.read_text().split()[1])
-        begun = time.monotonic()
         assert nodes.stop(timeout_s=0.3) == {"stubborn": -signal.SIGKILL}
-        assert time.monotonic() - begun < 3
     wait_until(lambda: not is_alive(child) or Path(f"/proc/{child}/stat").read_text().split()[2] == "Z")
 
 
@@ -112,7 +108,3 @@ def test_nothing_is_left_when_the_block_is_left_by_an_error(script, tmp_path) ->
         pid = nodes.start(spec)
         raise KeyboardInterrupt
     assert not is_alive(pid)
-
-
-def test_domains_are_valid() -> None:
-    assert 0 < processes.own_domain_id() <= 101

@@ -11,6 +11,7 @@ pytest.importorskip("rclpy")
 pytest.importorskip("vila_nav")
 pytest.importorskip("vila_sim.simulator")
 
+from conftest import HANG_S
 from geometry_msgs.msg import Twist
 from nav_msgs.msg import Odometry as OdometryMsg
 from rclpy.node import Node
@@ -24,6 +25,7 @@ from vila_ros.qos import reliable_qos, sensor_qos
 from vila_ros.resources import share_file
 from vila_ros.simulator_world import SimulatorNodeConfig, make_world
 
+pytestmark = pytest.mark.slow
 PATROL = {"instruction": "", "happenings": "patrol", "happenings_s": 20.0, "realtime_factor": 2.0}
 
 
@@ -58,12 +60,12 @@ def client(ros_environment, spinner, wait_until):
     process = subprocess.Popen(spec.command(), env=ros_environment)
     try:
         client = spinner.add(Client())
-        wait_until(lambda: (client.truths and client.odometry) or process.poll() is not None, 60, "the simulator")
+        wait_until(lambda: (client.truths and client.odometry) or process.poll() is not None, "the simulator")
         wait_until(lambda: client.velocity.get_subscription_count() and client.begin.service_is_ready())
         yield client
     finally:
         process.terminate()
-        assert process.wait(10) == 0, "the simulator did not end in good order"
+        assert process.wait(HANG_S) == 0, "the simulator did not end in good order"
 
 
 def test_a_patrol_is_begun_by_a_call_and_then_drives_itself(client: Client, wait_until) -> None:
@@ -75,7 +77,7 @@ def test_a_patrol_is_begun_by_a_call_and_then_drives_itself(client: Client, wait
     assert all(truth["script_s"] is None and truth["goes_on"] is not None for truth in client.truths)
     assert client.path_m() < 0.01
     call(client.begin)
-    wait_until(lambda: (client.truths[-1]["script_s"] or 0.0) > 12.0, 60)
+    wait_until(lambda: (client.truths[-1]["script_s"] or 0.0) > 12.0)
     assert client.path_m() > 0.3 and any(truth["goes_on"] for truth in client.truths)
     assert all(pair in truth["glimpsed"] for truth in client.truths for pair in truth["goes_on"])
     call(client.reset)

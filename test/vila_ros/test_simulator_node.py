@@ -7,6 +7,7 @@ import time
 
 import numpy as np
 import pytest
+from conftest import HANG_S
 
 pytest.importorskip("rclpy")
 pytest.importorskip("vila_nav")
@@ -25,6 +26,7 @@ from vila_ros.processes import NodeSpec
 from vila_ros.qos import reliable_qos, sensor_qos
 from vila_sim.scenario import make_scenario
 
+pytestmark = pytest.mark.slow
 INSTRUCTION = "go to the blue chair"
 
 
@@ -62,7 +64,7 @@ def process(ros_environment):
     process = subprocess.Popen(spec.command(), env=ros_environment)
     yield process
     process.terminate()
-    assert process.wait(10) == 0, "the simulator did not end in good order"
+    assert process.wait(HANG_S) == 0, "the simulator did not end in good order"
 
 
 @pytest.fixture
@@ -73,7 +75,7 @@ def client(process, spinner, wait_until) -> Client:
         assert process.poll() is None, "the simulator has ended"
         return bool(client.images and client.infos and client.scans and client.odometry)
 
-    wait_until(is_heard, 30, "the simulator")
+    wait_until(is_heard, "the simulator")
     wait_until(lambda: client.velocity.get_subscription_count() and client.reset.service_is_ready())
     return client
 
@@ -92,8 +94,16 @@ def test_it_publishes_what_a_robot_has(client: Client, wait_until) -> None:
 @pytest.mark.parametrize(("topic", "rate_hz"), [("images", 10), ("odometry", 30), ("scans", 5), ("clock_ns", 50)])
 def test_rates_in_simulated_time(client: Client, wait_until, topic: str, rate_hz: float) -> None:
     wait_until(lambda: client.clock_ns and client.clock_ns[-1] - client.clock_ns[0] > 2e9)
-    heard = getattr(client, topic)
-    assert len(heard) / 2 == pytest.approx(rate_hz, rel=0.3)
+    stamps_ns = np.array([stamp_ns_of(message) for message in getattr(client, topic)])
+    in_a_second = [np.count_nonzero((stamps_ns >= first) & (stamps_ns < first + 1e9)) for first in stamps_ns]
+    assert max(in_a_second) == pytest.approx(rate_hz, rel=0.2)  # the best of them: a busy machine loses some
+
+
+def stamp_ns_of(message) -> int:
+    """When it was made: clocks are kept as a number, odometry as ours, all else as it came."""
+    if isinstance(message, int):
+        return message
+    return message.stamp_ns if isinstance(message, Odometry) else ns_from_stamp(message.header.stamp)
 
 
 def test_stamps_grow_and_agree_with_the_clock(client: Client, wait_until) -> None:
@@ -108,7 +118,7 @@ def test_the_start_is_that_of_the_scenario(client: Client, wait_until) -> None:
     assert client.odometry[-1].pose.distance_m(start) < 0.01
 
 
-def test_it_drives_by_cmd_vel_and_stops_when_nobody_commands(client: Client, wait_until) -> None:
+def test_it_drives_by_cmd_vel_and_stops_when_nobody_commands(client: Client, wait_until, lateness) -> None:
     turning = Twist()
     turning.angular.z = 0.5
     client.twist = turning
@@ -117,7 +127,7 @@ def test_it_drives_by_cmd_vel_and_stops_when_nobody_commands(client: Client, wai
     last_ns = client.clock_ns[-1]
     begun = time.monotonic()
     wait_until(lambda: abs(client.odometry[-1].angular_rps) < 0.02, what="the robot to stand")
-    assert client.odometry[-1].stamp_ns - last_ns <= 0.7e9 and time.monotonic() - begun < 2
+    assert client.odometry[-1].stamp_ns - last_ns <= 0.7e9 + lateness.since(begun) * 1e9
 
 
 def test_reset_puts_the_robot_back_and_time_goes_on(client: Client, wait_until) -> None:
@@ -146,5 +156,5 @@ def test_reset_puts_the_robot_back_and_time_goes_on(client: Client, wait_until) 
 )
 def test_what_cannot_be_simulated_is_refused(ros_environment, parameters, words) -> None:
     spec = NodeSpec("simulator", "vila_ros.simulator_node", parameters=parameters)
-    done = subprocess.run(spec.command(), env=ros_environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(spec.command(), env=ros_environment, capture_output=True, text=True, timeout=HANG_S)
     assert done.returncode == 2 and all(word in done.stderr for word in words), done.stderr

@@ -24,8 +24,9 @@ from vila_ros.conversions import message_from_odometry, stamp_from_ns
 from vila_ros.processes import NodeSpec, ProcessGroup
 from vila_ros.qos import reliable_qos
 
+pytestmark = pytest.mark.slow
 PERIOD_S = 0.02
-TOLERANCE_S = 0.9  # heartbeat or odometry timeout 0.5 s, and what a busy machine adds
+TOLERANCE_S = 0.9  # heartbeat or odometry timeout 0.5 s, and what two processes add
 NAVIGATOR = """
 import sys
 from vila_core.actions.grammar import SENTENCES
@@ -80,8 +81,8 @@ def driving(spinner, ros_environment, tmp_path, monkeypatch, wait_until):
     with ProcessGroup({**ros_environment, "PYTHONPATH": path}, tmp_path / "log") as nodes:
         nodes.start(NodeSpec("controller", "vila_ros.controller_node"))
         navigator = nodes.start(NodeSpec("navigator", "endless_navigator", parameters={"checkpoint": str(tmp_path)}))
-        wait_until(lambda: body.instruction.get_subscription_count() > 0, 30, "the navigator to be there")
-        wait_until(lambda: body.count_publishers("controller/execution") > 0, 30, "the controller to be there")
+        wait_until(lambda: body.instruction.get_subscription_count() > 0, "the navigator to be there")
+        wait_until(lambda: body.count_publishers("controller/execution") > 0, "the controller to be there")
 
         def moves() -> bool:
             if body.command.is_zero:
@@ -89,31 +90,32 @@ def driving(spinner, ros_environment, tmp_path, monkeypatch, wait_until):
                 time.sleep(0.5)
             return body.command.linear_mps > 0.1
 
-        wait_until(moves, 20, "the robot to drive")
+        wait_until(moves, "the robot to drive")
         yield body, navigator
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
-def test_a_navigator_that_dies_or_hangs_stops_the_robot(driving, wait_until, number: int) -> None:
+def test_a_navigator_that_dies_or_hangs_stops_the_robot(driving, wait_until, lateness, number: int) -> None:
     body, navigator = driving
     at = time.monotonic()
     os.kill(navigator, number)
     try:
-        stands_still(body, at, wait_until)
+        stands_still(body, at, wait_until, lateness)
     finally:
         os.kill(navigator, signal.SIGCONT)
 
 
-def test_a_clock_that_jumps_back_stops_the_robot(driving, wait_until) -> None:
+def test_a_clock_that_jumps_back_stops_the_robot(driving, wait_until, lateness) -> None:
     body, _ = driving
     at = time.monotonic()
     body.offset_s = -30.0
-    stands_still(body, at, wait_until)
+    stands_still(body, at, wait_until, lateness)
 
 
-def stands_still(body: Body, since_s: float, wait_until) -> None:
+def stands_still(body: Body, since_s: float, wait_until, lateness) -> None:
     """Zero within the tolerance, and zero it stays."""
-    wait_until(lambda: body.command.is_zero, 5.0, "zero velocity")
-    wait_until(lambda: time.monotonic() > since_s + TOLERANCE_S + 1.0)
-    late = [command for at_s, command in body.commands_after if at_s > since_s + TOLERANCE_S]
+    wait_until(lambda: body.command.is_zero, "zero velocity")
+    last_s = since_s + TOLERANCE_S + lateness.since(since_s)
+    wait_until(lambda: time.monotonic() > last_s + 1.0)
+    late = [command for at_s, command in body.commands_after if at_s > last_s]
     assert late and all(command.is_zero for command in late)

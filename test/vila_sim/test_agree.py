@@ -16,6 +16,8 @@ from vila_core.evaluation.drives import oracle_drive
 from vila_sim.environment import FlatEnv
 from vila_sim.episodes import generate_episodes, write_episodes
 
+pytestmark = pytest.mark.slow
+
 
 def answer(*probabilities, logits=(3.0, 4.0)):
     return Answer(np.array(probabilities), np.array(logits, dtype=np.float32), 1.0)

@@ -17,6 +17,8 @@ from vila_core.evaluation.events import Answered, Patrol, overlap, patrol_summar
 from vila_core.testing import SCRIPTED_INFO, ScriptedBackend
 from vila_sim.event_queries import ClipQuery
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     ("true", "told", "value"),

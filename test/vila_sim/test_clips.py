@@ -23,6 +23,7 @@ from vila_sim.patrol_scenario import VERBS, make_patrol
 from vila_sim.shards import shard_path
 from vila_sim.truth import DOOR_PAIR, GLIMPSED_PIXELS, PLAIN_PIXELS, Truth
 
+pytestmark = pytest.mark.slow
 CLIPS = 6
 
 

@@ -17,6 +17,7 @@ from vila_sim import dataset
 from vila_sim.dataset import FRAMES_PER_FLAT, SLOTS, make_shard, shard_path, small_segmentation
 from vila_sim.episodes import held_out_pairs, split_flat
 
+pytestmark = pytest.mark.slow
 Shard = dict[str, NDArray[Any]]
 
 

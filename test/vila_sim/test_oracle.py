@@ -1,4 +1,4 @@
-"""The oracle is a pure function of pose and view, and reaches every goal of a furnished flat."""
+"""The oracle searches, drives, stops in front of its goal; every fourth thing of eight furnished flats is reached."""
 
 from __future__ import annotations
 
@@ -51,15 +51,16 @@ def test_turns_to_the_path_then_drives(to_goal: DistanceField, yaw_deg: float, e
     assert action_index(action) == action_index(expected)  # type: ignore[arg-type]
 
 
-def test_shortens_the_last_move_then_stops(to_goal: DistanceField) -> None:
+@pytest.mark.parametrize(("start_x_m", "last_m"), [(1.0, 0.75), (1.5, 0.5), (1.6, 0.25)])
+def test_shortens_the_last_move_then_stops(to_goal: DistanceField, start_x_m: float, last_m: float) -> None:
     lengths = []
-    pose = Pose(1.0, 3.0)
+    pose = Pose(start_x_m, 3.0)
     while isinstance(action := oracle_action(pose, to_goal, SEEN), MoveForward):
         pose = pose.advanced(action.distance_m)
         lengths.append(action.distance_m)
     assert action == Stop()
     assert 0.15 <= to_goal.at(pose.x_m, pose.y_m) <= 0.5
-    assert len(lengths) <= 6
+    assert lengths[-1] == last_m and set(lengths[:-1]) == {0.75}
 
 
 def test_faces_a_seen_target_before_it_stops(to_goal: DistanceField) -> None:
@@ -69,14 +70,16 @@ def test_faces_a_seen_target_before_it_stops(to_goal: DistanceField) -> None:
 
 
 def test_reaches_the_goals_of_furnished_flats() -> None:
+    """From a random pose in the goal's room, which it has not seen at first."""
     rng = np.random.default_rng(0)
-    results = []
+    missed = []
     for seed in range(8):
         flat = generate_flat(seed)
         grid = OccupancyGrid(flat)
         for target in flat.objects[::4]:
-            results.append(_reaches(grid, target, rng))
-    assert np.mean(results) >= 0.98
+            if not _reaches(grid, target, rng):
+                missed.append((seed, target.name))
+    assert not missed
 
 
 def _reaches(grid: OccupancyGrid, target: SceneObject, rng: np.random.Generator) -> bool:
