@@ -32,7 +32,7 @@ demo-events: setup  ## a patrol on which things happen, in the flat of SEED=3: o
 # Each file of tests on one of the cores, at most four: a file's fixtures are made once.
 PYTEST := $(VENV)/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 # What computes: it must give the same on a processor with AVX2 and nothing above.
-AVX2_TESTS := test_{golden,kernels,models,operations,packed,parity,quanti,stacked}*.py
+AVX2_TESTS := test_{golden*,kernels,models,operations,packed*,parity*,quanti*,stacked*}.py
 
 test: lint  ## ruff, mypy, import contracts, then all tests; results in out/tests.xml and, of AVX2, out/tests-avx2.xml
 	@mkdir -p out
