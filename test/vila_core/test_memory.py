@@ -40,8 +40,8 @@ backend = load_backend("torch", Path(sys.argv[1]), precision=sys.argv[2])
 rng, info = np.random.default_rng(0), backend.info
 frames = [Frame(rng.integers(0, 256, (48, 64, 3), dtype=np.uint8), n + 1, "camera") for n in range(int(sys.argv[3]))]
 visuals = [Visual(frame) for frame in frames]
-prompt = navigation_prompt(info.prompt_style, info.chat_template, Instruction("to the door"), visuals, SENTENCES)
-backend.choose(prompt, SENTENCES)
+prompt = navigation_prompt(info.prompt_style, info.chat_template, Instruction("to the door"), visuals, SENTENCES[:2])
+backend.choose(prompt, SENTENCES[:2])
 print(resident_bytes("VmRSS"), resident_bytes("VmHWM"))
 """
 
