@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+from functools import partial
 
 import numpy as np
 import pytest
@@ -177,7 +178,7 @@ def test_the_program_writes_the_head_into_the_checkpoint(clips, tmp_path, monkey
     checkpoint = tmp_path / "nano"
     shutil.copytree(EMBEDDED_CHECKPOINT, checkpoint, ignore=shutil.ignore_patterns(FOLDER))
     monkeypatch.setattr(train_events, "read_clips", lambda folder: clips)
-    monkeypatch.setattr(train_events, "EventRecipe", lambda seed: dataclasses.replace(RECIPE, seed=seed))
+    monkeypatch.setattr(train_events, "EventRecipe", partial(dataclasses.replace, RECIPE))
     arguments = ["--checkpoint", str(checkpoint), "--out", str(tmp_path / "out"), "--scale", "0.05", "--threads", "1"]
     assert train_events.main(arguments) == 0
     told = json.loads(capsys.readouterr().out.splitlines()[-1])

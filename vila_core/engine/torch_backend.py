@@ -20,7 +20,7 @@ from vila_core.engine.reader import CHUNK, PromptReader
 from vila_core.engine.relevance_scorer import RelevanceScorer
 from vila_core.engine.visual_cache import VisualCache
 from vila_core.errors import BackendError
-from vila_core.kernels.library import kernels, kernels_status
+from vila_core.kernels.library import kernels_status
 from vila_core.kernels.linear import KERNEL_TYPES
 from vila_core.machine.precision import AUTO
 from vila_core.models.checkpoint import load_checkpoint
@@ -70,8 +70,6 @@ def prepare_for_device(model: VisionLanguageModel) -> None:
         GpuConverter(model.dtype).convert(model)
     for part in (model.vision_tower, model.projector, model.language_model.layers):
         pack_linears(part)
-    if model.device.type == "cpu":
-        kernels()  # compiled now, not in the first decision
 
 
 def model_info(model: VisionLanguageModel, precision: str, precision_reason: str = "") -> ModelInfo:

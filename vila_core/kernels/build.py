@@ -18,9 +18,11 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from vila_core.errors import ConfigError
+from vila_core.machine.cache import cache_folder, keep_file
 
 SETS = ("avx512bf16", "avx512", "avxvnni", "avx2", "neon", "scalar")  # of instructions; no processor has all of them
 AUTO, OFF = "auto", "off"
@@ -88,7 +90,9 @@ def find_library() -> Library:
     if system != "Linux" or machine not in _MACHINES:
         return Library(reason=f"there are none for {system} on {machine}")
     flags = (*_FLAGS, *shlex.split(os.environ.get("VILA_NAV_KERNELS_FLAGS", "")))
-    cached = _cache() / f"kernels-{sources_digest()}-{_digest(' '.join((*flags, machine, *platform.libc_ver())))}.so"
+    cached = (
+        cache_folder() / f"kernels-{sources_digest()}-{_digest(' '.join((*flags, machine, *platform.libc_ver())))}.so"
+    )
     if flags == _FLAGS and _why_unloadable(packaged := PACKAGED / f"kernels-{sources_digest()}.so") is None:
         return Library(packaged, "packaged")
     if _why_unloadable(cached) is None:
@@ -136,12 +140,7 @@ def _compiled(flags: Sequence[str], cached: Path) -> Library:
 def _kept(made: Path, cached: Path) -> Library:
     """Move what was compiled to the cache; where that cannot be written, this process uses it where it is."""
     try:
-        cached.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cached.parent) as folder:
-            copy = Path(shutil.copy(made, folder))
-            with copy.open("rb") as file:
-                os.fsync(file.fileno())  # half a library, after a loss of power, would end who loads it
-            copy.replace(cached)  # at once: another process may be doing the same
+        keep_file(cached, partial(shutil.copy, made))
     except OSError as err:
         return Library(made, "compiled", f"not kept for the next time: {err}")
     return Library(cached, "compiled")
@@ -173,10 +172,6 @@ def _why_unloadable(file: Path) -> str | None:
     except OSError as err:
         return f"the library does not load: {err}"
     return None
-
-
-def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vila_nav"
 
 
 def _digest(text: str) -> str:

@@ -1,6 +1,6 @@
 """How fast a device multiplies in each precision: measured once, in a fraction of a second, and kept in a file.
 
-The files lie in $XDG_CACHE_HOME/vila_nav, one for each machine and way to compute on it; deleted, they are made anew.
+One file for each machine and way to compute on it; see cache.py for where.
 """
 
 from __future__ import annotations
@@ -8,8 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -19,6 +17,7 @@ from pathlib import Path
 import torch
 
 from vila_core.errors import BackendError
+from vila_core.machine.cache import cache_folder, keep_file
 from vila_core.machine.identity import identity
 from vila_core.machine.speeds import clock_s
 
@@ -68,7 +67,9 @@ def kept_arithmetic(facts: dict[str, str], folder: Path, measure: Callable[[], R
     rates = _read(file)
     if rates is None:
         rates = measure()
-        _write(file, {"machine": facts, "tflops": rates})
+        content = json.dumps({"machine": facts, "tflops": rates}, indent=1) + "\n"
+        with suppress(OSError):
+            keep_file(file, partial(Path.write_text, data=content, encoding="utf-8"))
     return Arithmetic(rates)
 
 
@@ -108,11 +109,6 @@ def _product(dtype: torch.dtype, device: torch.device) -> tuple[Callable[[], obj
     return partial(torch.matmul, many, weight), 2.0 * many.numel() * side
 
 
-def cache_folder() -> Path:
-    """Where the package keeps what it made or measured for this machine."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vila_nav"
-
-
 def _read(file: Path) -> Rates | None:
     try:
         stored = json.loads(file.read_text(encoding="utf-8"))["tflops"]
@@ -120,13 +116,3 @@ def _read(file: Path) -> Rates | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return rates if all(math.isfinite(rate) and rate > 0 for rate in rates.values()) else None
-
-
-def _write(file: Path, content: object) -> None:
-    """Write the file at once: another process may be doing the same."""
-    with suppress(OSError):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=file.parent) as folder:
-            made = Path(folder) / file.name
-            made.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-            made.replace(file)

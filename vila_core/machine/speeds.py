@@ -19,10 +19,10 @@ def measure_bandwidth_gbps(buffer_bytes: int, device: torch.device) -> float:
     return max(buffer_bytes / read_s, 2 * buffer_bytes / copy_s) / 1e9
 
 
-def measure_tflops(dtype: torch.dtype, side: int, device: torch.device, *, rows: int = 0) -> float:
-    """Multiply a matrix of `rows` rows, or as many as its side, by a square one; 1e12 operations a second."""
-    left, right = (torch.randn(count, side, device=device).to(dtype) for count in (rows or side, side))
-    return 2 * len(left) * side**2 / best_s(partial(torch.matmul, left, right), device) / 1e12
+def measure_tflops(dtype: torch.dtype, side: int, device: torch.device) -> float:
+    """Multiply two square matrices; 1e12 operations a second."""
+    left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+    return 2 * side**3 / best_s(partial(torch.matmul, left, right), device) / 1e12
 
 
 def best_s(work: Callable[[], object], device: torch.device) -> float:

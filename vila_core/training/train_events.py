@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     model = load_checkpoint(args.checkpoint, device=pick_device(args.device), precision="float32")
     chosen = autocast_precision(args.precision, model.device)
     print(f"autocast in {chosen}", file=sys.stderr)
-    recipe = scaled(dataclasses.replace(EventRecipe(seed=args.seed), precision=chosen.name), args.scale)
+    recipe = scaled(EventRecipe(seed=args.seed, precision=chosen.name), args.scale)
     head, figures = train_events(model, read_clips(args.data), recipe, args.out)
     save_relevance(head, args.checkpoint)
     print(json.dumps({"checkpoint": str(args.checkpoint), "seconds": round(time.monotonic() - began)} | figures))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 
 import torch
@@ -17,7 +17,6 @@ from vila_core.quantization.int8_linear import Int8Linear
 from vila_core.quantization.runtime import convert_for_cpu
 
 _BUFFER_BYTES = 256 << 20  # far more than any cache
-_FLOATS = ("float32", "bfloat16", "float16")
 _SIDES = {"cpu": 1024, "cuda": 8192}  # of the matrices multiplied
 _INT8_GAIN = 2.0  # of a GPU over bfloat16, by their data sheets
 _INT8_ROWS, _INT8_SIDE = 256, 1024
@@ -35,7 +34,6 @@ def _cpu() -> Device:
     total, available, own = total_bytes(), available_bytes(), resident_bytes()
     if total is None or available is None or own is None:
         raise BackendError("this system does not tell its memory in /proc; name a device of the table")
-    speeds = _cpu_speeds()
     other = max(0.0, (total - available - own) / 1e6)
     threads = torch.get_num_threads()
     return Device(
@@ -45,17 +43,12 @@ def _cpu() -> Device:
         other_mb=other,
         libraries_mb=0.0,
         unified=True,
-        bandwidth_gbps=speeds.bandwidth_gbps,
-        float32=speeds.float32,
-        half=speeds.half,
-        int8=speeds.int8,
-        float16=speeds.float16,
+        **asdict(_cpu_speeds()),
     )
 
 
 def _gpu() -> Device:
-    properties = torch.cuda.get_device_properties(0)
-    speeds = _gpu_speeds()
+    properties, speeds = torch.cuda.get_device_properties(0), _gpu_speeds()
     free, total = torch.cuda.mem_get_info(0)
     own = torch.cuda.memory_reserved(0)
     return Device(
@@ -65,11 +58,7 @@ def _gpu() -> Device:
         other_mb=(total - free - own) / 1e6,  # the context of this process among it
         libraries_mb=0.0,
         unified=bool(getattr(properties, "is_integrated", False)),
-        bandwidth_gbps=speeds.bandwidth_gbps,
-        float32=speeds.float32,
-        half=speeds.half,
-        int8=speeds.int8,
-        float16=speeds.float16,
+        **asdict(speeds),
     )
 
 
@@ -94,7 +83,7 @@ def _cpu_speeds() -> _Speeds:
 
 def _gpu_speeds() -> _Speeds:
     device = torch.device("cuda")
-    float32, half, float16 = (measure_tflops(DTYPES[n], _SIDES["cuda"], device) for n in _FLOATS)
+    float32, half, float16 = (measure_tflops(dtype, _SIDES["cuda"], device) for dtype in DTYPES.values())
     return _Speeds(measure_bandwidth_gbps(_BUFFER_BYTES, device), float32, half, _INT8_GAIN * half, float16)
 
 
