@@ -6,10 +6,9 @@
 // Whole rows of scores are held, so there is one softmax and no rescaling: fit for some thousand keys.
 namespace pairs {
 
-constexpr int kRows = 8;         // queries that are worked on together
-constexpr int kKeyBlocks = 2;    // blocks of 16 keys of a tile of scores
+using Rows = Queries<uint16_t>;
+constexpr int kRows = kAttendRows, kKeyBlocks = kAttendBlocks;
 constexpr int64_t kKeys = 16 * kKeyBlocks;
-constexpr int kChunk = 128;      // queries that share one packing of the keys at least, where heads are cut
 constexpr int64_t kMostDims = 256;  // of a head that is rounded to 8 bits
 
 static inline __m512bh load(const uint16_t* p) { return (__m512bh)_mm512_loadu_si512(p); }
@@ -77,15 +76,6 @@ struct Task {  // one key/value head
   float* k_scale;                       // [keys], of k8
   float* scores;                        // [kRows][keys]
   uint16_t* shares;                     // [kRows][keys]
-};
-
-struct Rows {  // queries that are worked on together
-  int count;  // of them; the rest repeat the first
-  int64_t keys;  // that any of them sees, up to a whole tile
-  const uint16_t *q[kRows], *mask[kRows];
-  uint16_t* out[kRows];
-  int64_t seen[kRows];  // keys that each sees
-  int64_t open;         // keys that all see without a mask
 };
 
 static void pack_keys8(const Task& t) {
@@ -245,28 +235,9 @@ static void mix(const Task& t, const Rows& rows, int64_t first, const float (&to
     }
 }
 
-static Rows rows_from(const Task& t, int64_t begin, int64_t end) {
-  const AttendCall& c = *t.c;
-  Rows rows;
-  rows.count = end - begin < kRows ? (int)(end - begin) : kRows;
-  int64_t most = 0, least = c.keys;
-  for (int r = 0; r < kRows; r++) {
-    const int64_t at = begin + (r < rows.count ? r : 0), head = t.kv_head * (c.heads / c.kv_heads) + at / c.queries, query = at % c.queries;
-    rows.q[r] = (const uint16_t*)c.q + head * c.q_head + query * c.q_row;
-    rows.mask[r] = c.mask ? (const uint16_t*)c.mask + query * c.keys : nullptr;
-    rows.out[r] = (uint16_t*)c.out + head * c.out_head + query * c.out_row;
-    rows.seen[r] = c.causal ? c.keys - c.queries + query + 1 : c.keys;
-    if (rows.seen[r] > most) most = rows.seen[r];
-    if (rows.seen[r] < least) least = rows.seen[r];
-  }
-  rows.open = c.mask ? 0 : least;
-  rows.keys = up(most, kKeys);
-  return rows;
-}
-
 [[gnu::noinline]] static void attend_rows(const Task& t, int64_t begin, int64_t end) {
   for (int64_t row = begin; row < end; row += kRows) {
-    const Rows rows = rows_from(t, row, end);
+    const Rows rows = queries_from<uint16_t>(*t.c, t.kv_head, row, end);
     float totals[kRows];
     (t.k8 ? score8 : score)(t, rows);
     share(t, rows, totals);
@@ -278,16 +249,13 @@ static Rows rows_from(const Task& t, int64_t begin, int64_t end) {
   }
 }
 
-// A task is a head, or where there are few of them a part of one.
 static void attend(const AttendCall& c, int threads) {
-  const int64_t rows = c.heads / c.kv_heads * c.queries;
-  int64_t chunks = 1;
-  while (c.kv_heads * chunks < 2 * threads && rows / (chunks + 1) >= kChunk) chunks++;
-  const int64_t keys = up(c.keys, kKeys), width = up(c.dim, 16), size = up((rows + chunks - 1) / chunks, kRows);
+  const Cut cut = cut_heads(c, threads);
+  const int64_t keys = up(c.keys, kKeys), width = up(c.dim, 16);
 #pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
-  for (int64_t task = 0; task < c.kv_heads * chunks; task++) {
+  for (int64_t task = 0; task < c.kv_heads * cut.parts; task++) {
     uint8_t* bytes = scratch(kWork, 2 * keys * (2 * width) + kRows * keys * 6 + keys * 4);
-    Task t{&c, task / chunks, keys, c.dim / 2, width, (uint16_t*)bytes, nullptr, nullptr, nullptr, nullptr, nullptr};
+    Task t{&c, task / cut.parts, keys, c.dim / 2, width, (uint16_t*)bytes, nullptr, nullptr, nullptr, nullptr, nullptr};
     t.v = t.k + keys * width;
     t.scores = (float*)(t.v + keys * width);
     t.shares = (uint16_t*)(t.scores + kRows * keys);
@@ -299,8 +267,8 @@ static void attend(const AttendCall& c, int threads) {
       pack_keys(t);
     }
     pack_values(t);
-    const int64_t begin = task % chunks * size;
-    attend_rows(t, begin, begin + size < rows ? begin + size : rows);
+    const int64_t begin = task % cut.parts * cut.size;
+    attend_rows(t, begin, begin + cut.size < cut.rows ? begin + cut.size : cut.rows);
   }
 }
 

@@ -7,17 +7,15 @@
 namespace vila_avxvnni {
 
 #include "ops_avx2.h"
+#include "whole_sums.h"
 
 constexpr int kRows = 6, kBlocks = 1, kDirectRows = 6, kDirectTokens = 24;
 constexpr int kAttendRows = 6, kAttendBlocks = 1;
 
-constexpr bool kMoves = true, kWidens = false, kShortSums = false;
+constexpr bool kMoves = true, kWidens = false;
 constexpr int kByteZero = 0;
-using Short = I;
 static inline I dot4(I sum, I w, I x) { return {_mm256_dpbusd_avx_epi32(sum.a, w.a, x.a), _mm256_dpbusd_avx_epi32(sum.b, w.b, x.b)}; }
 static inline I dot4_nibbles(I sum, I w, I x) { return dot4(sum, w, x); }
-static inline I short_zero() { return izero(); }
-static inline I add_short(I sum, I few) { return iadd(sum, few); }
 
 #include "set.h"
 

@@ -8,15 +8,13 @@
 namespace vila_neon {
 
 #include "ops_neon.h"
+#include "whole_sums.h"
 
 constexpr int kRows = 5, kBlocks = 1, kDirectRows = 5, kDirectTokens = 20;
 constexpr int kAttendRows = 5, kAttendBlocks = 1;
 
-constexpr bool kMoves = false, kWidens = false, kShortSums = false;
+constexpr bool kMoves = false, kWidens = false;
 constexpr int kByteZero = 128;
-using Short = I;
-static inline I short_zero() { return izero(); }
-static inline I add_short(I sum, I few) { return iadd(sum, few); }
 
 #include "set.h"
 

@@ -102,7 +102,10 @@ static inline void with_type(int bfloat16, Function f) {
 }
 
 static void gelu(const RowsCall& c) {
-  with_type(c.bfloat16, [&](auto* type) { gelu_all((decltype(type))c.x, (decltype(type))c.y, c.rows * c.width); });
+  with_type(c.bfloat16, [&](auto* t) {
+    using P = decltype(t);
+    gelu_all((P)c.x, (P)c.y, c.rows * c.width);
+  });
 }
 static void silu_mul(const RowsCall& c) {
   with_type(c.bfloat16, [&](auto* t) {

@@ -4,16 +4,14 @@
 namespace vila_scalar {
 
 #include "ops_scalar.h"
+#include "whole_sums.h"
 
 constexpr int kRows = 4, kBlocks = 1, kDirectRows = 4, kDirectTokens = 24;
 constexpr int kAttendRows = 4, kAttendBlocks = 1;
 
-constexpr bool kMoves = false, kWidens = false, kShortSums = false;
+constexpr bool kMoves = false, kWidens = false;
 constexpr int kByteZero = 0;
-using Short = I;
 static inline I dot4_nibbles(I sum, I w, I x) { return dot4(sum, w, x); }
-static inline I short_zero() { return izero(); }
-static inline I add_short(I sum, I few) { return iadd(sum, few); }
 
 #include "set.h"
 

@@ -1,0 +1,5 @@
+// For sets whose dot products add to 32 bits at once: tile.h's sums in 16 bits are these.
+constexpr bool kShortSums = false;
+using Short = I;
+static inline I short_zero() { return izero(); }
+static inline I add_short(I sum, I few) { return iadd(sum, few); }
