@@ -69,6 +69,21 @@ def test_the_largest_sums_are_exact(set_name, bits):
             assert torch.allclose(module(x[:tokens]), wanted, rtol=1e-6, atol=0)
 
 
+@settings(deadline=None, max_examples=20)
+@given(tokens=st.integers(1, 30), sizes=st.sampled_from([(127,), (0, 127), (0, 1, 64, 127)]), seed=st.integers(0, 99))
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("set_name", SETS)
+def test_whole_numbers_are_multiplied_exactly(set_name, bits, tokens, sizes, seed):
+    rng = torch.Generator().manual_seed(seed)
+    choices = torch.tensor([sign * size for size in sizes for sign in (-1, 1)])
+    x = choices[torch.randint(len(choices), (tokens, 96), generator=rng)]
+    x[:, ::48] = 127  # a step of 1 in both groups
+    values, zeros = (torch.randint(0, 2**bits, shape, generator=rng) for shape in ((32, 96), (32, 2)))
+    extreme = torch.where(torch.rand(values.shape, generator=rng) < 0.5, values, (2**bits - 1) * (values % 2)).byte()
+    module = KernelLinear(Kernels(kernels().file, set_name), extreme, torch.ones(32, 2), zeros, bias=None, bits=bits)
+    assert torch.equal(module(x.float()), (x @ (extreme.long() - zeros.repeat_interleave(48, 1)).T).float())
+
+
 @pytest.mark.parametrize("tokens", [1, 7, 30])
 @pytest.mark.parametrize("bits", [4, 8])
 def test_layers_that_read_one_input_together_give_what_each_gives(bits, tokens):

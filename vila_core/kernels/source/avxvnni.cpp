@@ -12,7 +12,7 @@ namespace vila_avxvnni {
 constexpr int kRows = 6, kBlocks = 1, kDirectRows = 6, kDirectTokens = 24;
 constexpr int kAttendRows = 6, kAttendBlocks = 1;
 
-constexpr bool kMoves = true, kWidens = false;
+constexpr bool kMoves = true;
 constexpr int kByteZero = 0;
 static inline I dot4(I sum, I w, I x) { return {_mm256_dpbusd_avx_epi32(sum.a, w.a, x.a), _mm256_dpbusd_avx_epi32(sum.b, w.b, x.b)}; }
 static inline I dot4_nibbles(I sum, I w, I x) { return dot4(sum, w, x); }

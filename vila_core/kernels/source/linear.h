@@ -6,8 +6,7 @@
 // within a group.
 //
 // Few tokens are multiplied with the weights as they lie: reading them is what takes the time. For many, 4-bit weights
-// are unpacked once; where a set can, less their zeros, so that nothing is left to correct for each group. 8-bit weights
-// are widened once where a set multiplies 16 bits only.
+// are unpacked once; where a set can, less their zeros, so that nothing is left to correct for each group.
 
 #include "activations.h"
 #include "tile.h"
@@ -17,8 +16,8 @@ constexpr int kMostBlocks = 4;  // of 16 outputs, that a tile of tokens is multi
 
 static Form form_of(const Call& c) {
   if (c.tokens <= kDirectTokens) return c.bits == 4 ? kNibbles : kBytes;
-  if (c.bits == 4) return kMoves ? kMoved : kUnpacked;
-  return kWidens ? kWords : kBytes;
+  if (c.bits == 8) return kBytes;
+  return kMoves ? kMoved : kUnpacked;
 }
 
 // A block's weights less their zeros, and behind them, for each group, -128 times their sums.
@@ -45,16 +44,6 @@ static void unpack_block(const Call& c, const uint8_t* packed, uint8_t* to) {
   }
 }
 
-// A block's 8-bit weights less their zeros as 16 bits: for 2 inputs, 2 of each output.
-static void widen_block(const Call& c, const uint8_t* packed, const uint8_t* zero, uint8_t* to) {
-  int16_t* words = (int16_t*)to;
-  for (int64_t k = 0; k < c.inputs / 4; k++, packed += 64, words += 64) {
-    const uint8_t* zeros = zero + k * 4 / c.group * 16;
-    for (int output = 0; output < 16; output++)
-      for (int i = 0; i < 4; i++) words[i / 2 * 32 + 2 * output + i % 2] = (int16_t)(packed[4 * output + i] - zeros[output]);
-  }
-}
-
 static int64_t unpacked_bytes(const Call& c, Form form) {
   return form == kNibbles || form == kBytes ? 0 : up(bytes_of(form, c.inputs) + (form == kMoved ? 64 * (c.inputs / c.group) : 0), 64);
 }
@@ -71,23 +60,24 @@ static void unit(const Call& c, const Rounded& a, Form form, int64_t block, int6
     if (unpacked_bytes(c, form) == 0) continue;
     uint8_t* to = buffer + b * unpacked_bytes(c, form);
     if (form == kMoved) move_block(c, weight, c.zero + blocks[b].tables, to);
-    else if (form == kUnpacked) unpack_block(c, weight, to);
-    else widen_block(c, weight, c.zero + blocks[b].tables, to);
+    else unpack_block(c, weight, to);
     blocks[b].weight = to;
     blocks[b].start = to + 16 * c.inputs;
   }
   if (form == kNibbles) all_tiles<T, kDirectRows, kNibbles>(c, a, block * 16, blocks, count);
   else if (form == kBytes) all_tiles<T, kRows, kBytes>(c, a, block * 16, blocks, count);
   else if constexpr (kMoves) all_tiles<T, kRows, kMoved>(c, a, block * 16, blocks, count);
-  else if (form == kUnpacked) all_tiles<T, kRows, kUnpacked>(c, a, block * 16, blocks, count);
-  else if constexpr (kWidens) all_tiles<T, kRows, kWords>(c, a, block * 16, blocks, count);
+  else all_tiles<T, kRows, kUnpacked>(c, a, block * 16, blocks, count);
 }
 
 static Rounded rounded_room(const Call& c, Form form) {
-  const int64_t values = up(c.tokens * c.inputs * (form == kWords ? 2 : 1), 64), tables = up(c.tokens * (c.inputs / c.group) * 4, 64);
-  uint8_t* bytes = scratch(kActivations, values + 2 * tables);
+  const bool halved = halves(form);
+  const int64_t values = up(c.tokens * c.inputs, 64), tables = up(c.tokens * (c.inputs / c.group) * 4, 64);
+  const int64_t rests = halved ? c.tokens * (c.inputs / 4) * (int64_t)sizeof(Rest) : 0;
+  uint8_t* bytes = scratch(kActivations, values + 2 * tables + rests + (halved ? 4 * c.tokens : 0));
+  uint8_t* rest = bytes + values + 2 * tables;
   return {(int8_t*)bytes, (float*)(bytes + values), (float*)(bytes + values + tables), form == kNibbles ? kDirectRows : kRows,
-          form == kMoved ? 128 : 0, form == kWords, !lost_zeros(form)};
+          form == kMoved ? 128 : 0, form != kMoved, halved ? (Rest*)rest : nullptr, (int32_t*)(rest + rests)};
 }
 
 template <class T>

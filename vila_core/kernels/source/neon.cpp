@@ -13,7 +13,7 @@ namespace vila_neon {
 constexpr int kRows = 5, kBlocks = 1, kDirectRows = 5, kDirectTokens = 20;
 constexpr int kAttendRows = 5, kAttendBlocks = 1;
 
-constexpr bool kMoves = false, kWidens = false;
+constexpr bool kMoves = false;
 constexpr int kByteZero = 128;
 
 #include "set.h"

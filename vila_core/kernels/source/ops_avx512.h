@@ -26,17 +26,10 @@ static inline I dot4(I sum, I w, I x) {  // in assembly: GCC copies the sums of 
   asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(w), "v"(x));
   return sum;
 }
-static inline I dot2(I sum, I w, I x) { return iadd(sum, _mm512_madd_epi16(w, x)); }  // of 16 bits
 static inline int32_t reduce_add(I v) { return _mm512_reduce_add_epi32(v); }
 static inline F to_float(I v) { return _mm512_cvtepi32_ps(v); }
 static inline I round_to_int(F v) { return _mm512_cvtps_epi32(v); }
 static inline __m128i low_bytes(I v) { return _mm512_cvtepi32_epi8(v); }
-
-static inline void low_words(I v, __m128i& first, __m128i& second) {  // of 8 lanes each
-  const __m256i words = _mm512_cvtepi32_epi16(v);
-  first = _mm256_castsi256_si128(words);
-  second = _mm256_extracti128_si256(words, 1);
-}
 
 static inline F fset(float v) { return _mm512_set1_ps(v); }
 static inline F fload(const float* p) { return _mm512_loadu_ps(p); }

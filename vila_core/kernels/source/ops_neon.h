@@ -43,22 +43,12 @@ static inline I dot4(I sum, I w, I x) {
   const auto off = [&](int i) { return from_bytes(veorq_u8(to_bytes(w.v[i]), vdupq_n_u8(128))); };
   return dot4_nibbles(sum, each(off), x);
 }
-static inline I dot2(I sum, I w, I x) {  // of 16 bits
-  return each([&](int i) {
-    const int16x8_t a = vreinterpretq_s16_s32(w.v[i]), b = vreinterpretq_s16_s32(x.v[i]);
-    return vaddq_s32(sum.v[i], vpaddq_s32(vmull_s16(vget_low_s16(a), vget_low_s16(b)), vmull_high_s16(a, b)));
-  });
-}
 static inline int32_t reduce_add(I v) { return vaddvq_s32(vaddq_s32(vaddq_s32(v.v[0], v.v[1]), vaddq_s32(v.v[2], v.v[3]))); }
 static inline F to_float(I v) { return feach([&](int i) { return vcvtq_f32_s32(v.v[i]); }); }
 static inline I round_to_int(F v) { return each([&](int i) { return vcvtnq_s32_f32(v.v[i]); }); }
 static inline int16x8_t words_of(int32x4_t a, int32x4_t b) { return vcombine_s16(vmovn_s32(a), vmovn_s32(b)); }
 static inline Bytes low_bytes(I v) {
   return vcombine_s8(vmovn_s16(words_of(v.v[0], v.v[1])), vmovn_s16(words_of(v.v[2], v.v[3])));
-}
-static inline void low_words(I v, Bytes& first, Bytes& second) {  // of 8 lanes each
-  first = vreinterpretq_s8_s16(words_of(v.v[0], v.v[1]));
-  second = vreinterpretq_s8_s16(words_of(v.v[2], v.v[3]));
 }
 template <int R>
 static inline void store_fours(int8_t* p, int64_t stride, const Bytes (&rows)[R]) {  // see fours_x86.h

@@ -61,12 +61,6 @@ static inline I dot4(I sum, I w, I x) {  // unsigned by signed bytes
     return total;
   });
 }
-static inline I dot2(I sum, I w, I x) {  // of 16 bits
-  int16_t a[32], b[32];
-  memcpy(a, &w, 64);
-  memcpy(b, &x, 64);
-  return each([&](int i) { return sum.v[i] + a[2 * i] * b[2 * i] + a[2 * i + 1] * b[2 * i + 1]; });
-}
 static inline int32_t reduce_add(I v) {
   int32_t total = 0;
   for (int32_t lane : v.v) total += lane;
@@ -78,12 +72,6 @@ static inline Bytes low_bytes(I v) {
   Bytes r;
   for (int i = 0; i < 16; i++) r.v[i] = (int8_t)v.v[i];
   return r;
-}
-static inline void low_words(I v, Bytes& first, Bytes& second) {  // of 8 lanes each
-  int16_t words[16];
-  for (int i = 0; i < 16; i++) words[i] = (int16_t)v.v[i];
-  memcpy(&first, words, 16);
-  memcpy(&second, words + 8, 16);
 }
 template <int R>
 static inline void store_fours(int8_t* p, int64_t stride, const Bytes (&rows)[R]) {  // see fours_x86.h

@@ -9,7 +9,7 @@ namespace vila_scalar {
 constexpr int kRows = 4, kBlocks = 1, kDirectRows = 4, kDirectTokens = 24;
 constexpr int kAttendRows = 4, kAttendBlocks = 1;
 
-constexpr bool kMoves = false, kWidens = false;
+constexpr bool kMoves = false;
 constexpr int kByteZero = 0;
 static inline I dot4_nibbles(I sum, I w, I x) { return dot4(sum, w, x); }
 

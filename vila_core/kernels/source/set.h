@@ -3,7 +3,8 @@
 //   kRows x kBlocks, kDirectRows       tokens by blocks of 16 outputs of a product, and tokens if they are few:
 //   kDirectTokens                      up to so many
 //   kAttendRows x kAttendBlocks        queries by blocks of 16 keys
-//   kMoves, kWidens, kShortSums        which forms of weights are quickest, see tile.h
+//   kMoves, kShortSums                 which forms of weights are quickest, see tile.h
+//   kHalves                            whether large 8-bit activations are halved, see activations.h
 //   kByteZero                          what dot4 takes off unsigned bytes, because it multiplies signed ones alone
 static inline int64_t up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 

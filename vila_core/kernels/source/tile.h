@@ -5,7 +5,6 @@ enum Form {
   kNibbles,   // 4-bit weights, two to a byte; signed activations
   kUnpacked,  // 4-bit weights, one to a byte; signed activations
   kMoved,     // 4-bit weights less their zeros, a signed byte each; unsigned activations, 128 too large
-  kWords,     // 8-bit weights less their zeros, 16 bits each; activations of 16 bits
 };
 
 constexpr int kStreamRows = 4;
@@ -17,10 +16,7 @@ struct Block {                // of 16 outputs
   const uint8_t* start;       // kMoved: what the sums begin with, [groups] vectors
 };
 
-constexpr bool lost_zeros(Form form) { return form == kMoved || form == kWords; }
-constexpr int64_t bytes_of(Form form, int64_t inputs) {  // of a block
-  return inputs * (form == kNibbles ? 8 : form == kWords ? 32 : 16);
-}
+constexpr int64_t bytes_of(Form form, int64_t inputs) { return inputs * (form == kNibbles ? 8 : 16); }  // of a block
 
 // Adds the products of the next inputs, as many as 64 bytes of a block hold, for R tokens and B blocks.
 template <int R, int B, Form form, class Sums>
@@ -39,8 +35,7 @@ static inline void add_next(Sums (&sums)[R][B], const uint8_t* const (&run)[B], 
       const auto x = broadcast4(q + 4 * r);
 #pragma GCC unroll 8
       for (int b = 0; b < B; b++) {
-        if constexpr (form == kWords) sums[r][b] = dot2(sums[r][b], w[b], x);
-        else if constexpr (form == kBytes) sums[r][b] = dot4(sums[r][b], w[b], x);
+        if constexpr (form == kBytes) sums[r][b] = dot4(sums[r][b], w[b], x);
         else if constexpr (form == kMoved) sums[r][b] = dot4_nibbles(sums[r][b], x, w[b]);
         else sums[r][b] = dot4_nibbles(sums[r][b], w[b], x);
       }
@@ -71,7 +66,7 @@ static inline void add_group(I (&sums)[R][B], const uint8_t* const (&begin)[B], 
       for (int r = 0; r < R; r++) for (int b = 0; b < B; b++) sums[r][b] = add_short(sums[r][b], few[r][b]);
     }
   } else {
-#pragma GCC unroll 2
+#pragma GCC unroll (kHalves ? 1 : 2)
     for (int64_t k = 0; k < count; k++) {
       add_next<R, B, form>(sums, run, q);
       for (auto& at : run) at += 64;
@@ -79,10 +74,40 @@ static inline void add_group(I (&sums)[R][B], const uint8_t* const (&begin)[B], 
   }
 }
 
-// R tokens from `first` on.
+constexpr bool halves(Form form) { return kHalves && form == kBytes; }
+
+// Halved inputs of a tile that are still to come; empty for the other forms.
+template <int R, bool any>
+struct Rests {
+  Rests(const Call&, const Rounded&, int64_t) {}
+  template <int B>
+  void add(I (&)[R][B], const uint8_t* const (&)[B], int64_t, int64_t) {}
+};
+template <int R>
+struct Rests<R, true> {
+  const Rest *next[R], *last[R];
+  Rests(const Call& c, const Rounded& a, int64_t first) {
+    for (int r = 0; r < R; r++) {
+      next[r] = a.rest + (first + r) * (c.inputs / 4);
+      last[r] = next[r] + a.rests[first + r];
+    }
+  }
+  // Those of a group, its fours numbered from begin to end, whose blocks' bytes are at `run`.
+  template <int B>
+  void add(I (&sums)[R][B], const uint8_t* const (&run)[B], int64_t begin, int64_t end) {
+#pragma GCC unroll 16
+    for (int r = 0; r < R; r++)
+      for (; next[r] < last[r] && next[r]->four < end; next[r]++)
+        for (int b = 0; b < B; b++)
+          sums[r][b] = dot4(sums[r][b], iload(run[b] + 64 * (next[r]->four - begin)), broadcast4(next[r]->values));
+  }
+};
+
+// R tokens from `first` on. Alone in its function: with more around it GCC keeps the sums in memory.
 template <class T, int R, int B, Form form>
-static void tile(const Call& c, const Rounded& a, int64_t first, int64_t output, const Block* blocks) {
-  const int64_t groups = c.inputs / c.group, bytes = bytes_of(form, c.group), size = form == kWords ? 2 : 1;
+[[gnu::noinline]] static void tile(const Call& c, const Rounded& a, int64_t first, int64_t output, const Block* blocks) {
+  const int64_t groups = c.inputs / c.group, bytes = bytes_of(form, c.group);
+  Rests<R, halves(form)> rests(c, a, first);
   float out[R][B][16];  // in memory: the registers are for the sums
   for (int b = 0; b < B; b++) {
     const F start = blocks[b].bias ? fload(blocks[b].bias) : fset(0.f);
@@ -99,7 +124,8 @@ static void tile(const Call& c, const Rounded& a, int64_t first, int64_t output,
 #pragma GCC unroll 16
       for (int r = 0; r < R; r++) sums[r][b] = start;
     }
-    add_group<R, B, form>(sums, run, a.q + size * (first * c.inputs + g * c.group * R), c.group);
+    add_group<R, B, form>(sums, run, a.q + first * c.inputs + g * c.group * R, c.group);
+    rests.add(sums, run, g * c.group / 4, (g + 1) * c.group / 4);
 #pragma GCC unroll 8
     for (int b = 0; b < B; b++) {
       const int64_t at = blocks[b].tables + 16 * g;
@@ -109,7 +135,7 @@ static void tile(const Call& c, const Rounded& a, int64_t first, int64_t output,
 #pragma GCC unroll 16
       for (int r = 0; r < R; r++) {
         F sum = to_float(sums[r][b]);
-        if constexpr (!lost_zeros(form)) sum = fsub_mul(sum, zero, fset(a.sum[of + r]));
+        if constexpr (form != kMoved) sum = fsub_mul(sum, zero, fset(a.sum[of + r]));
         fstore(out[r][b], fadd_mul(fload(out[r][b]), sum, fmul(scale, fset(a.scale[of + r]))));
       }
     }
