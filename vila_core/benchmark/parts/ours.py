@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from vila_core.benchmark.job import StepJob
 from vila_core.benchmark.parts.conversion import Conversion, converted_folder
+from vila_core.benchmark.parts.table import PARTS
 from vila_core.benchmark.parts.turns import DecoderTurns, TowerTurns, rows_needed
 from vila_core.commands.info import stored_quantization
 from vila_core.commands.quantize.decoder import DecoderPlan, quantize_decoder
@@ -23,6 +24,7 @@ from vila_core.models.layouts import open_layout
 from vila_core.models.quantized_weights import OWN_METHOD, OWN_VERSION
 from vila_core.models.stored_layers import StoredLayers
 from vila_core.models.vlm import VisionLanguageModel
+from vila_core.models.working_precision import stored_dtype
 from vila_core.quantization.linear import BITS
 from vila_core.quantization.w8a8_layer import ALPHA, VISION_FOLDS, quantize_layer_w8a8
 
@@ -35,10 +37,12 @@ class Decoder(DecoderTurns):
     def __init__(self, job: StepJob) -> None:
         super().__init__(job)
         self._model = _load(job)
-        language = self.config.language
-        longest = rows_needed(job)
-        self._cache, self._spare = (KVCache(language, longest, dtype=self._model.dtype, device="cpu") for _ in range(2))
+        alone = max(part.tokens for part in PARTS.values() if not part.behind_prompt)
+        self._cache, self._spare = (self._room(rows) for rows in (rows_needed(job), alone))
         self.facts = _facts(job)
+
+    def _room(self, rows: int) -> KVCache:
+        return KVCache(self.config.language, rows, dtype=self._model.dtype, device="cpu")
 
     def rewind(self) -> None:
         """Nothing: a later pass writes over the rows."""
@@ -88,7 +92,8 @@ def _quantize(job: StepJob, folder: Path) -> None:
         quantize_layer_w8a8(layer, VISION_FOLDS, None, ALPHA)
     state = QuantizeState(folder, "")
     quantize_decoder(model.language_model, layers, DecoderPlan(BITS, _GROUP), state)
-    write_checkpoint(model, state, layout, folder, {"quant_method": OWN_METHOD, "version": OWN_VERSION}, model.dtype)
+    description = {"quant_method": OWN_METHOD, "version": OWN_VERSION}
+    write_checkpoint(model, state, layout, folder, description, stored_dtype(layout))
     state.remove()
 
 
