@@ -32,7 +32,7 @@ demo-events: setup  ## a patrol on which things happen, in the flat of SEED=3: o
 # Each file of tests on one of the cores, at most four: a file's fixtures are made once.
 PYTEST := $(VENV)/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 # What computes: it must give the same on a processor with AVX2 and nothing above.
-AVX2_TESTS := test_{golden*,kernels,models,operations,packed*,parity*,quanti*,stacked*}.py
+AVX2_TESTS := vila_core/test_{golden*,kernels,models,operations,packed*,quanti*,stacked*}.py vila_tools/test_parity*.py
 
 test: lint  ## ruff, mypy, import contracts, then all tests; results in out/tests.xml and, of AVX2, out/tests-avx2.xml
 	@mkdir -p out
@@ -48,7 +48,7 @@ test-avx2: export ONEDNN_MAX_CPU_ISA := AVX2
 test-avx2: export VILA_NAV_KERNELS := avx2
 test-avx2: setup  ## what computes, tested as on a processor with AVX2 and nothing above
 	@mkdir -p out
-	$(PYTEST) --junit-xml=out/tests-avx2.xml test/vila_core/$(AVX2_TESTS)
+	$(PYTEST) --junit-xml=out/tests-avx2.xml $(addprefix test/,$(AVX2_TESTS))
 
 lint: setup  ## ruff, mypy and the import contracts
 	$(VENV)/bin/ruff check .

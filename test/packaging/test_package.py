@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from vila_core import cli
 from vila_core.errors import ConfigError, Terminated
+from vila_tools import cli
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = (ROOT / "vila_core", ROOT / "vila_ros", ROOT / "sim" / "vila_sim", ROOT / "launch")

@@ -17,16 +17,16 @@ pytest.importorskip("vila_ros")
 import rclpy
 
 from vila_core.errors import ConfigError
-from vila_ros.domain import leased_domain
+from vila_tools.session.domain import leased_domain
 
 ROOT = Path(__file__).resolve().parents[2]
 LAUNCH_FILES = sorted((ROOT / "launch").glob("*.launch.py"))
 PARAMETER_FILES = sorted((ROOT / "config").glob("*.yaml"))
 FILE_NAME = re.compile(r"[\w/.]+\.(?:yaml|xml|py)")
 NODES = {
-    "controller": "vila_ros.controller_node:ControllerNode",
-    "navigator": "vila_ros.navigator_node:NavigatorNode",
-    "simulator": "vila_ros.simulator_node:SimulatorNode",
+    "controller": "vila_ros.controller.node:ControllerNode",
+    "navigator": "vila_ros.navigator.node:NavigatorNode",
+    "simulator": "vila_ros.simulator.node:SimulatorNode",
 }
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 LAYERS = {
     "torch": ("test.vila_core.test_golden", "test.vila_core.test_models"),
-    "ros": ("test.vila_ros.",),
+    "ros": ("test.vila_ros.", "test.vila_tools.ros."),
     "sim": ("test.vila_sim.",),
 }
 

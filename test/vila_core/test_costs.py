@@ -10,15 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from vila_core.commands.info import count_parameters
-from vila_core.commands.make_random import make_random
-from vila_core.commands.model_shapes import SHAPES, tiny
 from vila_core.models import costs
 from vila_core.models.config_reader import read_checkpoint_config
 from vila_core.models.costs import Linears, Storage
 from vila_core.models.language_model import LanguageModel
 from vila_core.models.projector import DOWNSAMPLE
 from vila_core.models.vision_tower import VisionTower
+from vila_tools.checkpoint.info import count_parameters
+from vila_tools.checkpoint.make_random import make_random
+from vila_tools.checkpoint.model_shapes import SHAPES, tiny
 
 ONE = Storage(1)  # bytes are then weights
 

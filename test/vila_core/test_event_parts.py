@@ -14,7 +14,7 @@ from vila_core.events.distribution import likely_starts, pair_intervals
 from vila_core.events.memory import FrameMemory, thinned
 from vila_core.events.segments import STAY, joined, lasting, segments
 from vila_core.events.window import AppendedWindow
-from vila_core.images import resize_picture, squeezed
+from vila_core.media.images import resize_picture, squeezed
 from vila_core.testing import make_frame
 from vila_core.types import Interval
 

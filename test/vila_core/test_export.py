@@ -16,8 +16,6 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import nn
 
-from vila_core.cli import main
-from vila_core.commands.engine_export import read_calibration
 from vila_core.engine.backend import EMBEDDED_CHECKPOINT
 from vila_core.errors import BackendError, CheckpointError, ConfigError, MissingDependencyError
 from vila_core.export import builder, runtimes
@@ -33,6 +31,8 @@ from vila_core.models.checkpoint import load_checkpoint
 from vila_core.models.preprocess import normalise_pixels
 from vila_core.quantization.linear import quantize_linear
 from vila_core.testing import make_frame
+from vila_tools.cli import main
+from vila_tools.engine.export import read_calibration
 
 needs_onnx = pytest.mark.skipif(
     not all(importlib.util.find_spec(name) for name in ("onnx", "onnxscript", "onnxruntime")),

@@ -10,12 +10,12 @@ import torch
 from conftest import golden_dir
 from safetensors.torch import load_file
 
-from vila_core.commands.parity.case import Limits, run_case
-from vila_core.commands.parity.e2e import e2e_cases
-from vila_core.commands.parity.models import ModelStore
 from vila_core.models.checkpoint import load_checkpoint
 from vila_core.models.media_prompt import Picture, Video
 from vila_core.prompts.conversation import render
+from vila_tools.parity.case import Limits, run_case
+from vila_tools.parity.e2e import e2e_cases
+from vila_tools.parity.models import ModelStore
 
 FOLDER = golden_dir("vila")
 CASES = {f"{case.group} {case.name}": case for case in e2e_cases(FOLDER, ModelStore("cpu", "float32"), Limits())}

@@ -12,7 +12,6 @@ import torch
 from conftest import golden_dir
 from safetensors.torch import load_file
 
-from vila_core.commands.parity.llama3_bpe import installed_ranks, write_tokenizer
 from vila_core.history.sampling import select_frames
 from vila_core.history.video_sampling import frames_at_rate, native_frames, serving_frames, uniform_frames
 from vila_core.intervals import interval_iou
@@ -27,6 +26,7 @@ from vila_core.models.time_tokens import (
 from vila_core.models.tokenizer import NATIVE_IMAGE_ID, Tokenizer
 from vila_core.prompts.conversation import render, render_conversation, stop_texts, stop_token_ids, training_labels
 from vila_core.prompts.navigation import navila_text
+from vila_tools.parity.llama3_bpe import installed_ranks, write_tokenizer
 
 VILA, VLN = golden_dir("vila"), golden_dir("vln")
 TURNS = ["<image>What is this?", "A chair.", "Which colour?"]

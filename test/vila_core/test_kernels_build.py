@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from vila_core.commands.report import tell
 from vila_core.engine.backend import EMBEDDED_CHECKPOINT, load_backend
 from vila_core.errors import ConfigError
 from vila_core.kernels import build
 from vila_core.kernels.build import WARNINGS, KernelsStatus, compile_library, find_library, sources_digest
 from vila_core.kernels.library import kernels, kernels_status, load_kernels
+from vila_tools.report import tell
 
 AN_ERROR = "tile.h:7:3: error: 'vpdpbusd' was not declared in this scope"
 

@@ -12,15 +12,15 @@ import torch
 from conftest import golden_dir
 from safetensors.torch import load_file, save_file
 
-from vila_core.benchmark.load import measure_load
-from vila_core.cli import main as vila
-from vila_core.commands.info import checkpoint_facts
-from vila_core.commands.make_random import make_random
-from vila_core.commands.model_shapes import SHAPES, tiny
 from vila_core.errors import CheckpointError, ConfigError
 from vila_core.models.checkpoint import load_checkpoint
 from vila_core.models.config_reader import read_checkpoint_config
 from vila_core.models.tokenizer import Tokenizer
+from vila_tools.benchmark.load import measure_load
+from vila_tools.checkpoint.info import checkpoint_facts
+from vila_tools.checkpoint.make_random import make_random
+from vila_tools.checkpoint.model_shapes import SHAPES, tiny
+from vila_tools.cli import main as vila
 
 FAMILIES = {
     "vila15_tiny": ("vila1.5", "native", "column", "vicuna_v1"),
@@ -261,7 +261,7 @@ def test_the_programs_print_json_last(tmp_path, capsys):
 
 
 def make_random_named(name):
-    from vila_core.commands.model_shapes import model_shape
+    from vila_tools.checkpoint.model_shapes import model_shape
 
     return model_shape(name)
 

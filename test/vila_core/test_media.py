@@ -9,7 +9,7 @@ from PIL import Image
 
 from vila_core.errors import MediaError
 from vila_core.history.video_sampling import frames_at_rate, uniform_frames
-from vila_core.media import list_images, read_image, read_video, stream_video
+from vila_core.media.films import list_images, read_image, read_video, stream_video
 
 FRAMES, FPS = 30, 10.0
 

@@ -10,10 +10,6 @@ import sys
 
 import pytest
 
-from vila_core.commands.fit.libraries import libraries_mb
-from vila_core.commands.make_random import make_random
-from vila_core.commands.model_shapes import SHAPES, tiny
-from vila_core.commands.quantize.run import main as quantize
 from vila_core.engine import host_memory, memory
 from vila_core.engine.backend import EMBEDDED_CHECKPOINT, load_backend
 from vila_core.engine.host_memory import resident_bytes
@@ -23,6 +19,10 @@ from vila_core.errors import BackendError, CheckpointError
 from vila_core.models.config_reader import config_of, read_checkpoint_config
 from vila_core.models.costs import Storage
 from vila_core.models.layouts import open_layout
+from vila_tools.checkpoint.make_random import make_random
+from vila_tools.checkpoint.model_shapes import SHAPES, tiny
+from vila_tools.fit.libraries import libraries_mb
+from vila_tools.quantize.run import main as quantize
 
 pytestmark = pytest.mark.slow
 FRAMES = 3

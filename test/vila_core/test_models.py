@@ -16,9 +16,9 @@ from vila_core.errors import BackendError, CheckpointError
 from vila_core.models.checkpoint import load_checkpoint, save_weights
 from vila_core.models.kv_cache import KVCache, append
 from vila_core.models.projector import pool_tokens, space_to_channel
-from vila_core.training.create import create_model
-from vila_core.training.recipe import ModelSizes
 from vila_core.types import Frame, Prompt, Visual
+from vila_tools.training.create import create_model
+from vila_tools.training.recipe import ModelSizes
 
 SIZES = ModelSizes(vision_width=32, vision_layers=2, vision_heads=2, width=32, layers=2, heads=2, kv_heads=1)
 

@@ -8,9 +8,6 @@ import threading
 import pytest
 import torch
 
-from vila_core.cli import main as vila
-from vila_core.commands.make_random import make_random
-from vila_core.commands.model_shapes import SHAPES, tiny
 from vila_core.engine.backend import EMBEDDED_CHECKPOINT, load_backend
 from vila_core.errors import CheckpointError, ConfigError
 from vila_core.machine import arithmetic, identity, precision
@@ -20,7 +17,10 @@ from vila_core.machine.precision import SMALL_WEIGHTS, choose_precision
 from vila_core.models import working_precision as of_checkpoint
 from vila_core.models.checkpoint import load_checkpoint
 from vila_core.models.working_precision import working_precision
-from vila_core.training.autocast import autocast, autocast_precision
+from vila_tools.checkpoint.make_random import make_random
+from vila_tools.checkpoint.model_shapes import SHAPES, tiny
+from vila_tools.cli import main as vila
+from vila_tools.training.autocast import autocast, autocast_precision
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 EMULATED = Arithmetic({"float32": 0.077, "bfloat16": 0.00096, "float16": 0.001})

@@ -9,8 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from vila_core.commands.parity.case import run_case
-from vila_core.commands.parity.quantization import quantization_cases
 from vila_core.errors import CheckpointError
 from vila_core.quantization.awq_block import PAIRS
 from vila_core.quantization.awq_clip import clip_weight_, input_moments, search_clip
@@ -38,6 +36,8 @@ from vila_core.quantization.linear import QuantLinear, quantize_linear
 from vila_core.quantization.search_file import read_search_result
 from vila_core.quantization.smoothing import smooth
 from vila_core.quantization.w8a8 import linear_w8a8, quantize_rows, quantize_tokens
+from vila_tools.parity.case import run_case
+from vila_tools.parity.quantization import quantization_cases
 
 CASES = list(quantization_cases(golden_dir("quantization")))
 

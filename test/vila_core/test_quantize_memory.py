@@ -10,14 +10,14 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from vila_core.commands.make_random import make_random
-from vila_core.commands.model_shapes import SHAPES, tiny
-from vila_core.commands.parity.awq_search import eager_block
-from vila_core.commands.quantize.run import main as quantize
 from vila_core.models.config import LanguageConfig
 from vila_core.models.language_model import DecoderLayer
 from vila_core.quantization.awq_block import search_block
 from vila_core.quantization.linear import quantize_linear
+from vila_tools.checkpoint.make_random import make_random
+from vila_tools.checkpoint.model_shapes import SHAPES, tiny
+from vila_tools.parity.awq_search import eager_block
+from vila_tools.quantize.run import main as quantize
 
 TOKENS = 512
 CONFIG = LanguageConfig(

@@ -16,14 +16,6 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from vila_core.actions.grammar import SENTENCES
-from vila_core.benchmark.load import measure_load
-from vila_core.cli import main as vila
-from vila_core.commands.info import checkpoint_facts
-from vila_core.commands.make_random import make_random
-from vila_core.commands.model_shapes import SHAPES, tiny
-from vila_core.commands.quantize import decoder as quantize_decoder_module
-from vila_core.commands.quantize.run import main as quantize
-from vila_core.commands.quantize.sources import bag_drives
 from vila_core.config import HistoryConfig, NavigatorConfig
 from vila_core.engine.backend import EMBEDDED_CHECKPOINT
 from vila_core.engine.torch_backend import load_torch_backend
@@ -42,6 +34,14 @@ from vila_core.quantization.linear import QuantLinear
 from vila_core.testing import make_frame
 from vila_core.types import Instruction
 from vila_core.version import package_version
+from vila_tools.benchmark.load import measure_load
+from vila_tools.checkpoint.info import checkpoint_facts
+from vila_tools.checkpoint.make_random import make_random
+from vila_tools.checkpoint.model_shapes import SHAPES, tiny
+from vila_tools.cli import main as vila
+from vila_tools.quantize import decoder as quantize_decoder_module
+from vila_tools.quantize.run import main as quantize
+from vila_tools.quantize.sources import bag_drives
 
 LENIENT = NavigatorConfig(decision_deadline_s=1e6, max_image_age_s=1e6)
 
@@ -270,7 +270,7 @@ def test_a_bag_calibrates_without_ros(tmp_path):
 
 
 def test_a_long_bag_is_thinned_evenly(tmp_path, monkeypatch):
-    monkeypatch.setattr("vila_core.commands.quantize.sources._BAG_FRAMES", 4)
+    monkeypatch.setattr("vila_tools.quantize.sources._BAG_FRAMES", 4)
     frames = [np.full((2, 3, 3), number, dtype=np.uint8) for number in range(19)]
     _, drive = bag_drives(write_bag(tmp_path / "run.mcap", frames, "bgr8"), "go on")
     assert [int(frame.image[0, 0, 0]) for frame in drive.frames] == [0, 8, 16] and drive.instruction == "go on"

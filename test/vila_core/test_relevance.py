@@ -11,13 +11,13 @@ pytest.importorskip("torch")
 
 import torch
 
-from vila_core.commands.quantize import run as quantize
 from vila_core.engine.backend import EMBEDDED_CHECKPOINT, load_backend
 from vila_core.errors import BackendError, CheckpointError
 from vila_core.models.checkpoint import load_checkpoint
 from vila_core.models.relevance import RelevanceConfig, RelevanceHead
 from vila_core.models.relevance_files import FOLDER, save_relevance
 from vila_core.testing import make_frame
+from vila_tools.quantize import run as quantize
 
 SIZES = RelevanceConfig(
     visual_tokens=16,

@@ -17,9 +17,9 @@ from vila_core.engine.torch_backend import TorchBackend
 from vila_core.errors import BackendError
 from vila_core.models.checkpoint import load_checkpoint, save_weights
 from vila_core.testing import make_frame
-from vila_core.training.create import create_model
-from vila_core.training.recipe import ModelSizes
 from vila_core.types import Prompt, Visual
+from vila_tools.training.create import create_model
+from vila_tools.training.recipe import ModelSizes
 
 SIZES = ModelSizes(vision_width=32, vision_layers=1, vision_heads=2, width=32, layers=2, heads=4, kv_heads=2)
 FRAMES = [make_frame(stamp, height=96, width=96) for stamp in range(1, 7)]

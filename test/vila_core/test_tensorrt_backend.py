@@ -11,12 +11,11 @@ import pytest
 import torch
 
 from vila_core.actions.grammar import SENTENCES
-from vila_core.cli import main
 from vila_core.engine.backend import EMBEDDED_CHECKPOINT, load_backend
-from vila_core.engine.engine_decoder import EngineDecoder
-from vila_core.engine.engine_runner import EngineRunner
 from vila_core.engine.naive_backend import NaiveBackend
-from vila_core.engine.tensorrt_backend import assemble, load_tensorrt_backend
+from vila_core.engine.tensorrt.backend import assemble, load_tensorrt_backend
+from vila_core.engine.tensorrt.decoder import EngineDecoder
+from vila_core.engine.tensorrt.runner import EngineRunner
 from vila_core.errors import BackendError, CheckpointError, MissingDependencyError
 from vila_core.export import runtimes
 from vila_core.export.compare import EXACT_INT4, is_close
@@ -27,6 +26,7 @@ from vila_core.models.kv_cache import KVCache, append
 from vila_core.quantization.linear import QuantLinear
 from vila_core.testing import make_frame
 from vila_core.types import Prompt, Visual
+from vila_tools.cli import main
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="could not import onnxruntime: pip install '.[export]'")
 pytest.importorskip("onnxscript", reason="could not import onnxscript: pip install '.[export]'")
@@ -265,7 +265,7 @@ def test_loading_says_what_is_missing(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(runtimes, "MODULES", {"tensorrt": "no_such_tensorrt"})
     with pytest.raises(MissingDependencyError, match="JetPack"):
         load_tensorrt_backend(folder, device="cuda", precision="float32")
-    monkeypatch.setattr("vila_core.engine.tensorrt_backend.load_runtime", lambda name: FakeTensorRT())
+    monkeypatch.setattr("vila_core.engine.tensorrt.backend.load_runtime", lambda name: FakeTensorRT())
     with pytest.raises(BackendError, match="runs on 'cuda' alone"):
         load_tensorrt_backend(folder, device="cpu", precision="float32")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

@@ -20,8 +20,8 @@ from vila_core.engine.prefix_cache import Piece
 from vila_core.engine.torch_backend import TorchBackend
 from vila_core.errors import BackendError
 from vila_core.events.distribution import likely_starts, pair_intervals
-from vila_core.images import squeezed
 from vila_core.localizer import way_of
+from vila_core.media.images import squeezed
 from vila_core.models.checkpoint import load_checkpoint
 from vila_core.prompts.localization import NOT_SEEN, localization_prompt, pair_replies, start_replies, time_marks
 from vila_core.testing import make_frame

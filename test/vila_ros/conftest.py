@@ -21,8 +21,8 @@ from conftest import HANG_S
 from rclpy.executors import ExternalShutdownException, ShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 
-from vila_ros.domain import leased_domain
-from vila_ros.processes import node_environment
+from vila_tools.session.domain import leased_domain
+from vila_tools.session.processes import node_environment
 
 SHARED_MEMORY = Path("/dev/shm")
 FAST_DDS = ("fastdds_", "fastrtps_", "sem.fastdds_", "sem.fastrtps_")
@@ -91,7 +91,7 @@ def video(tmp_path: Path) -> Path:
 def bag(video: Path, tmp_path: Path) -> Path:
     """The video as a bag."""
     pytest.importorskip("mcap")
-    from vila_ros.video_bag import BagOptions, convert
+    from vila_tools.bags.video import BagOptions, convert
 
     convert(BagOptions(video, tmp_path / "a.mcap"))
     return tmp_path / "a.mcap"

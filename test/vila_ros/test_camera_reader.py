@@ -13,9 +13,9 @@ from sensor_msgs.msg import Image
 
 from vila_core.engine.backend import EMBEDDED_CHECKPOINT, load_backend
 from vila_core.types import Frame
-from vila_ros.camera import CameraReader
-from vila_ros.conversions import image_from_frame
-from vila_ros.qos import reliable_qos
+from vila_ros.common.conversions import image_from_frame
+from vila_ros.common.qos import reliable_qos
+from vila_ros.navigator.camera import CameraReader
 
 S = 1_000_000_000
 

@@ -24,10 +24,10 @@ from vila_nav.msg import NavAction
 from vila_core.errors import ConfigError
 from vila_core.testing import Unicycle
 from vila_core.types import Decision, HoldReason, MoveForward, Pose, Stop, Turn, VelocityCommand
-from vila_ros.controller_node import ControllerNode
-from vila_ros.conversions import message_from_decision, message_from_odometry, stamp_from_ns
-from vila_ros.processes import NodeSpec
-from vila_ros.qos import reliable_qos
+from vila_ros.common.conversions import message_from_decision, message_from_odometry, stamp_from_ns
+from vila_ros.common.qos import reliable_qos
+from vila_ros.controller.node import ControllerNode
+from vila_tools.session.processes import NodeSpec
 
 PERIOD_S = 0.02
 
@@ -262,7 +262,7 @@ def test_zero_is_the_last_word_of_a_controller_that_is_told_to_end(
     ros_environment, spinner, wait_until, lateness, number: int
 ) -> None:
     robot = spinner.add(Robot())
-    process = subprocess.Popen(NodeSpec("controller", "vila_ros.controller_node").command(), env=ros_environment)
+    process = subprocess.Popen(NodeSpec("controller", "vila_ros.controller.node").command(), env=ros_environment)
     try:
         wait_until(robot.ready)
         moving(robot, wait_until)
@@ -276,7 +276,7 @@ def test_zero_is_the_last_word_of_a_controller_that_is_told_to_end(
 
 
 def test_a_process_with_an_unknown_parameter_says_so_and_ends(ros_environment) -> None:
-    spec = NodeSpec("controller", "vila_ros.controller_node", parameters={"control.max_linear_speed": 1.0})
+    spec = NodeSpec("controller", "vila_ros.controller.node", parameters={"control.max_linear_speed": 1.0})
     done = subprocess.run(spec.command(), env=ros_environment, capture_output=True, text=True, timeout=HANG_S)
     assert done.returncode == 2
     assert "control.max_linear_speed" in done.stderr and "did you mean 'control.max_linear_mps'" in done.stderr

@@ -13,7 +13,7 @@ from vila_core.actions.grammar import ACTIONS
 from vila_core.errors import FrameError
 from vila_core.testing import make_frame
 from vila_core.types import Decision, HoldReason, Odometry, Pose
-from vila_ros import conversions as c
+from vila_ros.common import conversions as c
 
 HEIGHT, WIDTH = 3, 4
 

@@ -5,7 +5,7 @@ import pytest
 pytest.importorskip("vila_ros")
 
 from vila_core.errors import Terminated
-from vila_ros.interrupt import Interrupt
+from vila_ros.common.interrupt import Interrupt
 
 SIGNALS = ((signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated))
 each_signal = pytest.mark.parametrize(("number", "error"), SIGNALS)

@@ -18,10 +18,10 @@ pytest.importorskip("vila_nav")
 
 from rclpy.parameter import Parameter
 
-from vila_ros.controller_node import ControllerNode
-from vila_ros.demo import DemoOptions, node_specs
-from vila_ros.navigator_node import NavigatorNode
-from vila_ros.resources import share_file
+from vila_ros.common.resources import share_file
+from vila_ros.controller.node import ControllerNode
+from vila_ros.navigator.node import NavigatorNode
+from vila_tools.demo.run import DemoOptions, node_specs
 
 ROOT = Path(__file__).resolve().parents[2]
 LAUNCH_FILES = sorted((ROOT / "launch").glob("*.launch.py"))
@@ -122,7 +122,7 @@ def test_parameters_given_in_launch_files_are_declared(description, ros) -> None
 def declared_names(name: str) -> set[str]:
     if name == "simulator":
         pytest.importorskip("vila_sim.simulator")
-        from vila_ros.simulator_node import SimulatorNodeConfig
+        from vila_ros.simulator.node import SimulatorNodeConfig
         from vila_sim.simulator import CameraConfig, RobotConfig
 
         kinds = (("", SimulatorNodeConfig), ("camera.", CameraConfig), ("robot.", RobotConfig))
@@ -141,7 +141,7 @@ def test_happenings_need_no_other_argument(monkeypatch, happenings: str, instruc
     pieces = [happenings if isinstance(piece, Call) else piece for piece in defaults["instruction"].args[0]]
     assert eval("".join(pieces)) == instruction  # as PythonExpression does
     pytest.importorskip("vila_sim.simulator")
-    from vila_ros.simulator_world import SimulatorNodeConfig
+    from vila_ros.simulator.world import SimulatorNodeConfig
 
     SimulatorNodeConfig(happenings=happenings, instruction=instruction)
 
@@ -160,7 +160,7 @@ def test_parameter_files_hold_declared_parameters_with_good_values(path: Path, r
 def test_the_demo_uses_the_same_files_and_executables() -> None:
     for spec in node_specs(DemoOptions()):
         assert spec.params_file == share_file("config/simulation.yaml")
-        assert spec.module == f"vila_ros.{spec.name}_node"
+        assert spec.module == f"vila_ros.{spec.name}.node"
         assert spec.name in yaml.safe_load(spec.params_file.read_text())["/**"]
 
 

@@ -6,7 +6,15 @@ pytest.importorskip("vila_ros")
 
 from vila_core.errors import ConfigError
 from vila_core.types import Decision, HoldReason, MoveForward, Odometry, Pose, Stop
-from vila_ros.mission import Mission, MissionConfig, MissionError, MissionState, MotionReport, Outcome, limited
+from vila_ros.navigator.mission import (
+    Mission,
+    MissionConfig,
+    MissionError,
+    MissionState,
+    MotionReport,
+    Outcome,
+    limited,
+)
 
 S = 1_000_000_000
 CONFIG = MissionConfig(max_decisions=5)

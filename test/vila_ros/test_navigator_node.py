@@ -31,9 +31,9 @@ from vila_core.actions.grammar import SENTENCES
 from vila_core.errors import BackendError, CheckpointError, ConfigError
 from vila_core.testing import SCRIPTED_INFO, ScriptedBackend
 from vila_core.types import Frame, HoldReason, Odometry, Pose
-from vila_ros.conversions import image_from_frame, message_from_odometry, ns_from_stamp
-from vila_ros.navigator_node import NavigatorNode
-from vila_ros.qos import reliable_qos, sensor_qos
+from vila_ros.common.conversions import image_from_frame, message_from_odometry, ns_from_stamp
+from vila_ros.common.qos import reliable_qos, sensor_qos
+from vila_ros.navigator.node import NavigatorNode
 
 Result = NavigateInstruction.Result
 STOP, FORWARD, LEFT = SENTENCES[0], SENTENCES[1], SENTENCES[4]

@@ -9,7 +9,7 @@ from rclpy.parameter import Parameter
 
 from vila_core.config import ControlConfig, HistoryConfig
 from vila_core.errors import ConfigError
-from vila_ros.parameters import declare, read, refuse_unknown
+from vila_ros.common.parameters import declare, read, refuse_unknown
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from rclpy.qos import QoSDurabilityPolicy, QoSReliabilityPolicy
 from std_msgs.msg import String
 
 from vila_core.errors import ConfigError
-from vila_ros.qos import latched_qos, publisher_events, reliable_qos, sensor_qos, subscription_events
+from vila_ros.common.qos import latched_qos, publisher_events, reliable_qos, sensor_qos, subscription_events
 
 
 def test_profiles() -> None:

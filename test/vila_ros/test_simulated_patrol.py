@@ -19,11 +19,11 @@ from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from vila_core.types import Odometry
-from vila_ros.conversions import odometry_from_message
-from vila_ros.processes import NodeSpec
-from vila_ros.qos import reliable_qos, sensor_qos
-from vila_ros.resources import share_file
-from vila_ros.simulator_world import SimulatorNodeConfig, make_world
+from vila_ros.common.conversions import odometry_from_message
+from vila_ros.common.qos import reliable_qos, sensor_qos
+from vila_ros.common.resources import share_file
+from vila_ros.simulator.world import SimulatorNodeConfig, make_world
+from vila_tools.session.processes import NodeSpec
 
 pytestmark = pytest.mark.slow
 PATROL = {"instruction": "", "happenings": "patrol", "happenings_s": 20.0, "realtime_factor": 2.0}
@@ -56,7 +56,7 @@ class Client(Node):
 def client(ros_environment, spinner, wait_until):
     size = {"camera.width_px": 64, "camera.height_px": 64}
     parameters = share_file("config/simulation.yaml")  # names an instruction, as for a launch file
-    spec = NodeSpec("simulator", "vila_ros.simulator_node", parameters, PATROL | size)
+    spec = NodeSpec("simulator", "vila_ros.simulator.node", parameters, PATROL | size)
     process = subprocess.Popen(spec.command(), env=ros_environment)
     try:
         client = spinner.add(Client())

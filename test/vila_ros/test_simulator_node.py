@@ -21,10 +21,10 @@ from sensor_msgs.msg import CameraInfo, Image, LaserScan
 from std_srvs.srv import Trigger
 
 from vila_core.types import Odometry
-from vila_ros.conversions import frame_from_image, ns_from_stamp, odometry_from_message
-from vila_ros.processes import NodeSpec
-from vila_ros.qos import reliable_qos, sensor_qos
+from vila_ros.common.conversions import frame_from_image, ns_from_stamp, odometry_from_message
+from vila_ros.common.qos import reliable_qos, sensor_qos
 from vila_sim.scenario import make_scenario
+from vila_tools.session.processes import NodeSpec
 
 pytestmark = pytest.mark.slow
 INSTRUCTION = "go to the blue chair"
@@ -60,7 +60,7 @@ class Client(Node):
 @pytest.fixture(scope="module")
 def process(ros_environment):
     parameters = {"instruction": INSTRUCTION, "seed": 4, "camera.width_px": 96, "camera.height_px": 64}
-    spec = NodeSpec("simulator", "vila_ros.simulator_node", parameters=parameters)
+    spec = NodeSpec("simulator", "vila_ros.simulator.node", parameters=parameters)
     process = subprocess.Popen(spec.command(), env=ros_environment)
     yield process
     process.terminate()
@@ -155,6 +155,6 @@ def test_reset_puts_the_robot_back_and_time_goes_on(client: Client, wait_until) 
     ],
 )
 def test_what_cannot_be_simulated_is_refused(ros_environment, parameters, words) -> None:
-    spec = NodeSpec("simulator", "vila_ros.simulator_node", parameters=parameters)
+    spec = NodeSpec("simulator", "vila_ros.simulator.node", parameters=parameters)
     done = subprocess.run(spec.command(), env=ros_environment, capture_output=True, text=True, timeout=HANG_S)
     assert done.returncode == 2 and all(word in done.stderr for word in words), done.stderr

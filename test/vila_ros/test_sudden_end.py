@@ -20,9 +20,9 @@ from std_msgs.msg import String
 
 from vila_core.testing import Unicycle
 from vila_core.types import VelocityCommand
-from vila_ros.conversions import message_from_odometry, stamp_from_ns
-from vila_ros.processes import NodeSpec, ProcessGroup
-from vila_ros.qos import reliable_qos
+from vila_ros.common.conversions import message_from_odometry, stamp_from_ns
+from vila_ros.common.qos import reliable_qos
+from vila_tools.session.processes import NodeSpec, ProcessGroup
 
 pytestmark = pytest.mark.slow
 PERIOD_S = 0.02
@@ -31,8 +31,8 @@ NAVIGATOR = """
 import sys
 from vila_core.actions.grammar import SENTENCES
 from vila_core.testing import ScriptedBackend
-from vila_ros.navigator_node import NavigatorNode
-from vila_ros.node_main import run_node
+from vila_ros.navigator.node import NavigatorNode
+from vila_ros.common.node_main import run_node
 
 def make():
     node = NavigatorNode(load=lambda *_, **__: ScriptedBackend(SENTENCES[3]))
@@ -79,7 +79,7 @@ def driving(spinner, ros_environment, tmp_path, monkeypatch, wait_until):
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
     body = spinner.add(Body())
     with ProcessGroup({**ros_environment, "PYTHONPATH": path}, tmp_path / "log") as nodes:
-        nodes.start(NodeSpec("controller", "vila_ros.controller_node"))
+        nodes.start(NodeSpec("controller", "vila_ros.controller.node"))
         navigator = nodes.start(NodeSpec("navigator", "endless_navigator", parameters={"checkpoint": str(tmp_path)}))
         wait_until(lambda: body.instruction.get_subscription_count() > 0, "the navigator to be there")
         wait_until(lambda: body.count_publishers("controller/execution") > 0, "the controller to be there")

@@ -8,7 +8,7 @@ from conftest import HANG_S
 
 from vila_core.errors import BackendError
 from vila_core.types import Decision, HoldReason, MoveForward
-from vila_ros.worker import InferenceWorker, Urgency
+from vila_ros.navigator.worker import InferenceWorker, Urgency
 
 MOVE = Decision(MoveForward(0.25), 1)
 

@@ -5,7 +5,7 @@ pytest.importorskip("vila_ros")
 from vila_core.errors import BackendError, FrameError
 from vila_core.testing import ScriptedBackend, make_frame
 from vila_core.types import Prompt
-from vila_ros.yielding_backend import yielding
+from vila_ros.navigator.yielding_backend import yielding
 
 
 def test_it_gives_way_before_each_call_and_passes_everything_on() -> None:

@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from vila_core.errors import FrameError
-from vila_core.images import check_image, squeezed
+from vila_core.media.images import check_image, squeezed
 from vila_core.types import Frame
 
 _SLACK = 0.1  # of the period: a frame that comes so much too early is taken, as cameras are not punctual

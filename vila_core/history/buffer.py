@@ -6,7 +6,7 @@ import math
 
 from vila_core.config import HistoryConfig
 from vila_core.errors import FrameError
-from vila_core.images import check_image
+from vila_core.media.images import check_image
 from vila_core.types import Frame, Odometry, Pose, wrap_angle
 
 _SLACK = 1e-6  # m and rad: a step of exactly the minimum counts in spite of rounding

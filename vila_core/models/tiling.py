@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from vila_core.images import resize_picture
+from vila_core.media.images import resize_picture
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,106 @@
+"""A video as a bag, and the bag as a camera."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy")
+pytest.importorskip("vila_nav")
+pytest.importorskip("mcap_ros2")
+
+from rclpy.node import Node
+from sensor_msgs.msg import Image
+
+from vila_core.errors import ConfigError, MediaError
+from vila_core.media.bags import bag_images
+from vila_core.types import Frame
+from vila_ros.common.conversions import frame_from_image, image_from_frame
+from vila_ros.common.qos import reliable_qos
+from vila_tools.bags import video as video_bag
+from vila_tools.bags.player import BagPlayer, PlayOptions
+from vila_tools.bags.video import BagOptions, convert
+from vila_tools.benchmark.ros_video import VideoOptions
+from vila_tools.session.recording import Recorded, write_bag
+
+FRAMES, FPS = 20, 10.0  # of the video of conftest.py
+
+
+@pytest.mark.parametrize(("is_raw", "topic"), [(False, "/camera/image_raw/compressed"), (True, "/camera/image_raw")])
+def test_a_bag_holds_the_videos_frames_and_times(video, tmp_path, is_raw: bool, topic: str) -> None:
+    out = tmp_path / "a.mcap"
+    assert convert(BagOptions(video, out, is_raw=is_raw)) == {"topic": topic, "images": FRAMES, "duration_s": 1.9}
+    seen = list(bag_images(out))
+    assert {one.topic for one in seen} == {topic}
+    assert [(one.time_ns - seen[0].time_ns) / 1e9 for one in seen] == pytest.approx([i / FPS for i in range(FRAMES)])
+    assert [one.image.mean() for one in seen] == pytest.approx([12 * i for i in range(FRAMES)], abs=3)
+
+
+def test_the_program_tells_what_it_wrote(video, tmp_path, capsys) -> None:
+    out = tmp_path / "bags" / "a.mcap"
+    assert video_bag.main(["--video", str(video), "--out", str(out), "--every", "5"]) == 0
+    assert json.loads(capsys.readouterr().out)["images"] == FRAMES / 5 == len(list(bag_images(out)))
+
+
+def test_a_video_that_cannot_be_read_leaves_no_bag(video, tmp_path) -> None:
+    video.write_bytes(video.read_bytes()[:400])
+    with pytest.raises(MediaError, match=r"a\.avi"):
+        convert(BagOptions(video, tmp_path / "a.mcap"))
+    assert list(tmp_path.glob("*.mcap*")) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "words"),
+    [
+        (BagOptions, {"video": Path("v"), "out": Path("o"), "every": 0}, "every = 0"),
+        (BagOptions, {"video": Path("v"), "out": Path("o"), "topic": "image"}, "topic = 'image'"),
+        (PlayOptions, {"bag": Path("b"), "rate": 0.0}, "rate = 0.0"),
+        (PlayOptions, {"bag": Path("b"), "duration_s": -1.0}, "duration = -1.0"),
+        (VideoOptions, {"bag": Path("b"), "minutes": 0.0}, "minutes = 0.0"),
+        (VideoOptions, {"bag": Path("b"), "queries": ()}, "--watch"),
+    ],
+)
+def test_options_that_make_no_sense(kind, values, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        kind(**values)
+
+
+def test_a_bag_is_played_at_its_pace_again_and_again_with_new_stamps(bag, spinner, wait_until) -> None:
+    heard: list[Image] = []
+    listener = Node("listener")
+    listener.create_subscription(Image, "image_raw", heard.append, reliable_qos(200))
+    spinner.add(listener)
+    player = BagPlayer(PlayOptions(bag, rate=8.0, loop=True))
+    player.destroy_publisher(player._publisher)
+    player._publisher = player.create_publisher(Image, "image_raw", reliable_qos(200))
+    wait_until(player.listeners, what="the listener to be known")
+    spinner.add(player)
+    wait_until(lambda: len(heard) > 2.5 * FRAMES)
+    stamps = [message.header.stamp.sec * 10**9 + message.header.stamp.nanosec for message in heard]
+    assert stamps == sorted(set(stamps)) and player.loops >= 2 and not player.is_over
+    assert len({round(float(frame_from_image(message).image.mean()) / 12) for message in heard}) >= FRAMES - 2
+
+
+def test_a_bag_ends_once_or_after_a_time(bag, ros) -> None:
+    for options, count in ((PlayOptions(bag), FRAMES), (PlayOptions(bag, loop=True, duration_s=2.95), 30)):
+        player = BagPlayer(options)
+        due = [player._next, *player._images]
+        assert len(due) == count and [round(at_s * FPS) for at_s, _ in due] == list(range(count))
+        player.destroy_node()
+
+
+def test_bags_that_cannot_be_played(ros, bag, tmp_path) -> None:
+    message = image_from_frame(Frame(np.zeros((4, 4, 3), np.uint8), 5))
+    two = tmp_path / "two.mcap"
+    write_bag(two, [Recorded("/left", 5, message), Recorded("/right", 6, message)])
+    for file, source, words in (
+        (two, "", "left and /right"),
+        (two, "/rear", "no images on /rear"),
+        (tmp_path / "none.mcap", "", "none.mcap"),
+    ):
+        with pytest.raises(MediaError, match=words):
+            list(BagPlayer(PlayOptions(file, source=source))._images)
+    assert len([0, *BagPlayer(PlayOptions(two, source="/right"))._images]) == 1

@@ -1,0 +1,130 @@
+"""Training on a made-up data directory: it learns, resumes exactly, and writes a checkpoint that loads."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from vila_core.actions.grammar import SENTENCES
+from vila_core.engine.torch_backend import TorchBackend
+from vila_core.errors import ConfigError
+from vila_core.models.checkpoint import load_checkpoint
+from vila_tools.training.loop import schedule
+from vila_tools.training.recipe import ModelSizes, Recipe, StageRecipe
+from vila_tools.training.samples import VISUAL, Sampler, prompt_ids
+from vila_tools.training.shards import grid_objects, read_drives
+from vila_tools.training.train import corpus, create_model, train
+
+KINDS, COLOURS = ("chair", "floor_lamp"), ("red", "blue")
+RECIPE = Recipe(
+    sizes=ModelSizes(vision_width=32, vision_layers=1, vision_heads=1, width=32, layers=1, heads=1, kv_heads=1),
+    vision=StageRecipe(4, 8, 1e-3, warmup_steps=1),
+    policy=StageRecipe(100, 16, 5e-3, warmup_steps=5),
+    joint=StageRecipe(2, 4, 1e-4, 1e-4, warmup_steps=1),
+    joint_again=StageRecipe(2, 4, 1e-4, 1e-4, warmup_steps=1),
+)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Two shards: the image is bright where slot 0 is to be turned to, dark where the robot is to stop."""
+    folder = tmp_path_factory.mktemp("data")
+    meta = {
+        "kinds": KINDS,
+        "colours": COLOURS,
+        "sentences": SENTENCES,
+        "train_templates": ["go to the {colour} {kind}"],
+    }
+    (folder / "meta.json").write_text(json.dumps(meta))
+    rng = np.random.default_rng(0)
+    for number in range(2):
+        shard = folder / f"shard_{number:05d}"
+        shard.mkdir()
+        count, slots = 60, 8
+        bright = rng.random(count) < 0.5
+        seg = np.full((count, 48, 48), 255, np.uint8)
+        seg[:, 24:, :24] = 1
+        labels = np.full((count, slots), -1, np.int8)
+        labels[:, 0], labels[:, 1] = np.where(bright, 4, 0), 3
+        arrays = {
+            "images": np.broadcast_to(np.where(bright, 220, 30)[:, None, None, None], (count, 96, 96, 3)).astype(
+                np.uint8
+            ),
+            "seg": seg,
+            "labels": labels,
+            "visible": labels >= 0,
+            "distance": np.ones((count, slots), np.float32),
+            "bearing": np.zeros((count, slots), np.float32),
+            "episode": np.repeat(np.arange(6), 10).astype(np.int32),
+            "slots": np.tile(np.array([1, 0] + [-1] * 6, np.int16), (6, 1)),
+            "target_slot": np.zeros(6, np.int8),
+            "flat": np.zeros(6, np.int32),
+            "objects": np.concatenate([[[[0, 0], [1, 1]]], np.full((1, 62, 2), -1)], axis=1).astype(np.int16),
+        }
+        for name, array in arrays.items():
+            np.save(shard / f"{name}.npy", array)
+    return read_drives(folder)
+
+
+def test_shards_are_joined_with_each_frame_at_its_episode(data):
+    assert len(data) == 120
+    assert data.first[[0, 9, 10, 60, 119]].tolist() == [0, 0, 10, 60, 110]
+    assert (data.labels[data.slots < 0] == -1).all()
+
+
+def test_a_batch_lines_up_words_pictures_and_labels(data, tmp_path):
+    model = create_model(tmp_path, RECIPE.sizes, corpus(data), 0)
+    sampler = Sampler(model, data, dataclasses.replace(RECIPE, nonsense_share=0.0), range(100))
+    batch = sampler.batch(np.array([0, 25]), np.array([0, 1]), np.random.default_rng(0))
+    assert batch.frames.tolist() == [[-1, -1, -1, 0], [20, 21, 23, 25]]
+    assert ((batch.ids == VISUAL).sum(1) == 3 * 4 + 16).all()
+    for row, (name, label) in enumerate([("blue floor lamp", int(data.labels[0, 0])), ("red chair", 3)]):
+        ids = batch.ids[row].tolist()
+        start = int(batch.ask[row]) + 1
+        assert ids[:start] == prompt_ids(model, f"go to the {name}")
+        reply = [token for token in batch.targets[row].tolist() if token >= 0]
+        assert model.tokenizer.decode(reply) == SENTENCES[label]
+        assert reply == ids[start : start + len(reply)]
+    assert batch.grounding[0].view(4, 4).tolist() == [[0] * 4, [0] * 4, [1, 1, 0, 0], [1, 1, 0, 0]]
+    assert batch.grounding[1].sum() == 0
+
+
+@pytest.mark.slow
+def test_training_learns_resumes_exactly_and_leaves_a_checkpoint(data, tmp_path):
+    device = torch.device("cpu")
+    whole = train(data, RECIPE, _folder(tmp_path / "a"), tmp_path / "a" / "checkpoint", device)
+    assert whole["joint_again_branch_accuracy"] > 0.8
+    cut = dataclasses.replace(RECIPE, joint=StageRecipe(0, 4, 0.0), joint_again=StageRecipe(0, 4, 0.0))
+    train(data, cut, _folder(tmp_path / "b"), tmp_path / "b" / "checkpoint", device)
+    resumed = train(data, RECIPE, tmp_path / "b", tmp_path / "b" / "checkpoint", device)
+    assert resumed == whole
+    backend = TorchBackend(load_checkpoint(tmp_path / "a" / "checkpoint"), "float32")
+    assert (backend.info.prompt_style, backend.info.num_frames, backend.info.history_tokens) == ("nano", 4, 4)
+
+
+def test_a_cell_belongs_to_the_object_that_covers_enough_of_it():
+    seg = np.full((1, 48, 48), 255, np.uint8)
+    seg[0, :12, :6], seg[0, :2, 12:24] = 7, 9
+    assert grid_objects(seg, 4, 0.2)[0, :3].tolist() == [7, -1, -1]
+    assert grid_objects(seg, 4, 0.1)[0, :3].tolist() == [7, 9, -1]
+
+
+def test_the_schedule_warms_up_and_decays():
+    recipe = StageRecipe(100, 1, 1.0, warmup_steps=10)
+    values = [schedule(step, recipe) for step in range(100)]
+    assert max(values) == values[9] == 1.0
+    assert values[0] == 0.1 and values[-1] == pytest.approx(0.1, abs=0.01)
+
+
+def test_a_folder_without_data_says_how_to_make_it(tmp_path):
+    with pytest.raises(ConfigError, match="vila data --out"):
+        read_drives(tmp_path)
+
+
+def _folder(path):
+    path.mkdir()
+    return path

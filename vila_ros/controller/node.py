@@ -1,0 +1,251 @@
+"""The controller: turns actions into velocities, closed loop on odometry, and stands still when in doubt.
+
+It is a process of its own, so that a navigator that crashes, hangs or lies cannot keep the robot moving:
+a motion ends when the navigator's heartbeat or the odometry goes silent, and nothing resumes it.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from geometry_msgs.msg import Twist, TwistStamped
+from nav_msgs.msg import Odometry as OdometryMsg
+from rclpy.clock import Clock, ClockType
+from rclpy.duration import Duration
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rclpy.publisher import Publisher
+from std_msgs.msg import Header
+from vila_nav.msg import NavAction
+
+from vila_core.config import ControlConfig
+from vila_core.control.limits import action_refusal
+from vila_core.control.motion import MotionController, MotionState
+from vila_core.control.pose_buffer import PoseBuffer
+from vila_core.control.watchdog import Receipt, decision_refusal, silence
+from vila_core.errors import ConfigError
+from vila_core.types import Action, Odometry, Stop, VelocityCommand
+from vila_ros.common.conversions import OdometryError, action_from_message, ns_from_stamp, odometry_from_message
+from vila_ros.common.node_main import run_node
+from vila_ros.common.parameters import declare, read, refuse_unknown
+from vila_ros.common.qos import publisher_events, reliable_qos, sensor_qos, subscription_events
+
+
+@dataclass(frozen=True, slots=True)
+class ControllerNodeConfig:
+    """The parameters of the controller node that are not the motion controller's own (`control.*`)."""
+
+    rate_hz: float = 20.0
+    report_rate_hz: float = 5.0  # of RUNNING reports
+    stamped_velocity: bool = False  # TwistStamped instead of Twist
+    base_frame: str = "base_link"
+    odometry_reliability: str = "best_effort"
+
+    def __post_init__(self) -> None:
+        for name in ("rate_hz", "report_rate_hz"):
+            if not 0 < getattr(self, name) <= 200:
+                raise ConfigError(f"{name} = {getattr(self, name)!r}: must be above 0 and at most 200")
+
+
+class ControllerNode(Node):
+    """Subscribes to odometry, actions and the heartbeat; owns cmd_vel."""
+
+    def __init__(self, parameter_overrides: Sequence[Parameter] = ()) -> None:
+        self._execution: Publisher | None = None  # made by the first fresh odometry: then we are ready
+        self._is_closed = True  # there is nothing to close before the publishers are there
+        super().__init__("controller", parameter_overrides=list(parameter_overrides))
+        refuse_unknown(self, (*declare(self, ControllerNodeConfig), *declare(self, ControlConfig, "control")))
+        self._config = read(self, ControllerNodeConfig)
+        self._control = read(self, ControlConfig, "control")
+        self._motion = MotionController(self._control)
+        self._poses = PoseBuffer()
+        self._odometry: Receipt | None = None
+        self._heartbeat: Receipt | None = None
+        self._running: NavAction | None = None
+        self._reported_ns = 0
+        self._bad_odometry_logged = False
+        kind = TwistStamped if self._config.stamped_velocity else Twist
+        events = publisher_events(self, "cmd_vel")
+        self._velocity = self.create_publisher(kind, "cmd_vel", reliable_qos(1), event_callbacks=events)
+        self._is_closed = False
+        self._subscribe()
+        self.create_timer(1.0 / self._config.rate_hz, self._on_timer, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    def close(self) -> None:
+        """Leave the robot standing: abort the motion and see that zero velocity goes out. Once is enough."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self._end(NavAction.ABORTED, "the controller shuts down")
+        for _ in range(3):
+            self._publish_velocity(VelocityCommand())
+        self._velocity.wait_for_all_acked(Duration(seconds=0.2))
+
+    def destroy_node(self) -> None:
+        """Close, then leave the graph."""
+        self.close()
+        super().destroy_node()
+
+    def _subscribe(self) -> None:
+        odometry_qos = sensor_qos(self._config.odometry_reliability, depth=5)
+        events = subscription_events(self, "odom")
+        self.create_subscription(OdometryMsg, "odom", self._on_odometry, odometry_qos, event_callbacks=events)
+        self.create_subscription(Header, "navigator/heartbeat", self._on_heartbeat, reliable_qos(1))
+
+    def _announce(self) -> None:
+        """Take actions from now on; that ~/execution has a publisher tells the navigator so."""
+        self.create_subscription(NavAction, "navigator/action", self._on_action, reliable_qos())
+        self._execution = self.create_publisher(NavAction, "~/execution", reliable_qos())
+
+    def _on_odometry(self, message: OdometryMsg) -> None:
+        try:
+            odometry = odometry_from_message(message)
+        except OdometryError as err:
+            if not self._bad_odometry_logged:
+                self.get_logger().error(f"odometry ignored: {err}")
+                self._bad_odometry_logged = True
+            return
+        self._poses.add(odometry)
+        self._odometry = Receipt(odometry.stamp_ns, time.monotonic_ns())
+        age_s = (self._now_ns() - odometry.stamp_ns) / 1e9  # large while the clock of a simulation is unknown
+        if self._execution is None and abs(age_s) < self._control.odometry_timeout_s:
+            self._announce()
+
+    def _on_heartbeat(self, message: Header) -> None:
+        self._heartbeat = Receipt(ns_from_stamp(message.stamp), time.monotonic_ns())
+
+    def _on_action(self, message: NavAction) -> None:
+        """Execute, or refuse and stand still; a running motion is replaced either way."""
+        self._end(NavAction.ABORTED, f"replaced by action {message.id}")
+        try:
+            action = action_from_message(message)
+        except ValueError as err:
+            self._refuse(message, str(err))
+            return
+        if action is None or isinstance(action, Stop):
+            self._stand(message, is_stop=action is not None)
+            return
+        refusal = self._begin(action, message)
+        if refusal:
+            self._refuse(message, refusal)
+
+    def _begin(self, action: Action, message: NavAction) -> str | None:
+        """Start the motion; returns why not, or None."""
+        now_ns, stamp_ns = self._now_ns(), ns_from_stamp(message.header.stamp)
+        refusal = (
+            action_refusal(action, self._control)
+            or decision_refusal(stamp_ns, now_ns, self._control)
+            or self._silence(now_ns)
+        )
+        if refusal:
+            return refusal
+        try:
+            anchor = self._poses.at(stamp_ns)
+        except LookupError as err:
+            return f"no pose for the image's stamp: {err}"
+        self._motion.start(action, anchor, now_ns)
+        self._running, self._reported_ns = message, 0
+        return None
+
+    def _stand(self, message: NavAction, *, is_stop: bool) -> None:
+        self._motion.abort("stop" if is_stop else "hold")
+        self._publish_velocity(VelocityCommand())
+        self._report(message, NavAction.DONE)
+
+    def _refuse(self, message: NavAction, detail: str) -> None:
+        self.get_logger().warning(f"action {message.id} refused: {detail}")
+        self._motion.abort(detail)
+        self._publish_velocity(VelocityCommand())
+        self._report(message, NavAction.REFUSED, detail=detail)
+
+    def _on_timer(self) -> None:
+        self._publish_velocity(self._next_command())
+
+    def _next_command(self) -> VelocityCommand:
+        newest = self._poses.newest
+        if self._running is None or newest is None:
+            return VelocityCommand()
+        now_ns = self._now_ns()
+        fault = self._silence(now_ns)
+        if fault:
+            self._end(NavAction.ABORTED, fault)
+            return VelocityCommand()
+        return self._step(newest, now_ns)
+
+    def _step(self, odometry: Odometry, now_ns: int) -> VelocityCommand:
+        assert self._running is not None
+        step = self._motion.step(odometry, now_ns)
+        executed = (step.executed_m, step.executed_rad)
+        if step.state is MotionState.RUNNING:
+            self._report_running(executed)
+            return step.command
+        state = NavAction.DONE if step.state is MotionState.DONE else NavAction.ABORTED
+        message, self._running = self._running, None
+        self._report(message, state, executed, step.detail)
+        return VelocityCommand()
+
+    def _silence(self, now_ns: int) -> str | None:
+        return silence(
+            self._odometry, self._heartbeat, now_ns=now_ns, steady_ns=time.monotonic_ns(), config=self._control
+        )
+
+    def _end(self, state: int, detail: str) -> None:
+        """End the running motion, if there is one, with zero velocity and a report."""
+        if self._running is None:
+            return
+        message, self._running = self._running, None
+        self._motion.abort(detail)
+        self._publish_velocity(VelocityCommand())
+        self._report(message, state, detail=detail)
+
+    def _report_running(self, executed: tuple[float, float]) -> None:
+        steady_ns = time.monotonic_ns()
+        if self._running is not None and steady_ns - self._reported_ns >= 1e9 / self._config.report_rate_hz:
+            self._reported_ns = steady_ns
+            self._report(self._running, NavAction.RUNNING, executed)
+
+    def _report(
+        self, message: NavAction, state: int, executed: tuple[float, float] = (0.0, 0.0), detail: str = ""
+    ) -> None:
+        report = NavAction(
+            header=message.header,
+            id=message.id,
+            kind=message.kind,
+            distance_m=message.distance_m,
+            angle_rad=message.angle_rad,
+            probability=message.probability,
+            hold_reason=message.hold_reason,
+            reply=message.reply,
+            state=state,
+            executed_m=float(executed[0]),
+            executed_rad=float(executed[1]),
+            detail=detail,
+        )
+        if self._execution is not None:
+            self._execution.publish(report)
+
+    def _publish_velocity(self, command: VelocityCommand) -> None:
+        twist = Twist()
+        twist.linear.x, twist.angular.z = float(command.linear_mps), float(command.angular_rps)
+        if not self._config.stamped_velocity:
+            self._velocity.publish(twist)
+            return
+        stamped = TwistStamped(twist=twist)
+        stamped.header.stamp = self.get_clock().now().to_msg()
+        stamped.header.frame_id = self._config.base_frame
+        self._velocity.publish(stamped)
+
+    def _now_ns(self) -> int:
+        return self.get_clock().now().nanoseconds
+
+
+def main() -> int:
+    """Run the controller until it is told to end."""
+    return run_node(ControllerNode, "controller")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,56 @@
+"""The parameters of the navigator node, and the model that they name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from vila_core.config import EventsConfig, HistoryConfig, NavigatorConfig
+from vila_core.engine.backend import EMBEDDED_CHECKPOINT, Backend
+from vila_core.errors import CheckpointError, ConfigError, MissingDependencyError
+from vila_ros.navigator.mission import MissionConfig
+
+STAGES = {"navigator": NavigatorConfig, "history": HistoryConfig, "mission": MissionConfig, "events": EventsConfig}
+
+
+@dataclass(frozen=True, slots=True)
+class NavigatorNodeConfig:
+    """The parameters of the node itself; the stages' are those of STAGES, by prefix."""
+
+    checkpoint: str = ""  # a directory; empty: the embedded vila-nano
+    backend: str = "torch"
+    device: str = "cpu"
+    precision: str = "auto"  # what the device computes well; or float32, bfloat16, float16
+    autostart: bool = True  # configure and activate without a lifecycle manager
+    camera: str = "camera"
+    odometry_frame: str = "odom"
+    image_reliability: str = "best_effort"
+    odometry_reliability: str = "best_effort"
+    heartbeat_rate_hz: float = 10.0
+
+    def __post_init__(self) -> None:
+        if not 1.0 <= self.heartbeat_rate_hz <= 100.0:
+            raise ConfigError(f"heartbeat_rate_hz = {self.heartbeat_rate_hz!r}: must be from 1 to 100")
+
+
+class LoadBackend(Protocol):
+    """How a backend is loaded; see vila_core.engine.backend.load_backend."""
+
+    def __call__(self, name: str, checkpoint: Path, *, device: str, precision: str) -> Backend:
+        """Load the checkpoint with the named backend."""
+        ...
+
+
+def load_configured(config: NavigatorNodeConfig, load: LoadBackend) -> Backend:
+    """Load the checkpoint that the parameters name.
+
+    Raises CheckpointError if it is missing, MissingDependencyError without the backend's library, and what load raises.
+    """
+    checkpoint = Path(config.checkpoint) if config.checkpoint else EMBEDDED_CHECKPOINT
+    if not checkpoint.exists():
+        raise CheckpointError(f"checkpoint {checkpoint} does not exist; set the parameter `checkpoint`")
+    try:
+        return load(config.backend, checkpoint, device=config.device, precision=config.precision)
+    except ImportError as err:
+        raise MissingDependencyError(f"backend {config.backend!r} needs a library: {err}") from err

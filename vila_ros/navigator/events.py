@@ -1,0 +1,229 @@
+"""Standing queries and questions about the past, beside navigation: services, actions and the topic ~/events.
+
+Threads: the camera's (`observe`), the worker's (all that asks the model) and the executor's (the rest).
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+from vila_nav.action import Describe, LocalizeEvent
+from vila_nav.msg import TemporalEvent as TemporalEventMsg
+from vila_nav.srv import UnwatchEvent, WatchEvent
+
+from vila_core.config import EventsConfig
+from vila_core.engine.backend import Backend
+from vila_core.errors import BackendError, QueryError
+from vila_core.models.heap import trim_heap
+from vila_core.types import Frame, LocalizationWay, TemporalEvent
+from vila_core.watcher import EventWatcher
+from vila_ros.common.conversions import ns_from_stamp
+from vila_ros.common.diagnostics import EventHealth
+from vila_ros.common.qos import latched_qos, publisher_events
+from vila_ros.navigator.event_messages import (
+    EventError,
+    Searched,
+    description_result,
+    error_code,
+    localization_result,
+    message_from_event,
+)
+from vila_ros.navigator.questions import QuestionServer
+from vila_ros.navigator.worker import InferenceWorker, Urgency
+from vila_ros.navigator.yielding_backend import yielding
+
+KEPT_EVENTS = 100  # reports that a latecomer is given
+_NOT_ACTIVE = "the navigator is not active"
+_WARN_EVERY_S = 5.0
+_TRIM_EVERY = 20  # evaluations: else what they free stays with the C library, in ever more pieces
+
+Response = TypeVar("Response", WatchEvent.Response, UnwatchEvent.Response)
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """One look of all standing queries: what is new, or why that is not known, and how long that took."""
+
+    outcome: tuple[TemporalEvent, ...] | Exception
+    duration_ms: float
+
+
+class EventServer:
+    """~/watch, ~/unwatch, ~/localize, ~/describe and ~/events of a node.
+
+    Made when the node is configured; it looks between `activate` and `deactivate`, and refuses before and after.
+    """
+
+    def __init__(self, node: Node, config: EventsConfig) -> None:
+        self._node = node
+        self._config = config
+        self._publisher = node.create_publisher(
+            TemporalEventMsg,
+            "~/events",
+            latched_qos(KEPT_EVENTS),
+            event_callbacks=publisher_events(node, "events"),
+        )
+        self._services = (
+            node.create_service(WatchEvent, "~/watch", self._on_watch),
+            node.create_service(UnwatchEvent, "~/unwatch", self._on_unwatch),
+        )
+        self._questions = QuestionServer(node, config.max_queries)
+        self._questions.offer(LocalizeEvent, "~/localize", self._localize)
+        self._questions.offer(Describe, "~/describe", self._describe)
+        self._watcher: EventWatcher | None = None
+        self._arrivals: deque[Evaluation | str] = deque()  # a text tells of a clock jump
+        self._is_evaluating = False
+        self._first_id = self._last_id = 0  # numbers grow over activations
+        self._evaluations, self._evaluation_ms, self._error = 0, 0.0, ""
+
+    def destroy(self) -> None:
+        """Take everything off the graph."""
+        self._questions.destroy()
+        for service in self._services:
+            self._node.destroy_service(service)
+        self._node.destroy_publisher(self._publisher)
+
+    def activate(self, backend: Backend, worker: InferenceWorker[Any], wake: Callable[[], None]) -> None:
+        """Begin to look; worker: the one that also decides. wake: has `on_wake` called soon, from any thread."""
+        self._watcher = EventWatcher(yielding(backend, worker.give_way), self._config)
+        self._worker, self._wake = worker, wake
+        self._first_id, self._is_evaluating = self._last_id, False
+        self._arrivals.clear()
+        self._evaluations, self._evaluation_ms, self._error = 0, 0.0, ""
+        self._questions.activate(worker, wake)
+        self._timer = self._node.create_timer(
+            1.0 / self._config.rate_hz, self._on_timer, clock=Clock(clock_type=ClockType.STEADY_TIME)
+        )
+
+    def deactivate(self) -> None:
+        """Close and publish what is open, forget the queries and refuse from now on; the worker has been stopped."""
+        self._node.destroy_timer(self._timer)
+        self._questions.deactivate()
+        for query in self._require_watcher().queries:
+            self._publish(self._require_watcher().unwatch(query.id))
+        self._watcher = None
+
+    @property
+    def health(self) -> EventHealth:
+        """How the standing queries fare."""
+        watcher = self._watcher
+        return EventHealth(
+            queries=0 if watcher is None else len(watcher.queries),
+            localization=(LocalizationWay.NONE if watcher is None else watcher.way).name,
+            evaluations=self._evaluations,
+            evaluation_ms=self._evaluation_ms,
+            evaluation_error=self._error,
+        )
+
+    # --- camera thread ---------------------------------------------------------------------------
+
+    def observe(self, frame: Frame) -> None:
+        """Take the camera's next frame; FrameError as EventWatcher.observe."""
+        watcher = self._require_watcher()
+        newest_ns = watcher.newest_stamp_ns
+        watcher.observe(frame)
+        if newest_ns is not None and frame.stamp_ns < newest_ns:
+            self._arrivals.append(f"camera stamp went back from {newest_ns} to {frame.stamp_ns} ns")
+            self._wake()
+
+    # --- worker thread ---------------------------------------------------------------------------
+
+    def _evaluate(self) -> tuple[TemporalEvent, ...]:
+        self._begun_ns = time.monotonic_ns()
+        if self._evaluations % _TRIM_EVERY == _TRIM_EVERY - 1:
+            trim_heap()
+        return self._require_watcher().evaluate()
+
+    def _on_evaluated(self, outcome: tuple[TemporalEvent, ...] | Exception) -> None:
+        self._arrivals.append(Evaluation(outcome, (time.monotonic_ns() - self._begun_ns) / 1e6))
+        self._wake()
+
+    def _localize(self, request: LocalizeEvent.Goal) -> LocalizeEvent.Result:
+        watcher, start_ns, end_ns = self._require_watcher(), ns_from_stamp(request.start), ns_from_stamp(request.end)
+        searched = _clipped(start_ns, end_ns, watcher.remembered_ns)
+        return localization_result(watcher.localize(request.text, start_ns, end_ns), watcher.way, searched)
+
+    def _describe(self, request: Describe.Goal) -> Describe.Result:
+        watcher, start_ns, end_ns = self._require_watcher(), ns_from_stamp(request.start), ns_from_stamp(request.end)
+        searched = _clipped(start_ns, end_ns, watcher.remembered_ns)
+        return description_result(watcher.describe(request.text, start_ns, end_ns), searched)
+
+    # --- executor --------------------------------------------------------------------------------
+
+    def on_wake(self) -> None:
+        """Publish and answer what the other threads left."""
+        while self._arrivals:
+            arrival = self._arrivals.popleft()
+            if isinstance(arrival, str):
+                self._node.get_logger().warning(f"{arrival}; the images before are forgotten, open events closed")
+                self._questions.end_all(EventError.CLOCK_JUMP, arrival)
+            else:
+                self._take(arrival)
+        self._questions.on_wake()
+
+    def _on_timer(self) -> None:
+        if self._watcher is not None and not self._is_evaluating and self._watcher.has_work():
+            self._is_evaluating = True
+            self._worker.post(self._evaluate, self._on_evaluated, Urgency.STANDING)
+
+    def _take(self, evaluation: Evaluation) -> None:
+        self._is_evaluating = False
+        outcome, error = evaluation.outcome, ""
+        if isinstance(outcome, Exception):
+            error = f"{type(outcome).__name__}: {outcome}"
+            self._node.get_logger().error(f"an evaluation failed: {error}", throttle_duration_sec=_WARN_EVERY_S)
+        else:
+            self._publish(outcome)
+        self._evaluations += 1
+        self._evaluation_ms, self._error = evaluation.duration_ms, error
+
+    def _publish(self, reports: Sequence[TemporalEvent]) -> None:
+        for event in reports:
+            message = message_from_event(event, self._first_id)
+            self._last_id = max(self._last_id, message.event_id)
+            self._publisher.publish(message)
+
+    def _on_watch(self, request: WatchEvent.Request, response: WatchEvent.Response) -> WatchEvent.Response:
+        if self._watcher is None:
+            return _refused(response, EventError.NOT_ACTIVE, _NOT_ACTIVE)
+        try:
+            query = self._watcher.watch(request.text, request.label, request.query_id)
+        except QueryError as err:
+            return _refused(response, error_code(err), str(err))
+        self._node.get_logger().info(f"watching for {query.id!r}: {query.text}")
+        response.success, response.query_id = True, query.id
+        return response
+
+    def _on_unwatch(self, request: UnwatchEvent.Request, response: UnwatchEvent.Response) -> UnwatchEvent.Response:
+        if self._watcher is None:
+            return _refused(response, EventError.NOT_ACTIVE, _NOT_ACTIVE)
+        ids = [request.query_id] if request.query_id else [query.id for query in self._watcher.queries]
+        try:
+            for query_id in ids:
+                self._publish(self._watcher.unwatch(query_id))
+        except QueryError as err:
+            return _refused(response, error_code(err), str(err))
+        response.success = True
+        return response
+
+    def _require_watcher(self) -> EventWatcher:
+        if self._watcher is None:
+            raise BackendError(_NOT_ACTIVE)
+        return self._watcher
+
+
+def _clipped(start_ns: int, end_ns: int, remembered_ns: tuple[int, int] | None) -> Searched:
+    """Return what of the range is remembered; 0 stands for the oldest or the newest image."""
+    oldest_ns, newest_ns = remembered_ns or (0, 0)
+    return Searched(max(start_ns, oldest_ns), min(end_ns or newest_ns, newest_ns))
+
+
+def _refused(response: Response, error: EventError, message: str) -> Response:
+    response.success, response.error_code, response.error_msg = False, int(error), message
+    return response

@@ -1,0 +1,508 @@
+"""The navigator: images and an instruction in, one action after the other out; and events, if there are queries.
+
+Threads: the camera's (takes images, `Navigator.observe`), the worker's (`Navigator.decide`, in between the
+questions of the event server and `idle`, so no callback ever waits for the model) and the executor's, in
+which all mission state lives; the other two hand over by a guard condition. Without odometry, controller and
+instruction it is a fixed camera's event server.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from nav_msgs.msg import Odometry as OdometryMsg
+from rclpy.action.server import ServerGoalHandle
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rclpy.timer import Timer
+from std_msgs.msg import String
+from vila_nav.action import NavigateInstruction
+from vila_nav.msg import NavAction
+from vila_nav.srv import CancelInstruction, SetInstruction
+
+from vila_core.config import EventsConfig, HistoryConfig, NavigatorConfig
+from vila_core.control.watchdog import MAX_FUTURE_S, Receipt
+from vila_core.engine.backend import ModelInfo, load_backend
+from vila_core.errors import ConfigError, FrameError, InstructionError, VilaError
+from vila_core.navigator import Navigator
+from vila_core.prompts.instruction import sanitize
+from vila_core.types import Decision, Frame, HoldReason, Instruction, Odometry
+from vila_ros.common.conversions import OdometryError, odometry_from_message
+from vila_ros.common.diagnostics import Health, precision_text
+from vila_ros.common.lifecycle import ManagedNode
+from vila_ros.common.node_main import run_node
+from vila_ros.common.parameters import declare, read, refuse_unknown
+from vila_ros.common.qos import reliable_qos, sensor_qos, subscription_events
+from vila_ros.navigator.camera import CameraReader
+from vila_ros.navigator.config import STAGES, LoadBackend, NavigatorNodeConfig, load_configured
+from vila_ros.navigator.events import EventServer
+from vila_ros.navigator.goals import GoalServer, feedback, finish_goal
+from vila_ros.navigator.mission import (
+    Mission,
+    MissionConfig,
+    MissionEnd,
+    MissionError,
+    MissionState,
+    MotionReport,
+    Outcome,
+    limited,
+)
+from vila_ros.navigator.outputs import DecisionContext, NavigatorOutputs
+from vila_ros.navigator.worker import InferenceWorker
+
+EXECUTION_TOPIC = "controller/execution"
+_CLOCK_BACK_NS = 50_000_000
+_WARN_EVERY_S = 5.0
+
+REPORTS = {
+    NavAction.RUNNING: MotionReport.RUNNING,
+    NavAction.DONE: MotionReport.DONE,
+    NavAction.REFUSED: MotionReport.REFUSED,
+    NavAction.ABORTED: MotionReport.ABORTED,
+}
+
+
+@dataclass(slots=True)
+class ActiveMission:
+    """The mission that runs, its number, and the goal that it answers, if it came as one."""
+
+    number: int
+    mission: Mission
+    instruction: str
+    goal: ServerGoalHandle | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A decision that was asked for: by which mission, when (steady clock), and the newest image's stamp then."""
+
+    number: int
+    asked_ns: int
+    stamp_ns: int
+
+
+class NavigatorNode(ManagedNode):
+    """Configure: parameters, publishers, services, actions. Activate: the model, the camera, odometry.
+
+    load: how the backend is loaded; tests give their own.
+    """
+
+    def __init__(self, parameter_overrides: Sequence[Parameter] = (), load: LoadBackend = load_backend) -> None:
+        super().__init__("navigator", parameter_overrides)
+        self._load = load
+        names = declare(self, NavigatorNodeConfig)
+        for prefix, kind in STAGES.items():
+            names += declare(self, kind, prefix)
+        refuse_unknown(self, names)
+        self._steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._is_active = False
+        self._active: ActiveMission | None = None
+        self._missions = 0
+        self._job: Job | None = None
+        self._image: Receipt | None = None
+        self._image_fault = ""
+        self._image_held = False
+        self._odometry: Odometry | None = None
+        self._last_now_ns = 0
+        self._answers: deque[tuple[Job, Decision]] = deque()
+        self.late_answers = 0  # decisions that came when nobody waited for them any more
+
+    # --- lifecycle -------------------------------------------------------------------------------
+
+    def _configure(self) -> None:
+        self._config = read(self, NavigatorNodeConfig)
+        self._navigation = read(self, NavigatorConfig, "navigator")
+        self._history = read(self, HistoryConfig, "history")
+        self._mission_config = read(self, MissionConfig, "mission")
+        self._image_qos = sensor_qos(self._config.image_reliability)  # refuses a wrong word now, not later
+        self._outputs = NavigatorOutputs(self, self._config.odometry_frame)
+        self._undo_later(self._outputs.destroy)
+        goals = GoalServer(self, NavigateInstruction, "~/navigate", self._on_goal, self._on_cancel_goal)
+        self._undo_later(goals.destroy)
+        self._events = EventServer(self, read(self, EventsConfig, "events"))
+        self._undo_later(self._events.destroy)
+        for kind, name, callback in (
+            (SetInstruction, "~/set_instruction", self._on_set_instruction),
+            (CancelInstruction, "~/cancel_instruction", self._on_cancel_instruction),
+        ):
+            service = self.create_service(kind, name, callback)
+            self._undo_later(partial(self.destroy_service, service))
+
+    def _activate(self) -> None:
+        self._backend = load_configured(self._config, self._load)
+        self._undo_later(self._backend.close)
+        self._navigator = Navigator(self._backend, self._navigation, self._history, self._now_ns)
+        self._guard = self.create_guard_condition(self._on_wake)
+        self._undo_later(partial(self.destroy_guard_condition, self._guard))
+        self._worker = InferenceWorker(self._decide, self._deliver, self._log_error, self._navigator.idle)
+        self._events.activate(self._backend, self._worker, self._guard.trigger)
+        self._undo_later(self._events.deactivate)
+        self._undo_later(self._worker.stop)
+        self._worker.start()
+        self._subscribe()
+        self._camera = CameraReader(
+            self,
+            "image_raw",
+            reliability=self._config.image_reliability,
+            camera=self._config.camera,
+            on_frame=self._observe,
+            on_error=self._on_bad_frame,
+        )
+        self._undo_later(self._camera.stop)
+        self._camera.start()
+        self._timer(1.0 / self._config.heartbeat_rate_hz, self._on_tick)
+        self._timer(1.0, self._on_diagnostics)
+        self._undo_later(self._on_deactivation)
+        self._is_active = True
+        self._tell_model(self._backend.info)
+
+    def _tell_model(self, info: ModelInfo) -> None:
+        self.get_logger().info(f"active: {info.name}, {self._config.backend}, precision {info.precision}")
+        if info.precision_reason:
+            tell = self.get_logger().info if self._config.precision == "auto" else self.get_logger().warning
+            tell(precision_text(info))
+
+    def _on_deactivation(self) -> None:
+        self._is_active = False
+        self._stop_mission(MissionError.NOT_ACTIVE, "the navigator was deactivated")
+
+    def _subscribe(self) -> None:
+        odometry_qos = sensor_qos(self._config.odometry_reliability)
+        events = subscription_events(self, "odom")
+        for subscription in (
+            self.create_subscription(OdometryMsg, "odom", self._on_odometry, odometry_qos, event_callbacks=events),
+            self.create_subscription(NavAction, EXECUTION_TOPIC, self._on_report, reliable_qos()),
+            self.create_subscription(String, "~/instruction", self._on_instruction, reliable_qos(1)),
+        ):
+            self._undo_later(partial(self.destroy_subscription, subscription))
+
+    def _timer(self, period_s: float, callback: Callable[[], None]) -> Timer:
+        """Make a timer on the steady clock: it runs on when simulated time stands still."""
+        timer = self.create_timer(period_s, callback, clock=self._steady)
+        self._undo_later(partial(self.destroy_timer, timer))
+        return timer
+
+    # --- camera thread ---------------------------------------------------------------------------
+
+    def _observe(self, frame: Frame) -> None:
+        self._navigator.observe(frame, self._odometry_at(frame.stamp_ns))
+        self._image_fault = ""
+        self._image = Receipt(frame.stamp_ns, time.monotonic_ns())
+        self._guard.trigger()
+        self._worker.nudge()
+        self._events.observe(frame)
+
+    def _on_bad_frame(self, err: FrameError) -> None:
+        self._image_fault = str(err)
+        self.get_logger().error(f"image refused: {err}", throttle_duration_sec=_WARN_EVERY_S)
+
+    def _odometry_at(self, stamp_ns: int) -> Odometry | None:
+        """Return the newest odometry, None if it is too far from the stamp to say where the camera was."""
+        odometry = self._odometry
+        if odometry is None or abs(odometry.stamp_ns - stamp_ns) > self._navigation.max_image_age_s * 1e9:
+            return None
+        return odometry
+
+    # --- worker thread ---------------------------------------------------------------------------
+
+    def _decide(self, job: Job) -> Decision:
+        begun_ns = time.monotonic_ns()
+        decision = self._navigator.decide(self._now_ns())
+        return dataclasses.replace(decision, latency_ms=(time.monotonic_ns() - begun_ns) / 1e6)
+
+    def _deliver(self, job: Job, decision: Decision) -> None:
+        self._answers.append((job, decision))
+        self._guard.trigger()
+
+    def _log_error(self, message: str) -> None:
+        self.get_logger().error(message)
+
+    # --- instructions ----------------------------------------------------------------------------
+
+    def _on_goal(self, goal: ServerGoalHandle) -> None:
+        request = goal.request
+        try:
+            config = limited(
+                self._mission_config,
+                max_decisions=request.max_decisions,
+                max_duration_s=request.max_duration_s,
+                max_distance_m=request.max_distance_m,
+            )
+        except ConfigError as err:
+            finish_goal(goal, _refused(MissionError.BAD_INSTRUCTION, str(err)))
+            return
+        error, message = self._begin(request.instruction, config, goal)
+        if error is not MissionError.NONE:
+            finish_goal(goal, _refused(error, message))
+
+    def _on_cancel_goal(self, goal: ServerGoalHandle) -> None:
+        if self._active is not None and self._active.goal == goal:
+            self._stop_mission(MissionError.CANCELED, "canceled by the client")
+
+    def _on_set_instruction(
+        self, request: SetInstruction.Request, response: SetInstruction.Response
+    ) -> SetInstruction.Response:
+        error, response.error_msg = self._begin(request.instruction, self._mission_config)
+        response.error_code, response.success = int(error), error is MissionError.NONE
+        return response
+
+    def _on_cancel_instruction(
+        self, request: CancelInstruction.Request, response: CancelInstruction.Response
+    ) -> CancelInstruction.Response:
+        response.success = self._active is not None
+        response.error_msg = "" if response.success else "no instruction is being followed"
+        self._stop_mission(MissionError.CANCELED, "canceled by the service")
+        return response
+
+    def _on_instruction(self, message: String) -> None:
+        self._begin(message.data, self._mission_config)
+
+    def _begin(
+        self, text: str, config: MissionConfig, goal: ServerGoalHandle | None = None
+    ) -> tuple[MissionError, str]:
+        """Start a mission; a running one is preempted only if the new instruction is good."""
+        if not self._is_active:
+            return MissionError.NOT_ACTIVE, "the navigator is not active"
+        now_ns = self._now_ns()
+        try:
+            instruction = Instruction(sanitize(text, self._navigation.max_instruction_chars), now_ns)
+        except InstructionError as err:
+            self.get_logger().error(f"instruction refused: {err}")
+            return MissionError.BAD_INSTRUCTION, str(err)
+        self._stop_mission(MissionError.PREEMPTED, "a newer instruction came")
+        self._navigator.start(instruction)
+        self._missions += 1
+        self._active = ActiveMission(self._missions, Mission(config, time.monotonic_ns()), instruction.text, goal)
+        self._last_now_ns, self._image_held = now_ns, False
+        self.get_logger().info(f"instruction: {instruction.text}")
+        self._beat()
+        return MissionError.NONE, ""
+
+    def _stop_mission(self, error: MissionError, message: str) -> None:
+        if self._active is not None:
+            self._active.mission.stop(error, message, time.monotonic_ns())
+            self._settle()
+
+    def _settle(self) -> None:
+        """If the mission has ended: stand still, forget it and answer its goal."""
+        active = self._active
+        if active is None or active.mission.end is None:
+            return
+        end = active.mission.end
+        self._active = self._job = None
+        self._navigator.stop()
+        if end.outcome is not Outcome.REACHED:
+            self._outputs.publish_action(Decision.holding(HoldReason.NO_INSTRUCTION, self._image_stamp(), end.message))
+        self.get_logger().info(f"{end.outcome.name}, {end.error.name}: {end.message}")
+        if active.goal is not None:
+            finish_goal(active.goal, end)
+
+    # --- decisions -------------------------------------------------------------------------------
+
+    def _on_wake(self) -> None:
+        """Take over what the other threads left: answers of the worker, then the newest image."""
+        while self._answers:
+            self._on_answer(*self._answers.popleft())
+        self._events.on_wake()
+        if self._active is None or not self._is_image_fresh():
+            return
+        self._image_held = False
+        ahead_s = (self._image_stamp() - self._now_ns()) / 1e9
+        if ahead_s > MAX_FUTURE_S:  # or our clock is late: simulated time comes as messages
+            self._active.mission.on_bad_image(f"the image is {ahead_s:.2f} s in the future")
+            return
+        self._active.mission.on_image(time.monotonic_ns())
+        if self._is_controller_there():
+            self._ask()
+
+    def _ask(self) -> None:
+        """Ask for a decision if the mission wants one and a new enough image is there."""
+        active, stamp_ns = self._active, self._navigator.newest_stamp_ns
+        if active is None or stamp_ns is None or self._job is not None or not active.mission.wants_decision:
+            return
+        if stamp_ns > active.mission.decide_after_ns:
+            self._job = Job(active.number, time.monotonic_ns(), stamp_ns)
+            self._worker.submit(self._job)
+
+    def _on_answer(self, job: Job, decision: Decision) -> None:
+        if job != self._job:
+            self.late_answers += 1
+            return
+        self._job = None
+        if decision.stamp_ns == 0:  # what failed unforeseen answers no image; the next try is to have a newer one
+            decision = dataclasses.replace(decision, stamp_ns=job.stamp_ns)
+        self._apply(decision)
+
+    def _apply(self, decision: Decision) -> None:
+        active = self._active
+        if active is None or active.mission.state is not MissionState.WAITING:
+            return
+        self._beat()  # before the action, which the controller refuses from a navigator that was silent
+        message = self._outputs.publish_action(decision)
+        active.mission.on_decision(decision, message.id, time.monotonic_ns())
+        self._outputs.publish_stats(decision, self._decision_context())
+        if active.goal is not None and active.goal.is_active:
+            mission = active.mission
+            active.goal.publish_feedback(feedback(message, decision.latency_ms, mission.decisions, mission.distance_m))
+        self._settle()
+
+    def _decision_context(self) -> DecisionContext:
+        cache = getattr(self._backend, "visual_cache", None)
+        return DecisionContext(
+            info=self._backend.info,
+            backend=self._config.backend,
+            history_frames=self._navigator.history_frames,
+            cache_hits=getattr(cache, "hits", 0),
+            cache_misses=getattr(cache, "misses", 0),
+            dropped_frames=self._worker.dropped,
+        )
+
+    def _on_report(self, message: NavAction) -> None:
+        report = REPORTS.get(message.state)
+        if self._active is None or report is None:
+            return
+        self._active.mission.on_report(
+            report, message.id, message.detail, stamp_ns=self._now_ns(), now_ns=time.monotonic_ns()
+        )
+        self._settle()
+
+    def _on_odometry(self, message: OdometryMsg) -> None:
+        try:
+            self._odometry = odometry_from_message(message)
+        except OdometryError as err:
+            self.get_logger().error(f"odometry ignored: {err}", throttle_duration_sec=_WARN_EVERY_S)
+            return
+        if self._active is not None:
+            self._active.mission.on_odometry(self._odometry, time.monotonic_ns())
+            self._settle()
+
+    # --- timers ----------------------------------------------------------------------------------
+
+    def _on_tick(self) -> None:
+        active = self._active
+        if active is None:
+            return
+        if self._is_controller_there():
+            active.mission.on_controller(time.monotonic_ns())
+        self._watch_clock()
+        self._watch_image()
+        self._watch_deadline()
+        active.mission.tick(time.monotonic_ns())
+        self._settle()
+        self._beat()
+
+    def _beat(self) -> None:
+        image = self._image
+        if self._active is not None and image is not None and self._is_image_fresh():
+            self._outputs.publish_heartbeat(image.stamp_ns)
+
+    def _watch_clock(self) -> None:
+        now_ns = self._now_ns()
+        if now_ns < self._last_now_ns - _CLOCK_BACK_NS:
+            self._stop_mission(MissionError.CLOCK_JUMP, f"time went back from {self._last_now_ns} to {now_ns} ns")
+        self._last_now_ns = now_ns
+
+    def _watch_image(self) -> None:
+        """Hold the robot as soon as the newest image is too old; ask anew when images come again."""
+        active = self._active
+        if active is None or self._image_held or self._is_image_fresh():
+            return
+        self._image_held = True
+        if self._image_fault:
+            reason, detail = HoldReason.BAD_IMAGE, self._image_fault
+        elif self._image is None:
+            reason, detail = HoldReason.NO_IMAGE, self._no_image()
+        else:
+            reason, detail = HoldReason.STALE_IMAGE, self._no_image()
+        active.mission.on_bad_image(detail)
+        active.mission.pause()
+        self._job = None
+        self._outputs.publish_action(Decision.holding(reason, self._image_stamp(), detail))
+        self.get_logger().warning(f"the robot holds: {detail}")
+
+    def _watch_deadline(self) -> None:
+        job = self._job
+        if job is None or time.monotonic_ns() - job.asked_ns <= self._navigation.decision_deadline_s * 1e9:
+            return
+        self._job = None
+        detail = f"no decision within {self._navigation.decision_deadline_s:g} s"
+        self._apply(Decision.holding(HoldReason.LATE_DECISION, self._image_stamp(), detail))
+
+    def _on_diagnostics(self) -> None:
+        age_s = self._image_age_s()
+        if age_s > _WARN_EVERY_S:
+            self.get_logger().warning(self._no_image(), throttle_duration_sec=_WARN_EVERY_S)
+        last = self._outputs.last
+        health = Health(
+            instruction="" if self._active is None else self._active.instruction,
+            checkpoint=self._backend.info.name,
+            backend=self._config.backend,
+            precision=precision_text(self._backend.info),
+            kernels=self._backend.info.kernels,
+            latency_ms=self._outputs.latency_ms,
+            image_age_s=age_s,
+            last_hold=last.hold.name,
+            last_hold_detail=last.detail,
+            decisions=self._outputs.decisions,
+            holds=self._outputs.holds,
+            dropped_frames=self._worker.dropped,
+            events=self._events.health,
+        )
+        self._outputs.publish_diagnostics(health, self._navigation.max_image_age_s)
+
+    # --- what is known ---------------------------------------------------------------------------
+
+    def _is_controller_there(self) -> bool:
+        """Return True if a controller is ready: it announces its reports only then."""
+        return self.count_publishers(EXECUTION_TOPIC) > 0
+
+    def _is_image_fresh(self) -> bool:
+        return self._image_age_s() <= self._navigation.max_image_age_s
+
+    def _image_age_s(self) -> float:
+        """Return the time since the newest accepted image came, inf if none did."""
+        image = self._image
+        return float("inf") if image is None else (time.monotonic_ns() - image.received_ns) / 1e9
+
+    def _image_stamp(self) -> int:
+        return 0 if self._image is None else self._image.stamp_ns
+
+    def _no_image(self) -> str:
+        age_s, publishers = self._image_age_s(), self._camera.publisher_count()
+        since = "no image yet" if self._image is None else f"no image for {age_s:.1f} s"
+        return f"{since} on {self._camera.topic} ({publishers} publishers)"
+
+    def _now_ns(self) -> int:
+        return self.get_clock().now().nanoseconds
+
+
+def _refused(error: MissionError, message: str) -> MissionEnd:
+    return MissionEnd(Outcome.FAILED, error, message, distance_m=0.0, decisions=0, duration_s=0.0)
+
+
+def make_node() -> Node:
+    """Make the node as its parameters say; with autostart it is brought up at once."""
+    node = NavigatorNode()
+    if node.get_parameter("autostart").value:
+        try:
+            node.bring_up()
+        except VilaError:
+            node.destroy_node()
+            raise
+    return node
+
+
+def main() -> int:
+    """Run the navigator until it is told to end."""
+    return run_node(make_node, "navigator")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,115 @@
+"""Questions as actions: asked of the model one after the other, in the worker's thread, in order of arrival."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from rclpy.action.server import ServerGoalHandle
+from rclpy.node import Node
+
+from vila_core.errors import QueryLimitError
+from vila_ros.navigator.event_messages import EventError, error_code
+from vila_ros.navigator.goals import GoalServer, conclude
+from vila_ros.navigator.worker import InferenceWorker, Urgency
+
+Ask = Callable[[Any], Any]  # a goal's request -> the action's result; in the worker's thread
+
+
+@dataclass(slots=True, eq=False)
+class Question:
+    """A goal that waits for its answer. is_over: it has its result, whatever the model still says."""
+
+    kind: Any  # the generated action
+    ask: Ask
+    goal: ServerGoalHandle
+    is_over: bool = False
+
+
+class QuestionServer:
+    """The actions of a node whose goals are questions; what they cannot be answered with becomes a typed error.
+
+    most: questions that may wait. All methods belong to the executor's thread.
+    """
+
+    def __init__(self, node: Node, most: int) -> None:
+        self._node = node
+        self._most = most
+        self._servers: list[GoalServer] = []
+        self._waiting: list[Question] = []
+        self._answers: deque[tuple[Question, Any]] = deque()  # what the worker's thread left
+        self._worker: InferenceWorker[Any] | None = None
+        self._wake: Callable[[], None] = lambda: None
+
+    def offer(self, kind: Any, name: str, ask: Ask) -> None:
+        """Offer an action; ask may raise anything."""
+        on_goal = partial(self._on_goal, kind, ask)
+        self._servers.append(GoalServer(self._node, kind, name, on_goal, self._on_cancel))
+
+    def destroy(self) -> None:
+        """Take the actions off the graph."""
+        while self._servers:
+            self._servers.pop().destroy()
+
+    def activate(self, worker: InferenceWorker[Any], wake: Callable[[], None]) -> None:
+        """Answer from now on; wake: has `on_wake` called soon, from any thread."""
+        self._worker, self._wake = worker, wake
+
+    def deactivate(self) -> None:
+        """Refuse from now on, also what waits."""
+        self._worker = None
+        self.end_all(EventError.NOT_ACTIVE, "the navigator was deactivated")
+
+    def end_all(self, error: EventError, message: str) -> None:
+        """Give all questions that wait this error."""
+        for question in list(self._waiting):
+            self._fail(question, error, message)
+
+    def on_wake(self) -> None:
+        """Give the answers that have come to those who asked."""
+        while self._answers:
+            question, outcome = self._answers.popleft()
+            if isinstance(outcome, Exception):
+                self._fail(question, error_code(outcome), str(outcome))
+            else:
+                self._end(question, outcome, is_success=True)
+
+    def _on_goal(self, kind: Any, ask: Ask, goal: ServerGoalHandle) -> None:
+        question = Question(kind, ask, goal)
+        ahead = len(self._waiting)
+        self._waiting.append(question)
+        if self._worker is None:
+            self._fail(question, EventError.NOT_ACTIVE, "the navigator is not active")
+        elif ahead >= self._most:
+            err = QueryLimitError(f"{ahead} questions wait already; ask again when they are answered")
+            self._fail(question, error_code(err), str(err))
+        else:
+            goal.publish_feedback(kind.Feedback(ahead=ahead))
+            self._worker.post(partial(self._answer, question), partial(self._arrive, question), Urgency.QUESTION)
+
+    def _on_cancel(self, goal: ServerGoalHandle) -> None:
+        for question in [question for question in self._waiting if question.goal == goal]:
+            self._fail(question, EventError.CANCELED, "canceled by the client")
+
+    def _answer(self, question: Question) -> Any:
+        """In the worker's thread: ask, unless nobody waits any more."""
+        return None if question.is_over else question.ask(question.goal.request)
+
+    def _arrive(self, question: Question, outcome: Any) -> None:
+        """In the worker's thread: leave the outcome for `on_wake`."""
+        self._answers.append((question, outcome))
+        self._wake()
+
+    def _fail(self, question: Question, error: EventError, message: str) -> None:
+        result = question.kind.Result(error_code=int(error), error_msg=message)
+        self._end(question, result, is_success=False)
+
+    def _end(self, question: Question, result: Any, *, is_success: bool) -> None:
+        if question.is_over:
+            return
+        question.is_over = True
+        self._waiting.remove(question)
+        conclude(question.goal, result, is_success=is_success)

@@ -1,0 +1,108 @@
+"""`vila bag`: a video file as a bag, so that it can be played to a node as a camera's images."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from sensor_msgs.msg import CompressedImage, Image
+
+from vila_core.errors import ConfigError
+from vila_core.media.films import stream_video
+from vila_core.types import Frame
+from vila_ros.common.conversions import image_from_frame, stamp_from_ns
+from vila_tools.session.recording import Recorded, jpeg_from_image, write_bag
+
+DEFAULT_TOPIC = "/camera/image_raw"
+_CAMERA_FRAME = "camera"
+_FIRST_NS = 1_000_000_000  # a stamp of zero means "no time" in ROS
+
+
+@dataclass(frozen=True, slots=True)
+class BagOptions:
+    """What to convert. is_raw: pixels as they are instead of JPEG. every: keep each n-th frame."""
+
+    video: Path
+    out: Path
+    topic: str = DEFAULT_TOPIC
+    every: int = 1
+    is_raw: bool = False
+
+    def __post_init__(self) -> None:
+        if self.every < 1:
+            raise ConfigError(f"every = {self.every!r}: must be at least 1")
+        if not self.topic.startswith("/") or self.topic.endswith("/"):
+            raise ConfigError(f"topic = {self.topic!r}: must begin with / and name a topic, such as {DEFAULT_TOPIC}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write a video file as an MCAP bag of images, with the video's own times."""
+    options = _parse(argv)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    report = {"bag": str(options.out), **convert(options)}
+    print(json.dumps(report))
+    return 0
+
+
+def convert(options: BagOptions) -> dict[str, object]:
+    """Write the bag; returns its topic, number of images and duration in seconds.
+
+    Raises MediaError for a video that cannot be read whole; no bag is left then.
+    """
+    written: list[int] = []
+
+    def records() -> Iterator[Recorded]:
+        for record in video_records(options):
+            written.append(record.time_ns)
+            yield record
+
+    part = options.out.with_name(options.out.name + ".part")
+    try:
+        write_bag(part, records())
+        part.replace(options.out)
+    finally:
+        part.unlink(missing_ok=True)
+    duration_s = (written[-1] - written[0]) / 1e9 if written else 0.0
+    return {"topic": topic_of(options), "images": len(written), "duration_s": round(duration_s, 3)}
+
+
+def video_records(options: BagOptions) -> Iterator[Recorded]:
+    """Yield the video's frames as messages, one in memory at a time."""
+    for number, (time_s, image) in enumerate(stream_video(options.video)):
+        if number % options.every == 0:
+            stamp_ns = _FIRST_NS + round(time_s * 1e9)
+            yield Recorded(topic_of(options), stamp_ns, _message(image, stamp_ns, is_raw=options.is_raw))
+
+
+def topic_of(options: BagOptions) -> str:
+    """Return the topic as it is in the bag: compressed images have one beside, as image_transport names it."""
+    return options.topic if options.is_raw else f"{options.topic}/compressed"
+
+
+def _message(image: NDArray[np.uint8], stamp_ns: int, *, is_raw: bool) -> Image | CompressedImage:
+    if is_raw:
+        return image_from_frame(Frame(image, stamp_ns), _CAMERA_FRAME)
+    message = CompressedImage(format="jpeg", data=jpeg_from_image(image))
+    message.header.stamp = stamp_from_ns(stamp_ns)
+    message.header.frame_id = _CAMERA_FRAME
+    return message
+
+
+def _parse(argv: Sequence[str] | None) -> BagOptions:
+    parser = argparse.ArgumentParser(prog="vila bag", description=main.__doc__)
+    parser.add_argument("--video", type=Path, required=True, help="the file to convert")
+    parser.add_argument("--out", type=Path, required=True, help="the bag to write, *.mcap")
+    parser.add_argument("--topic", default=DEFAULT_TOPIC, help="of the images (%(default)s; JPEG: with /compressed)")
+    parser.add_argument("--every", type=int, default=1, help="keep each n-th frame (%(default)s)")
+    parser.add_argument("--raw", action="store_true", dest="is_raw", help="pixels as they are; ten times the size")
+    return BagOptions(**vars(parser.parse_args(argv)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,107 @@
+"""Our own halves: what `vila quantize --plain` would write, loaded as the navigator loads it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from vila_core.engine.torch_backend import load_model
+from vila_core.models.checkpoint import load_checkpoint
+from vila_core.models.kv_cache import KVCache, append
+from vila_core.models.layouts import open_layout
+from vila_core.models.quantized_weights import OWN_METHOD, OWN_VERSION
+from vila_core.models.stored_layers import StoredLayers
+from vila_core.models.vlm import VisionLanguageModel
+from vila_core.models.working_precision import stored_dtype
+from vila_core.quantization.linear import BITS
+from vila_core.quantization.w8a8_layer import ALPHA, VISION_FOLDS, quantize_layer_w8a8
+from vila_tools.benchmark.job import StepJob
+from vila_tools.benchmark.parts.conversion import Conversion, converted_folder
+from vila_tools.benchmark.parts.table import PARTS
+from vila_tools.benchmark.parts.turns import DecoderTurns, TowerTurns, rows_needed
+from vila_tools.checkpoint.info import stored_quantization
+from vila_tools.quantize.decoder import DecoderPlan, quantize_decoder
+from vila_tools.quantize.state import QuantizeState
+from vila_tools.quantize.writer import write_checkpoint
+
+_GROUP = 128
+
+
+class Decoder(DecoderTurns):
+    """4-bit decoder and head."""
+
+    def __init__(self, job: StepJob) -> None:
+        super().__init__(job)
+        self._model = _load(job)
+        alone = max(part.tokens for part in PARTS.values() if not part.behind_prompt)
+        self._cache, self._spare = (self._room(rows) for rows in (rows_needed(job), alone))
+        self.facts = _facts(job)
+
+    def _room(self, rows: int) -> KVCache:
+        return KVCache(self.config.language, rows, dtype=self._model.dtype, device="cpu")
+
+    def rewind(self) -> None:
+        """Nothing: a later pass writes over the rows."""
+
+    def read(self, count: int) -> NDArray[np.float32]:
+        """One pass of the decoder on its cache."""
+        return self._read(self._cache, self.read_tokens, count)
+
+    def prefill(self, count: int) -> NDArray[np.float32]:
+        """One pass on a cache of its own."""
+        return self._read(self._spare, 0, count)
+
+    @torch.inference_mode()
+    def _read(self, cache: KVCache, start: int, count: int) -> NDArray[np.float32]:
+        language = self._model.language_model
+        inputs = language.embed_tokens(torch.from_numpy(self.ids[start : start + count]))[None]
+        positions = torch.arange(start, start + count)
+        hidden = language(inputs, positions, reading=append(cache, start, count))
+        return language.logits(hidden[0, -1]).float().numpy()
+
+
+class Tower(TowerTurns):
+    """W8A8 tower, the projector as the checkpoint has it."""
+
+    def __init__(self, job: StepJob) -> None:
+        super().__init__(job)
+        self._model = _load(job)
+        self.pixels = self.pixels.to(self._model.dtype)
+        self.facts = _facts(job)
+
+    @torch.inference_mode()
+    def encode(self) -> NDArray[np.float32]:
+        """As a frame is encoded, once it is resized and normalised."""
+        return self._model.projector(self._model.vision_tower(self.pixels))[0].float().numpy()
+
+
+def convert(job: StepJob) -> Conversion:
+    """Quantize the job's checkpoint without calibration: which values come out changes no time."""
+    return Conversion(job, __name__, lambda _config, folder: _quantize(job, folder))
+
+
+def _quantize(job: StepJob, folder: Path) -> None:
+    layout = open_layout(Path(job.checkpoint))
+    layers = StoredLayers()
+    model = load_checkpoint(layout.root, precision=job.precision, layers=layers)
+    for layer in model.vision_tower.encoder.layers:
+        quantize_layer_w8a8(layer, VISION_FOLDS, None, ALPHA)
+    state = QuantizeState(folder, "")
+    quantize_decoder(model.language_model, layers, DecoderPlan(BITS, _GROUP), state)
+    description = {"quant_method": OWN_METHOD, "version": OWN_VERSION}
+    write_checkpoint(model, state, layout, folder, description, stored_dtype(layout))
+    state.remove()
+
+
+def _load(job: StepJob) -> VisionLanguageModel:
+    given = Path(job.checkpoint)
+    quantized = stored_quantization(open_layout(given))
+    return load_model(given if quantized else converted_folder(job, __name__), "cpu", job.precision)
+
+
+def _facts(job: StepJob) -> dict[str, Any]:
+    return {"precision": f"int4 decoder, W8A8 tower, {job.precision}", "versions": {"torch": torch.__version__}}

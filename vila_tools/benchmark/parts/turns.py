@@ -1,0 +1,119 @@
+"""What is measured of a quantized model, and how a contender takes its turn: the same for everyone."""
+
+from __future__ import annotations
+
+import abc
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vila_core.models.config import CheckpointConfig
+from vila_core.models.config_reader import read_checkpoint_config
+from vila_core.models.preprocess import normalise_pixels, resize_image
+from vila_tools.benchmark.contender import Timings
+from vila_tools.benchmark.job import StepJob, camera_frame
+from vila_tools.benchmark.parts.table import PARTS, Part
+
+
+class DecoderTurns(abc.ABC):
+    """Decoding, and passes of a few tokens, behind a prompt that is read already; and reading one from nothing.
+
+    Subclasses load a decoder with weights of any values. Of every pass the logits of its last token are computed, and
+    no other token's.
+    """
+
+    facts: dict[str, Any]
+
+    def __init__(self, job: StepJob) -> None:
+        torch.set_num_threads(job.threads)
+        self.job = job
+        self.config: CheckpointConfig = read_checkpoint_config(Path(job.checkpoint))
+        vocabulary = self.config.language.vocab_size
+        self.ids: NDArray[np.int64] = np.random.default_rng(0).integers(0, vocabulary, rows_needed(job))
+        self.read_tokens = 0  # behind which the next pass reads
+        self._filled = False
+
+    def prepare(self, way: str) -> Timings:
+        """Have the prompt read and nothing behind it, if the part wants that."""
+        if PARTS[way].behind_prompt:
+            if not self._filled:
+                self._pass(self.job.prompt_tokens)
+                self._filled = True
+            self.rewind()
+            self.read_tokens = self.job.prompt_tokens
+        return {}
+
+    def step(self, way: str) -> Timings:
+        """Run the part as often as it is repeated: {"ms": the median}. A pass reads behind the one before it."""
+        part = PARTS[way]
+        work = self._pass if part.behind_prompt else self.prefill
+        return {"ms": typical_ms(part, lambda: work(part.tokens))}
+
+    def _pass(self, count: int) -> None:
+        self.read(count)
+        self.read_tokens += count
+
+    @abc.abstractmethod
+    def rewind(self) -> None:
+        """Forget what was read behind the prompt's job.prompt_tokens."""
+
+    @abc.abstractmethod
+    def read(self, count: int) -> NDArray[np.float32]:
+        """Read ids[read_tokens:][:count] behind what is read; returns the last one's logits [V]."""
+
+    @abc.abstractmethod
+    def prefill(self, count: int) -> NDArray[np.float32]:
+        """Read ids[:count] from nothing, the prompt that is read stays; returns the last one's logits [V]."""
+
+
+class TowerTurns(abc.ABC):
+    """One picture through the vision tower and the projector; subclasses load them with weights of any values."""
+
+    facts: dict[str, Any]
+
+    def __init__(self, job: StepJob) -> None:
+        torch.set_num_threads(job.threads)
+        self.job = job
+        self.config: CheckpointConfig = read_checkpoint_config(Path(job.checkpoint))
+        self.pixels = picture(self.config, 0)
+
+    def prepare(self, way: str) -> Timings:
+        """Nothing: the picture is resized and normalised already."""
+        return {}
+
+    def step(self, way: str) -> Timings:
+        """Encode the picture: {"ms"}."""
+        return {"ms": typical_ms(PARTS[way], self.encode)}
+
+    @abc.abstractmethod
+    def encode(self) -> NDArray[np.float32]:
+        """Visual tokens [N, D] of self.pixels [1, 3, S, S] float32."""
+
+
+def rows_needed(job: StepJob) -> int:
+    """Tokens of the prompt and of the most that a turn reads behind it, or of the longest part read from nothing."""
+    behind = max(part.tokens * (part.repeats + part.untimed) for part in PARTS.values() if part.behind_prompt)
+    return max(job.prompt_tokens + behind, *(part.tokens for part in PARTS.values()))
+
+
+def picture(config: CheckpointConfig, number: int) -> Tensor:
+    """The number-th camera frame as the tower reads it, [1, 3, S, S] float32."""
+    image = resize_image(camera_frame(number).image, config.vision.image_size)
+    return normalise_pixels(torch.tensor(image)[None], config.vision, torch.float32)
+
+
+def typical_ms(part: Part, work: Callable[[], object]) -> float:
+    """Median milliseconds of the part's repeats; what goes before them is not counted."""
+    times = []
+    for _ in range(part.untimed + part.repeats):
+        began = time.perf_counter()
+        work()
+        times.append((time.perf_counter() - began) * 1e3)
+    return median(times[part.untimed :])

@@ -1,0 +1,95 @@
+"""The parent's end of a worker process."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from vila_core.errors import BackendError
+from vila_tools.benchmark.job import StepJob
+
+_ROOT = Path(__file__).resolve().parents[2]  # the worker imports the same package
+_LIMIT_S = 1800.0
+_EXIT_S = 10.0
+
+
+class WorkerProcess:
+    """A resident process that holds one contender; it works only while it is asked to.
+
+    facts: what the contender says of itself. resident_mb: as of its last reply.
+    """
+
+    def __init__(self, target: str, job: StepJob, *, limit_s: float = _LIMIT_S) -> None:
+        """Start the process and wait until the contender is loaded. Raises BackendError with its last words."""
+        self._limit_s = limit_s
+        self._errors = tempfile.TemporaryFile(mode="w+", encoding="utf-8", errors="replace")  # noqa: SIM115
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "vila_tools.benchmark.worker", target, job.to_json()],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+            env=_environment(job.threads),
+        )
+        try:
+            ready = self._receive()
+        except BaseException:
+            self.close()
+            raise
+        self.facts: dict[str, Any] = ready["facts"]
+        self.resident_mb: float = ready["resident_mb"]
+
+    def run(self, way: str) -> dict[str, Any]:
+        """Make one step: {"ms", "parts", "idle", "resident_mb"}. Raises BackendError if the process fails."""
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps({"way": way}) + "\n")
+            self._process.stdin.flush()
+        except OSError as err:
+            raise BackendError(self._last_words()) from err
+        reply = self._receive()
+        self.resident_mb = reply["resident_mb"]
+        return reply
+
+    def close(self) -> None:
+        """End the process and free its memory."""
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream is not None:
+                with contextlib.suppress(OSError):  # what a dead worker did not read
+                    stream.close()
+        try:
+            self._process.wait(_EXIT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._errors.close()
+
+    def _receive(self) -> dict[str, Any]:
+        stdout = self._process.stdout
+        assert stdout is not None
+        readable, _, _ = select.select([stdout], [], [], self._limit_s)
+        line = stdout.readline() if readable else ""
+        if not line:
+            raise BackendError(self._last_words() if readable else f"no answer in {self._limit_s:.0f} s")
+        return json.loads(line)
+
+    def _last_words(self) -> str:
+        """The last line that the process wrote to standard error, and how it ended."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_EXIT_S)
+        self._errors.seek(0)
+        lines = [line for line in self._errors.read().splitlines() if line.strip()]
+        return f"{lines[-1].strip() if lines else 'no message'} (exit status {self._process.poll()})"
+
+
+def _environment(threads: int) -> dict[str, str]:
+    paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    count = str(threads)
+    return os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": count, "MKL_NUM_THREADS": count}

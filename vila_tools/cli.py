@@ -1,0 +1,135 @@
+"""The console script `vila`: a table of subcommands, each imported only when it runs."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from vila_core.errors import Terminated, VilaError
+
+INPUT_ERROR = 2
+INTERRUPTED = 130
+TERMINATED = 143
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A subcommand: the "module:function" that runs it and one line of help."""
+
+    target: str
+    help: str
+
+    def load(self) -> Callable[[list[str]], int]:
+        """Import the function that runs the command. Raises ModuleNotFoundError."""
+        module, function = self.target.split(":")
+        return getattr(importlib.import_module(module), function)
+
+
+COMMANDS = {
+    "demo": Command("vila_tools.demo.run:main", "drive a simulated robot to what you name, on real ROS 2"),
+    "demo-events": Command("vila_tools.demo.events:main", "a simulated patrol in which things happen and are reported"),
+    "chat": Command("vila_tools.ask.chat:main", "ask a checkpoint about images and videos"),
+    "decide": Command("vila_tools.ask.decide:main", "what a checkpoint would do next, with probabilities"),
+    "fit": Command("vila_tools.fit.run:main", "whether a checkpoint fits a device, and a step's time there"),
+    "info": Command("vila_tools.checkpoint.info:main", "a checkpoint's family, sizes, tokens per frame and memory"),
+    "make-random": Command("vila_tools.checkpoint.make_random:main", "write a checkpoint of a known shape at random"),
+    "engine export": Command("vila_tools.engine.export:main", "a checkpoint as ONNX files, for TensorRT"),
+    "engine build": Command("vila_tools.engine.build:main", "TensorRT engines of them, on the robot itself"),
+    "quantize": Command("vila_tools.quantize.run:main", "write a checkpoint with 4-bit or 8-bit weights"),
+    "parity": Command("vila_tools.parity.run:main", "how far off the official code's reference data we are"),
+    "agree": Command("vila_tools.evaluation.agreement:main", "how far two precisions of a checkpoint decide alike"),
+    "data": Command("vila_sim.dataset:main", "write the training set: episodes of the oracle in simulated flats"),
+    "clips": Command("vila_sim.clips:main", "write films of flats in which things happen, with questions and answers"),
+    "train": Command("vila_tools.training.train:main", "train vila-nano on that set; resumes where it was stopped"),
+    "train-events": Command("vila_tools.training.train_events:main", "teach a checkpoint when things happen"),
+    "bench events": Command("vila_tools.evaluation.events:main", "when did it happen: clips, baselines, a patrol"),
+    "bench events-cost": Command("vila_tools.benchmark.events_cost:main", "ten standing queries beside one"),
+    "bag": Command("vila_tools.bags.video:main", "write a video file as a bag of camera images"),
+    "play": Command("vila_tools.bags.player:main", "play a bag's images to a node, as if a camera took them now"),
+    "bench history": Command("vila_tools.evaluation.history:main", "what a checkpoint does with another history"),
+    "bench load": Command("vila_tools.benchmark.load:main", "time and peak memory of loading a checkpoint"),
+    "bench step": Command("vila_tools.benchmark.step:main", "a step, or a quantized model's parts, beside the peers"),
+    "bench gpu": Command("vila_tools.benchmark.gpu.run:main", "4-bit decoding, 8-bit tower and decisions on a GPU"),
+    "bench flat": Command("vila_tools.benchmark.flat:main", "time and memory of a step over a run of 2,000 frames"),
+    "bench nav": Command("vila_tools.evaluation.navigation:main", "navigate unseen episodes beside the baselines"),
+    "bench video": Command(
+        "vila_tools.benchmark.ros_video:main", "a bag played to the node, with standing queries: time, memory"
+    ),
+    "bench ros": Command(
+        "vila_tools.benchmark.ros_overhead:main", "what ROS adds to a decision; decisions a second without"
+    ),
+}
+
+EXTRAS = {
+    "av": "sim",
+    "hypothesis": "test",
+    "matplotlib": "sim",
+    "mcap": "ros",
+    "mcap_ros2": "ros",
+    "mujoco": "sim",
+    "rclpy": "ros",
+    "scipy": "sim",
+    "tqdm": "train",
+    "vila_nav": "ros",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `vila SUBCOMMAND ...` and return the exit status.
+
+    2: unknown command, bad input or a missing library, told in one line. 130: interrupted. 143: terminated.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0 if arguments else INPUT_ERROR
+    name = _command_name(arguments)
+    if name is None:
+        return _fail(f"unknown command {' '.join(arguments[:2])!r}; known: {', '.join(COMMANDS)}")
+    return _run(COMMANDS[name], arguments[len(name.split()) :])
+
+
+def usage() -> str:
+    """Return the help text: one line for each command."""
+    width = max(map(len, COMMANDS))
+    rows = [f"  {name:<{width}}  {command.help}" for name, command in COMMANDS.items()]
+    last = "`vila COMMAND --help` tells a command's options."
+    return "\n".join(["usage: vila COMMAND [OPTIONS]", "", *rows, "", last])
+
+
+def _command_name(arguments: list[str]) -> str | None:
+    candidates = (" ".join(arguments[:words]) for words in (2, 1))
+    return next((name for name in candidates if name in COMMANDS), None)
+
+
+def _run(command: Command, arguments: list[str]) -> int:
+    try:
+        return command.load()(arguments)
+    except VilaError as error:
+        return _fail(str(error))
+    except ModuleNotFoundError as error:
+        return _fail(_missing(error))
+    except Terminated:
+        return TERMINATED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _missing(error: ModuleNotFoundError) -> str:
+    """Name the library and the extra that brings it."""
+    top = (error.name or "").split(".")[0]
+    extra = EXTRAS.get(top, "ros" if top.endswith("_msgs") else None)
+    if extra is None:
+        return f"library {top!r} is not installed; run `pip install .` again"
+    return f"library {top!r} is not installed; run `pip install '.[{extra}]'`"
+
+
+def _fail(message: str) -> int:
+    print(f"vila: {message}", file=sys.stderr)
+    return INPUT_ERROR
+
+
+if __name__ == "__main__":
+    sys.exit(main())

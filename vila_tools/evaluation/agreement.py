@@ -1,0 +1,206 @@
+"""`vila agree A B`: how far two precisions of one checkpoint decide alike, on the same episodes.
+
+The oracle drives; at each of its decisions both models are asked what they would do. A closed loop of each on the
+same episodes tells what the difference costs: --success-episodes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from vila_core.actions.grammar import SENTENCES
+from vila_core.engine.torch_backend import TorchBackend, load_torch_backend
+from vila_core.errors import ConfigError
+from vila_core.models.precision import weight_bytes
+from vila_core.navigator import decision_prompt
+from vila_core.types import Instruction, Prompt
+from vila_sim.environment import FlatEnv
+from vila_sim.episodes import SPLITS, Episode, generate_episodes
+from vila_tools.evaluation.chosen_episodes import chosen_episodes
+from vila_tools.evaluation.drives import Drive, oracle_drive
+from vila_tools.evaluation.metrics import mean_metrics, wilson_interval
+from vila_tools.evaluation.navigation import EpisodeResult, run_episode
+from vila_tools.evaluation.policies import make_policy
+from vila_tools.options import add_precision_option, tell_precision
+from vila_tools.report import with_kernels
+
+_LEAST_PROBABILITY = 1e-9  # a divergence stays finite
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answer:
+    """What a model said to one prompt.
+
+    probabilities: [10]. logits: [V] of the reply's first token. decision_ms: of choosing, caches as they are.
+    """
+
+    probabilities: NDArray[np.float64]
+    logits: NDArray[np.float32]
+    decision_ms: float
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Compare; print a table and, as the last line, a JSON object."""
+    args = _parser().parse_args(argv)
+    torch.set_num_threads(args.threads)
+    episodes = chosen_episodes(args)
+    models = [
+        load_torch_backend(path, device=args.device, precision=precision)
+        for path, precision in ((args.a, args.precision_a), (args.b, args.precision_b))
+    ]
+    for model in models:
+        tell_precision(model.info)
+    one, other = models
+    if (one.info.name, one.info.prompt_style) != (other.info.name, other.info.prompt_style):
+        raise ConfigError(f"{args.a} is {one.info.name}, {args.b} {other.info.name}: give two precisions of one model")
+    pairs = list(tqdm(_answers(one, other, episodes), desc="decisions", unit="decision", disable=None))
+    report = {"episodes": len(episodes), "split": episodes[0].split, **compare(pairs)}
+    report |= {"a": _facts(one, args.a, [a for a, _ in pairs]), "b": _facts(other, args.b, [b for _, b in pairs])}
+    if args.success_episodes:
+        report |= success([("a", one), ("b", other)], generate_episodes(args.split, args.success_episodes, args.seed))
+    print(make_table(report))
+    print(json.dumps(with_kernels(report)))
+    return 0
+
+
+def compare(pairs: Iterable[tuple[Answer, Answer]]) -> dict[str, Any]:
+    """Sum up how two models' answers differ.
+
+    agreement: share of decisions with the same action. kl: mean of sum p log(p / q) over the ten probabilities, in
+    nats, p being the first model's. logits_error: |x - y| / |x| over the vocabulary, mean.
+    """
+    rows = list(pairs)
+    if not rows:
+        raise ConfigError("there is no decision to compare")
+    same = [bool(a.probabilities.argmax() == b.probabilities.argmax()) for a, b in rows]
+    divergences = [divergence(a.probabilities, b.probabilities) for a, b in rows]
+    errors = [float(np.linalg.norm(a.logits - b.logits) / max(np.linalg.norm(a.logits), 1e-30)) for a, b in rows]
+    low, high = wilson_interval(sum(same), len(same))
+    return {
+        "decisions": len(rows),
+        "agreement": round(statistics.fmean(same), 4),
+        "agreement_low": round(low, 4),
+        "agreement_high": round(high, 4),
+        "kl_nats": float(f"{statistics.fmean(divergences):.4g}"),
+        "kl_max_nats": float(f"{max(divergences):.4g}"),
+        "logits_error": float(f"{statistics.fmean(errors):.4g}"),
+    }
+
+
+def divergence(p: NDArray[np.float64], q: NDArray[np.float64]) -> float:
+    """Kullback-Leibler divergence of q from p, in nats; both sum to 1."""
+    p, q = np.maximum(p, _LEAST_PROBABILITY), np.maximum(q, _LEAST_PROBABILITY)
+    return float(max(0.0, (p * np.log(p / q)).sum()))
+
+
+def success(models: Sequence[tuple[str, TorchBackend]], episodes: Sequence[Episode]) -> dict[str, Any]:
+    """Let each model drive the same episodes; success rates with 95 % intervals, and how often they differ."""
+    env = FlatEnv()
+    found: dict[str, list[EpisodeResult]] = {}
+    for name, backend in models:
+        policy = make_policy("ours", env, backend)
+        bar = tqdm(episodes, desc=f"episodes of {name}", unit="episode", disable=None)
+        found[name] = [run_episode(env, policy, "ours", episode) for episode in bar]
+    env.close()
+    rates = {}
+    for name, results in found.items():
+        low, high = wilson_interval(sum(result.metrics.success for result in results), len(results))
+        rates[name] = {
+            "sr": round(mean_metrics([result.metrics for result in results]).success, 4),
+            "sr_low": round(low, 4),
+            "sr_high": round(high, 4),
+        }
+    flips = [a.metrics.success != b.metrics.success for a, b in zip(*found.values(), strict=True)]
+    return {"success": {"episodes": len(episodes), **rates, "differ": sum(flips)}}
+
+
+def make_table(report: dict[str, Any]) -> str:
+    """The report as text."""
+    lines = [
+        f"{report['decisions']} decisions in {report['episodes']} episodes of {report['split']}: "
+        f"{report['agreement']:.1%} the same action ({report['agreement_low']:.1%} to {report['agreement_high']:.1%})",
+        f"divergence {report['kl_nats']:.2g} nats (largest {report['kl_max_nats']:.2g}), "
+        f"logits off by {report['logits_error']:.1%}",
+        f"{'':2} {'precision':<34} {'MB':>9} {'ms':>8} {'SR':>6}",
+    ]
+    for name in ("a", "b"):
+        row, rate = report[name], report.get("success", {}).get(name, {}).get("sr")
+        shown = "" if rate is None else f"{rate:6.3f}"
+        lines.append(f"{name:2} {row['precision']:<34} {row['mb']:9.2f} {row['decision_ms']:8.2f} {shown:>6}")
+    return "\n".join(lines)
+
+
+def _answers(one: TorchBackend, other: TorchBackend, episodes: Sequence[Episode]) -> Iterator[tuple[Answer, Answer]]:
+    env = FlatEnv()
+    try:
+        for episode in episodes:
+            drive = oracle_drive(env, episode)
+            for prompt in _prompts(one, drive):
+                yield _answer(one, prompt), _answer(other, prompt)
+    finally:
+        env.close()
+
+
+def _prompts(backend: TorchBackend, drive: Drive) -> Iterator[Prompt]:
+    for seen in drive.decisions:
+        yield decision_prompt(backend.info, Instruction(drive.instruction), drive.frames[:seen])
+
+
+def _answer(backend: TorchBackend, prompt: Prompt) -> Answer:
+    began = time.perf_counter()
+    choice = backend.choose(prompt, SENTENCES)
+    elapsed_ms = (time.perf_counter() - began) * 1e3
+    return Answer(np.array(choice.probabilities), first_logits(backend, prompt), elapsed_ms)
+
+
+@torch.inference_mode()
+def first_logits(backend: TorchBackend, prompt: Prompt) -> NDArray[np.float32]:
+    """Logits [V] of the token behind the prompt, the whole prompt read anew."""
+    language, embeddings = backend.model.language_model, backend.embeddings(prompt)
+    positions = torch.arange(len(embeddings), device=backend.model.device)
+    return language.logits(language(embeddings[None], positions)[0, -1]).float().cpu().numpy()
+
+
+def _facts(backend: TorchBackend, path: Path, answers: Sequence[Answer]) -> dict[str, Any]:
+    """What each column says; mb: of what decides, without a relevance head, which is never quantized."""
+    head = backend.model.relevance_head
+    deciding = weight_bytes(backend.model) - (0 if head is None else weight_bytes(head))
+    return {
+        "checkpoint": str(path),
+        "precision": backend.info.precision,
+        "mb": round(deciding / 1e6, 2),
+        "decision_ms": round(statistics.median(answer.decision_ms for answer in answers), 2),
+    }
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="vila agree", description=__doc__)
+    parser.add_argument("a", type=Path, help="a checkpoint directory, the reference")
+    parser.add_argument("b", type=Path, help="the same model in another precision")
+    add_precision_option(parser, "--precision-a", "of what is not quantized of A")
+    add_precision_option(parser, "--precision-b", "of what is not quantized of B")
+    parser.add_argument("--device", default="cpu", help="as torch names it (default: %(default)s)")
+    parser.add_argument("--split", choices=SPLITS, default="val_unseen_layout")
+    parser.add_argument("--episodes", type=int, default=20, help="that the oracle drives (default: %(default)s)")
+    parser.add_argument("--episode-file", type=Path, help="episodes in the JSON form of VLN-CE")
+    parser.add_argument("--success-episodes", type=int, default=0, help="that each model drives too (default: none)")
+    parser.add_argument("--seed", type=int, default=0, help="of the episodes")
+    parser.add_argument("--threads", type=int, default=1, help="of torch (default: %(default)s)")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,105 @@
+"""Calibration: the prompts of a few decisions as the decoder reads them, and what the tower's layers gave for them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from vila_core.engine.pieces import embed_visual
+from vila_core.engine.torch_backend import model_info
+from vila_core.errors import ConfigError
+from vila_core.models.vlm import VisionLanguageModel
+from vila_core.navigator import decision_prompt
+from vila_core.quantization.awq_clip import SAMPLED_TOKENS
+from vila_core.quantization.w8a8_layer import VISION_FOLDS, largest_activations
+from vila_core.types import Frame, FrameKey, Instruction, Prompt
+from vila_tools.evaluation.drives import Drive
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Calibration:
+    """What the search runs on.
+
+    embeddings: [L_i, D] of each prompt, in the model's dtype. tower: for each of its layers the largest activations by
+    normalisation. sha256: of the prompts' texts and pixels.
+    """
+
+    embeddings: tuple[Tensor, ...]
+    sha256: str
+    tower: tuple[dict[str, Tensor], ...] = field(default=())
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of all prompts."""
+        return sum(map(len, self.embeddings))
+
+
+@torch.inference_mode()
+def calibrate(model: VisionLanguageModel, drives: Sequence[Drive], tokens: int) -> Calibration:
+    """Embed prompts of the drives until there are so many tokens.
+
+    Raises ConfigError if the drives have fewer than 512 tokens in all.
+    """
+    limit = model.config.language.max_positions
+    embeddings: list[Tensor] = []
+    digest = hashlib.sha256()
+    activations: tuple[dict[str, Tensor], ...] = tuple({} for _ in model.vision_tower.encoder.layers)
+    encode = _Encoder(model)
+    with ExitStack() as stack:
+        for layer, into in zip(model.vision_tower.encoder.layers, activations, strict=True):
+            stack.enter_context(largest_activations(layer, tuple(VISION_FOLDS), into))
+        for prompt in _prompts(model, drives):
+            if sum(map(len, embeddings)) >= tokens:
+                break
+            rows = [embed_visual(visual, encode) for visual in prompt.visuals]
+            embeddings.append(model.embed(model.segments(prompt.text), rows)[:limit])
+            _add(digest.update, prompt)
+    found = Calibration(tuple(embeddings), digest.hexdigest(), activations)
+    if found.tokens < SAMPLED_TOKENS:
+        raise ConfigError(
+            f"the calibration has {found.tokens} tokens in {len(embeddings)} prompts; at least {SAMPLED_TOKENS} are "
+            "needed: give more images or episodes"
+        )
+    return found
+
+
+class _Encoder:
+    """Frame -> visual tokens, each frame once."""
+
+    def __init__(self, model: VisionLanguageModel) -> None:
+        self._model = model
+        self._known: dict[FrameKey, Tensor] = {}
+
+    def __call__(self, frame: Frame) -> Tensor:
+        if frame.key not in self._known:
+            self._known[frame.key] = self._model.encode_frames([frame])[0]
+        return self._known[frame.key]
+
+
+def _prompts(model: VisionLanguageModel, drives: Sequence[Drive]) -> Iterator[Prompt]:
+    """Prompts of decisions spread over all drives: first one of each drive, then another."""
+    info = model_info(model, "float32")
+    for turn in range(max((len(drive.decisions) for drive in drives), default=0)):
+        for number, drive in enumerate(drives):
+            count = len(drive.decisions)
+            if turn < count:
+                seen = drive.decisions[(_spread(turn) + number) % count]
+                named = [Frame(f.image, f.stamp_ns, f"{number} {f.camera}") for f in drive.frames[:seen]]
+                yield decision_prompt(info, Instruction(drive.instruction), named)
+
+
+def _spread(turn: int) -> int:
+    """Visits the decisions of a drive in long strides; 7919 is prime, so none is left out but in drives as long."""
+    return 7919 * (turn + 1)
+
+
+def _add(update: Callable[[bytes], None], prompt: Prompt) -> None:
+    update(prompt.text.encode())
+    for visual in prompt.visuals:
+        update(repr(visual.frame.image.shape).encode())
+        update(visual.frame.image.tobytes())

@@ -1,0 +1,86 @@
+"""Where calibration comes from: folders of images, a file of episodes, a bag. Each becomes drives with instructions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vila_core.errors import MediaError
+from vila_core.media.bags import bag_images
+from vila_core.media.films import list_images, read_image
+from vila_core.types import Frame
+from vila_tools.evaluation.drives import Drive, oracle_drive
+
+INSTRUCTIONS = (
+    "go to the door and stop",
+    "walk past the table, turn left and wait at the sofa",
+    "leave the room and stop in front of the stairs",
+    "turn around and go to the kitchen",
+    "find the chair next to the window",
+)  # of images that come without words
+_BAG_FRAMES = 400  # of a topic, at most
+
+
+def image_drives(folder: Path, instruction: str | None) -> Iterator[Drive]:
+    """Yield a drive for the folder's images, sorted by name, or for those of each folder in it.
+
+    Raises MediaError if there are none.
+    """
+    below = sorted(sub for sub in folder.iterdir() if sub.is_dir()) if folder.is_dir() else []
+    for number, sub in enumerate(below or [folder]):
+        images = [read_image(file) for file in list_images(sub)]
+        yield _drive(images, instruction or INSTRUCTIONS[number % len(INSTRUCTIONS)], sub.name)
+
+
+def episode_drives(file: Path, limit: int) -> Iterator[Drive]:
+    """Yield the oracle's drives of the first episodes in a file of the VLN-CE form."""
+    from vila_sim.environment import FlatEnv
+    from vila_sim.episodes import read_episodes
+
+    if not file.is_file():
+        raise MediaError(f"episode file {file} does not exist")
+    env = FlatEnv()
+    try:
+        for episode in islice(read_episodes(file), limit):
+            yield oracle_drive(env, episode)
+    finally:
+        env.close()
+
+
+def bag_drives(file: Path, instruction: str | None) -> Iterator[Drive]:
+    """Yield a drive for each image topic of an MCAP bag; no ROS is needed to read it.
+
+    Raises MediaError for a file that is no MCAP bag or holds no images.
+    """
+    topics: dict[str, _Thinned] = {}
+    for found in bag_images(file):
+        topics.setdefault(found.topic, _Thinned()).add(found.image)
+    if not topics:
+        raise MediaError(f"{file} holds no sensor_msgs/Image or sensor_msgs/CompressedImage")
+    for number, (topic, seen) in enumerate(sorted(topics.items())):
+        yield _drive(seen.images, instruction or INSTRUCTIONS[number % len(INSTRUCTIONS)], topic)
+
+
+class _Thinned:
+    """The images of a topic at even distances, few enough to be kept."""
+
+    def __init__(self) -> None:
+        self.images: list[NDArray[np.uint8]] = []
+        self._stride, self._count = 1, 0
+
+    def add(self, image: NDArray[np.uint8]) -> None:
+        if self._count % self._stride == 0:
+            self.images.append(image)
+        self._count += 1
+        if len(self.images) > _BAG_FRAMES:
+            self.images = self.images[::2]
+            self._stride *= 2
+
+
+def _drive(images: list[NDArray[np.uint8]], instruction: str, name: str) -> Drive:
+    frames = tuple(Frame(image, stamp, name) for stamp, image in enumerate(images))
+    return Drive(instruction, frames, tuple(range(1, len(frames) + 1)))

@@ -1,0 +1,150 @@
+"""What happened, kept: a node that hears the whole run, and a bag that Foxglove opens."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from geometry_msgs.msg import Twist
+from mcap.writer import Writer
+from nav_msgs.msg import Odometry as OdometryMsg
+from numpy.typing import NDArray
+from PIL import Image as Picture
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rclpy.serialization import serialize_message
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import String
+from vila_nav.msg import DecisionStats, NavAction, TemporalEvent
+
+from vila_core.errors import MissingDependencyError
+from vila_core.types import Odometry
+from vila_ros.common.conversions import frame_from_image, odometry_from_message
+from vila_ros.common.qos import reliable_qos, sensor_qos
+from vila_ros.common.resources import share_folder
+
+_JPEG_QUALITY = 90
+_PRIMITIVES = frozenset({"bool", "byte", "char", "string", "wstring", "float32", "float64"}) | frozenset(
+    f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A message as it was heard. time_ns: simulated time of its receipt."""
+
+    topic: str
+    time_ns: int
+    message: Any
+
+
+class Recorder(Node):
+    """Hears image, odometry, actions, reports, stats, velocities, events and their truth; keeps all, images as JPEG."""
+
+    def __init__(self) -> None:
+        super().__init__("recorder", parameter_overrides=[Parameter("use_sim_time", value=True)])
+        self.records: list[Recorded] = []
+        self.images: list[tuple[int, bytes]] = []  # time_ns, JPEG
+        self.odometry: list[Odometry] = []
+        self.create_subscription(Image, "camera/image_raw", self._on_image, sensor_qos())
+        self.create_subscription(OdometryMsg, "odom", self._on_odometry, sensor_qos(depth=5))
+        for kind, topic in (
+            (NavAction, "navigator/action"),
+            (NavAction, "controller/execution"),
+            (DecisionStats, "navigator/stats"),
+            (Twist, "cmd_vel"),
+            (TemporalEvent, "navigator/events"),
+            (String, "simulator/happenings"),
+        ):
+            self.create_subscription(kind, topic, partial(self._note, f"/{topic}"), reliable_qos(100))
+
+    def _on_image(self, message: Image) -> None:
+        jpeg = jpeg_from_image(frame_from_image(message).image)
+        compressed = CompressedImage(header=message.header, format="jpeg", data=jpeg)
+        self.images.append((self._keep("/camera/image_raw/compressed", compressed), jpeg))
+
+    def _on_odometry(self, message: OdometryMsg) -> None:
+        self.odometry.append(odometry_from_message(message))
+        self._keep("/odom", message)
+
+    def _note(self, topic: str, message: Any) -> None:
+        self._keep(topic, message)
+
+    def _keep(self, topic: str, message: Any) -> int:
+        time_ns = self.get_clock().now().nanoseconds
+        self.records.append(Recorded(topic, time_ns, message))
+        return time_ns
+
+
+def jpeg_from_image(image: NDArray[np.uint8]) -> bytes:
+    """Return the picture [H, W, 3] RGB as JPEG."""
+    buffer = io.BytesIO()
+    Picture.fromarray(image).save(buffer, "JPEG", quality=_JPEG_QUALITY)
+    return buffer.getvalue()
+
+
+def write_bag(path: Path, records: Iterable[Recorded]) -> None:
+    """Write the messages as an MCAP bag of the ROS 2 profile, with their definitions inside.
+
+    Raises MissingDependencyError if a message's definition is not installed.
+    """
+    with path.open("wb") as file:
+        writer = Writer(file)
+        writer.start(profile="ros2", library="vila_nav")
+        channels: dict[str, int] = {}
+        for count, record in enumerate(records):
+            if record.topic not in channels:
+                channels[record.topic] = _channel(writer, record)
+            writer.add_message(
+                channel_id=channels[record.topic],
+                log_time=record.time_ns,
+                publish_time=record.time_ns,
+                sequence=count,
+                data=serialize_message(record.message),
+            )
+        writer.finish()
+
+
+def _channel(writer: Writer, record: Recorded) -> int:
+    package = type(record.message).__module__.split(".")[0]
+    name = f"{package}/msg/{type(record.message).__name__}"
+    schema = writer.register_schema(name=name, encoding="ros2msg", data=message_definition(name).encode())
+    return writer.register_channel(topic=record.topic, message_encoding="cdr", schema_id=schema)
+
+
+@lru_cache(maxsize=64)
+def message_definition(name: str) -> str:
+    """Return the text of a message "package/msg/Name" followed by those of all messages in it."""
+    texts: dict[str, str] = {}
+    _collect(name, texts)
+    own = texts.pop(name)
+    others = (f"{'=' * 80}\nMSG: {other.replace('/msg/', '/')}\n{text}" for other, text in texts.items())
+    return "\n".join([own, *others])
+
+
+def _collect(name: str, texts: dict[str, str]) -> None:
+    package, _, kind = name.split("/")
+    folder = share_folder(package)
+    file = None if folder is None else folder / "msg" / f"{kind}.msg"
+    if file is None or not file.is_file():
+        raise MissingDependencyError(f"the definition of {name} is not installed (share/{package}/msg/{kind}.msg)")
+    texts[name] = file.read_text()
+    for line in texts[name].splitlines():
+        part = _part(line, package)
+        if part is not None and part not in texts:
+            _collect(part, texts)
+
+
+def _part(line: str, package: str) -> str | None:
+    """Return the full name of the message type that a line of a definition uses, if it uses one."""
+    match = re.match(r"\s*([A-Za-z][\w/]*)(?:<=\d+)?(?:\[[^\]]*\])?\s+\w+", line)
+    if match is None or match[1] in _PRIMITIVES:
+        return None
+    parts = match[1].split("/")
+    return f"{parts[0] if len(parts) > 1 else package}/msg/{parts[-1]}"

@@ -1,0 +1,109 @@
+"""One stage's training loop: seeded step by step, resumable, logged."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from vila_tools.training.recipe import StageRecipe
+
+SAVE_EVERY, LOG_EVERY = 200, 20
+
+
+class Stage(Protocol):
+    """What the loop trains: a module that knows its parameter groups and the loss of a random batch."""
+
+    def groups(self) -> list[tuple[list[nn.Parameter], float]]:
+        """Return parameters and their peak learning rates."""
+        ...
+
+    def loss(self, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
+        """Return the loss of a batch drawn with rng, and figures to log."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all weights."""
+        ...
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> object:
+        """Take all weights."""
+        ...
+
+
+def train_stage(
+    name: str,
+    stage: Stage,
+    recipe: StageRecipe,
+    *,
+    seed: int,
+    folder: Path,
+    validate: Callable[[], dict[str, float]],
+) -> None:
+    """Train the stage to its last step; a run that was cut off goes on where its state was saved.
+
+    Writes folder/<name>.pt (state) and lines to folder/log.jsonl. Each step has its own random
+    generator, seeded by (seed, stage, step), so a resumed run draws the same batches.
+    """
+    groups = stage.groups()
+    optimizer = torch.optim.AdamW(
+        [{"params": params, "lr": rate, "peak": rate} for params, rate in groups],
+        betas=(0.9, 0.98),
+        weight_decay=recipe.weight_decay,
+    )
+    state_file = folder / f"{name}.pt"
+    start = _resume(state_file, stage, optimizer)
+    began, sums, count = time.monotonic(), dict[str, float](), 0
+    for step in tqdm(range(start, recipe.steps), desc=name, unit="step", initial=start, total=recipe.steps):
+        for group in optimizer.param_groups:
+            group["lr"] = group["peak"] * schedule(step, recipe)
+        rng = np.random.default_rng([seed, sum(map(ord, name)), step])
+        loss, figures = stage.loss(rng)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_([weight for params, _ in groups for weight in params], 1.0)
+        optimizer.step()
+        for key, value in {"loss": loss.item(), **figures}.items():
+            sums[key] = sums.get(key, 0.0) + value
+        count += 1
+        done = step + 1
+        if done % LOG_EVERY == 0 or done == recipe.steps:
+            line = {"stage": name, "step": done, "seconds": round(time.monotonic() - began, 1)}
+            line |= {key: round(value / count, 4) for key, value in sums.items()}
+            if done % SAVE_EVERY == 0 or done == recipe.steps:
+                line |= {f"val_{key}": round(value, 4) for key, value in validate().items()}
+                _save(state_file, stage, optimizer, done)
+            with (folder / "log.jsonl").open("a", encoding="utf-8") as log:
+                log.write(json.dumps(line) + "\n")
+            sums, count = {}, 0
+
+
+def schedule(step: int, recipe: StageRecipe) -> float:
+    """Share of the peak learning rate: linear warm-up, then a cosine down to a tenth."""
+    if step < recipe.warmup_steps:
+        return (step + 1) / recipe.warmup_steps
+    progress = (step - recipe.warmup_steps) / max(1, recipe.steps - recipe.warmup_steps)
+    return 0.1 + 0.45 * (1 + math.cos(math.pi * progress))
+
+
+def _resume(file: Path, stage: Stage, optimizer: torch.optim.Optimizer) -> int:
+    if not file.is_file():
+        return 0
+    state = torch.load(file, weights_only=True, map_location="cpu")
+    stage.load_state_dict(state["stage"])
+    optimizer.load_state_dict(state["optimizer"])
+    return int(state["step"])
+
+
+def _save(file: Path, stage: Stage, optimizer: torch.optim.Optimizer, step: int) -> None:
+    part = file.with_suffix(".part")
+    torch.save({"stage": stage.state_dict(), "optimizer": optimizer.state_dict(), "step": step}, part)
+    part.replace(file)

@@ -1,0 +1,119 @@
+"""Second and third stage: the decoder learns to follow words, first with frozen eyes, then with open ones."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from vila_core.models.preprocess import normalise_pixels
+from vila_core.models.projector import pool_tokens
+from vila_core.models.vlm import VisionLanguageModel
+from vila_tools.training.recipe import Recipe, StageRecipe
+from vila_tools.training.samples import VISUAL, Batch, Sampler
+from vila_tools.training.shards import Drives
+from vila_tools.training.vision_stage import augment
+
+
+class PolicyStage(nn.Module):
+    """Imitates the oracle's sentences; at its side two losses that say where the named object is.
+
+    Grounding: does this visual token of the current frame show the named object? The words come
+    first in the prompt, so the decoder's state at a visual token can know. Aim: the object's
+    bearing and distance, at the prompt's last token.
+    """
+
+    def __init__(
+        self,
+        model: VisionLanguageModel,
+        drives: Drives,
+        recipe: Recipe,
+        rows: range,
+        *,
+        stage: StageRecipe,
+        features: Tensor | None,
+    ) -> None:
+        """features: [frames + 1, P, C] of a frozen tower, the last row black; None trains the tower too."""
+        super().__init__()
+        self.model, self.drives, self.recipe, self.stage = model, drives, recipe, stage
+        self.features = features
+        self.sampler = Sampler(model, drives, recipe, rows)
+        self.grounding_head = nn.Linear(recipe.sizes.width, 1)
+        self.aim_head = nn.Linear(recipe.sizes.width, 3)
+
+    def groups(self) -> list[tuple[list[nn.Parameter], float]]:
+        """Parameters and their learning rates."""
+        trained = (self.model.projector, self.model.language_model, self.grounding_head, self.aim_head)
+        groups = [([weight for module in trained for weight in module.parameters()], self.stage.learning_rate)]
+        if self.features is None:
+            groups.append((list(self.model.vision_tower.parameters()), self.stage.vision_learning_rate))
+        return groups
+
+    def loss(self, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
+        """Loss and figures of one random batch."""
+        batch = self.sampler.draw(self.stage.batch_size, rng).to(self.model.device)
+        hidden, visual_hidden = self._run(batch, rng)
+        asked = batch.targets >= 0
+        logits = self.model.language_model.logits(hidden[asked])
+        weights = batch.weights[asked]
+        spoken = (F.cross_entropy(logits, batch.targets[asked], reduction="none") * weights).sum() / weights.sum()
+        grounding = F.binary_cross_entropy_with_logits(
+            self.grounding_head(visual_hidden)[..., 0], batch.grounding, pos_weight=batch.grounding.new_tensor(4.0)
+        )
+        last = hidden[torch.arange(len(hidden), device=hidden.device), batch.ask]
+        aim = F.smooth_l1_loss(self.aim_head(last)[batch.aim_known], batch.aim[batch.aim_known], beta=0.1)
+        aim = aim if bool(batch.aim_known.any()) else spoken.new_zeros(())
+        loss = spoken + self.recipe.grounding_weight * grounding + self.recipe.aim_weight * aim
+        branch = weights >= 1.0
+        correct = float((logits.argmax(-1) == batch.targets[asked])[branch].float().mean())
+        return loss, {
+            "branch_accuracy": correct,
+            "spoken": spoken.item(),
+            "grounding": grounding.item(),
+            "aim": aim.item(),
+        }
+
+    def _run(self, batch: Batch, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Hidden states [B, L, D] of all tokens, and [B, N, D] of the current frame's visual tokens."""
+        ids = batch.ids
+        visual = ids == VISUAL
+        embeddings = self.model.language_model.embed_tokens(ids.clamp(min=0))
+        tokens = self._visual_tokens(batch, rng)
+        embeddings = embeddings.masked_scatter(visual[..., None], tokens.to(embeddings.dtype))
+        hidden = self.model.language_model(embeddings, torch.arange(ids.shape[1], device=ids.device))
+        count = batch.grounding.shape[1]
+        shown = hidden[visual].view(len(ids), -1, hidden.shape[-1])
+        return hidden, shown[:, -count:]
+
+    def _visual_tokens(self, batch: Batch, rng: np.random.Generator) -> Tensor:
+        """[B, V, D]: the older frames' pooled tokens, then the current frame's."""
+        count, frames = batch.frames.shape
+        if self.features is not None:
+            features = self.features[batch.frames.flatten().cpu()].to(self.model.device).float()
+        else:
+            features = self._see(batch.frames.flatten().cpu().numpy(), rng)
+        tokens = self.model.projector(features).unflatten(0, (count, frames))  # [B, F, N, D]
+        least = self.model.config.navigation.history_tokens
+        older = tokens[:, :-1] if least is None else pool_tokens(tokens[:, :-1], least)
+        return torch.cat((older.flatten(1, 2), tokens[:, -1]), dim=1)
+
+    def _see(self, rows: np.ndarray, rng: np.random.Generator) -> Tensor:
+        images = augment(torch.from_numpy(self.drives.images[rows]), rng)
+        images[torch.from_numpy(rows < 0)] = 0.0
+        images = images.to(self.model.device)
+        return self.model.vision_tower(normalise_pixels(images, self.model.config.vision, torch.float32))
+
+
+@torch.inference_mode()
+def frozen_features(model: VisionLanguageModel, drives: Drives) -> Tensor:
+    """The tower's features of every frame, and of a black one last: [N + 1, P, C] float16."""
+    config, size = model.config.vision, 256
+    black = torch.zeros((1, config.image_size, config.image_size, 3), dtype=torch.uint8)
+    out = torch.empty((len(drives) + 1, config.grid**2, config.hidden_size), dtype=torch.float16)
+    for start in tqdm(range(0, len(drives), size), desc="features", unit="batch"):
+        images = torch.from_numpy(drives.images[start : start + size]).to(model.device)
+        out[start : start + len(images)] = model.vision_tower(normalise_pixels(images, config, torch.float32))
+    out[-1] = model.vision_tower(normalise_pixels(black.to(model.device), config, torch.float32))[0]
+    return out.clone()

@@ -1,0 +1,142 @@
+"""`vila train`: from a data directory to a vila-nano checkpoint."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from vila_core.actions.grammar import SENTENCES
+from vila_core.models.checkpoint import save_weights
+from vila_core.prompts.navigation import nano_text
+from vila_tools.training.create import create_model
+from vila_tools.training.loop import train_stage
+from vila_tools.training.policy_stage import PolicyStage, frozen_features
+from vila_tools.training.recipe import Recipe, StageRecipe
+from vila_tools.training.shards import Drives, read_drives
+from vila_tools.training.vision_stage import VisionStage
+
+VALIDATION_SHARE = 0.03  # of the frames, the last ones: flats that are not trained on
+VALIDATION_BATCHES = 4
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Train, resuming what is in --out; the last line on stdout is one JSON object."""
+    args = _parser().parse_args(argv)
+    torch.set_num_threads(args.threads)
+    recipe = scaled(dataclasses.replace(Recipe(), seed=args.seed), args.scale)
+    args.out.mkdir(parents=True, exist_ok=True)
+    (args.out / "recipe.json").write_text(json.dumps(dataclasses.asdict(recipe), indent=2) + "\n", encoding="utf-8")
+    began = time.monotonic()
+    checkpoint = args.out / "checkpoint"
+    figures = train(read_drives(args.data), recipe, args.out, checkpoint, pick_device(args.device))
+    size = sum(file.stat().st_size for file in checkpoint.rglob("*") if file.is_file())
+    summary = {"checkpoint": str(checkpoint), "mb": round(size / 1e6, 2), "seconds": round(time.monotonic() - began)}
+    print(json.dumps(summary | figures))
+    return 0
+
+
+def train(drives: Drives, recipe: Recipe, folder: Path, checkpoint: Path, device: torch.device) -> dict[str, float]:
+    """Run the stages and write the checkpoint after each but the first; returns validation figures."""
+    model = create_model(checkpoint, recipe.sizes, corpus(drives), recipe.seed).to(device)
+    cut = int(len(drives) * (1 - VALIDATION_SHARE))
+    rows, held_out = range(cut), range(cut, len(drives))
+
+    torch.manual_seed(recipe.seed)
+    trained, checked = (VisionStage(model, drives, recipe, part).to(device) for part in (rows, held_out))
+    _run("vision", trained, checked, recipe.vision, recipe, folder)
+
+    def policy(stage: StageRecipe, features: torch.Tensor | None) -> tuple[PolicyStage, PolicyStage]:
+        torch.manual_seed(recipe.seed)
+        trained, checked = (
+            PolicyStage(model, drives, recipe, part, stage=stage, features=features).to(device)
+            for part in (rows, held_out)
+        )
+        return trained, checked
+
+    frozen_eyed = policy(recipe.policy, frozen_features(model, drives))
+    figures = _run("policy", *frozen_eyed, recipe.policy, recipe, folder)
+    save_weights(model, checkpoint, torch.float16)
+    for name, stage in (("joint", recipe.joint), ("joint_again", recipe.joint_again)):
+        if stage.steps:
+            open_eyed = policy(stage, None)
+            _share_heads(frozen_eyed[0], open_eyed[0])
+            figures = _run(name, *open_eyed, stage, recipe, folder)
+            save_weights(model, checkpoint, torch.float16)
+    return figures
+
+
+def pick_device(name: str) -> torch.device:
+    """The named torch device; "auto" is a GPU if there is one."""
+    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+
+
+def corpus(drives: Drives) -> list[str]:
+    """The texts that the tokenizer is trained on: every training instruction, the prompt's words, the replies."""
+    named = [
+        template.format(colour=colour, kind=kind.replace("_", " "))
+        for template in drives.templates
+        for colour in drives.colour_names
+        for kind in drives.kind_names
+    ]
+    return [nano_text(text, 1) for text in named] + [f"Act: {sentence}" for sentence in SENTENCES] * 20
+
+
+def scaled(recipe: Recipe, scale: float) -> Recipe:
+    """The recipe with all step counts multiplied, for quick trials."""
+    return dataclasses.replace(
+        recipe,
+        vision=shorter(recipe.vision, scale),
+        policy=shorter(recipe.policy, scale),
+        joint=shorter(recipe.joint, scale),
+        joint_again=shorter(recipe.joint_again, scale),
+    )
+
+
+def shorter(stage: StageRecipe, scale: float) -> StageRecipe:
+    """The stage with its number of steps multiplied."""
+    steps = round(stage.steps * scale)
+    return dataclasses.replace(stage, steps=steps, warmup_steps=max(1, min(stage.warmup_steps, steps // 5)))
+
+
+def _run(
+    name: str,
+    stage: VisionStage | PolicyStage,
+    checked: VisionStage | PolicyStage,
+    steps: StageRecipe,
+    recipe: Recipe,
+    folder: Path,
+) -> dict[str, float]:
+    _share_heads(stage, checked)
+
+    def validate() -> dict[str, float]:
+        with torch.inference_mode():
+            rounds = [checked.loss(np.random.default_rng([recipe.seed, 99, i])) for i in range(VALIDATION_BATCHES)]
+        return {key: float(np.mean([figures[key] for _, figures in rounds])) for key in rounds[0][1]}
+
+    train_stage(name, stage, steps, seed=recipe.seed, folder=folder, validate=validate)
+    return {f"{name}_{key}": round(value, 4) for key, value in validate().items()}
+
+
+def _share_heads(stage: torch.nn.Module, checked: torch.nn.Module) -> None:
+    for name, module in stage.named_children():
+        setattr(checked, name, module)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="vila train", description=__doc__)
+    parser.add_argument("--data", type=Path, default=Path("data/nano"), help="directory that `vila data` wrote")
+    parser.add_argument(
+        "--out", type=Path, default=Path("out/nano"), help="states, log and checkpoint; resumed if there"
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--scale", type=float, default=1.0, help="multiply all step counts, for a quick trial")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda")
+    parser.add_argument("--threads", type=int, default=2)
+    return parser

@@ -1,0 +1,135 @@
+"""`vila train-events`: teach a checkpoint when things happen: adds a relevance head, changes nothing else."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import math
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vila_core.engine.backend import EMBEDDED_CHECKPOINT
+from vila_core.models.checkpoint import load_checkpoint
+from vila_core.models.relevance import RelevanceConfig, RelevanceHead
+from vila_core.models.relevance_files import save_relevance
+from vila_core.models.vision_tower import VisionTower
+from vila_core.models.vlm import VisionLanguageModel
+from vila_tools.training.autocast import AUTOCAST_PRECISIONS, autocast_precision
+from vila_tools.training.clip_features import clip_features
+from vila_tools.training.clips import Clips, read_clips
+from vila_tools.training.event_lessons import Lessons
+from vila_tools.training.event_stage import Course, EventStage, NameStage
+from vila_tools.training.loop import Stage, train_stage
+from vila_tools.training.recipe import EventRecipe, StageRecipe
+from vila_tools.training.train import VALIDATION_BATCHES, pick_device, shorter
+
+ENLARGED = 2  # the head's picture beside the model's: what is far away is small
+VALIDATION_SHARE = 0.05  # of the clips, the last ones: flats that are not trained on
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Train, resuming what is in --out, and write the head into the checkpoint; the last line is one JSON object."""
+    args = _parser().parse_args(argv)
+    torch.set_num_threads(args.threads)
+    args.out.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
+    model = load_checkpoint(args.checkpoint, device=pick_device(args.device), precision="float32")
+    chosen = autocast_precision(args.precision, model.device)
+    print(f"autocast in {chosen}", file=sys.stderr)
+    recipe = scaled(EventRecipe(seed=args.seed, precision=chosen.name), args.scale)
+    head, figures = train_events(model, read_clips(args.data), recipe, args.out)
+    save_relevance(head, args.checkpoint)
+    print(json.dumps({"checkpoint": str(args.checkpoint), "seconds": round(time.monotonic() - began)} | figures))
+    return 0
+
+
+def train_events(
+    model: VisionLanguageModel, clips: Clips, recipe: EventRecipe, folder: Path
+) -> tuple[RelevanceHead, dict[str, float]]:
+    """Train a new head on the clips; with its validation figures."""
+    recipe = dataclasses.replace(recipe, precision=autocast_precision(recipe.precision, model.device).name)
+    torch.manual_seed(recipe.seed)
+    head = new_head(model, clips.period_s).to(model.device)
+    trained, checked = (
+        Course(model, head, clips, Lessons(clips, rows, recipe, head.config.grid), recipe)
+        for rows in _split(len(clips))
+    )
+    figures = _run("names", NameStage(trained), NameStage(checked), recipe.names, recipe.seed, folder)
+    features = clip_features(model, head, clips, folder, recipe)
+    stages = EventStage(trained, features), EventStage(checked, features)
+    figures |= _run("events", *stages, recipe.events, recipe.seed, folder)
+    with torch.no_grad():
+        head.score.bias.sub_(math.log(recipe.rarer))
+    return head, figures
+
+
+def new_head(model: VisionLanguageModel, period_s: float) -> RelevanceHead:
+    """Return an untrained head that fits the model; its eyes begin as the model's tower."""
+    vision, width = model.config.vision, model.config.language.hidden_size
+    sizes = RelevanceConfig(
+        visual_tokens=(vision.grid // model.projector.rate) ** 2,
+        visual_width=width,
+        text_width=width,
+        picture_px=ENLARGED * vision.image_size,
+        patch_px=vision.patch_size,
+        eyes_width=vision.hidden_size,
+        eyes_intermediate=vision.intermediate_size,
+        eyes_layers=vision.layers,
+        eyes_heads=vision.heads,
+        period_s=period_s,
+    )
+    head = RelevanceHead(sizes)
+    head.eyes.load_state_dict(enlarged(model.vision_tower))
+    return head
+
+
+def enlarged(tower: VisionTower) -> dict[str, Tensor]:
+    """The weights of a tower for a picture ENLARGED times as large: each part of it begins as the picture did."""
+    weights = {name: weight.float() for name, weight in tower.state_dict().items()}
+    name, side = "embeddings.position_embedding.weight", tower.config.grid
+    positions = weights[name].unflatten(0, (side, side)).repeat(ENLARGED, ENLARGED, 1)
+    return weights | {name: positions.flatten(0, 1)}
+
+
+def _run(name: str, trained: Stage, checked: Stage, steps: StageRecipe, seed: int, folder: Path) -> dict[str, float]:
+    """Train a stage; returns the figures of the other one, which has the same weights and clips of its own."""
+
+    def validate() -> dict[str, float]:
+        with torch.inference_mode():
+            rounds = [checked.loss(np.random.default_rng([seed, 99, i])) for i in range(VALIDATION_BATCHES)]
+        return {key: float(np.mean([figures[key] for _, figures in rounds])) for key in rounds[0][1]}
+
+    train_stage(name, trained, steps, seed=seed, folder=folder, validate=validate)
+    return {f"{name}_{key}": round(value, 4) for key, value in validate().items()}
+
+
+def scaled(recipe: EventRecipe, scale: float) -> EventRecipe:
+    """The recipe with its step count multiplied, for quick trials."""
+    return dataclasses.replace(recipe, names=shorter(recipe.names, scale), events=shorter(recipe.events, scale))
+
+
+def _split(count: int) -> tuple[range, range]:
+    cut = round(count * (1 - VALIDATION_SHARE))
+    return range(cut), range(cut, count)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="vila train-events", description=__doc__)
+    parser.add_argument("--data", type=Path, default=Path("data/clips"), help="directory that `vila clips` wrote")
+    parser.add_argument(
+        "--checkpoint", type=Path, default=EMBEDDED_CHECKPOINT, help="gets the head (default: the embedded one)"
+    )
+    parser.add_argument("--out", type=Path, default=Path("out/events"), help="states and log; resumed if there")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--scale", type=float, default=1.0, help="multiply the number of steps, for a quick trial")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda")
+    parser.add_argument("--precision", choices=AUTOCAST_PRECISIONS, default="auto", help="default: %(default)s")
+    parser.add_argument("--threads", type=int, default=2)
+    return parser

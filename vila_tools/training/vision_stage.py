@@ -1,0 +1,79 @@
+"""First stage: the tower learns what is where, from the simulator's segmentation."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vila_core.models.preprocess import normalise_pixels
+from vila_core.models.vlm import VisionLanguageModel
+from vila_tools.training.recipe import Recipe
+from vila_tools.training.shards import Drives, grid_objects
+
+CELL_SHARE = 0.2  # of a patch, that an object must cover to be its label
+
+
+class VisionStage(nn.Module):
+    """Classifies each patch's kind and colour from the tower's features."""
+
+    name = "vision"
+
+    def __init__(self, model: VisionLanguageModel, drives: Drives, recipe: Recipe, rows: range) -> None:
+        super().__init__()
+        self.model, self.drives, self.recipe, self.rows = model, drives, recipe, rows
+        width = recipe.sizes.vision_width
+        self.norm = nn.LayerNorm(width)
+        self.kind_head = nn.Linear(width, len(drives.kind_names) + 1)
+        self.colour_head = nn.Linear(width, len(drives.colour_names) + 1)
+
+    def groups(self) -> list[tuple[list[nn.Parameter], float]]:
+        """Parameters and their learning rates."""
+        heads = [*self.norm.parameters(), *self.kind_head.parameters(), *self.colour_head.parameters()]
+        rate = self.recipe.vision.learning_rate
+        return [([*self.model.vision_tower.parameters(), *heads], rate)]
+
+    def loss(self, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
+        """Loss and figures of one random batch."""
+        drives = self.drives
+        rows = rng.integers(self.rows.start, self.rows.stop, self.recipe.vision.batch_size)
+        grid = self.model.config.vision.grid
+        objects = grid_objects(drives.seg[rows], grid, CELL_SHARE)  # [B, P]
+        kind_target = self._target(drives.kinds[rows], objects)
+        colour_target = self._target(drives.colours[rows], objects)
+        images = augment(torch.from_numpy(drives.images[rows]), rng).to(self.model.device)
+        features = self.norm(self.model.vision_tower(normalise_pixels(images, self.model.config.vision, torch.float32)))
+        kind_logits, colour_logits = self.kind_head(features), self.colour_head(features)
+        loss = _balanced(kind_logits, kind_target) + _balanced(colour_logits, colour_target)
+        return loss, {
+            "kind_accuracy": _accuracy(kind_logits, kind_target),
+            "colour_accuracy": _accuracy(colour_logits, colour_target),
+        }
+
+    def _target(self, classes: NDArray[np.int64], objects: NDArray[np.int64]) -> Tensor:
+        """[B, P] class + 1 of the object in each patch, 0 for none; classes: [B, 64] by object."""
+        of_patch = np.take_along_axis(classes, objects.clip(0), 1)
+        return torch.from_numpy(np.where(objects >= 0, of_patch + 1, 0)).to(self.model.device)
+
+
+def augment(images: Tensor, rng: np.random.Generator) -> Tensor:
+    """Vary brightness, contrast, tint and noise of uint8 images [B, S, S, 3]; returns float 0..255."""
+    count = len(images)
+    gain = torch.from_numpy(rng.uniform(0.8, 1.2, (count, 1, 1, 1)) * rng.uniform(0.95, 1.05, (count, 1, 1, 3)))
+    shift = torch.from_numpy(rng.uniform(-15, 15, (count, 1, 1, 1)))
+    noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(int(rng.integers(2**31)))) * 4.0
+    return ((images.float() * gain.float() + shift.float()) + noise).clamp(0, 255)
+
+
+def _balanced(logits: Tensor, target: Tensor) -> Tensor:
+    """Cross entropy with the background, which is most of every image, at a quarter of the weight."""
+    weight = torch.ones(logits.shape[-1], device=logits.device)
+    weight[0] = 0.25
+    return F.cross_entropy(logits.flatten(0, 1), target.flatten(), weight=weight)
+
+
+def _accuracy(logits: Tensor, target: Tensor) -> float:
+    seen = target > 0
+    return float((logits.argmax(-1) == target)[seen].float().mean()) if bool(seen.any()) else 0.0
