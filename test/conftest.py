@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models: threads would only wait for each other
+os.environ.setdefault("MUJOCO_GL", "egl")  # MuJoCo reads these two when it is first imported: no display
+os.environ.setdefault("LP_NUM_THREADS", "1")
 if not any(Path("/dev").glob("nv[ig]*")):  # no GPU: Triton's kernels run in its interpreter, if that is installed
     os.environ.setdefault("TRITON_INTERPRET", "1")
 sys.path.append(str(Path(__file__).resolve().parent))  # for `from conftest import golden_dir`

@@ -133,9 +133,9 @@ def test_every_interface_is_built():
 
 
 def test_every_node_is_an_executable_of_both_builds():
-    modules = {path.stem for path in (ROOT / "vila_ros").glob("*_node.py")}
+    modules = {path.parent.name for path in (ROOT / "vila_ros").glob("*/node.py")}
     nodes = re.search(r"foreach\(node (.*)\)", (ROOT / "CMakeLists.txt").read_text()).group(1).split()
-    scripts = re.findall(r'^(\w+_node) = "vila_ros\.\1:main"$', pyproject(), re.MULTILINE)
+    scripts = re.findall(r'^(\w+)_node = "vila_ros\.\1\.node:main"$', pyproject(), re.MULTILINE)
     assert modules == set(nodes) == set(scripts)
 
 

@@ -96,7 +96,7 @@ def test_executables_exist(description) -> None:
     for node in of(description, "Node"):
         executable = node.kwargs["executable"]
         assert node.kwargs["package"] == "vila_nav" and executable == node.kwargs["name"] + "_node"
-        assert (ROOT / "vila_ros" / f"{executable}.py").is_file()
+        assert (ROOT / "vila_ros" / node.kwargs["name"] / "node.py").is_file()
         assert executable in (ROOT / "pyproject.toml").read_text()
 
 

@@ -29,7 +29,7 @@ static inline __m256i large_pairs(__m256i v) {  // of 32-bit values, two by two:
 }
 static inline int large_fours(I v) {  // a bit for each four of 16 values
   const int a = _mm256_movemask_ps(_mm256_castsi256_ps(large_pairs(v.a))), b = _mm256_movemask_ps(_mm256_castsi256_ps(large_pairs(v.b)));
-  return (a & 15) != 0 | ((a >> 4) != 0) << 1 | ((b & 15) != 0) << 2 | ((b >> 4) != 0) << 3;
+  return ((a & 15) != 0) | ((a >> 4) != 0) << 1 | ((b & 15) != 0) << 2 | ((b >> 4) != 0) << 3;
 }
 static inline I dot4(I sum, I w, I x) { return {dot_half(sum.a, w.a, x.a), dot_half(sum.b, w.b, x.b)}; }
 
