@@ -40,8 +40,14 @@ COMMANDS = {
     "quantize": Command("vila_tools.quantize.run:main", "write a checkpoint with 4-bit or 8-bit weights"),
     "parity": Command("vila_tools.parity.run:main", "how far off the official code's reference data we are"),
     "agree": Command("vila_tools.evaluation.agreement:main", "how far two precisions of a checkpoint decide alike"),
-    "data": Command("vila_sim.dataset:main", "write the training set: episodes of the oracle in simulated flats"),
-    "clips": Command("vila_sim.clips:main", "write films of flats in which things happen, with questions and answers"),
+    "data": Command(
+        "vila_tools.training.data_sets:episodes_main",
+        "write the training set: episodes of the oracle in simulated flats",
+    ),
+    "clips": Command(
+        "vila_tools.training.data_sets:clips_main",
+        "write films of flats in which things happen, with questions and answers",
+    ),
     "train": Command("vila_tools.training.train:main", "train vila-nano on that set; resumes where it was stopped"),
     "train-events": Command("vila_tools.training.train_events:main", "teach a checkpoint when things happen"),
     "bench events": Command("vila_tools.evaluation.events:main", "when did it happen: clips, baselines, a patrol"),

@@ -13,21 +13,16 @@ frame in which what it names goes on. A query without intervals names what does 
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import functools
 import json
 import math
-import sys
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from vila_sim.dataset import small_image, small_segmentation
 from vila_sim.director import Director, draw_verbs
@@ -39,7 +34,7 @@ from vila_sim.happenings import Script, Times, things
 from vila_sim.patrol import Watch
 from vila_sim.route import Route
 from vila_sim.scene import Flat, Room
-from vila_sim.shards import make_shards, shard_path, write_meta, write_shard
+from vila_sim.shards import shard_path, write_shard
 from vila_sim.stage import Stage
 from vila_sim.truth import GLIMPSED_PIXELS, PLAIN_PIXELS, Truth
 
@@ -62,28 +57,6 @@ class Clip:
     images: NDArray[np.uint8]
     seg: NDArray[np.uint8]
     truth: Truth
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Make the shards that are missing; the last line on stdout is a JSON object."""
-    args = _parser().parse_args(argv)
-    count = math.ceil(args.clips / CLIPS_PER_SHARD)
-    args.out.mkdir(parents=True, exist_ok=True)
-    write_meta(args.out / "meta.json", _meta(args.seed, args.split))
-    missing = [index for index in range(count) if not shard_path(args.out, index).is_dir()]
-    began = time.perf_counter()
-    make = functools.partial(make_shard, args.out, split=args.split, seed=args.seed)
-    with tqdm(total=count, initial=count - len(missing), unit="shard") as bar:
-        for _ in make_shards(make, missing, args.workers):
-            bar.update()
-    summary = {
-        "out": str(args.out),
-        "clips": count * CLIPS_PER_SHARD,
-        "frames_made": len(missing) * CLIPS_PER_SHARD * FRAMES,
-        "seconds": round(time.perf_counter() - began, 1),
-    }
-    print(json.dumps(summary))
-    return 0
 
 
 def make_shard(out: Path, index: int, *, split: str, seed: int, clips: int = CLIPS_PER_SHARD) -> Path:
@@ -190,7 +163,7 @@ def _row(clip: Clip, number: int, rng: np.random.Generator, held_out: float) -> 
     }
 
 
-def _meta(seed: int, split: str) -> dict[str, Any]:
+def clips_meta(seed: int, split: str) -> dict[str, Any]:
     """What another data set of the same folder must have been made with."""
     return {
         "format": FORMAT_VERSION,
@@ -206,17 +179,3 @@ def _meta(seed: int, split: str) -> dict[str, Any]:
         "train_templates": TRAIN_TEMPLATES,
         "held_out_templates": HELD_OUT_TEMPLATES,
     }
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="vila clips", description="Make films of flats in which things happen.")
-    parser.add_argument("--out", type=Path, default=Path("data/clips"), help="folder of the data set")
-    parser.add_argument("--clips", type=int, default=1000, help=f"rounded up to whole shards of {CLIPS_PER_SHARD}")
-    parser.add_argument("--split", choices=SPLITS, default="train")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--workers", type=int, default=2, help="processes")
-    return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())

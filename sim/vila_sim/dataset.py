@@ -22,12 +22,7 @@ Frames are one unit step (25 cm or 15 degrees) apart; a blocked step stays in pl
 
 from __future__ import annotations
 
-import argparse
-import functools
-import json
 import math
-import sys
-import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -37,7 +32,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from tqdm import tqdm
 
 from vila_core.actions.grammar import ACTIONS, SENTENCES, action_index, unit_steps
 from vila_core.errors import WorldError
@@ -49,7 +43,7 @@ from vila_sim.grid import DistanceField, OccupancyGrid
 from vila_sim.instructions import HELD_OUT_TEMPLATES, TRAIN_TEMPLATES
 from vila_sim.oracle import TargetView, oracle_action
 from vila_sim.scene import Flat, Room
-from vila_sim.shards import make_shards, shard_path, write_meta, write_shard
+from vila_sim.shards import shard_path, write_shard
 from vila_sim.simulator import CameraConfig, Simulator
 
 FORMAT_VERSION = 1
@@ -62,32 +56,6 @@ FRAMES_PER_SHARD = 2000
 MAX_EPISODE_FRAMES = 44
 NOISE = 0.25  # probability of a random motion instead of the oracle's
 CONTINUE = 0.5  # probability that the next episode starts where this one stopped
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Make the shards that are missing; the last line on stdout is a JSON object."""
-    args = _parser().parse_args(argv)
-    count = math.ceil(args.frames / FRAMES_PER_SHARD)
-    args.out.mkdir(parents=True, exist_ok=True)
-    write_meta(args.out / "meta.json", _meta(args.seed))
-    missing = [i for i in range(count) if not shard_path(args.out, i).is_dir()]
-    began = time.perf_counter()
-    make = functools.partial(make_shard, args.out, seed=args.seed)
-    with tqdm(total=count * FRAMES_PER_SHARD, initial=(count - len(missing)) * FRAMES_PER_SHARD, unit="frame") as bar:
-        for _ in make_shards(make, missing, args.workers):
-            bar.update(FRAMES_PER_SHARD)
-    elapsed = time.perf_counter() - began
-    made = len(missing) * FRAMES_PER_SHARD
-    summary = {
-        "out": str(args.out),
-        "shards": count,
-        "frames": count * FRAMES_PER_SHARD,
-        "frames_made": made,
-        "seconds": round(elapsed, 1),
-        "frames_per_s": round(made / elapsed, 1) if made else 0.0,
-    }
-    print(json.dumps(summary))
-    return 0
 
 
 def make_shard(out: Path, index: int, seed: int, *, frames: int = FRAMES_PER_SHARD) -> Path:
@@ -286,7 +254,7 @@ def _object_table(flat: Flat) -> NDArray[np.int16]:
     return table
 
 
-def _meta(seed: int) -> dict[str, Any]:
+def dataset_meta(seed: int) -> dict[str, Any]:
     """What another data set of the same folder must have been made with."""
     return {
         "format": FORMAT_VERSION,
@@ -304,16 +272,3 @@ def _meta(seed: int) -> dict[str, Any]:
         "train_templates": list(TRAIN_TEMPLATES),
         "held_out_templates": list(HELD_OUT_TEMPLATES),
     }
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="vila data", description="Make the training set of vila-nano.")
-    parser.add_argument("--out", type=Path, default=Path("data/nano"), help="folder of the data set")
-    parser.add_argument("--frames", type=int, default=60_000, help="rounded up to whole shards of 2000")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--workers", type=int, default=2, help="processes")
-    return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -22,6 +22,7 @@ from vila_sim.happenings import Happening, home, things
 from vila_sim.patrol_scenario import VERBS, make_patrol
 from vila_sim.shards import shard_path
 from vila_sim.truth import DOOR_PAIR, GLIMPSED_PIXELS, PLAIN_PIXELS, Truth
+from vila_tools.training.data_sets import clips_main
 
 pytestmark = pytest.mark.slow
 CLIPS = 6
@@ -114,11 +115,11 @@ def test_making_resumes_and_refuses_another_seed(
     monkeypatch.setattr(clips, "make_shard", fake)
     shard_path(tmp_path, 1).mkdir()
     arguments = ["--out", str(tmp_path), "--clips", "70", "--workers", "1"]
-    assert clips.main(arguments) == 0 and made == [0, 2]
+    assert clips_main(arguments) == 0 and made == [0, 2]
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["clips"] == 75
-    assert clips.main(arguments) == 0 and made == [0, 2]
+    assert clips_main(arguments) == 0 and made == [0, 2]
     with pytest.raises(WorldError, match="made with other settings"):
-        clips.main([*arguments, "--split", "val_unseen_layout"])
+        clips_main([*arguments, "--split", "val_unseen_layout"])
 
 
 def test_truth_joins_what_is_seen_with_what_happens() -> None:

@@ -16,6 +16,7 @@ from vila_core.types import Stop
 from vila_sim import dataset
 from vila_sim.dataset import FRAMES_PER_FLAT, SLOTS, make_shard, shard_path, small_segmentation
 from vila_sim.episodes import held_out_pairs, split_flat
+from vila_tools.training.data_sets import episodes_main
 
 pytestmark = pytest.mark.slow
 Shard = dict[str, NDArray[Any]]
@@ -122,13 +123,13 @@ def test_main_makes_only_what_is_missing(
     monkeypatch.setattr(dataset, "make_shard", fake)
     arguments = ["--out", str(tmp_path), "--frames", "6000", "--workers", "1"]
     shard_path(tmp_path, 1).mkdir()
-    assert dataset.main(arguments) == 0
+    assert episodes_main(arguments) == 0
     assert made == [0, 2]
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["frames_made"] == 4000
-    assert dataset.main(arguments) == 0 and made == [0, 2]
+    assert episodes_main(arguments) == 0 and made == [0, 2]
     assert json.loads((tmp_path / "meta.json").read_text())["sentences"] == list(SENTENCES)
     with pytest.raises(WorldError, match="other settings"):
-        dataset.main([*arguments, "--seed", "1"])
+        episodes_main([*arguments, "--seed", "1"])
 
 
 def test_a_shard_that_another_run_finished_is_kept(tmp_path: Path) -> None:
