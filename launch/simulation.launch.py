@@ -1,6 +1,6 @@
 """The simulator, with navigator and controller: `ros2 launch vila_nav simulation.launch.py seed:=3`.
 
-With `happenings:=patrol` there are doors, and a patrol on which things happen once /simulator/begin is called.
+With `scripted_events:=patrol` there are doors, and a patrol on which things happen once /simulator/begin is called.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from launch_ros.parameter_descriptions import ParameterValue
 
 SHARE = Path(get_package_share_directory("vila_nav"))
 
-INSTRUCTION = PythonExpression(["'' if '", LaunchConfiguration("happenings"), "' else 'go to the red chair'"])
+INSTRUCTION = PythonExpression(["'' if '", LaunchConfiguration("scripted_events"), "' else 'go to the red chair'"])
 ARGUMENTS = (
     ("namespace", "", "namespace of the nodes"),
     ("use_sim_time", "true", "take the time from the simulator"),
@@ -26,8 +26,12 @@ ARGUMENTS = (
     ("log_level", "info", "debug, info, warn or error"),
     ("use_respawn", "false", "start a node again that has ended"),
     ("seed", "0", "which flat, where the robot starts, and what happens"),
-    ("happenings", "", "patrol: once ~/begin of the simulator is called, the robot patrols and things happen"),
-    ("instruction", INSTRUCTION, "the flat will hold what this names; nobody is told it yet; none beside happenings"),
+    ("scripted_events", "", "patrol: once ~/begin of the simulator is called, the robot patrols and things happen"),
+    (
+        "instruction",
+        INSTRUCTION,
+        "the flat will hold what this names; nobody is told it yet; none with a patrol",
+    ),
     ("image", "camera/image_raw", "topic of the images"),
     ("odom", "odom", "topic of the odometry"),
     ("cmd_vel", "cmd_vel", "topic of the velocity commands"),
@@ -77,7 +81,7 @@ def _simulator() -> Node:
             {
                 "use_sim_time": False,
                 "seed": ParameterValue(LaunchConfiguration("seed"), value_type=int),
-                "happenings": ParameterValue(LaunchConfiguration("happenings"), value_type=str),
+                "scripted_events": ParameterValue(LaunchConfiguration("scripted_events"), value_type=str),
                 "instruction": ParameterValue(LaunchConfiguration("instruction"), value_type=str),
             },
         ],

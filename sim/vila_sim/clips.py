@@ -30,22 +30,22 @@ from vila_sim.doors import with_leaves
 from vila_sim.episodes import layout_seed, split_flat
 from vila_sim.event_queries import HELD_OUT_TEMPLATES, TRAIN_TEMPLATES, draw_queries
 from vila_sim.grid import OccupancyGrid
-from vila_sim.happenings import Script, Times, things
 from vila_sim.patrol import Watch
 from vila_sim.route import Route
 from vila_sim.scene import Flat, Room
+from vila_sim.scripted_events import Script, Times, things
 from vila_sim.shards import shard_path, write_shard
 from vila_sim.stage import Stage
 from vila_sim.truth import GLIMPSED_PIXELS, PLAIN_PIXELS, Truth
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 IMAGE_PX = 192
 FRAMES, PERIOD_S = 64, 0.25
 CLIPS_PER_SHARD, CLIPS_PER_FLAT = 25, 5
 SPLITS = ("train", "val_unseen_layout")
 HELD_OUT_SHARE = {"train": 0.0, "val_unseen_layout": 0.5}  # of sentences that training never uses
-HAPPENINGS = (0.07, 0.10, 0.18, 0.25, 0.25, 0.15)  # the probabilities of none, one, two, ... to be tried in a clip
-PATROL_REST_S = 20.0  # of a long patrol, for each happening that is tried
+SCRIPTED_EVENTS = (0.07, 0.10, 0.18, 0.25, 0.25, 0.15)  # the probabilities of none, one, two, ... to be tried in a clip
+PATROL_REST_S = 20.0  # of a long patrol, for each scripted event that is tried
 TIMES_S = np.arange(FRAMES) * PERIOD_S
 
 
@@ -119,7 +119,7 @@ def furnished_rooms(flat: Flat) -> list[Room]:
 
 
 def _clip(stage: Stage, grid: OccupancyGrid, room: Room, camera: str, rng: np.random.Generator) -> Clip:
-    verbs = draw_verbs(int(rng.choice(len(HAPPENINGS), p=HAPPENINGS)), rng)
+    verbs = draw_verbs(int(rng.choice(len(SCRIPTED_EVENTS), p=SCRIPTED_EVENTS)), rng)
     door_wanted = any(verb.startswith("door") for verb in verbs) or bool(rng.random() < 0.2)
     route = _route(Watch(grid, room, rng), camera, door_wanted, rng)
     script = Director(stage, grid, room, route, times_s=TIMES_S).direct(verbs, rng)
@@ -155,7 +155,7 @@ def _row(clip: Clip, number: int, rng: np.random.Generator, held_out: float) -> 
         "flat_seed": clip.truth.flat.seed,
         "things": [[thing.colour, thing.kind] for thing in things(clip.truth.flat)],
         "camera": clip.camera,
-        "happenings": [
+        "scripted_events": [
             {"verb": one.verb, "subject": one.subject, "start_s": one.start_s, "end_s": one.end_s}
             for one in clip.truth.script
         ],

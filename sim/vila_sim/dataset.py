@@ -41,10 +41,10 @@ from vila_sim.episodes import held_out_pairs, layout_seed, split_flat
 from vila_sim.furniture import COLOURS, KINDS
 from vila_sim.grid import DistanceField, OccupancyGrid
 from vila_sim.instructions import HELD_OUT_TEMPLATES, TRAIN_TEMPLATES
+from vila_sim.mujoco.simulator import CameraConfig, Simulator
 from vila_sim.oracle import TargetView, oracle_action
 from vila_sim.scene import Flat, Room
 from vila_sim.shards import shard_path, write_shard
-from vila_sim.simulator import CameraConfig, Simulator
 
 FORMAT_VERSION = 1
 IMAGE_PX = 96

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vila_sim.grid import OccupancyGrid
-from vila_sim.happenings import OVERHEAD_M, Happening, Script, Times, Verb, between, home, things
 from vila_sim.patrol import SWING_CLEARANCE_M, is_ahead, leaves_of, middle_of
 from vila_sim.room_space import bounding_box, overlap
 from vila_sim.route import Route
 from vila_sim.scene import Placement, Room, SceneObject
+from vila_sim.scripted_events import OVERHEAD_M, Script, ScriptedEvent, Times, Verb, between, home, things
 from vila_sim.stage import Stage
 from vila_sim.truth import PLAIN_PIXELS
 
@@ -23,10 +23,10 @@ _WEIGHTS = np.array([3.2, 2.0, 2.0, 2.6, 1.0])  # a slide or a door more often f
 DOOR_VERBS = ("door_opens", "door_closes")
 SLIDE_GAP_M = 0.04  # to everything that a sliding thing passes
 MOVE_M, MOVE_S, OTHER_S = (0.6, 1.4), (2.0, 4.0), (2.0, 3.0)
-SEEN_SHARE = 0.5  # of its duration that a happening must be in view
-UNSEEN_PROBABILITY = 0.1  # of a happening that need not be seen by anyone
-REST_S = 1.0  # between two happenings of one subject
-EARLY_S, LATE_S = 1.0, 1.0  # so long before the first image a happening may begin, and before the last it must
+SEEN_SHARE = 0.5  # of its duration that a scripted event must be in view
+UNSEEN_PROBABILITY = 0.1  # of a scripted event that need not be seen by anyone
+REST_S = 1.0  # between two scripted events of one subject
+EARLY_S, LATE_S = 1.0, 1.0  # so long before the first image a scripted event may begin, and before the last it must
 Box = tuple[float, float, float, float]  # x_min, y_min, x_max, y_max
 _ATTEMPTS, _REHEARSALS = 200, 4
 
@@ -47,29 +47,29 @@ class Director:
         self._objects = [thing for thing in stage.flat.objects if thing.room == room.name]
         self._indices = {thing.name: i for i, thing in enumerate(things(stage.flat))}
         self._boxes = {thing.name: [bounding_box(thing)] for thing in stage.flat.objects}
-        self._script: list[Happening] = []
+        self._script: list[ScriptedEvent] = []
 
     def direct(self, verbs: Sequence[Verb], rng: np.random.Generator, *, unseen: float = UNSEEN_PROBABILITY) -> Script:
         """Stage the verbs one by one; one that finds no place in view is left out.
 
-        unseen: the probability of a happening that need not be in view.
+        unseen: the probability of a scripted event that need not be in view.
         """
         for verb in verbs:
             must_be_seen = rng.random() >= unseen
             rehearsals = 0
             for _ in range(_ATTEMPTS):
-                happening = self._propose(verb, rng)
-                if happening is None or (must_be_seen and not self._is_ahead(happening)):
+                scripted = self._propose(verb, rng)
+                if scripted is None or (must_be_seen and not self._is_ahead(scripted)):
                     continue
                 rehearsals += must_be_seen
-                if not must_be_seen or self._is_seen(happening):
-                    self._accept(happening)
+                if not must_be_seen or self._is_seen(scripted):
+                    self._accept(scripted)
                     break
                 if rehearsals == _REHEARSALS:
                     break
         return tuple(sorted(self._script, key=lambda one: one.start_s))
 
-    def _propose(self, verb: Verb, rng: np.random.Generator) -> Happening | None:
+    def _propose(self, verb: Verb, rng: np.random.Generator) -> ScriptedEvent | None:
         duration = float(rng.uniform(*(MOVE_S if verb == "moves" else OTHER_S)))
         subjects: Sequence[str] = [thing.name for thing in self._objects]
         if verb in DOOR_VERBS:
@@ -84,10 +84,10 @@ class Director:
             return None
         start = round(float(rng.uniform(earliest, latest)), 3)
         ends = self._ends(verb, subject, last, rng)
-        return ends and Happening(verb, subject, start, round(start + duration, 3), *ends)
+        return ends and ScriptedEvent(verb, subject, start, round(start + duration, 3), *ends)
 
     def _ends(
-        self, verb: Verb, subject: str, last: Happening | None, rng: np.random.Generator
+        self, verb: Verb, subject: str, last: ScriptedEvent | None, rng: np.random.Generator
     ) -> tuple[Placement, Placement] | None:
         """The placements before and after; None if the subject is not in the state that the verb needs."""
         if verb in DOOR_VERBS:
@@ -104,7 +104,7 @@ class Director:
             return here, replace(here, z_m=OVERHEAD_M)
         return self._slide(subject, here, rng)
 
-    def _swing(self, verb: Verb, subject: str, last: Happening | None) -> tuple[Placement, Placement] | None:
+    def _swing(self, verb: Verb, subject: str, last: ScriptedEvent | None) -> tuple[Placement, Placement] | None:
         leaf = next(leaf for leaf in self._leaves if leaf.thing.name == subject)
         shut, wide = (replace(home(leaf.thing), yaw_rad=yaw) for yaw in (leaf.closed_rad, leaf.open_rad))
         begin, end = (shut, wide) if verb == "door_opens" else (wide, shut)
@@ -136,33 +136,33 @@ class Director:
             return False
         return bool((_distance(box, self._track) > SWING_CLEARANCE_M).all())
 
-    def _is_ahead(self, happening: Happening) -> bool:
+    def _is_ahead(self, scripted: ScriptedEvent) -> bool:
         """True if its begin, middle and end, or two of the three, are in front of the camera."""
-        moments = np.linspace(happening.start_s, happening.end_s, 3)
-        return sum(self._in_front(happening, float(t)) for t in moments) >= 2
+        moments = np.linspace(scripted.start_s, scripted.end_s, 3)
+        return sum(self._in_front(scripted, float(t)) for t in moments) >= 2
 
-    def _in_front(self, happening: Happening, t_s: float) -> bool:
+    def _in_front(self, scripted: ScriptedEvent, t_s: float) -> bool:
         nearest = int(np.argmin(np.abs(self._times - t_s)))
-        if happening.verb in DOOR_VERBS:
-            leaf = next(leaf for leaf in self._leaves if leaf.thing.name == happening.subject)
+        if scripted.verb in DOOR_VERBS:
+            leaf = next(leaf for leaf in self._leaves if leaf.thing.name == scripted.subject)
             return is_ahead(self._poses[nearest], *middle_of(leaf))
-        at = happening.at(t_s)
+        at = scripted.at(t_s)
         return is_ahead(self._poses[nearest], at.x_m, at.y_m)
 
-    def _is_seen(self, happening: Happening) -> bool:
+    def _is_seen(self, scripted: ScriptedEvent) -> bool:
         """Rehearse it: True if the camera sees the subject for enough of the time, as far as there are images."""
-        script = (*self._script, happening)
-        under_way = [i for i, t in enumerate(self._times) if happening.is_under_way(float(t))]
+        script = (*self._script, scripted)
+        under_way = [i for i, t in enumerate(self._times) if scripted.is_under_way(float(t))]
         seen = 0
         for i in under_way:
             self._stage.pose(script, float(self._times[i]), self._poses[i])
-            seen += bool(self._stage.pixels()[self._indices[happening.subject]] >= PLAIN_PIXELS)
+            seen += bool(self._stage.pixels()[self._indices[scripted.subject]] >= PLAIN_PIXELS)
         return seen >= max(SEEN_SHARE * len(under_way), 3)
 
-    def _accept(self, happening: Happening) -> None:
-        self._script.append(happening)
-        if happening.verb == "moves":
-            self._boxes[happening.subject] += self._swept(happening.subject, happening.begin, happening.end)
+    def _accept(self, scripted: ScriptedEvent) -> None:
+        self._script.append(scripted)
+        if scripted.verb == "moves":
+            self._boxes[scripted.subject] += self._swept(scripted.subject, scripted.begin, scripted.end)
 
     def _thing(self, subject: str) -> SceneObject:
         return next(thing for thing in self._objects if thing.name == subject)

@@ -12,9 +12,9 @@ from vila_core.errors import WorldError
 from vila_core.types import Action, Frame, MoveForward, Odometry, Pose, Stop, Turn, wrap_angle
 from vila_sim.episodes import SUCCESS_RADIUS_M, Episode, Pair, flat_of
 from vila_sim.grid import DistanceField, OccupancyGrid
+from vila_sim.mujoco.simulator import CameraConfig, Simulator
 from vila_sim.oracle import TargetView
 from vila_sim.scene import Flat, SceneObject
-from vila_sim.simulator import CameraConfig, Simulator
 
 STEP_NS = 500_000_000  # simulated time of a unit step
 VISIBLE_PIXELS = 30  # of the object, in a 224 px image, for it to count as seen

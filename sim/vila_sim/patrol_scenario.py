@@ -13,11 +13,11 @@ from vila_sim.doors import with_leaves
 from vila_sim.episodes import layout_seed, split_flat
 from vila_sim.event_queries import ClipQuery, draw_queries
 from vila_sim.grid import OccupancyGrid
-from vila_sim.happenings import Script, Times, Verb
 from vila_sim.patrol import Watch
 from vila_sim.route import Route
 from vila_sim.scenario import SPLIT
 from vila_sim.scene import Flat, Room
+from vila_sim.scripted_events import Script, Times, Verb
 from vila_sim.stage import Stage
 from vila_sim.truth import Truth
 
@@ -58,7 +58,7 @@ def make_patrol(seed: int, duration_s: float = DURATION_S) -> PatrolScenario:
         for _ in range(_ATTEMPTS):
             route = Watch(grid, room, rng).patrol(duration_s, door_wanted=True)
             script = Director(stage, grid, room, route, times_s=times_s).direct(VERBS, rng, unseen=0.0)
-            if set(VERBS) <= {happening.verb for happening in script}:
+            if set(VERBS) <= {scripted.verb for scripted in script}:
                 truth = Truth(flat, script, times_s, _pixels(stage, script, route, times_s))
                 return PatrolScenario(flat, room, route, script, truth, draw_queries(truth, rng))
     finally:

@@ -9,16 +9,17 @@ from numpy.typing import NDArray
 
 from vila_core.types import Pose
 from vila_sim.environment import visible_pixels
-from vila_sim.happenings import Script, Times, home, placements, things
+from vila_sim.mujoco.simulator import CameraConfig, Simulator
 from vila_sim.route import Route
 from vila_sim.scene import Flat
-from vila_sim.simulator import CameraConfig, Simulator
+from vila_sim.scripted_events import Script, Times, home, placements, things
+from vila_sim.truth import Truth
 
 _SHRINK = 2  # of the segmentation: exact enough for counting pixels, and quicker
 
 
 def thing_pixels(simulator: Simulator) -> NDArray[np.int64]:
-    """How many pixels of happenings.things(simulator.flat) the camera sees, see visible_pixels: [N]."""
+    """How many pixels of scripted_events.things(simulator.flat) the camera sees, see visible_pixels: [N]."""
     return _pixels(simulator, simulator.render_segmentation(_SHRINK))
 
 
@@ -48,11 +49,11 @@ class Stage:
             last = now
 
     def pixels(self) -> NDArray[np.int64]:
-        """How many pixels of happenings.things(flat) the camera sees, see visible_pixels: [N]."""
+        """How many pixels of scripted_events.things(flat) the camera sees, see visible_pixels: [N]."""
         return thing_pixels(self._simulator)
 
     def segmentation(self) -> tuple[NDArray[np.int16], NDArray[np.int64]]:
-        """Which of happenings.things(flat) each pixel shows, [112, 112], -1 for none; and their pixels, [N]."""
+        """Which of scripted_events.things(flat) each pixel shows, [112, 112], -1 for none; and their pixels, [N]."""
         shown = self._simulator.render_segmentation(_SHRINK)
         return shown, _pixels(self._simulator, shown)
 
@@ -63,6 +64,24 @@ class Stage:
     def close(self) -> None:
         """Free the renderer."""
         self._simulator.close()
+
+
+class Playback:
+    """Keeps the things of a movable simulator where the script has them; in the simulator's thread."""
+
+    def __init__(self, simulator: Simulator, script: Script) -> None:
+        self._simulator, self._script = simulator, script
+        self._t_s = -np.inf
+
+    def advance(self, t_s: float) -> None:
+        """Go to a time of the script; before its start everything stands ready."""
+        self._t_s = t_s
+        self._simulator.place(placements(self._script, t_s))
+
+    def truth(self) -> Truth:
+        """What is in view of the camera at this time; renders a segmentation."""
+        pixels = thing_pixels(self._simulator)
+        return Truth(self._simulator.flat, self._script, np.array([self._t_s]), pixels[None])
 
 
 def _pixels(simulator: Simulator, segmentation: NDArray[np.int16]) -> NDArray[np.int64]:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from vila_core.config import EventsConfig
 from vila_sim.doors import DOOR
-from vila_sim.happenings import Script, Times, placements, things
 from vila_sim.scene import Flat, SceneObject
+from vila_sim.scripted_events import Script, Times, placements, things
 
 QueryVerb = Literal["in_view", "moves", "appears", "vanishes", "door_opens", "door_is_open"]
 Pair = tuple[str, str]  # (colour, kind); a door has no colour
@@ -30,7 +30,7 @@ GLIMPSED_PIXELS = 30  # from which on it would be wrong to say that it is not in
 class Truth:
     """What was in view while a script was played.
 
-    pixels: [T, N], see environment.visible_pixels, for the times and happenings.things(flat).
+    pixels: [T, N], see environment.visible_pixels, for the times and scripted_events.things(flat).
     """
 
     flat: Flat

@@ -121,9 +121,9 @@ def test_parameters_given_in_launch_files_are_declared(description, ros) -> None
 
 def declared_names(name: str) -> set[str]:
     if name == "simulator":
-        pytest.importorskip("vila_sim.simulator")
+        pytest.importorskip("vila_sim.mujoco.simulator")
         from vila_ros.simulator.node import SimulatorNodeConfig
-        from vila_sim.simulator import CameraConfig, RobotConfig
+        from vila_sim.mujoco.simulator import CameraConfig, RobotConfig
 
         kinds = (("", SimulatorNodeConfig), ("camera.", CameraConfig), ("robot.", RobotConfig))
         return {prefix + field.name for prefix, kind in kinds for field in dataclasses.fields(kind)}
@@ -133,17 +133,17 @@ def declared_names(name: str) -> set[str]:
     return names
 
 
-@pytest.mark.parametrize(("happenings", "instruction"), [("", "go to the red chair"), ("patrol", "")])
-def test_happenings_need_no_other_argument(monkeypatch, happenings: str, instruction: str) -> None:
+@pytest.mark.parametrize(("scripted_events", "instruction"), [("", "go to the red chair"), ("patrol", "")])
+def test_scripted_events_need_no_other_argument(monkeypatch, scripted_events: str, instruction: str) -> None:
     declared = of(described(ROOT / "launch" / "simulation.launch.py", monkeypatch), "DeclareLaunchArgument")
     defaults = {call.args[0]: call.kwargs["default_value"] for call in declared}
-    assert list(defaults).index("happenings") < list(defaults).index("instruction")  # which depends on it
-    pieces = [happenings if isinstance(piece, Call) else piece for piece in defaults["instruction"].args[0]]
+    assert list(defaults).index("scripted_events") < list(defaults).index("instruction")  # which depends on it
+    pieces = [scripted_events if isinstance(piece, Call) else piece for piece in defaults["instruction"].args[0]]
     assert eval("".join(pieces)) == instruction  # as PythonExpression does
-    pytest.importorskip("vila_sim.simulator")
+    pytest.importorskip("vila_sim.mujoco.simulator")
     from vila_ros.simulator.world import SimulatorNodeConfig
 
-    SimulatorNodeConfig(happenings=happenings, instruction=instruction)
+    SimulatorNodeConfig(scripted_events=scripted_events, instruction=instruction)
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.yaml")), ids=lambda p: p.name)

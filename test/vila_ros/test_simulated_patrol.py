@@ -1,4 +1,4 @@
-"""The simulator with happenings, as a launch file starts it: what is to be called, and what then goes on by itself."""
+"""The simulator with scripted events, as a launch file starts it: what is to be called, what goes on by itself."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("rclpy")
 pytest.importorskip("vila_nav")
-pytest.importorskip("vila_sim.simulator")
+pytest.importorskip("vila_sim.mujoco.simulator")
 
 from conftest import HANG_S
 from geometry_msgs.msg import Twist
@@ -26,7 +26,7 @@ from vila_ros.simulator.world import SimulatorNodeConfig, make_world
 from vila_tools.session.processes import NodeSpec
 
 pytestmark = pytest.mark.slow
-PATROL = {"instruction": "", "happenings": "patrol", "happenings_s": 20.0, "realtime_factor": 2.0}
+PATROL = {"instruction": "", "scripted_events": "patrol", "scripted_events_s": 20.0, "realtime_factor": 2.0}
 
 
 class Client(Node):
@@ -40,7 +40,7 @@ class Client(Node):
             OdometryMsg, "odom", lambda m: self.odometry.append(odometry_from_message(m)), sensor_qos(depth=5)
         )
         self.create_subscription(
-            String, "simulator/happenings", lambda m: self.truths.append(json.loads(m.data)), reliable_qos(100)
+            String, "simulator/scripted_events", lambda m: self.truths.append(json.loads(m.data)), reliable_qos(100)
         )
         self.velocity = self.create_publisher(Twist, "cmd_vel", reliable_qos(1))
         self.begin = self.create_client(Trigger, "simulator/begin")
@@ -89,5 +89,7 @@ def test_a_patrol_is_begun_by_a_call_and_then_drives_itself(client: Client, wait
 
 @pytest.mark.parametrize("drive", [True, False])
 def test_the_robot_can_be_left_to_cmd_vel(drive: bool) -> None:
-    world = make_world(SimulatorNodeConfig(happenings="patrol", happenings_s=20.0, happenings_drive=drive))
+    world = make_world(
+        SimulatorNodeConfig(scripted_events="patrol", scripted_events_s=20.0, scripted_events_drive=drive)
+    )
     assert world.script and (world.route is not None) is drive

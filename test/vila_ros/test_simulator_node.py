@@ -11,7 +11,7 @@ from conftest import HANG_S
 
 pytest.importorskip("rclpy")
 pytest.importorskip("vila_nav")
-pytest.importorskip("vila_sim.simulator")
+pytest.importorskip("vila_sim.mujoco.simulator")
 
 from geometry_msgs.msg import Twist
 from nav_msgs.msg import Odometry as OdometryMsg

@@ -18,8 +18,8 @@ from vila_sim.doors import DOOR, with_leaves
 from vila_sim.episodes import SEEDS_PER_SPLIT, split_flat
 from vila_sim.event_queries import HELD_OUT_TEMPLATES, TRAIN_TEMPLATES
 from vila_sim.furniture import COLOURS, KINDS
-from vila_sim.happenings import Happening, home, things
 from vila_sim.patrol_scenario import VERBS, make_patrol
+from vila_sim.scripted_events import ScriptedEvent, home, things
 from vila_sim.shards import shard_path
 from vila_sim.truth import DOOR_PAIR, GLIMPSED_PIXELS, PLAIN_PIXELS, Truth
 from vila_tools.training.data_sets import clips_main
@@ -81,7 +81,7 @@ def test_a_standing_camera_sees_change_only_while_something_happens(
     for row, film in zip(rows, images, strict=True):
         if row["camera"] == "fixed":
             changed = np.flatnonzero((film[1:] != film[:-1]).any(axis=(1, 2, 3))) + 1
-            spans = [(one["start_s"], one["end_s"] + PERIOD_S) for one in row["happenings"]]
+            spans = [(one["start_s"], one["end_s"] + PERIOD_S) for one in row["scripted_events"]]
             assert all(any(a <= i * PERIOD_S <= b for a, b in spans) for i in changed)
 
 
@@ -133,8 +133,8 @@ def test_truth_joins_what_is_seen_with_what_happens() -> None:
     start, end = (type(shut)(shut.x_m, shut.y_m, 0.0, yaw) for yaw in (leaf.closed_rad, leaf.open_rad))
     at = home(flat.objects[0])
     script = (
-        Happening("moves", names[0], 1.0, 4.0, at, at),
-        Happening("door_opens", names[index], 2.0, 4.0, start, end),
+        ScriptedEvent("moves", names[0], 1.0, 4.0, at, at),
+        ScriptedEvent("door_opens", names[index], 2.0, 4.0, start, end),
     )
     truth = Truth(flat, script, times, pixels)
     pair = (flat.objects[0].colour, flat.objects[0].kind)
@@ -152,6 +152,6 @@ def test_a_patrol_is_the_same_each_time_and_holds_what_it_promises() -> None:
     assert (first.route, first.script, first.queries) == (second.route, second.script, second.queries)
     assert first.route.duration_s >= 30.0
     asked = {query.verb for query in first.queries if query.intervals_s}
-    assert {happening.verb for happening in first.script} == set(VERBS) <= asked
+    assert {scripted.verb for scripted in first.script} == set(VERBS) <= asked
     grid_free = first.flat.room_at(first.route.start.x_m, first.route.start.y_m)
     assert grid_free is not None and grid_free.name == first.room.name

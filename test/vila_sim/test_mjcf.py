@@ -7,7 +7,7 @@ import pytest
 
 from vila_core.errors import ConfigError
 from vila_sim.flat import generate_flat
-from vila_sim.mjcf import GROUP_OBJECT, CameraConfig, RobotConfig, map_size, texture_assets, write_mjcf
+from vila_sim.mujoco.mjcf import GROUP_OBJECT, CameraConfig, RobotConfig, map_size, texture_assets, write_mjcf
 from vila_sim.textures import TEXTURES, texture_pixels
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("torch")
-pytest.importorskip("vila_sim.simulator")
+pytest.importorskip("vila_sim.mujoco.simulator")
 
 from vila_core.config import EventsConfig
 from vila_core.errors import ConfigError

@@ -15,7 +15,7 @@ from vila_core.testing import ScriptedBackend
 from vila_core.types import Choice
 from vila_sim.environment import FlatEnv
 from vila_sim.episodes import generate_episodes
-from vila_sim.simulator import CameraConfig
+from vila_sim.mujoco.simulator import CameraConfig
 from vila_tools.evaluation.history import Answer, Moment, compare_episode, main, make_report, make_table
 
 SURE = tuple(float(index == 2) for index in range(10))

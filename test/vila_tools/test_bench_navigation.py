@@ -16,8 +16,8 @@ from vila_core.testing import ScriptedBackend
 from vila_sim.environment import FlatEnv
 from vila_sim.episodes import Episode, generate_episodes, write_episodes
 from vila_sim.instructions import NEUTRAL_INSTRUCTION
+from vila_sim.mujoco.simulator import CameraConfig
 from vila_sim.oracle import MAX_DECISIONS
-from vila_sim.simulator import CameraConfig
 from vila_tools.evaluation import navigation
 from vila_tools.evaluation.navigation import EpisodeResult, main, make_report, make_table, run_episode
 from vila_tools.evaluation.policies import POLICIES, make_policy

@@ -58,7 +58,10 @@ def clips(tmp_path_factory):
         {
             "clip": number,
             "things": [["", "door"], ["red", "ball"], ["blue", "floor_lamp"]],
-            "happenings": [{"verb": "moves", "subject": "red_ball_1"}, {"verb": "door_closes", "subject": "door_0"}],
+            "scripted_events": [
+                {"verb": "moves", "subject": "red_ball_1"},
+                {"verb": "door_closes", "subject": "door_0"},
+            ],
             "queries": [
                 {"verb": "moves", "colour": "red", "kind": "ball", "text": "", "intervals_s": [[1.0, 1.75]]},
                 {"verb": "in_view", "colour": "blue", "kind": "floor_lamp", "text": "", "intervals_s": []},

@@ -31,9 +31,9 @@ from vila_ros.common.node_main import run_node
 from vila_ros.common.parameters import declare, read, refuse_unknown
 from vila_ros.common.qos import reliable_qos, sensor_qos
 from vila_ros.simulator.world import SimulatorNodeConfig, make_world
-from vila_sim.playback import Playback
+from vila_sim.mujoco.simulator import CameraConfig, RobotConfig, Simulator
 from vila_sim.route import follow
-from vila_sim.simulator import CameraConfig, RobotConfig, Simulator
+from vila_sim.stage import Playback
 from vila_sim.truth import GLIMPSED_PIXELS, PLAIN_PIXELS, Truth
 
 TICK_NS = 20_000_000
@@ -66,7 +66,7 @@ class SimulatorNode(Node):
         velocity = TwistStamped if self._config.stamped_velocity else Twist
         self.create_subscription(velocity, "cmd_vel", self._on_velocity, reliable_qos(1))
         self.create_service(Trigger, "~/reset", self._on_reset)
-        if self._config.happenings:
+        if self._config.scripted_events:
             self.create_service(Trigger, "~/begin", self._on_begin)
         self.create_timer(0.2, self._check_thread, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self._failure = "the simulation thread has ended"
@@ -90,8 +90,8 @@ class SimulatorNode(Node):
         self._odometries = self.create_publisher(OdometryMsg, "odom", reliable_qos(5))
         self._scans = self.create_publisher(LaserScan, "scan", sensor_qos())
         self._clocks = self.create_publisher(ClockMsg, "/clock", sensor_qos())
-        if self._config.happenings:
-            self._happenings = self.create_publisher(String, "~/happenings", reliable_qos(100))
+        if self._config.scripted_events:
+            self._scripted_events = self.create_publisher(String, "~/scripted_events", reliable_qos(100))
 
     # --- executor --------------------------------------------------------------------------------
 
@@ -115,9 +115,11 @@ class SimulatorNode(Node):
 
     def _run(self) -> None:
         try:
-            simulator = Simulator(self._world.flat, self._camera, self._robot, movable=bool(self._config.happenings))
+            simulator = Simulator(
+                self._world.flat, self._camera, self._robot, movable=bool(self._config.scripted_events)
+            )
             simulator.reset(self._world.start)
-            if self._config.happenings:
+            if self._config.scripted_events:
                 self._playback = Playback(simulator, self._world.script)
             try:
                 self._loop(simulator)
@@ -196,7 +198,7 @@ class SimulatorNode(Node):
         if self._playback is not None:
             script_s = None if self._begun_ns is None else self._script_s
             told = {"stamp_ns": frame.stamp_ns, "script_s": script_s} | _going_on(self._playback.truth())
-            self._happenings.publish(String(data=json.dumps(told)))
+            self._scripted_events.publish(String(data=json.dumps(told)))
 
     def _publish_scan(self, simulator: Simulator) -> None:
         rays, range_max_m = self._config.scan_rays, 8.0

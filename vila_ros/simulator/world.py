@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from vila_core.errors import ConfigError
 from vila_core.types import Pose
 from vila_sim.episodes import layout_seed, split_flat
-from vila_sim.happenings import Script
 from vila_sim.patrol_scenario import DURATION_S, make_patrol
 from vila_sim.route import Route
 from vila_sim.scenario import SPLIT, make_scenario
 from vila_sim.scene import Flat
+from vila_sim.scripted_events import Script
 
 PATROL = "patrol"
 
@@ -23,9 +23,9 @@ class SimulatorNodeConfig:
     """The parameters of the node itself; the camera's are `camera.*`, the robot's `robot.*`."""
 
     seed: int = 0
-    happenings: str = ""  # "patrol": doors, and once ~/begin is called something happens on a patrol; empty: nothing
-    happenings_s: float = DURATION_S  # how long the patrol is
-    happenings_drive: bool = True  # the robot drives the patrol by itself, deaf to cmd_vel until it is over
+    scripted_events: str = ""  # "patrol": doors, and once ~/begin is called things happen on a patrol; empty: none
+    scripted_events_s: float = DURATION_S  # how long the patrol is
+    scripted_events_drive: bool = True  # the robot drives the patrol by itself, deaf to cmd_vel until it is over
     instruction: str = ""  # the flat will hold what it names, the robot starts in that room; empty: anything
     start_x_m: float = math.nan  # NaN: chosen by the seed
     start_y_m: float = math.nan
@@ -44,14 +44,14 @@ class SimulatorNodeConfig:
 
     def __post_init__(self) -> None:
         rates = ("realtime_factor", "image_rate_hz", "odometry_rate_hz", "scan_rate_hz")
-        for name in (*rates, "scan_rays", "happenings_s"):
+        for name in (*rates, "scan_rays", "scripted_events_s"):
             value = getattr(self, name)
             if not 0 < value <= 1000:
                 raise ConfigError(f"{name} = {value!r}: must be above 0 and at most 1000")
-        if self.happenings not in ("", PATROL):
-            raise ConfigError(f"happenings = {self.happenings!r}: must be {PATROL!r} or empty")
-        if self.happenings and self.instruction:
-            raise ConfigError(f"instruction = {self.instruction!r}: must be empty where there are happenings")
+        if self.scripted_events not in ("", PATROL):
+            raise ConfigError(f"scripted_events = {self.scripted_events!r}: must be {PATROL!r} or empty")
+        if self.scripted_events and self.instruction:
+            raise ConfigError(f"instruction = {self.instruction!r}: must be empty where events are scripted")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,9 +66,9 @@ class World:
 
 def make_world(config: SimulatorNodeConfig) -> World:
     """Build what the parameters ask for; the parameters of the start win."""
-    if config.happenings:
-        patrol = make_patrol(config.seed, config.happenings_s)
-        route = patrol.route if config.happenings_drive else None
+    if config.scripted_events:
+        patrol = make_patrol(config.seed, config.scripted_events_s)
+        route = patrol.route if config.scripted_events_drive else None
         return World(patrol.flat, _overridden(patrol.route.start, config), patrol.script, route)
     if config.instruction:
         scenario = make_scenario(config.instruction, config.seed)

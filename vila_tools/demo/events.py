@@ -102,7 +102,7 @@ def run(options: EventDemoOptions, scenario: PatrolScenario) -> tuple[Recorder, 
                 raise VilaError(f"the navigator refuses to watch for {query.text!r}: {answer.error_msg}")
         _Client(session, recorder, Trigger, "simulator/begin").call(Trigger.Request())
         _say(f"watching for {len(scenario.queries)} things; the patrol begins")
-        session.require(lambda: _begun_ns(recorder) is not None, _CALL_TIMEOUT_S, "the happenings did not begin")
+        session.require(lambda: _begun_ns(recorder) is not None, _CALL_TIMEOUT_S, "the scripted events did not begin")
         begun_ns = _begun_ns(recorder)
         assert begun_ns is not None
         end_ns = begun_ns + round((options.duration_s + _SETTLE_S) * 1e9)
@@ -120,8 +120,8 @@ def node_specs(options: EventDemoOptions) -> tuple[NodeSpec, ...]:
     world = {
         "seed": options.seed,
         "instruction": "",
-        "happenings": "patrol",
-        "happenings_s": float(options.duration_s),
+        "scripted_events": "patrol",
+        "scripted_events_s": float(options.duration_s),
     }
     return (
         NodeSpec("simulator", "vila_ros.simulator.node", parameters, world),
@@ -135,7 +135,7 @@ def make_lanes(queries: Sequence[ClipQuery], recorder: Recorder, begun_ns: int) 
     True is what the simulator said of the images, a quarter of a second apart, by the rules that make events of it:
     near intervals are one, and a short one is none (EventsConfig).
     """
-    truths = [json.loads(r.message.data) for r in recorder.records if r.topic == "/simulator/happenings"]
+    truths = [json.loads(r.message.data) for r in recorder.records if r.topic == "/simulator/scripted_events"]
     truths = _spaced([truth for truth in truths if truth["script_s"] is not None])
     times_s = np.array([truth["script_s"] for truth in truths])
     lanes = []
@@ -160,7 +160,7 @@ def write_outputs(
     images = [((time_ns - begun_ns) / 1e9, jpeg) for time_ns, jpeg in recorder.images if time_ns >= begun_ns]
     scores = [score_query(lane.text, lane.true_s, lane.glimpsed_s, lane.published_s) for lane in lanes]
     result = _result(options, lanes, scores, images[-1][0], files, begun_s)
-    title = f"Patrol with happenings, seed {options.seed}"
+    title = f"Patrol with scripted events, seed {options.seed}"
     write_event_film(out / "events.mp4", Watched(title, lanes, images, images[-1][0], verdict(result)))
     write_bag(out / "events.mcap", recorder.records)
     (out / "events.json").write_text(json.dumps(asdict(result) | _log(lanes), indent=1) + "\n")
@@ -193,7 +193,7 @@ class _Client:
 def _begun_ns(recorder: Recorder) -> int | None:
     """Return the simulated time at which the script was begun, as the simulator told last; None before."""
     for record in reversed(recorder.records):
-        if record.topic == "/simulator/happenings":
+        if record.topic == "/simulator/scripted_events":
             truth = json.loads(record.message.data)
             return None if truth["script_s"] is None else truth["stamp_ns"] - round(truth["script_s"] * 1e9)
     return None
@@ -285,7 +285,9 @@ def _log(lanes: Sequence[Lane]) -> dict[str, Any]:
 def _parse(argv: Sequence[str] | None) -> EventDemoOptions:
     default = EventDemoOptions()
     parser = argparse.ArgumentParser(prog="vila demo-events", description=main.__doc__)
-    parser.add_argument("--seed", type=int, default=default.seed, help="which flat, route and happenings (%(default)s)")
+    parser.add_argument(
+        "--seed", type=int, default=default.seed, help="which flat, route and scripted events (%(default)s)"
+    )
     parser.add_argument(
         "--duration", type=float, default=default.duration_s, dest="duration_s", help="seconds of patrol (%(default)s)"
     )

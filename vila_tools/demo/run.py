@@ -27,8 +27,8 @@ from vila_ros.common.conversions import action_from_message
 from vila_ros.common.resources import share_file
 from vila_ros.navigator.mission import MissionError
 from vila_sim.episodes import SUCCESS_RADIUS_M
+from vila_sim.mujoco.simulator import Simulator
 from vila_sim.scenario import Scenario, make_scenario
-from vila_sim.simulator import Simulator
 from vila_tools.demo.film import Place, Story, Thought, map_width_px, short_name, write_film, write_trajectory
 from vila_tools.session.processes import NodeSpec
 from vila_tools.session.recording import Recorder, write_bag

@@ -214,7 +214,7 @@ def patrol_summary(patrols: Sequence[Patrol]) -> dict[str, Any]:
     return {
         "false_alarms_per_hour": round(sum(patrol.false_alarms for patrol in patrols) / hours, 2),
         "patrol_hours": round(hours, 3),
-        "patrol_happenings": happened,
+        "patrol_scripted_events": happened,
         "patrol_recall": round(sum(patrol.reported for patrol in patrols) / max(1, happened), 4),
         "patrol_delay_s_median": round(statistics.median(delays), 2) if delays else None,
         "standing_queries": STANDING,
@@ -248,7 +248,7 @@ def table(result: dict[str, Any]) -> Iterator[str]:
     yield (
         f"patrol of {result['patrol_hours']:.2f} h with {result['standing_queries']} standing queries: "
         f"{result['false_alarms_per_hour']:.1f} false alarms an hour, {result['patrol_recall']:.2f} of "
-        f"{result['patrol_happenings']} happenings reported"
+        f"{result['patrol_scripted_events']} scripted events reported"
     )
 
 

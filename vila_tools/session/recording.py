@@ -60,7 +60,7 @@ class Recorder(Node):
             (DecisionStats, "navigator/stats"),
             (Twist, "cmd_vel"),
             (TemporalEvent, "navigator/events"),
-            (String, "simulator/happenings"),
+            (String, "simulator/scripted_events"),
         ):
             self.create_subscription(kind, topic, partial(self._note, f"/{topic}"), reliable_qos(100))
 

@@ -76,7 +76,9 @@ def read_clips(folder: Path) -> Clips:
                 named = (asked["verb"], asked["colour"], asked["kind"], asked["text"])
                 questions.append(Question(len(things), *named, active))
             things.append(tuple((colour, kind) for colour, kind in row["things"]))
-            happened.append(frozenset((one["verb"], _subject(one["subject"], things[-1])) for one in row["happenings"]))
+            happened.append(
+                frozenset((one["verb"], _subject(one["subject"], things[-1])) for one in row["scripted_events"])
+            )
     return Clips(
         tuple(np.load(shard / "images.npy", mmap_mode="r") for shard in shards),
         np.concatenate([np.load(shard / "seg.npy") for shard in shards]),

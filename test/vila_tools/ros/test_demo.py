@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("rclpy")
 pytest.importorskip("vila_nav")
-pytest.importorskip("vila_sim.simulator")
+pytest.importorskip("vila_sim.mujoco.simulator")
 
 import av
 from mcap.reader import make_reader

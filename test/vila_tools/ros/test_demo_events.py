@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("rclpy")
 pytest.importorskip("vila_nav")
-pytest.importorskip("vila_sim.simulator")
+pytest.importorskip("vila_sim.mujoco.simulator")
 
 import av
 import numpy as np
@@ -49,7 +49,7 @@ class Oracle(ScriptedBackend):
         super().__init__("stop", info=INFO)
         self.truth = {}
         node = Node("oracle")
-        node.create_subscription(String, "simulator/happenings", self.hear, reliable_qos(100))
+        node.create_subscription(String, "simulator/scripted_events", self.hear, reliable_qos(100))
         executor = SingleThreadedExecutor()
         executor.add_node(node)
         threading.Thread(target=executor.spin, daemon=True).start()
@@ -102,12 +102,17 @@ def check_film(path: Path, seconds: float) -> None:
 def check_bag(path: Path) -> None:
     with path.open("rb") as file:
         topics = {channel.topic for _, channel, _ in make_reader(file).iter_messages()}
-    assert {"/camera/image_raw/compressed", "/odom", "/simulator/happenings", "/navigator/events"} <= topics
+    assert {"/camera/image_raw/compressed", "/odom", "/simulator/scripted_events", "/navigator/events"} <= topics
 
 
 def test_the_simulator_is_told_what_to_play() -> None:
     simulator, navigator = node_specs(EventDemoOptions(seed=7, duration_s=20))
-    assert simulator.parameters == {"seed": 7, "instruction": "", "happenings": "patrol", "happenings_s": 20.0}
+    assert simulator.parameters == {
+        "seed": 7,
+        "instruction": "",
+        "scripted_events": "patrol",
+        "scripted_events_s": 20.0,
+    }
     assert navigator.remaps == {"image_raw": "camera/image_raw"}
 
 
@@ -126,7 +131,7 @@ class Heard:
         for i, text in enumerate(texts):
             said = message()
             said.data = text
-            self.records.append(Recorded("/simulator/happenings", i, said))
+            self.records.append(Recorded("/simulator/scripted_events", i, said))
 
 
 @pytest.mark.parametrize(
@@ -171,11 +176,14 @@ def test_the_film_draws_lanes(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("values", "complaint"),
     [
-        ({"happenings": "parade"}, "happenings = 'parade': must be 'patrol' or empty"),
-        ({"happenings": "patrol", "instruction": "go to the red chair"}, "must be empty where there are happenings"),
-        ({"happenings_s": 0.0}, r"happenings_s = 0\.0: must be above 0"),
+        ({"scripted_events": "parade"}, "scripted_events = 'parade': must be 'patrol' or empty"),
+        (
+            {"scripted_events": "patrol", "instruction": "go to the red chair"},
+            "must be empty where events are scripted",
+        ),
+        ({"scripted_events_s": 0.0}, r"scripted_events_s = 0\.0: must be above 0"),
     ],
 )
-def test_impossible_happenings_are_refused(values, complaint) -> None:
+def test_impossible_scripted_events_are_refused(values, complaint) -> None:
     with pytest.raises(ConfigError, match=complaint):
         SimulatorNodeConfig(**values)

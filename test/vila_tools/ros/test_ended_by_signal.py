@@ -13,7 +13,7 @@ import pytest
 
 pytest.importorskip("rclpy")
 pytest.importorskip("vila_nav")
-pytest.importorskip("vila_sim.simulator")
+pytest.importorskip("vila_sim.mujoco.simulator")
 
 from conftest import HANG_S
 

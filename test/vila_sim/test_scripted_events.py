@@ -16,16 +16,16 @@ from vila_core.types import Pose, VelocityCommand
 from vila_sim.doors import LEAF_HEIGHT_M, with_leaves
 from vila_sim.episodes import split_flat
 from vila_sim.grid import OccupancyGrid
-from vila_sim.happenings import Happening, home, placements, things
-from vila_sim.mjcf import CameraConfig, RobotConfig, write_mjcf
+from vila_sim.mujoco.mjcf import CameraConfig, RobotConfig, write_mjcf
+from vila_sim.mujoco.simulator import Simulator
 from vila_sim.room_space import bounding_box, overlap
 from vila_sim.scene import Flat, Placement
-from vila_sim.simulator import Simulator
+from vila_sim.scripted_events import ScriptedEvent, home, placements, things
 
 SMALL = CameraConfig(width_px=96, height_px=64)
 HERE, THERE, UP = Placement(1.0, 2.0, 0.0, 0.0), Placement(2.0, 2.0, 0.0, 0.0), Placement(2.0, 2.0, 3.0, 0.0)
-SLIDE = Happening("moves", "ball", 2.0, 4.0, HERE, THERE)
-LIFT = Happening("vanishes", "ball", 6.0, 8.0, THERE, UP)
+SLIDE = ScriptedEvent("moves", "ball", 2.0, 4.0, HERE, THERE)
+LIFT = ScriptedEvent("vanishes", "ball", 6.0, 8.0, THERE, UP)
 
 
 @pytest.mark.parametrize(
@@ -39,12 +39,12 @@ LIFT = Happening("vanishes", "ball", 6.0, 8.0, THERE, UP)
         (99.0, UP),
     ],
 )
-def test_a_subject_goes_from_one_happening_to_the_next(t_s: float, expected: Placement) -> None:
+def test_a_subject_goes_from_one_scripted_event_to_the_next(t_s: float, expected: Placement) -> None:
     assert placements((LIFT, SLIDE), t_s) == {"ball": expected}
 
 
 @given(st.floats(-10, 20))
-def test_a_happening_stays_between_its_ends(t_s: float) -> None:
+def test_a_scripted_event_stays_between_its_ends(t_s: float) -> None:
     at = SLIDE.at(t_s)
     assert 1.0 <= at.x_m <= 2.0 and at.y_m == 2.0
     assert SLIDE.is_under_way(t_s) or at in (HERE, THERE)

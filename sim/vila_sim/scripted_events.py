@@ -19,7 +19,7 @@ OVERHEAD_M = WALL_HEIGHT_M + 0.12  # the height at which a thing is out of sight
 
 
 @dataclass(frozen=True, slots=True)
-class Happening:
+class ScriptedEvent:
     """One thing that happens: the subject (the name of an object or of a door leaf) glides from begin to end."""
 
     verb: Verb
@@ -39,7 +39,7 @@ class Happening:
         return self.start_s <= t_s <= self.end_s
 
 
-Script = tuple[Happening, ...]  # those of one subject follow each other, and each begins where the last one ended
+Script = tuple[ScriptedEvent, ...]  # those of one subject follow each other, and each begins where the last one ended
 
 
 def home(thing: SceneObject) -> Placement:
@@ -57,13 +57,13 @@ def between(first: Placement, second: Placement, share: float) -> Placement:
     )
 
 
-def placements(script: Sequence[Happening], t_s: float) -> dict[str, Placement]:
+def placements(script: Sequence[ScriptedEvent], t_s: float) -> dict[str, Placement]:
     """Where each subject of the script is at a time; everything else is at home."""
-    latest: dict[str, Happening] = {}
-    for happening in sorted(script, key=lambda one: one.start_s):
-        if happening.subject not in latest or happening.start_s <= t_s:
-            latest[happening.subject] = happening
-    return {name: happening.at(t_s) for name, happening in latest.items()}
+    latest: dict[str, ScriptedEvent] = {}
+    for scripted in sorted(script, key=lambda one: one.start_s):
+        if scripted.subject not in latest or scripted.start_s <= t_s:
+            latest[scripted.subject] = scripted
+    return {name: scripted.at(t_s) for name, scripted in latest.items()}
 
 
 def things(flat: Flat) -> tuple[SceneObject, ...]:

@@ -23,7 +23,7 @@ import mujoco  # noqa: E402
 
 from vila_core.errors import MissingDependencyError, WorldError  # noqa: E402
 from vila_core.types import Odometry, Pose, VelocityCommand, wrap_angle  # noqa: E402
-from vila_sim.mjcf import (  # noqa: E402
+from vila_sim.mujoco.mjcf import (  # noqa: E402
     GROUP_DECOR,
     GROUP_OBJECT,
     GROUP_OVERHEAD,
@@ -293,8 +293,8 @@ def _new_renderer(model: Any, width: int, height: int) -> Any:
     """Make a MuJoCo renderer with its own OpenGL context, whose buffer is no larger than needed."""
     if _CHOSEN_WITHOUT_US and sys.platform == "linux" and not os.environ.get("DISPLAY"):
         raise MissingDependencyError(
-            "mujoco was imported before vila_sim.simulator and chose a windowed OpenGL, but there is no display:"
-            " import vila_sim.simulator first, or set MUJOCO_GL=egl"
+            "mujoco was imported before vila_sim.mujoco.simulator and chose a windowed OpenGL, but there is no display:"
+            " import vila_sim.mujoco.simulator first, or set MUJOCO_GL=egl"
         )
     model.vis.global_.offwidth, model.vis.global_.offheight = width, height
     try:
