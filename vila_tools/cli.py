@@ -73,7 +73,7 @@ EXTRAS = {
     "hypothesis": "test",
     "matplotlib": "sim",
     "mcap": "ros",
-    "mcap_ros2": "ros",
+    "rosbags": "ros",
     "mujoco": "sim",
     "rclpy": "ros",
     "scipy": "sim",

@@ -21,7 +21,7 @@ PACKAGES = (ROOT / "vila_core", ROOT / "vila_ros", ROOT / "sim" / "vila_sim", RO
 OWN = {"vila_core", "vila_ros", "vila_sim", "vila_nav"}
 ROSDEP_KEYS = {"PIL": "python3-pil", "cv2": "python3-opencv", "yaml": "python3-yaml"}
 # no rosdep key
-FROM_PIP_ALONE = {"av", "mcap", "mcap_ros2", "mujoco", "safetensors", "sentencepiece", "tokenizers", "torch"}
+FROM_PIP_ALONE = {"av", "mcap", "mujoco", "rosbags", "safetensors", "sentencepiece", "tokenizers", "torch"}
 FROM_PIP_ALONE |= {
     "gguf",
     "llama_cpp",
@@ -37,7 +37,6 @@ DISTRIBUTIONS = {
     "PIL": "pillow",
     "cv2": "opencv-python-headless",
     "llama_cpp": "llama-cpp-python",
-    "mcap_ros2": "mcap-ros2-support",
     "yaml": "pyyaml",
 }
 MAX_FILE_BYTES = 12 * 2**20

@@ -11,6 +11,7 @@ from vila_nav.msg import NavAction
 
 from vila_core.actions.grammar import ACTIONS
 from vila_core.errors import FrameError
+from vila_core.media.messages import ENCODINGS
 from vila_core.testing import make_frame
 from vila_core.types import Decision, HoldReason, Odometry, Pose
 from vila_ros.common import conversions as c
@@ -38,7 +39,7 @@ def image(encoding: str, pixels: np.ndarray, padding: int = 0) -> Image:
     ],
 )
 def test_every_encoding_becomes_rgb(encoding: str, to_rgb, padding: int) -> None:
-    channels = c.ENCODINGS[encoding][0]
+    channels = ENCODINGS[encoding][0]
     pixels = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, channels), dtype=np.uint8)
     frame = c.frame_from_image(image(encoding, pixels, padding), "eye")
     np.testing.assert_array_equal(frame.image, to_rgb(pixels))

@@ -1,26 +1,27 @@
-"""Images in bags: MCAP files of ROS 2, read without ROS."""
+"""Images in bags, read without ROS: rosbag2 directories and files, MCAP or SQLite, compressed or not; ROS 1 bags."""
 
 from __future__ import annotations
 
+import functools
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, Any
 
-import cv2
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 
-from vila_core.errors import MediaError
+from vila_core.errors import FrameError, MediaError
+from vila_core.media.messages import decode_compressed, decode_image
 
-_IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
-_TO_RGB = {
-    "rgb8": None,
-    "bgr8": cv2.COLOR_BGR2RGB,
-    "rgba8": cv2.COLOR_RGBA2RGB,
-    "bgra8": cv2.COLOR_BGRA2RGB,
-    "mono8": cv2.COLOR_GRAY2RGB,
+_DECODERS: dict[str, Callable[[Any], NDArray[np.uint8]]] = {
+    "sensor_msgs/msg/Image": decode_image,
+    "sensor_msgs/msg/CompressedImage": decode_compressed,
 }
+_CDR_HEADER = 4  # bytes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,38 +33,141 @@ class BagImage:
     image: NDArray[np.uint8]
 
 
-def bag_images(file: Path) -> Iterator[BagImage]:
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """An image message as it lies in a bag: CDR, or the serialization of ROS 1."""
+
+    topic: str
+    kind: str  # of _DECODERS
+    time_ns: int
+    data: bytes
+    is_ros1: bool = False
+
+
+def bag_images(path: Path) -> Iterator[BagImage]:
     """Yield the images of a bag, of all topics, in order of time; one is in memory at a time.
 
-    Raises MediaError, naming the file, if it cannot be read or holds an image that nobody can decode.
+    path: a bag's directory, or one file of it (.mcap, .db3, .bag). Messages of other types are never decoded. Raises
+    MediaError, naming file and topic, for an image that cannot be decoded; and for a bag that cannot be read, a cut
+    one after the images in front of the cut.
     """
-    from mcap.exceptions import McapError
-    from mcap.reader import make_reader
-    from mcap_ros2.decoder import DecoderFactory
+    for stored in _messages(path):
+        try:
+            yield BagImage(stored.topic, stored.time_ns, _DECODERS[stored.kind](_deserialized(stored)))
+        except FrameError as err:
+            raise MediaError(f"{path}: {stored.topic} at {stored.time_ns} ns: {err}") from err
 
+
+def _messages(path: Path) -> Iterator[_Stored]:
+    """The image messages, each topic's in order of time. Raises MediaError."""
+    if not path.exists():
+        raise MediaError(f"{path} cannot be read as a bag: there is no such file")
     try:
-        with file.open("rb") as stream:
-            reader = make_reader(stream, decoder_factories=[DecoderFactory()])
-            for schema, channel, record, message in reader.iter_decoded_messages():
-                if schema is not None and schema.name in _IMAGE_TYPES:
-                    yield BagImage(channel.topic, record.log_time, _pixels(message, file))
-    except (OSError, McapError, struct.error) as err:
-        raise MediaError(f"{file} cannot be read as an MCAP bag: {err}") from err
+        files = _mcap_files(path)
+        for file in files:
+            yield from _mcap_messages(file)
+        if not files:
+            yield from _rosbag_messages(path)
+    except MediaError:
+        raise
+    except Exception as err:  # of either library: what they raise for damaged bytes is not theirs alone
+        raise MediaError(f"{path} cannot be read as a bag: {type(err).__name__}: {err}") from err
 
 
-def _pixels(message: object, file: Path) -> NDArray[np.uint8]:
-    data = np.frombuffer(bytes(message.data), np.uint8)  # type: ignore[attr-defined]
-    encoding = getattr(message, "encoding", None)
-    if encoding is None:  # compressed
-        decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)
-        if decoded is None:
-            raise MediaError(f"{file} holds a compressed image that cannot be decoded")
-        return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), dtype=np.uint8)
-    if encoding not in _TO_RGB:
-        raise MediaError(f"{file} holds images of encoding {encoding!r}; supported: {', '.join(_TO_RGB)}")
-    height, width, step = message.height, message.width, message.step  # type: ignore[attr-defined]
-    rows = data.reshape(height, step)
-    channels = {"mono8": 1, "rgba8": 4, "bgra8": 4}.get(encoding, 3)
-    image = rows[:, : width * channels].reshape(height, width, channels)
-    code = _TO_RGB[encoding]
-    return np.ascontiguousarray(image if code is None else cv2.cvtColor(image, code), dtype=np.uint8)
+def _mcap_files(path: Path) -> list[Path]:
+    """The MCAP files of a bag in their order; none if it is of another storage, or compressed by rosbag2 itself."""
+    if not path.is_dir():
+        return [path] if path.suffix == ".mcap" else []
+    description = path / "metadata.yaml"
+    if not description.is_file():
+        raise MediaError(f"{path} cannot be read as a bag: it holds no metadata.yaml")
+    told = yaml.safe_load(description.read_text(encoding="utf-8"))["rosbag2_bagfile_information"]
+    if told["storage_identifier"] != "mcap" or told.get("compression_mode", "").lower() not in ("", "none"):
+        return []
+    return [path / Path(name).name for name in told["relative_file_paths"]]
+
+
+def _rosbag_messages(path: Path) -> Iterator[_Stored]:
+    from rosbags.rosbag1 import Reader as Reader1
+    from rosbags.rosbag2 import Reader as Reader2
+
+    is_ros1 = path.suffix == ".bag"
+    with (Reader1 if is_ros1 else Reader2)(path) as reader:
+        wanted = [connection for connection in reader.connections if connection.msgtype in _DECODERS]
+        if not wanted:
+            return
+        for connection, time_ns, data in reader.messages(connections=wanted):
+            yield _Stored(connection.topic, connection.msgtype, time_ns, data, is_ros1)
+
+
+def _mcap_messages(path: Path) -> Iterator[_Stored]:
+    """By the library of the format: its reader passes over schemas of any kind, and reads a file up to its cut."""
+    from mcap.exceptions import McapError
+    from mcap.reader import SeekingReader
+
+    with ExitStack() as stack:
+        stream = stack.enter_context(path.open("rb"))
+        try:
+            summary = SeekingReader(stream).get_summary()
+        except (McapError, struct.error):
+            summary = None
+        if summary is None:  # cut, or written by somebody who keeps none
+            stream.seek(0)
+            yield from _in_file_order(stream, path)
+            return
+        wanted = {
+            channel.topic
+            for channel in summary.channels.values()
+            if channel.schema_id in summary.schemas and summary.schemas[channel.schema_id].name in _DECODERS
+        }
+        stream.seek(0)
+        for schema, channel, message in SeekingReader(stream).iter_messages(topics=wanted) if wanted else ():
+            if schema is not None and schema.name in _DECODERS:
+                yield _Stored(channel.topic, schema.name, message.log_time, message.data)
+
+
+def _in_file_order(stream: IO[bytes], path: Path) -> Iterator[_Stored]:
+    """As they were written, up to the end of the file; raises MediaError there if it was cut."""
+    from mcap.exceptions import McapError
+    from mcap.records import Channel, Message, Schema
+    from mcap.stream_reader import StreamReader
+
+    schemas: dict[int, str] = {}
+    channels: dict[int, tuple[str, str]] = {}
+    count, records = 0, iter(StreamReader(stream).records)
+    while True:
+        try:
+            record = next(records, None)
+        except (McapError, struct.error) as err:
+            told = f"is cut or damaged behind {count} images" if count else "cannot be read as a bag"
+            raise MediaError(f"{path} {told}: {type(err).__name__} {err}") from err
+        if record is None:
+            return
+        if isinstance(record, Schema):
+            schemas[record.id] = record.name
+        elif isinstance(record, Channel):
+            channels[record.id] = record.topic, schemas.get(record.schema_id, "")
+        elif isinstance(record, Message) and channels.get(record.channel_id, ("", ""))[1] in _DECODERS:
+            count += 1
+            yield _Stored(*channels[record.channel_id], record.log_time, record.data)
+
+
+def _deserialized(stored: _Stored) -> Any:
+    """The message. Raises FrameError for bytes that are none."""
+    try:
+        if stored.is_ros1:
+            return _types("ROS1_NOETIC").deserialize_ros1(stored.data, stored.kind)
+        if len(stored.data) < _CDR_HEADER:
+            raise FrameError(f"a message of {len(stored.data)} bytes")
+        return _types("ROS2_HUMBLE").deserialize_cdr(stored.data, stored.kind)
+    except FrameError:
+        raise
+    except Exception as err:  # generated code that meets any bytes
+        raise FrameError(f"not a {stored.kind}: {type(err).__name__}: {err}") from err
+
+
+@functools.cache
+def _types(store: str) -> Any:
+    from rosbags.typesys import Stores, get_typestore
+
+    return get_typestore(Stores[store])

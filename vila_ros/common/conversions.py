@@ -9,21 +9,12 @@ import numpy as np
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Quaternion
 from nav_msgs.msg import Odometry as OdometryMsg
-from numpy.typing import NDArray
 from sensor_msgs.msg import Image
 from vila_nav.msg import NavAction
 
-from vila_core.errors import FrameError, VilaError
+from vila_core.errors import VilaError
+from vila_core.media.messages import decode_image
 from vila_core.types import Action, Decision, Frame, MoveForward, Odometry, Pose, Stop, Turn
-
-# encoding -> bytes per pixel, and the channels that make RGB
-ENCODINGS: dict[str, tuple[int, tuple[int, int, int]]] = {
-    "rgb8": (3, (0, 1, 2)),
-    "bgr8": (3, (2, 1, 0)),
-    "rgba8": (4, (0, 1, 2)),
-    "bgra8": (4, (2, 1, 0)),
-    "mono8": (1, (0, 0, 0)),
-}
 
 
 class OdometryError(VilaError):
@@ -42,25 +33,8 @@ def ns_from_stamp(stamp: Time) -> int:
 
 
 def frame_from_image(message: Image, camera: str = "camera") -> Frame:
-    """Return the message's pixels as a frame, [height, width, 3] uint8 RGB.
-
-    rgb8 without row padding is a view of the message's own bytes, not a copy. Raises FrameError
-    for an encoding that is not in ENCODINGS, an empty image, or data that does not fit the header.
-    """
-    if message.encoding not in ENCODINGS:
-        raise FrameError(
-            f"image encoding {message.encoding!r} is not supported; publish one of: {', '.join(ENCODINGS)}"
-        )
-    size, channels = ENCODINGS[message.encoding]
-    rows = _rows(message, size)
-    pixels = rows[:, : message.width * size].reshape(message.height, message.width, size)
-    if message.encoding == "mono8":
-        image = np.repeat(pixels, 3, axis=2)
-    elif message.encoding == "rgb8":
-        image = pixels
-    else:
-        image = np.ascontiguousarray(pixels[:, :, list(channels)])
-    return Frame(image, ns_from_stamp(message.header.stamp), camera)
+    """Return the message's pixels as a frame; raises FrameError as vila_core.media.messages.decode_image does."""
+    return Frame(decode_image(message), ns_from_stamp(message.header.stamp), camera)
 
 
 def image_from_frame(frame: Frame, frame_id: str = "") -> Image:
@@ -156,19 +130,3 @@ def action_from_message(message: NavAction) -> Action | None:
         case NavAction.HOLD:
             return None
     raise ValueError(f"NavAction.kind = {message.kind}: not STOP (0), MOVE_FORWARD (1), TURN (2) or HOLD (3)")
-
-
-def _rows(message: Image, pixel_size: int) -> NDArray[np.uint8]:
-    """Return the data as [height, step] bytes, after checking that it fits."""
-    if message.height == 0 or message.width == 0:
-        raise FrameError(f"image of {message.width} x {message.height} pixels is empty")
-    if message.step < message.width * pixel_size:
-        raise FrameError(
-            f"image step {message.step} is shorter than a row of {message.width} {message.encoding} pixels "
-            f"({message.width * pixel_size} bytes)"
-        )
-    data = np.frombuffer(message.data, np.uint8)
-    expected = message.height * message.step
-    if data.size != expected:
-        raise FrameError(f"image data holds {data.size} bytes, its header says {message.height} rows of {message.step}")
-    return data.reshape(message.height, message.step)

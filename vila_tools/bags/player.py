@@ -126,7 +126,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parse(argv: Sequence[str] | None) -> PlayOptions:
     parser = argparse.ArgumentParser(prog="vila play", description=main.__doc__)
-    parser.add_argument("--bag", type=Path, required=True, help="an MCAP file")
+    parser.add_argument("--bag", type=Path, required=True, help="a bag: a rosbag2 folder, .mcap, .db3, or a ROS 1 .bag")
     parser.add_argument("--topic", default=DEFAULT_TOPIC, help="to publish on (%(default)s)")
     parser.add_argument("--source", default="", help="topic in the bag, if several hold images")
     parser.add_argument("--rate", type=float, default=1.0, help="times the bag's own pace (%(default)s)")

@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("rclpy")
 pytest.importorskip("vila_nav")
-pytest.importorskip("mcap_ros2")
+pytest.importorskip("rosbags")
 
 from vila_core.errors import VilaError
 from vila_tools.bags.video import BagOptions, convert

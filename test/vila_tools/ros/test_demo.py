@@ -15,8 +15,8 @@ pytest.importorskip("vila_sim.mujoco.simulator")
 
 import av
 from mcap.reader import make_reader
-from mcap_ros2.decoder import DecoderFactory
 from PIL import Image
+from rosbags.highlevel import AnyReader
 
 from vila_core.actions.grammar import SENTENCES, format_action
 from vila_core.errors import WorldError
@@ -117,11 +117,13 @@ def check_film(path: Path, result: dict) -> None:
 def check_bag(path: Path, decisions: int) -> None:
     heard: dict[str, list] = {}
     with path.open("rb") as file:
-        reader = make_reader(file, decoder_factories=[DecoderFactory()])
+        reader = make_reader(file)
         assert reader.get_header().profile == "ros2"
-        for schema, channel, _, message in reader.iter_decoded_messages():
+        for schema, channel, _ in reader.iter_messages():
             assert (schema.encoding, channel.message_encoding) == ("ros2msg", "cdr")
-            heard.setdefault(channel.topic, []).append(message)
+    with AnyReader([path]) as bag:
+        for connection, _, data in bag.messages():
+            heard.setdefault(connection.topic, []).append(bag.deserialize(data, connection.msgtype))
     assert set(heard) == {
         "/camera/image_raw/compressed",
         "/odom",

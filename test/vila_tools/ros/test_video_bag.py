@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("rclpy")
 pytest.importorskip("vila_nav")
-pytest.importorskip("mcap_ros2")
+pytest.importorskip("rosbags")
 
 from rclpy.node import Node
 from sensor_msgs.msg import Image

@@ -1,0 +1,89 @@
+"""Pictures of image messages, from a live topic or from a bag: one decoder with every check.
+
+A message is anything with the fields of sensor_msgs/Image or CompressedImage; nothing here needs ROS.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from vila_core.errors import FrameError
+
+# encoding -> bytes per pixel, and the channels that make RGB
+ENCODINGS: dict[str, tuple[int, tuple[int, int, int]]] = {
+    "rgb8": (3, (0, 1, 2)),
+    "bgr8": (3, (2, 1, 0)),
+    "rgba8": (4, (0, 1, 2)),
+    "bgra8": (4, (2, 1, 0)),
+    "mono8": (1, (0, 0, 0)),
+}
+
+
+class RawImage(Protocol):
+    """The fields of sensor_msgs/Image that are read."""
+
+    height: int
+    width: int
+    encoding: str
+    step: int
+    data: Any
+
+
+class CompressedPicture(Protocol):
+    """The fields of sensor_msgs/CompressedImage that are read."""
+
+    format: str
+    data: Any
+
+
+def decode_image(message: RawImage) -> NDArray[np.uint8]:
+    """Return the pixels of an Image, [height, width, 3] uint8 RGB.
+
+    rgb8 without row padding is a view of the message's own bytes, not a copy. Raises FrameError for an encoding that
+    is not in ENCODINGS, an empty image, or data that does not fit the header.
+    """
+    if message.encoding not in ENCODINGS:
+        raise FrameError(
+            f"image encoding {message.encoding!r} is not supported; publish one of: {', '.join(ENCODINGS)}"
+        )
+    size, channels = ENCODINGS[message.encoding]
+    pixels = _rows(message, size)[:, : message.width * size].reshape(message.height, message.width, size)
+    if message.encoding == "mono8":
+        return np.repeat(pixels, 3, axis=2)
+    if message.encoding == "rgb8":
+        return pixels
+    return np.ascontiguousarray(pixels[:, :, list(channels)])
+
+
+def decode_compressed(message: CompressedPicture) -> NDArray[np.uint8]:
+    """Return the pixels of a CompressedImage, [H, W, 3] uint8 RGB. Raises FrameError if they cannot be decoded."""
+    data = np.frombuffer(message.data, np.uint8)
+    if not data.size:
+        raise FrameError(f"compressed image ({message.format!r}) holds no data")
+    try:
+        picture = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    except cv2.error as err:
+        raise FrameError(f"compressed image ({message.format!r}) cannot be decoded: {err.err}") from err
+    if picture is None:
+        raise FrameError(f"compressed image ({message.format!r}) of {data.size} bytes cannot be decoded")
+    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+def _rows(message: RawImage, pixel_size: int) -> NDArray[np.uint8]:
+    """Return the data as [height, step] bytes, after checking that it fits."""
+    if message.height == 0 or message.width == 0:
+        raise FrameError(f"image of {message.width} x {message.height} pixels is empty")
+    if message.step < message.width * pixel_size:
+        raise FrameError(
+            f"image step {message.step} is shorter than a row of {message.width} {message.encoding} pixels "
+            f"({message.width * pixel_size} bytes)"
+        )
+    data = np.frombuffer(message.data, np.uint8)
+    expected = message.height * message.step
+    if data.size != expected:
+        raise FrameError(f"image data holds {data.size} bytes, its header says {message.height} rows of {message.step}")
+    return data.reshape(message.height, message.step)
