@@ -106,7 +106,7 @@ class Localizer:
 
     def require_speech(self) -> None:
         """Raise QueryError for a model that knows only its own sentences."""
-        if self._backend.info.prompt_style == "nano":
+        if not self._backend.info.describes:
             raise UnsupportedQueryError(
                 f"{self._backend.info.name} cannot describe what it sees; load a VILA or NVILA checkpoint"
             )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from vila_core.engine.backend import ModelInfo
+from vila_core.engine.backend import CacheCounts, ModelInfo
 from vila_core.errors import BackendError
 from vila_core.types import Choice, Frame, Odometry, Pose, Prompt, VelocityCommand, wrap_angle
 
@@ -85,6 +85,10 @@ class ScriptedBackend:
         if question not in self.relevances:
             raise BackendError(f"{self.info.name} has no relevance head")
         return tuple(float(self.relevances[question](frame)) for frame in frames)
+
+    def cache_counts(self) -> CacheCounts:
+        """Return zeros: nothing is kept."""
+        return CacheCounts()
 
     def close(self) -> None:
         """Refuse further calls."""

@@ -57,11 +57,11 @@ def edit(file, **changes):
 def test_a_checkpoint_tells_its_family(name):
     folder = golden_dir("vila") / "checkpoints" / name
     config = read_checkpoint_config(folder)
-    family, era, order, template = FAMILIES[name]
-    assert (config.family, config.era, config.projector.order) == (family, era, order)
+    family, generation, order, template = FAMILIES[name]
+    assert (config.family, config.generation, config.projector.order) == (family, generation, order)
     assert template in (None, config.chat_template)
-    assert config.generation.max_length == (4096 if era == "native" else 8192)
-    assert config.generation.do_sample is False
+    assert config.decoding.max_length == (4096 if generation == "native" else 8192)
+    assert config.decoding.do_sample is False
     assert config.navigation.prompt_style == ("navila" if family == "navila" else "vila")
 
 

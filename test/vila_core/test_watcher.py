@@ -277,7 +277,7 @@ def test_descriptions_are_asked_of_models_that_speak():
     run(watcher, 10)
     assert watcher.describe("What is there?", 2 * S, 8 * S) == "It begins at 0.0 s and ends at 6.0 s."
     assert len(backend.prompts[0].visuals) == 25
-    nano = EventWatcher(ScriptedBackend("x", info=dataclasses.replace(RELEVANCE_INFO, prompt_style="nano")), config())
+    nano = EventWatcher(ScriptedBackend("x", info=dataclasses.replace(RELEVANCE_INFO, describes=False)), config())
     run(nano, 3)
     with pytest.raises(UnsupportedQueryError, match="cannot describe"):
         nano.describe("What is there?", 0, 0)

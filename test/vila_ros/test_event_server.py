@@ -396,7 +396,7 @@ def test_describe_answers_in_words_or_says_that_it_cannot(scene) -> None:
 
 
 def test_a_model_that_cannot_speak_says_so(scene) -> None:
-    lamp = scene(Lamp(info=dataclasses.replace(SEEING, prompt_style="nano")))
+    lamp = scene(Lamp(info=dataclasses.replace(SEEING, describes=False)))
     lamp.show(0)
     status, result = lamp.describe("what happened?")
     assert (status, result.error_code) == (GoalStatus.STATUS_ABORTED, EventError.NOT_SUPPORTED) and result.error_msg

@@ -5,13 +5,13 @@ pytest.importorskip("vila_ros")
 from vila_core.errors import BackendError, FrameError
 from vila_core.testing import ScriptedBackend, make_frame
 from vila_core.types import Prompt
-from vila_ros.navigator.yielding_backend import yielding
+from vila_ros.navigator.yielding_backend import YieldingBackend
 
 
 def test_it_gives_way_before_each_call_and_passes_everything_on() -> None:
     gaps: list[int] = []
     backend = ScriptedBackend("left", "right")
-    polite = yielding(backend, lambda: gaps.append(len(backend.prompts)))
+    polite = YieldingBackend(backend, lambda: gaps.append(len(backend.prompts)))
     assert polite.info is backend.info and gaps == []
     assert polite.choose(Prompt("where?"), ("left", "right")).index == 0
     assert polite.generate(Prompt("where?"), max_new_tokens=3) == "right"
@@ -23,13 +23,13 @@ def test_it_gives_way_before_each_call_and_passes_everything_on() -> None:
 @pytest.mark.parametrize("error", [RuntimeError("boom"), KeyError("x"), MemoryError("full")])
 def test_what_is_not_ours_becomes_a_backend_error(error: Exception) -> None:
     with pytest.raises(BackendError, match=type(error).__name__) as caught:
-        yielding(ScriptedBackend(error), lambda: None).generate(Prompt("where?"), 3)
+        YieldingBackend(ScriptedBackend(error), lambda: None).generate(Prompt("where?"), 3)
     assert caught.value.__cause__ is error
 
 
 def test_our_own_errors_stay_as_they_are() -> None:
     with pytest.raises(FrameError, match="black"):
-        yielding(ScriptedBackend(FrameError("black")), lambda: None).generate(Prompt("where?"), 3)
+        YieldingBackend(ScriptedBackend(FrameError("black")), lambda: None).generate(Prompt("where?"), 3)
 
 
 def test_nothing_is_asked_once_the_way_is_closed() -> None:
@@ -38,5 +38,5 @@ def test_nothing_is_asked_once_the_way_is_closed() -> None:
 
     backend = ScriptedBackend("left")
     with pytest.raises(BackendError, match="ends"):
-        yielding(backend, ends).generate(Prompt("where?"), 3)
+        YieldingBackend(backend, ends).generate(Prompt("where?"), 3)
     assert backend.prompts == []

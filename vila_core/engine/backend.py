@@ -33,7 +33,8 @@ class ModelInfo:
     picture_px: side of the square that a frame is squashed to before anything is read of it, the largest if there are
     several; None if that is not known, or frames keep their shape. precision_reason: in one line why it is the
     precision, or that it is computed slowly here; "" if it was asked for and is computed well. kernels: what it runs
-    on a CPU, or why that is slower than it could be; "" if it does not run there.
+    on a CPU, or why that is slower than it could be; "" if it does not run there. describes: whether `generate` may be
+    asked anything; False for a model that knows its own sentences alone.
     """
 
     name: str
@@ -50,6 +51,15 @@ class ModelInfo:
     picture_px: int | None = None
     precision_reason: str = ""
     kernels: str = ""
+    describes: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class CacheCounts:
+    """How often a frame's visual tokens were there when they were asked for, and how often not."""
+
+    hits: int = 0
+    misses: int = 0
 
 
 class Backend(Protocol):
@@ -82,6 +92,10 @@ class Backend(Protocol):
 
         frames: oldest first, info.relevance_period_s apart. BackendError if the model has no head for that.
         """
+        ...
+
+    def cache_counts(self) -> CacheCounts:
+        """Return the counts of the visual cache since the model was loaded; zeros without one."""
         ...
 
     def close(self) -> None:

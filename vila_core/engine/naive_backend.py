@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from vila_core.engine.backend import CacheCounts
 from vila_core.engine.decode import greedy_ids, room_for
 from vila_core.engine.grammar import make_grammar
 from vila_core.engine.pieces import embed_visual
@@ -80,6 +81,10 @@ class NaiveBackend:
     def relevance(self, question: str, frames: Sequence[Frame]) -> tuple[float, ...]:
         """Not offered here; see Backend.relevance."""
         raise BackendError(f"{self.info.name} has no relevance head in this backend")
+
+    def cache_counts(self) -> CacheCounts:
+        """Return zeros: nothing is kept."""
+        return CacheCounts()
 
     def close(self) -> None:
         """Drop the weights."""

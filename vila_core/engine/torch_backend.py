@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vila_core.engine.backend import ModelInfo
+from vila_core.engine.backend import CacheCounts, ModelInfo
 from vila_core.engine.fork import End, fork, forked_tail, groups, parted
 from vila_core.engine.frame_encoder import Encoded, FrameEncoder
 from vila_core.engine.grammar import make_grammar
@@ -83,6 +83,7 @@ def model_info(model: VisionLanguageModel, precision: str, precision_reason: str
         num_frames=navigation.num_frames,
         history_tokens=navigation.history_tokens,
         prompt_style=navigation.prompt_style,
+        describes=navigation.describes,
         chat_template=navigation.chat_template,
         visual_tokens=frame_tokens(config),
         max_tokens=config.language.max_positions,
@@ -133,6 +134,10 @@ class TorchBackend:
         self._require_open()
         assert self._loaded is not None
         return self._loaded
+
+    def cache_counts(self) -> CacheCounts:
+        """Return the counts of the visual cache."""
+        return CacheCounts(self.visual_cache.hits, self.visual_cache.misses)
 
     @property
     def visual_cache(self) -> VisualCache[Encoded]:

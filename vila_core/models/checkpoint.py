@@ -56,7 +56,7 @@ def load_checkpoint(
         precision = working_precision(path, precision, device).name
     layout = open_layout(Path(path))
     config = config_of(layout, token_order=token_order)
-    model = build_model(config, Tokenizer(layout.tokenizer, slow=config.era == "native"), device="meta")
+    model = build_model(config, Tokenizer(layout.tokenizer, slow=config.generation == "native"), device="meta")
     slots = _slots(model)
     group_size = stored_group_size(layout)
     place = _Placer(torch.device(device), DTYPES[precision], layers, narrow_table=narrow_table)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
-TokenOrder = Literal["row", "column"]
-Era = Literal["native", "nvila"]
+from vila_core.models.families import Generation, TokenOrder
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +112,7 @@ class TimeTokens:
 
 
 @dataclass(frozen=True, slots=True)
-class GenerationConfig:
+class DecodingConfig:
     """Decoding defaults of the official code: those of the checkpoint's root, else greedy.
 
     max_length: tokens of prompt and reply together. None of an id: the tokenizer's own, see Tokenizer.
@@ -135,21 +133,23 @@ class GenerationConfig:
 class NavigationConfig:
     """How the navigator prompts a checkpoint: key `vila_nav` of config.json, or its family's custom.
 
-    num_frames: the current one included. history_tokens: visual tokens of an older frame, None for all.
+    num_frames: the current one included. history_tokens: visual tokens of an older frame, None for all. describes:
+    whether the model answers freely; False for one that knows its own sentences alone.
     """
 
     prompt_style: str
     chat_template: str
     num_frames: int
     history_tokens: int | None
+    describes: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class CheckpointConfig:
     """All that a checkpoint says of itself.
 
-    family: "vila1.5" | "navila" | "nvila" | "nvila-lite" | "nvila-video" | "vila-nano". era: "native" for what the
-    code of 2024 trained (text `<image>`, no encoder end tokens, column-major mlp_downsample), "nvila" for later.
+    family: name of a row of models.families. generation: "native" for what the code of 2024 trained (text `<image>`, no
+    encoder end tokens, column-major mlp_downsample), "nvila" for later.
     layout: "classic" | "hf-preview" | "hf". fps: frames a second taken of a video, 0 for num_video_frames in all.
     chat_template: a name known to prompts.conversation, or Jinja source.
     """
@@ -160,7 +160,7 @@ class CheckpointConfig:
     language: LanguageConfig
     navigation: NavigationConfig
     family: str
-    era: Era
+    generation: Generation
     layout: str
     images: ImageConfig
     image_encoder: EncoderConfig
@@ -170,4 +170,4 @@ class CheckpointConfig:
     model_max_length: int
     time_tokens: TimeTokens
     chat_template: str
-    generation: GenerationConfig
+    decoding: DecodingConfig

@@ -10,24 +10,23 @@ from typing import Any
 from vila_core.errors import CheckpointError
 from vila_core.models.config import (
     CheckpointConfig,
+    DecodingConfig,
     EncoderConfig,
-    Era,
-    GenerationConfig,
     ImageConfig,
     LanguageConfig,
     NavigationConfig,
     ProjectorConfig,
     TimeTokens,
-    TokenOrder,
     VisionConfig,
 )
+from vila_core.models.families import Family, Generation, TokenOrder, Traits, family_of
 from vila_core.models.layouts import Json, Layout, Source, open_layout, read_json_if_there
 
 
 def read_checkpoint_config(path: Path, *, token_order: TokenOrder | None = None) -> CheckpointConfig:
     """Read and check the configuration of the checkpoint directory.
 
-    token_order: of the projector's output, where the rule (see _token_order) is wrong. Raises
+    token_order: of the projector's output, where the rule (see models.families) is wrong. Raises
     CheckpointError naming the file and the key or value at fault.
     """
     return config_of(open_layout(Path(path)), token_order=token_order)
@@ -35,23 +34,22 @@ def read_checkpoint_config(path: Path, *, token_order: TokenOrder | None = None)
 
 def config_of(layout: Layout, *, token_order: TokenOrder | None = None) -> CheckpointConfig:
     """Give an opened layout's JSON types; see read_checkpoint_config."""
-    era = era_of(layout)
     vision, language = _vision_config(layout), _language_config(layout.language)
     images = _image_config(layout, vision)
     tokens = read_json_if_there(layout.tokenizer / "tokenizer_config.json")
     template = _chat_template(layout, tokens)
     time_tokens = _time_tokens(layout.top)
     video_encoder = encoder_of(layout.top, "video_encoder")
-    family = _family(layout, era, images, video_encoder, time_tokens, template)
+    family = _family(layout, images, video_encoder, time_tokens, template)
     max_length = _max_length(layout, tokens, language)
     return CheckpointConfig(
         name=str(layout.top.raw.get("vila_nav", {}).get("name", layout.root.name)),
         vision=vision,
-        projector=_projector_config(layout, era, vision, language, images, token_order),
+        projector=_projector_config(layout, family, vision, language, images, token_order),
         language=language,
         navigation=_navigation_config(layout.top, family, template),
-        family=family,
-        era=era,
+        family=family.name,
+        generation=generation_of(layout),
         layout=layout.kind,
         images=images,
         image_encoder=encoder_of(layout.top, "image_encoder"),
@@ -61,7 +59,7 @@ def config_of(layout: Layout, *, token_order: TokenOrder | None = None) -> Check
         model_max_length=max_length,
         time_tokens=time_tokens,
         chat_template=template,
-        generation=_generation_config(layout.generation, max_length),
+        decoding=_decoding_config(layout.generation, max_length),
     )
 
 
@@ -69,7 +67,7 @@ _NVILA_KEYS = ("dynamic_s2", "fps", "num_time_tokens", "image_encoder")
 _FIRST_NVILA = (4, 40)  # transformers; checkpoints written with an older one are of VILA1.5's time
 
 
-def era_of(layout: Layout) -> Era:
+def generation_of(layout: Layout) -> Generation:
     """Which generation of the official code trained the checkpoint.
 
     "native" (VILA <= 2024-10, NaVILA) if config.json has none of NVILA's keys or was written by transformers < 4.40.
@@ -164,7 +162,7 @@ def _scales(top: Source) -> tuple[int, ...]:
 
 def _projector_config(
     layout: Layout,
-    era: Era,
+    family: Family,
     vision: VisionConfig,
     language: LanguageConfig,
     images: ImageConfig,
@@ -178,17 +176,8 @@ def _projector_config(
         kind=str(kind),
         input_size=int(layout.top.raw.get("mm_hidden_size") or vision.hidden_size * max(1, len(images.s2_scales))),
         output_size=language.hidden_size,
-        order=token_order or _token_order(str(kind), era),
+        order=token_order or family.token_order(str(kind)),
     )
-
-
-def _token_order(kind: str, era: Era) -> TokenOrder:
-    """Order of a projector's output tokens.
-
-    One name, two meanings: the code that trained VILA1.5 and NaVILA emits `mlp_downsample`'s cells column by
-    column, the same name since NVILA's release row by row, as all others do.
-    """
-    return "column" if kind == "mlp_downsample" and era == "native" else "row"
 
 
 def _language_config(source: Source) -> LanguageConfig:
@@ -281,7 +270,7 @@ def _chat_template(layout: Layout, tokens: Json) -> str:
     if name:
         return str(name)
     source = tokenizer_template(layout.tokenizer, tokens)
-    if source and era_of(layout) == "nvila":
+    if source and generation_of(layout) == "nvila":
         return source
     special = {str(token.get("content")) for token in tokens.get("added_tokens_decoder", {}).values()}
     special |= set(read_json_if_there(layout.tokenizer / "added_tokens.json"))
@@ -304,19 +293,18 @@ def tokenizer_template(folder: Path, tokens: Json) -> str:
 
 
 def _family(
-    layout: Layout, era: Era, images: ImageConfig, video: EncoderConfig, time_tokens: TimeTokens, template: str
-) -> str:
-    """Which model this is. NaVILA is told from Llama-3-VILA1.5 by nothing but the name stored inside config.json."""
-    top = layout.top.raw
-    if top.get("vila_nav", {}).get("name"):
-        return str(top["vila_nav"]["name"])
-    if era == "native":
-        stored = str(top.get("_name_or_path") or "").lower()
-        return "vila1.5" if template != "llama_3" or "vila1.5" in stored else "navila"
-    if video.kind == "tsp" or time_tokens.count:
-        return "nvila-video"
-    lite = images.aspect_ratio == "dynamic" or layout.projector.get("mm_projector_type") == "mlp_downsample_3x3_fix"
-    return "nvila-lite" if lite else "nvila"
+    layout: Layout, images: ImageConfig, video: EncoderConfig, time_tokens: TimeTokens, template: str
+) -> Family:
+    own = layout.top.raw.get("vila_nav", {})
+    traits = Traits(
+        generation=generation_of(layout),
+        prompt_style=str(own.get("prompt_style", "")),
+        chat_template=template,
+        projector=str(layout.projector.get("mm_projector_type")),
+        aspect_ratio=images.aspect_ratio,
+        pools_time=video.kind == "tsp" or time_tokens.count > 0,
+    )
+    return family_of(traits, own.get("family"))
 
 
 def _max_length(layout: Layout, tokens: Json, language: LanguageConfig) -> int:
@@ -327,10 +315,10 @@ def _max_length(layout: Layout, tokens: Json, language: LanguageConfig) -> int:
     return language.max_positions
 
 
-def _generation_config(raw: Json, max_length: int) -> GenerationConfig:
+def _decoding_config(raw: Json, max_length: int) -> DecodingConfig:
     """The checkpoint's root generation_config.json over the official defaults; llm/'s is not used."""
     given = _int(raw, "max_length", 20)
-    return GenerationConfig(
+    return DecodingConfig(
         max_length=max_length if given == 20 else given,  # 20 is transformers' default: the tokenizer decides
         do_sample=bool(raw.get("do_sample", False)),
         temperature=float(raw.get("temperature") or 1.0),
@@ -342,13 +330,14 @@ def _generation_config(raw: Json, max_length: int) -> GenerationConfig:
     )
 
 
-def _navigation_config(top: Source, family: str, template: str) -> NavigationConfig:
+def _navigation_config(top: Source, family: Family, template: str) -> NavigationConfig:
     own = top.raw.get("vila_nav", {})
     return NavigationConfig(
-        prompt_style=str(own.get("prompt_style", "navila" if family == "navila" else "vila")),
+        prompt_style=str(own.get("prompt_style", family.prompt_style)),
         chat_template=template,
         num_frames=int(top.raw.get("num_video_frames") or 8),
         history_tokens=own.get("history_tokens"),
+        describes=family.describes,
     )
 
 

@@ -50,7 +50,7 @@ class Turn:
 
 def variant_of(config: CheckpointConfig) -> Variant:
     """Return the generation of code that the checkpoint was trained with."""
-    if config.era == "native":
+    if config.generation == "native":
         return "native"
     return "videotoken" if config.video_encoder.kind == "tsp" else "head"
 

@@ -89,7 +89,7 @@ class VisionLanguageModel(nn.Module):
         self.projector = projector
         self.language_model = language_model
         self.relevance_head: RelevanceHead | None = None
-        native = config.era == "native"
+        native = config.generation == "native"
         self.image_start_ids = () if native else self._text_ids(config.image_encoder.start_tokens)
         self.image_end_ids = () if native else self._text_ids(config.image_encoder.end_tokens)
 

@@ -36,7 +36,7 @@ from vila_ros.navigator.event_messages import (
 )
 from vila_ros.navigator.questions import QuestionServer
 from vila_ros.navigator.worker import InferenceWorker, Urgency
-from vila_ros.navigator.yielding_backend import yielding
+from vila_ros.navigator.yielding_backend import YieldingBackend
 
 KEPT_EVENTS = 100  # reports that a latecomer is given
 _NOT_ACTIVE = "the navigator is not active"
@@ -91,7 +91,7 @@ class EventServer:
 
     def activate(self, backend: Backend, worker: InferenceWorker[Any], wake: Callable[[], None]) -> None:
         """Begin to look; worker: the one that also decides. wake: has `on_wake` called soon, from any thread."""
-        self._watcher = EventWatcher(yielding(backend, worker.give_way), self._config)
+        self._watcher = EventWatcher(YieldingBackend(backend, worker.give_way), self._config)
         self._worker, self._wake = worker, wake
         self._first_id, self._is_evaluating = self._last_id, False
         self._arrivals.clear()

@@ -29,7 +29,7 @@ from vila_nav.srv import CancelInstruction, SetInstruction
 
 from vila_core.config import EventsConfig, HistoryConfig, NavigatorConfig
 from vila_core.control.watchdog import MAX_FUTURE_S, Receipt
-from vila_core.engine.backend import ModelInfo, load_backend
+from vila_core.engine.backend import CacheCounts, ModelInfo, load_backend
 from vila_core.errors import ConfigError, FrameError, InstructionError, VilaError
 from vila_core.navigator import Navigator
 from vila_core.prompts.instruction import sanitize
@@ -354,13 +354,13 @@ class NavigatorNode(ManagedNode):
         self._settle()
 
     def _decision_context(self) -> DecisionContext:
-        cache = getattr(self._backend, "visual_cache", None)
+        cache = CacheCounts() if self._backend is None else self._backend.cache_counts()
         return DecisionContext(
             info=self._backend.info,
             backend=self._config.backend,
             history_frames=self._navigator.history_frames,
-            cache_hits=getattr(cache, "hits", 0),
-            cache_misses=getattr(cache, "misses", 0),
+            cache_hits=cache.hits,
+            cache_misses=cache.misses,
             dropped_frames=self._worker.dropped,
         )
 

@@ -2,40 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, cast
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
-from vila_core.engine.backend import Backend
+from vila_core.engine.backend import Backend, CacheCounts
 from vila_core.errors import BackendError, VilaError
+from vila_core.types import Choice, Frame, Prompt
+
+T = TypeVar("T")
 
 
-def yielding(backend: Backend, give_way: Callable[[], None]) -> Backend:
-    """Return the backend with `give_way` called before each of its calls; whatever they raise is a VilaError.
+class YieldingBackend:
+    """Calls `give_way` before each call of a backend; whatever that raises becomes a VilaError.
 
     Ten queries are ten calls, perhaps: a decision that becomes due meanwhile waits for one of them.
     """
-    return cast(Backend, _YieldingBackend(backend, give_way))
-
-
-class _YieldingBackend:
-    """Passes everything on, so that the protocol is spelled out once."""
 
     def __init__(self, backend: Backend, give_way: Callable[[], None]) -> None:
         self._backend = backend
         self._give_way = give_way
+        self.info = backend.info
 
-    def __getattr__(self, name: str) -> Any:
-        member = getattr(self._backend, name)
-        if not callable(member):
-            return member
+    def choose(self, prompt: Prompt, replies: Sequence[str]) -> Choice:
+        """As the backend's."""
+        return self._call(lambda: self._backend.choose(prompt, replies))
 
-        def call(*arguments: Any, **named: Any) -> Any:
-            self._give_way()
-            try:
-                return member(*arguments, **named)
-            except VilaError:
-                raise
-            except Exception as err:  # torch raises what it likes; the queries beside this one must be answered
-                raise BackendError(f"{type(err).__name__}: {err}") from err
+    def choose_each(self, prompts: Sequence[Prompt], replies: Sequence[Sequence[str]]) -> tuple[Choice, ...]:
+        """As the backend's."""
+        return self._call(lambda: self._backend.choose_each(prompts, replies))
 
-        return call
+    def generate(self, prompt: Prompt, max_new_tokens: int) -> str:
+        """As the backend's."""
+        return self._call(lambda: self._backend.generate(prompt, max_new_tokens))
+
+    def encode(self, frame: Frame) -> bool:
+        """As the backend's."""
+        return self._call(lambda: self._backend.encode(frame))
+
+    def prefill(self, prompt: Prompt) -> None:
+        """As the backend's."""
+        self._call(lambda: self._backend.prefill(prompt))
+
+    def relevance(self, question: str, frames: Sequence[Frame]) -> tuple[float, ...]:
+        """As the backend's."""
+        return self._call(lambda: self._backend.relevance(question, frames))
+
+    def cache_counts(self) -> CacheCounts:
+        """As the backend's, at once."""
+        return self._backend.cache_counts()
+
+    def close(self) -> None:
+        """As the backend's."""
+        self._call(self._backend.close)
+
+    def _call(self, work: Callable[[], T]) -> T:
+        self._give_way()
+        try:
+            return work()
+        except VilaError:
+            raise
+        except Exception as err:  # torch raises what it likes; the queries beside this one must be answered
+            raise BackendError(f"{type(err).__name__}: {err}") from err

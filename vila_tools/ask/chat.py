@@ -169,12 +169,12 @@ def _prepare(model: VisionLanguageModel, question: Question, variant: Any) -> Pr
 
 
 def _reply_ids(model: VisionLanguageModel, prepared: Prepared, max_new_tokens: int) -> Iterator[int]:
-    room = model.config.generation.max_length - len(prepared.embeddings)
+    room = model.config.decoding.max_length - len(prepared.embeddings)
     if room < 1:
         raise ConfigError(f"the prompt has {len(prepared.embeddings)} tokens, this checkpoint reads {room} fewer")
     count = min(max_new_tokens, room)
     kv = room_for(model, len(prepared.embeddings) + count)
-    stop = model.config.generation.eos_ids or stop_token_ids(model.config.chat_template, model.tokenizer)
+    stop = model.config.decoding.eos_ids or stop_token_ids(model.config.chat_template, model.tokenizer)
     return greedy_ids(model, prepared.embeddings, kv, max_new_tokens=count, stop_ids=stop)
 
 
@@ -183,7 +183,7 @@ def _sampling(args: argparse.Namespace, config: CheckpointConfig) -> Sampling:
     frames = config.num_video_frames if args.frames is None else args.frames
     if frames < 1 or fps < 0:
         raise ConfigError(f"--frames {frames} must be at least 1 and --fps {fps} at least 0")
-    return Sampling(frames, fps if args.frames is None or args.fps else 0.0, config.era == "native")
+    return Sampling(frames, fps if args.frames is None or args.fps else 0.0, config.generation == "native")
 
 
 def _report(

@@ -45,7 +45,7 @@ def checkpoint_facts(path: Path) -> dict[str, Any]:
     """What the checkpoint's JSON files say. Raises CheckpointError as load_checkpoint does for them."""
     layout = open_layout(path)
     config = config_of(layout)
-    tokenizer = Tokenizer(layout.tokenizer, slow=config.era == "native")
+    tokenizer = Tokenizer(layout.tokenizer, slow=config.generation == "native")
     parameters = count_parameters(config)
     total = sum(parameters.values())
     language, vision = config.language, config.vision
@@ -53,7 +53,7 @@ def checkpoint_facts(path: Path) -> dict[str, Any]:
     return {
         "name": config.name,
         "family": config.family,
-        "era": config.era,
+        "generation": config.generation,
         "layout": config.layout,
         "parameters": parameters | {"all": total},
         "language_model": {
@@ -82,7 +82,7 @@ def checkpoint_facts(path: Path) -> dict[str, Any]:
         "num_video_frames": config.num_video_frames,
         "fps": config.fps,
         "time_tokens": config.time_tokens.count,
-        "max_length": config.generation.max_length,
+        "max_length": config.decoding.max_length,
         "chat_template": _template_name(config.chat_template),
         "quantized": stored_quantization(layout),
         "weights_mb": {name: round(total * dtype.itemsize / 1e6, 1) for name, dtype in DTYPES.items()},
@@ -129,7 +129,7 @@ def count_parameters(config: CheckpointConfig) -> dict[str, int]:
 
 def _around(config: CheckpointConfig, tokenizer: Tokenizer) -> int:
     """Tokens that the image encoder puts around a picture."""
-    if config.era == "native":
+    if config.generation == "native":
         return 0
     texts = (config.image_encoder.start_tokens, config.image_encoder.end_tokens)
     return sum(len(tokenizer.encode(text, add_bos=True)) for text in texts if text)

@@ -147,7 +147,7 @@ def _model(
     vision = dataclasses.replace(config.vision, layers=layers[0])
     language = dataclasses.replace(config.language, layers=layers[1])
     shorter = dataclasses.replace(config, vision=vision, language=language)
-    model = build_model(shorter, Tokenizer(layout.tokenizer, slow=config.era == "native"), device="meta")
+    model = build_model(shorter, Tokenizer(layout.tokenizer, slow=config.generation == "native"), device="meta")
     for owner in (model.language_model.embed_tokens, model.language_model.lm_head):
         if isinstance(owner, nn.Embedding | nn.Linear):
             owner.weight = nn.Parameter(torch.zeros(owner.weight.shape, dtype=dtype), requires_grad=False)

@@ -73,7 +73,7 @@ def missions(
     if num_frames is not None and num_frames < 1:
         raise ConfigError(f"--frames {num_frames}: must be at least 1")
     config = config_of(layout)
-    model = build_model(config, Tokenizer(layout.tokenizer, slow=config.era == "native"), device="meta")
+    model = build_model(config, Tokenizer(layout.tokenizer, slow=config.generation == "native"), device="meta")
     info = model_info(model, "none")
     info = dataclasses.replace(info, num_frames=num_frames or info.num_frames)
     return [_mission(model, info, policy) for policy in policies]

@@ -126,7 +126,7 @@ def _token_checks(file: E2EFile, models: ModelStore) -> Iterator[Check]:
 
 
 def _generation_checks(model: VisionLanguageModel, stop: Sequence[int], wanted: Mapping[str, Any]) -> Iterator[Check]:
-    config = model.config.generation
+    config = model.config.decoding
     ours: dict[str, Any] = {
         "max_length": config.max_length,
         "do_sample": config.do_sample,

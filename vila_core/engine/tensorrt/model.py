@@ -61,7 +61,7 @@ def load_engine_model(folder: Path, manifest: Manifest, vision: Runner, device: 
     """Load what an export holds beside its graphs. Raises CheckpointError for files that are missing or do not fit."""
     layout = open_layout(folder / CHECKPOINT)
     config = config_of(layout)
-    tokenizer = Tokenizer(layout.tokenizer, slow=config.era == "native")
+    tokenizer = Tokenizer(layout.tokenizer, slow=config.generation == "native")
     language = _language(config, folder / EMBEDDINGS, DTYPES[manifest.precision], device)
     return EngineModel(config, tokenizer, language, vision, manifest.limits.batch).eval().requires_grad_(False)
 

@@ -35,7 +35,7 @@ def random_model(
     write_description(folder, shape, name=folder.name)
     layout = open_layout(folder)
     config = config_of(layout)
-    model = build_model(config, Tokenizer(layout.tokenizer, slow=config.era == "native"), device="meta")
+    model = build_model(config, Tokenizer(layout.tokenizer, slow=config.generation == "native"), device="meta")
     if quantized:
         language = model.language_model
         if language.lm_head is None:
