@@ -20,7 +20,7 @@ from vila_core.prompts.localization import (
     time_marks,
     video_prompt,
 )
-from vila_core.types import Choice, Frame, Interval, LocalizationWay, Prompt, Visual
+from vila_core.types import Choice, Frame, Interval, LocalizationMethod, Prompt, Visual
 
 Answer = tuple[Interval, ...] | VilaError  # what was found for a query, or why nothing could be
 
@@ -30,11 +30,11 @@ _WORDS = 0.25  # of a model's positions, for all that is no picture
 _SLACK = 0.5  # of a period by which a frame may be early
 
 
-def way_of(info: ModelInfo) -> LocalizationWay:
+def method_of(info: ModelInfo) -> LocalizationMethod:
     """The best way to tell time that the model has."""
     if info.relevance_period_s is not None:
-        return LocalizationWay.RELEVANCE
-    return LocalizationWay.TIME_TOKENS if len(info.time_tokens) > 1 else LocalizationWay.TIMESTAMPS
+        return LocalizationMethod.RELEVANCE
+    return LocalizationMethod.TIME_TOKENS if len(info.time_tokens) > 1 else LocalizationMethod.TIMESTAMPS
 
 
 class Localizer:
@@ -43,22 +43,22 @@ class Localizer:
     def __init__(self, backend: Backend, config: EventsConfig) -> None:
         self._backend = backend
         self._config = config
-        self.way = way_of(backend.info)
-        self._most = _most_frames(backend.info, config, self.way)
+        self.method = method_of(backend.info)
+        self._most = _most_frames(backend.info, config, self.method)
         self._window = AppendedWindow(self._most, round(config.window_s * 1e9), self._step_ns())
         self._looked_ns: int | None = None  # newest frame of the last window
 
     def has_news(self, kept: Sequence[Kept], *, again: bool) -> bool:
         """Tell whether a window of these would show something new. again: some query has not been asked about any."""
         again = again or self._looked_ns is None
-        if self.way == LocalizationWay.RELEVANCE:
+        if self.method == LocalizationMethod.RELEVANCE:
             recent = self._recent(kept)
             return bool(recent) and (again or recent[-1].stamp_ns != self._looked_ns)
         return len(kept) > 1 and (again or self._window.awaits(kept[-1].frame))
 
     def window(self, kept: Sequence[Kept]) -> tuple[Frame, ...]:
         """Choose the frames that standing queries are asked about now."""
-        if self.way == LocalizationWay.RELEVANCE:
+        if self.method == LocalizationMethod.RELEVANCE:
             frames = self._recent(kept)
         else:
             frames = self._appended(kept) if len(kept) > 1 else ()
@@ -67,7 +67,7 @@ class Localizer:
 
     def can_answer(self, frames: Sequence[Frame]) -> bool:
         """Tell whether there are enough frames to tell a time."""
-        return len(frames) >= (1 if self.way == LocalizationWay.RELEVANCE else 2)
+        return len(frames) >= (1 if self.method == LocalizationMethod.RELEVANCE else 2)
 
     def forget(self) -> None:
         """Begin a new window: the clock was reset."""
@@ -76,7 +76,7 @@ class Localizer:
 
     def locate_each(self, texts: Sequence[str], frames: tuple[Frame, ...]) -> list[Answer]:
         """Answer all standing queries on the same frames; one that fails does not touch the others."""
-        if self.way == LocalizationWay.RELEVANCE:
+        if self.method == LocalizationMethod.RELEVANCE:
             return [_tried(self._by_relevance, text, frames) for text in texts]
         try:
             return list(self._by_pairs(texts, frames, _STANDING))
@@ -87,7 +87,7 @@ class Localizer:
 
     def locate(self, text: str, frames: tuple[Frame, ...]) -> tuple[Interval, ...]:
         """Answer one question, as finely as the model can tell. Raises the backend's VilaError."""
-        if self.way == LocalizationWay.RELEVANCE:
+        if self.method == LocalizationMethod.RELEVANCE:
             found = self._by_relevance(text, frames)
         else:
             found = self._by_pairs([text], thinned(frames, self._most), _ONCE)[0]
@@ -97,10 +97,10 @@ class Localizer:
     def describe(self, text: str, frames: tuple[Frame, ...]) -> str:
         """Answer freely. Raises the backend's VilaError."""
         info = self._backend.info
-        way = LocalizationWay.TIME_TOKENS if len(info.time_tokens) > 1 else LocalizationWay.TIMESTAMPS
-        frames = thinned(frames, _most_frames(info, self._config, way))
-        visuals, marks = self._visuals(frames), self._marks(way, frames)
-        prompt = video_prompt(way, info.chat_template, text, visuals, marks, branch=_ONCE)
+        method = LocalizationMethod.TIME_TOKENS if len(info.time_tokens) > 1 else LocalizationMethod.TIMESTAMPS
+        frames = thinned(frames, _most_frames(info, self._config, method))
+        visuals, marks = self._visuals(frames), self._marks(method, frames)
+        prompt = video_prompt(method, info.chat_template, text, visuals, marks, branch=_ONCE)
         reply = self._backend.generate(prompt, self._config.max_reply_tokens)
         return in_seconds(reply, info.time_tokens, (frames[-1].stamp_ns - frames[0].stamp_ns) / 1e9).strip()
 
@@ -119,14 +119,14 @@ class Localizer:
     def _by_pairs(self, texts: Sequence[str], frames: tuple[Frame, ...], branch: str) -> list[tuple[Interval, ...]]:
         """One pass scores the starts for all texts, and another the ends, for those that may have been seen."""
         least, choose_each = self._config.min_probability, self._backend.choose_each
-        marks = self._marks(self.way, frames)
+        marks = self._marks(self.method, frames)
         prompts = [self._prompt(text, frames, marks, branch) for text in texts]
         starts = [
-            choice.probabilities for choice in choose_each(prompts, [start_replies(self.way, marks)] * len(texts))
+            choice.probabilities for choice in choose_each(prompts, [start_replies(self.method, marks)] * len(texts))
         ]
         likely = {number: likely_starts(row, least) for number, row in enumerate(starts)}
         seen = [number for number, found in likely.items() if found]
-        replies = [pair_replies(self.way, marks, likely[number]) for number in seen]
+        replies = [pair_replies(self.method, marks, likely[number]) for number in seen]
         choices = choose_each([prompts[number] for number in seen], replies) if seen else ()
         ends = {
             number: _ends(choice, likely[number], len(frames)) for number, choice in zip(seen, choices, strict=True)
@@ -136,13 +136,13 @@ class Localizer:
 
     def _prompt(self, text: str, frames: Sequence[Frame], marks: Sequence[str], branch: str) -> Prompt:
         template = self._backend.info.chat_template
-        return localization_prompt(self.way, template, text, self._visuals(frames), marks, branch=branch)
+        return localization_prompt(self.method, template, text, self._visuals(frames), marks, branch=branch)
 
     def _visuals(self, frames: Sequence[Frame]) -> tuple[Visual, ...]:
         return tuple(Visual(frame, self._backend.info.history_tokens) for frame in frames)
 
-    def _marks(self, way: LocalizationWay, frames: Sequence[Frame]) -> tuple[str, ...]:
-        return time_marks(way, self._backend.info.time_tokens, [frame.stamp_ns / 1e9 for frame in frames])
+    def _marks(self, method: LocalizationMethod, frames: Sequence[Frame]) -> tuple[str, ...]:
+        return time_marks(method, self._backend.info.time_tokens, [frame.stamp_ns / 1e9 for frame in frames])
 
     def _appended(self, kept: Sequence[Kept]) -> tuple[Frame, ...]:
         """The window with the newest frame; an empty one begins a step before it, or with the frame before it."""
@@ -159,7 +159,7 @@ class Localizer:
 
     def _step_ns(self) -> int:
         step_s = max(self._config.period_s, self._config.window_s / self._most)
-        if self.way == LocalizationWay.TIMESTAMPS:
+        if self.method == LocalizationMethod.TIMESTAMPS:
             step_s = max(step_s, _TEXT_STEP_S)
         return round((step_s - _SLACK * self._config.period_s) * 1e9)
 
@@ -184,10 +184,10 @@ def _tried(
         return err
 
 
-def _most_frames(info: ModelInfo, config: EventsConfig, way: LocalizationWay) -> int:
+def _most_frames(info: ModelInfo, config: EventsConfig, method: LocalizationMethod) -> int:
     """How many frames a prompt may show: as configured, and as the model can read and tell apart."""
     room = int(info.max_tokens * (1 - _WORDS)) // ((info.history_tokens or info.visual_tokens) + 8)
     limits = [config.max_frames, room]
-    if way == LocalizationWay.TIME_TOKENS:
+    if method == LocalizationMethod.TIME_TOKENS:
         limits.append(len(info.time_tokens))
     return max(2, min(limits))

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from vila_core.actions.grammar import ACTIONS, SENTENCES
-from vila_core.actions.impasse import Impasse, best_allowed
 from vila_core.actions.parser import parse_action
+from vila_core.actions.repetition_guard import RepetitionGuard, best_allowed
 from vila_core.config import HistoryConfig, NavigatorConfig
 from vila_core.engine.backend import Backend, ModelInfo
 from vila_core.errors import BackendError, ConfigError, FrameError, ReplyError, VilaError
@@ -86,7 +86,7 @@ class Navigator:
         self._prefilled: tuple[object, ...] = ()  # what `idle` last had read
         self._freeze = _FreezeCheck()
         self._pose: Pose | None = None  # where the newest frame was taken
-        self._impasse = Impasse()
+        self._repetition_guard = RepetitionGuard()
         self._mission = 0
         self._instruction: Instruction | None = None
         self._clock_jump = ""
@@ -131,7 +131,7 @@ class Navigator:
 
         Raises FrameError for a frame that `FrameHistory.add` refuses. A stamp that goes back by
         more than 0.05 s means that the clock was reset: the history starts again with this
-        frame, which should be of another `era`, and decisions hold until the next `start`.
+        frame, which should be of another `clock_epoch`, and decisions hold until the next `start`.
         """
         with self._lock:
             newest = self._history.newest
@@ -193,7 +193,7 @@ class Navigator:
                 self._mission,
                 self._instruction,
                 self._history.snapshot(),
-                self._impasse.allowed(self._pose) if self._config.avoid_repeats else (True,) * len(ACTIONS),
+                self._repetition_guard.allowed(self._pose) if self._config.avoid_repeats else (True,) * len(ACTIONS),
                 self._freeze.count >= self._config.frozen_frames,
                 self._clock_jump,
             )
@@ -269,7 +269,7 @@ class Navigator:
         """Remember what the robot is going to do, unless another mission has begun since."""
         with self._lock:
             if decision.action is not None and self._mission == situation.mission:
-                self._impasse.note(decision.action)
+                self._repetition_guard.note(decision.action)
 
     def _reset(self) -> None:
         self._mission += 1
@@ -277,7 +277,7 @@ class Navigator:
         self._policy.reset()
         self._freeze = _FreezeCheck()
         self._pose = None
-        self._impasse = Impasse()
+        self._repetition_guard = RepetitionGuard()
         self._clock_jump = ""
         self._last_ns = None
 

@@ -18,19 +18,20 @@ FrameKey = tuple[str, int, int]
 class Frame:
     """One camera image.
 
-    image: [H, W, 3] uint8, RGB. stamp_ns: capture time, nanoseconds of the robot's clock. era: how often that clock was
-    reset before, as a simulator's is: what is kept of a frame must not be taken for another's of the same stamp.
+    image: [H, W, 3] uint8, RGB. stamp_ns: capture time, nanoseconds of the robot's clock. clock_epoch: how often that
+    clock was reset before, as a simulator's is: what is kept of a frame must not be taken for another's of the same
+    stamp.
     """
 
     image: NDArray[np.uint8]  # [H, W, 3] RGB
     stamp_ns: int
     camera: str = "camera"
-    era: int = 0
+    clock_epoch: int = 0
 
     @property
     def key(self) -> FrameKey:
-        """Identity of the frame in caches: camera, stamp and era."""
-        return (self.camera, self.stamp_ns, self.era)
+        """Identity of the frame in caches: camera, stamp and clock_epoch."""
+        return (self.camera, self.stamp_ns, self.clock_epoch)
 
     def shows_clock_reset(self, newest_ns: int | None) -> bool:
         """Whether this frame, which came after one of stamp newest_ns, is too old for images that are out of order."""
@@ -115,7 +116,7 @@ class VelocityCommand:
         return self.linear_mps == 0.0 and self.angular_rps == 0.0
 
 
-class LocalizationWay(enum.IntEnum):
+class LocalizationMethod(enum.IntEnum):
     """How the times of an event were found; the numbers are published."""
 
     NONE = 0
@@ -161,7 +162,7 @@ class TemporalEvent:
     quantization_ns: int
     camera: str
     stamp_ns: int
-    way: LocalizationWay = LocalizationWay.NONE
+    method: LocalizationMethod = LocalizationMethod.NONE
 
 
 @dataclass(frozen=True, slots=True)

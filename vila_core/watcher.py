@@ -17,17 +17,17 @@ from vila_core.errors import (
     VilaError,
 )
 from vila_core.events.memory import FrameMemory
-from vila_core.events.tracker import EventTracker, Look
+from vila_core.events.tracker import EvaluationWindow, EventTracker
 from vila_core.localizer import Answer, Localizer
 from vila_core.prompts.localization import clean_query
-from vila_core.types import EventQuery, Frame, Interval, LocalizationWay, TemporalEvent
+from vila_core.types import EventQuery, Frame, Interval, LocalizationMethod, TemporalEvent
 
 
 @dataclass(frozen=True, slots=True)
 class _Work:
     """What an evaluation works on, copied under the lock."""
 
-    era: int  # grows with every clock jump: an evaluation of an older one is void
+    clock_epoch: int  # grows with every clock jump: an evaluation of an older one is void
     queries: tuple[EventQuery, ...]
     frames: tuple[Frame, ...]
 
@@ -55,12 +55,12 @@ class EventWatcher:
         self._ids = itertools.count(1)
         self._pending: tuple[TemporalEvent, ...] = ()  # reports that no evaluation has returned yet
         self._fresh: set[str] = set()  # queries that were never evaluated
-        self._era = 0
+        self._clock_epoch = 0
 
     @property
-    def way(self) -> LocalizationWay:
+    def method(self) -> LocalizationMethod:
         """How times are told: as the model can."""
-        return self._localizer.way
+        return self._localizer.method
 
     @property
     def queries(self) -> tuple[EventQuery, ...]:
@@ -86,7 +86,7 @@ class EventWatcher:
 
         Raises FrameError as FrameMemory.add does. A stamp that goes back by more than 0.05 s means that the clock was
         reset: all frames are forgotten, open events are closed (the next `evaluate` returns that), queries live on. The
-        frame should be of another `era`.
+        frame should be of another `clock_epoch`.
         """
         with self._lock:
             if frame.shows_clock_reset(self._memory.newest_ns):
@@ -146,7 +146,7 @@ class EventWatcher:
             kept = self._memory.snapshot()
             queries = tuple(self._queries.values())
             frames = self._localizer.window(kept) if queries else ()
-            work = _Work(self._era, queries, frames)
+            work = _Work(self._clock_epoch, queries, frames)
         if not self._localizer.can_answer(frames):
             return ()
         answers = self._localizer.locate_each([query.text for query in queries], frames)
@@ -172,11 +172,13 @@ class EventWatcher:
 
     def _note(self, work: _Work, answers: list[Answer]) -> tuple[TemporalEvent, ...]:
         """Hand the answers to the trackers; void if the clock jumped meanwhile."""
-        look = Look(work.frames[0].stamp_ns, work.frames[-1].stamp_ns, work.frames[-1].camera, self.way)
+        evaluated = EvaluationWindow(
+            work.frames[0].stamp_ns, work.frames[-1].stamp_ns, work.frames[-1].camera, self.method
+        )
         reports: list[TemporalEvent] = []
         failed: list[tuple[EventQuery, VilaError]] = []
         with self._lock:
-            if work.era != self._era:
+            if work.clock_epoch != self._clock_epoch:
                 return ()
             for query, answer in zip(work.queries, answers, strict=True):
                 if self._queries.get(query.id) is not query:
@@ -185,7 +187,7 @@ class EventWatcher:
                 if isinstance(answer, VilaError):
                     failed.append((query, answer))
                 else:
-                    reports += self._trackers[query.id].update(answer, look)
+                    reports += self._trackers[query.id].update(answer, evaluated)
             if failed:
                 self._pending = (*self._pending, *reports)
         if failed:
@@ -214,7 +216,7 @@ class EventWatcher:
         return next(name for name in (f"q{number}" for number in self._ids) if name not in self._queries)
 
     def _start_again(self) -> None:
-        self._era += 1
+        self._clock_epoch += 1
         for tracker in self._trackers.values():
             self._pending = (*self._pending, *tracker.close())
         self._memory.clear()

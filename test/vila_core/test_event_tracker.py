@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vila_core.config import EventsConfig
-from vila_core.events.tracker import EventTracker, Look
-from vila_core.types import EventQuery, Interval, LocalizationWay
+from vila_core.events.tracker import EvaluationWindow, EventTracker
+from vila_core.types import EventQuery, Interval, LocalizationMethod
 
 S = 1_000_000_000
 STEP = S // 4
@@ -23,8 +23,8 @@ def found(*pairs, probability=0.9):
     return [Interval(round(start * S), round(end * S), probability, STEP) for start, end in pairs]
 
 
-def look(start, newest):
-    return Look(round(start * S), round(newest * S), "front", LocalizationWay.RELEVANCE)
+def evaluated(start, newest):
+    return EvaluationWindow(round(start * S), round(newest * S), "front", LocalizationMethod.RELEVANCE)
 
 
 class Play:
@@ -36,7 +36,7 @@ class Play:
         self.reports = []
 
     def see(self, newest, *pairs, start=0.0):
-        new = self.tracker.update(found(*pairs), look(start, newest))
+        new = self.tracker.update(found(*pairs), evaluated(start, newest))
         self.reports += new
         return [(e.number, e.start_ns / S, e.end_ns / S, e.is_open) for e in new]
 
@@ -51,7 +51,7 @@ def test_confirmed_then_closed():
     assert play.see(8, (2, 5.5)) == []
     report = play.reports[0]
     assert (report.query_id, report.label, report.camera, report.stamp_ns) == ("q1", "door", "front", 4 * S)
-    assert (report.probability, report.quantization_ns, report.way) == (0.9, STEP, LocalizationWay.RELEVANCE)
+    assert (report.probability, report.quantization_ns, report.method) == (0.9, STEP, LocalizationMethod.RELEVANCE)
 
 
 def test_over_when_it_is_confirmed_is_one_report():
@@ -71,8 +71,8 @@ def test_one_evaluation_is_not_enough():
 def test_an_alarm_of_a_relevance_head_must_be_surer_than_an_answer():
     play, enough = Play(), CONFIG.confirm_relevance
 
-    def see(newest, probability, way=LocalizationWay.RELEVANCE):
-        window = dataclasses.replace(look(0, newest), way=way)
+    def see(newest, probability, method=LocalizationMethod.RELEVANCE):
+        window = dataclasses.replace(evaluated(0, newest), method=method)
         return play.tracker.update(found((2, newest), probability=probability), window)
 
     assert all(see(newest, enough - 0.01) == () for newest in (3, 4, 5))
@@ -80,8 +80,8 @@ def test_an_alarm_of_a_relevance_head_must_be_surer_than_an_answer():
     assert (report.number, report.probability, report.is_open) == (1, enough, True)
     assert see(7, CONFIG.min_probability) == ()  # once told it may go on with less
     play = Play()
-    see(3, CONFIG.min_probability, LocalizationWay.TIME_TOKENS)
-    assert len(see(4, CONFIG.min_probability, LocalizationWay.TIME_TOKENS)) == 1
+    see(3, CONFIG.min_probability, LocalizationMethod.TIME_TOKENS)
+    assert len(see(4, CONFIG.min_probability, LocalizationMethod.TIME_TOKENS)) == 1
 
 
 @pytest.mark.parametrize(("sure_at", "is_told"), [(6, True), (10, True), (10.5, False), (15, False)])
@@ -90,7 +90,7 @@ def test_what_looks_were_not_sure_of_is_no_alarm_once_it_is_long_over(sure_at, i
     for half_seconds in range(8, 40):
         newest = half_seconds / 2
         sureness = CONFIG.confirm_relevance if newest >= sure_at else CONFIG.min_probability
-        told += play.tracker.update(found((4, min(newest, 5)), probability=sureness), look(0, newest))
+        told += play.tracker.update(found((4, min(newest, 5)), probability=sureness), evaluated(0, newest))
     assert bool(told) is is_told
 
 
@@ -127,7 +127,7 @@ def test_only_the_first_looks_of_a_query_are_told_what_is_long_over():
 def test_what_is_told_by_time_tokens_may_be_long_over():
     play, told = Play(), []
     for newest in (4, 5, 6, 7, 16, 17):
-        window = dataclasses.replace(look(0, newest), way=LocalizationWay.TIME_TOKENS)
+        window = dataclasses.replace(evaluated(0, newest), method=LocalizationMethod.TIME_TOKENS)
         told += play.tracker.update(found((2, 3)) if newest > 10 else (), window)
     assert [(event.end_ns, event.is_open) for event in told] == [(3 * S, False)]
 

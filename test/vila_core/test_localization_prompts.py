@@ -16,10 +16,10 @@ from vila_core.prompts.localization import (
     video_prompt,
 )
 from vila_core.testing import make_frame
-from vila_core.types import IMAGE_TOKEN, LocalizationWay, Visual
+from vila_core.types import IMAGE_TOKEN, LocalizationMethod, Visual
 
 TOKENS = tuple(f"<t{number}>" for number in range(100))
-TIME_TOKENS, TIMESTAMPS = LocalizationWay.TIME_TOKENS, LocalizationWay.TIMESTAMPS
+TIME_TOKENS, TIMESTAMPS = LocalizationMethod.TIME_TOKENS, LocalizationMethod.TIMESTAMPS
 VISUALS = [Visual(make_frame(stamp, height=1, width=1)) for stamp in (1, 2, 3)]
 
 
@@ -59,10 +59,10 @@ def test_replies_are_all_pairs_in_order():
 
 def test_every_reply_begins_as_a_start_does():
     marks = ("0", "1", "10", "11")
-    for way in (TIME_TOKENS, TIMESTAMPS):
-        beginnings = start_replies(way, marks)[:-1]
+    for method in (TIME_TOKENS, TIMESTAMPS):
+        beginnings = start_replies(method, marks)[:-1]
         for at, beginning in enumerate(beginnings):
-            assert all(reply.startswith(beginning + " ") for reply in pair_replies(way, marks, (at,)))
+            assert all(reply.startswith(beginning + " ") for reply in pair_replies(method, marks, (at,)))
 
 
 @pytest.mark.parametrize("template", ["qwen2", "llama_3", "vicuna_v1", "nano"])

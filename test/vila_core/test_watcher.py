@@ -20,7 +20,7 @@ from vila_core.errors import (
 )
 from vila_core.prompts.localization import NOT_SEEN
 from vila_core.testing import SCRIPTED_INFO, ScriptedBackend, make_frame
-from vila_core.types import Choice, LocalizationWay
+from vila_core.types import Choice, LocalizationMethod
 from vila_core.watcher import EventWatcher
 
 S = 1_000_000_000
@@ -83,16 +83,16 @@ def run(watcher, seconds, *, begin=0.0, step_s=0.25):
 
 
 @pytest.mark.parametrize(
-    ("info", "way", "error_s"),
+    ("info", "method", "error_s"),
     [
-        (RELEVANCE_INFO, LocalizationWay.RELEVANCE, 0.25),
-        (TOKEN_INFO, LocalizationWay.TIME_TOKENS, 0.5),
-        (TEXT_INFO, LocalizationWay.TIMESTAMPS, 1.0),
+        (RELEVANCE_INFO, LocalizationMethod.RELEVANCE, 0.25),
+        (TOKEN_INFO, LocalizationMethod.TIME_TOKENS, 0.5),
+        (TEXT_INFO, LocalizationMethod.TIMESTAMPS, 1.0),
     ],
 )
-def test_an_event_is_told_of_when_it_begins_and_when_it_ends(info, way, error_s):
+def test_an_event_is_told_of_when_it_begins_and_when_it_ends(info, method, error_s):
     watcher = EventWatcher(Seer(info, the_door_opens=[(5, 12)], a_dog_barks=[]), config())
-    assert watcher.way == way
+    assert watcher.method == method
     watcher.watch("the door opens", "door")
     watcher.watch("a dog barks", "dog")
     (opened, closed) = run(watcher, 25)

@@ -20,12 +20,12 @@ from vila_core.engine.prefix_cache import Piece
 from vila_core.engine.torch_backend import TorchBackend
 from vila_core.errors import BackendError
 from vila_core.events.distribution import likely_starts, pair_intervals
-from vila_core.localizer import way_of
+from vila_core.localizer import method_of
 from vila_core.media.images import squeezed
 from vila_core.models.checkpoint import load_checkpoint
 from vila_core.prompts.localization import NOT_SEEN, localization_prompt, pair_replies, start_replies, time_marks
 from vila_core.testing import make_frame
-from vila_core.types import LocalizationWay, Visual
+from vila_core.types import LocalizationMethod, Visual
 from vila_core.watcher import EventWatcher
 
 S = 1_000_000_000
@@ -39,17 +39,17 @@ def model(request):
 
 
 def prompts_of(backend, frames, queries=QUERIES, branch="events"):
-    info, way = backend.info, way_of(backend.info)
+    info, method = backend.info, method_of(backend.info)
     visuals = [Visual(frame) for frame in frames]
-    marks = time_marks(way, info.time_tokens, [frame.stamp_ns / 1e9 for frame in frames])
-    asked = [localization_prompt(way, info.chat_template, query, visuals, marks, branch=branch) for query in queries]
-    return asked, marks, way
+    marks = time_marks(method, info.time_tokens, [frame.stamp_ns / 1e9 for frame in frames])
+    asked = [localization_prompt(method, info.chat_template, query, visuals, marks, branch=branch) for query in queries]
+    return asked, marks, method
 
 
 def test_the_checkpoints_tell_time_in_both_ways(model):
     info = TorchBackend(model, "float32").info
-    wanted = LocalizationWay.TIME_TOKENS if info.time_tokens else LocalizationWay.TIMESTAMPS
-    assert way_of(info) == wanted
+    wanted = LocalizationMethod.TIME_TOKENS if info.time_tokens else LocalizationMethod.TIMESTAMPS
+    assert method_of(info) == wanted
 
 
 def test_a_squeezed_frame_has_the_visual_tokens_of_the_whole_one(model):
@@ -76,9 +76,10 @@ def test_asked_together_is_as_asked_alone(model, queries, count, chunk, others):
     backend, plain = TorchBackend(model, "float32"), NaiveBackend(model, "float32")
     for other in range(others):
         backend.choose(prompts_of(backend, FRAMES[: 2 + other])[0][0], ["yes", "no"])
-    prompts, marks, way = prompts_of(backend, FRAMES[:count], queries)
+    prompts, marks, method = prompts_of(backend, FRAMES[:count], queries)
     replies = [
-        pair_replies(way, marks, (0, 1)) if number % 2 else start_replies(way, marks) for number in range(len(queries))
+        pair_replies(method, marks, (0, 1)) if number % 2 else start_replies(method, marks)
+        for number in range(len(queries))
     ]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch_backend, "CHUNK", chunk)
@@ -91,12 +92,12 @@ def test_asked_together_is_as_asked_alone(model, queries, count, chunk, others):
 
 def test_one_more_query_costs_its_own_words_only(model):
     backend = TorchBackend(model, "float32")
-    prompts, marks, way = prompts_of(backend, FRAMES[:4])
-    replies = [start_replies(way, marks)] * len(prompts)
+    prompts, marks, method = prompts_of(backend, FRAMES[:4])
+    replies = [start_replies(method, marks)] * len(prompts)
     backend.choose_each(prompts, replies)
     before = backend.reader.prefixes.read
-    grown, marks, way = prompts_of(backend, FRAMES[:5])
-    backend.choose_each(grown, [start_replies(way, marks)] * len(grown))
+    grown, marks, method = prompts_of(backend, FRAMES[:5])
+    backend.choose_each(grown, [start_replies(method, marks)] * len(grown))
     pieces = backend._pieces(grown[0])
     read = backend.reader.prefixes.read - before
     last = sum(piece.count for piece in pieces if not piece.ids) // 5
@@ -106,9 +107,9 @@ def test_one_more_query_costs_its_own_words_only(model):
 
 def test_prompts_that_part_before_a_picture_are_asked_one_by_one(model):
     backend = TorchBackend(model, "float32")
-    one, marks, way = prompts_of(backend, FRAMES[:3], QUERIES[:1])
+    one, marks, method = prompts_of(backend, FRAMES[:3], QUERIES[:1])
     other, _, _ = prompts_of(backend, FRAMES[1:4], QUERIES[:1])
-    replies = [start_replies(way, marks)] * 2
+    replies = [start_replies(method, marks)] * 2
     together = backend.choose_each([*one, *other], replies)
     alone = NaiveBackend(model, "float32").choose_each([*one, *other], replies)
     assert [choice.probabilities for choice in together] == [
@@ -126,8 +127,8 @@ def test_starts_first_and_ends_where_it_matters_is_the_whole_distribution(model)
         watcher.observe(frame)
     stamps = [frame.stamp_ns for frame in frames]
     for query in QUERIES:
-        prompts, marks, way = prompts_of(backend, frames, [query], "question")
-        whole = backend.choose(prompts[0], (*pair_replies(way, marks, range(5)), NOT_SEEN)).probabilities
+        prompts, marks, method = prompts_of(backend, frames, [query], "question")
+        whole = backend.choose(prompts[0], (*pair_replies(method, marks, range(5)), NOT_SEEN)).probabilities
         joint = np.zeros((5, 5))
         joint[np.triu_indices(5)] = whole[:-1]
         starts = [*joint.sum(axis=1), whole[-1]]
@@ -147,7 +148,7 @@ def test_a_watcher_runs_on_them(model):
     for number in range(1, 13):
         watcher.observe(make_frame(number * S, height=60, width=80))
         for report in watcher.evaluate():
-            assert 0 < report.start_ns <= report.end_ns <= report.stamp_ns and report.way == watcher.way
+            assert 0 < report.start_ns <= report.end_ns <= report.stamp_ns and report.method == watcher.method
     for interval in watcher.localize("a dog", 2 * S, 9 * S):
         assert 2 * S <= interval.start_ns <= interval.end_ns <= 9 * S
     assert isinstance(watcher.describe("What is there?", 2 * S, 6 * S), str)
@@ -172,10 +173,10 @@ def test_branches_that_push_each_other_out_get_a_larger_cache(model):
 
 def test_a_closed_backend_refuses(model):
     backend = TorchBackend(model, "float32")
-    prompts, marks, way = prompts_of(backend, FRAMES[:2])
+    prompts, marks, method = prompts_of(backend, FRAMES[:2])
     backend.close()
     with pytest.raises(BackendError, match="closed"):
-        backend.choose_each(prompts, [start_replies(way, marks)] * len(prompts))
+        backend.choose_each(prompts, [start_replies(method, marks)] * len(prompts))
 
 
 text = st.lists(st.integers(0, 3), min_size=1, max_size=5).map(Piece.of_text)

@@ -58,4 +58,4 @@ def test_an_image_after_a_clock_reset_is_not_taken_for_an_earlier_one_of_its_sta
 
 def test_images_out_of_order_are_no_clock_reset(seen) -> None:
     frames = seen((1.0, 0), (1.1, 80), (1.07, 160), (1.2, 240))
-    assert {frame.era for frame in frames} == {0}
+    assert {frame.clock_epoch for frame in frames} == {0}

@@ -27,7 +27,7 @@ from vila_nav.srv import SetInstruction, UnwatchEvent, WatchEvent
 
 from vila_core.actions.grammar import SENTENCES
 from vila_core.testing import SCRIPTED_INFO, ScriptedBackend
-from vila_core.types import Frame, LocalizationWay, Odometry, Pose
+from vila_core.types import Frame, LocalizationMethod, Odometry, Pose
 from vila_ros.common.conversions import image_from_frame, message_from_odometry, ns_from_stamp, stamp_from_ns
 from vila_ros.common.qos import latched_qos, reliable_qos, sensor_qos
 from vila_ros.navigator.event_messages import EventError
@@ -205,8 +205,8 @@ def test_the_numbers_of_errors_and_ways_are_those_of_the_interfaces() -> None:
     for kind in (WatchEvent.Response, UnwatchEvent.Response, LocalizeEvent.Result, Describe.Result):
         told = {name: getattr(kind, name) for name in EventError.__members__ if hasattr(kind, name)}
         assert len(told) >= 4 and told == {name: int(EventError[name]) for name in told}
-    assert {name: getattr(TemporalEvent, name) for name in LocalizationWay.__members__} == {
-        way.name: int(way) for way in LocalizationWay
+    assert {name: getattr(TemporalEvent, name) for name in LocalizationMethod.__members__} == {
+        method.name: int(method) for method in LocalizationMethod
     }
 
 
@@ -221,7 +221,7 @@ def test_an_event_is_published_when_it_is_sure_and_when_it_ends(scene) -> None:
     closed = lamp.await_events(2)[1]
     lamp.show(0)
     assert len(lamp.camera.events) == 2  # neither is told twice
-    assert (opened.query_id, opened.label, opened.camera, opened.way) == (
+    assert (opened.query_id, opened.label, opened.camera, opened.method) == (
         "l1",
         "lamp",
         "camera",
@@ -360,7 +360,7 @@ def test_when_was_it(scene) -> None:
     starts, ends = ([ns_from_stamp(stamp) for stamp in stamps] for stamps in (result.starts, result.ends))
     assert len(starts) == len(ends) == len(result.probabilities) == 2
     assert starts[0] < ends[0] < starts[1] < ends[1] and set(starts + ends) <= set(lamp.camera.stamps)
-    assert result.way == TemporalEvent.RELEVANCE and result.quantization.nanosec == round(PERIOD_S * 1e9)
+    assert result.method == TemporalEvent.RELEVANCE and result.quantization.nanosec == round(PERIOD_S * 1e9)
     searched = (ns_from_stamp(result.searched_start), ns_from_stamp(result.searched_end))
     assert searched[0] < starts[0] and ends[1] < searched[1]
     middle_ns = (ends[0] + starts[1]) // 2

@@ -47,7 +47,7 @@ def test_each_side_reads_one_new_frame_an_evaluation(model, all_seen, monkeypatc
     original = TorchBackend.choose_each
     monkeypatch.setattr(TorchBackend, "choose_each", lambda self, p, r: passes.append(len(p)) or original(self, p, r))
     result = events_cost.events_cost(model, "float32", 7, 2, all_seen=all_seen)
-    assert result["way"] == "TIME_TOKENS" and result["one_ms"] > 0 and result["ten_ms"] > 0 and result["ratio"] > 0
+    assert result["method"] == "TIME_TOKENS" and result["one_ms"] > 0 and result["ten_ms"] > 0 and result["ratio"] > 0
     looks = 2 * (1 + 2)  # two sides, what fills the window and two rounds
     assert len(passes) == (2 * looks if all_seen else looks)
     assert set(passes) == {1, 10}
@@ -58,7 +58,7 @@ def test_the_window_of_a_relevance_head_moves_by_two_frames(monkeypatch):
     original = TorchBackend.relevance
     monkeypatch.setattr(TorchBackend, "relevance", lambda self, q, f: asked.append((q, f)) or original(self, q, f))
     result = events_cost.events_cost(load_model(EMBEDDED_CHECKPOINT, "cpu", "float32"), "float32", 6, 2)
-    assert result["way"] == "RELEVANCE"
+    assert result["method"] == "RELEVANCE"
     windows = [frames for question, frames in asked if question == events_cost.QUERIES[-1]]  # the tenth
     assert [len(window) for window in windows] == [6, 6, 6]
     assert [after[:-2] == before[2:] for before, after in itertools.pairwise(windows)] == [True, True]

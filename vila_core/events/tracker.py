@@ -9,17 +9,17 @@ from dataclasses import dataclass
 
 from vila_core.config import EventsConfig
 from vila_core.events.segments import joined
-from vila_core.types import EventQuery, Interval, LocalizationWay, TemporalEvent
+from vila_core.types import EventQuery, Interval, LocalizationMethod, TemporalEvent
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class EvaluationWindow:
     """What an evaluation looked at: stamps of its first and newest frame."""
 
     start_ns: int
     newest_ns: int
     camera: str = "camera"
-    way: LocalizationWay = LocalizationWay.NONE
+    method: LocalizationMethod = LocalizationMethod.NONE
 
 
 @dataclass(slots=True)
@@ -58,38 +58,40 @@ class EventTracker:
         self._numbers = numbers
         self._gap_ns = round(config.merge_gap_s * 1e9)
         self._tracks: list[_Track] = []  # and of closed ones those that a window may still show
-        self._look: Look | None = None  # the last one
+        self._evaluated: EvaluationWindow | None = None  # the last one
         self._newest_ns: deque[int] = deque(maxlen=config.confirm_evaluations + 2)  # of the last looks
 
-    def update(self, found: Sequence[Interval], look: Look) -> tuple[TemporalEvent, ...]:
+    def update(self, found: Sequence[Interval], evaluated: EvaluationWindow) -> tuple[TemporalEvent, ...]:
         """Take what an evaluation found and return what is new: events confirmed, open again, or closed.
 
         found: intervals in which what is asked goes on, inside the look's window, in any order. A look that has no
         newer frame than the last says nothing new.
         """
-        if self._look is not None and look.newest_ns <= self._look.newest_ns:
+        if self._evaluated is not None and evaluated.newest_ns <= self._evaluated.newest_ns:
             return ()
-        self._look = look
-        self._newest_ns.append(look.newest_ns)
-        self._tracks = [one for one in self._tracks if not one.is_closed or one.end_ns + self._gap_ns >= look.start_ns]
-        matches = self._matches(joined(found, self._gap_ns), look)
+        self._evaluated = evaluated
+        self._newest_ns.append(evaluated.newest_ns)
+        self._tracks = [
+            one for one in self._tracks if not one.is_closed or one.end_ns + self._gap_ns >= evaluated.start_ns
+        ]
+        matches = self._matches(joined(found, self._gap_ns), evaluated)
         self._tracks = [track for track in self._tracks if track.number is not None or id(track) in matches]
         reports = []
         for track in sorted(self._tracks, key=lambda one: one.start_ns):
-            self._advance(track, matches.get(id(track)), look)
-            reports += self._reports(track, look)
+            self._advance(track, matches.get(id(track)), evaluated)
+            reports += self._reports(track, evaluated)
         return tuple(reports)
 
     def close(self) -> tuple[TemporalEvent, ...]:
         """Close what is open, as the query or the time has ended; nothing is remembered."""
-        look, tracks = self._look, self._tracks
-        self._tracks, self._look = [], None
+        evaluated, tracks = self._evaluated, self._tracks
+        self._tracks, self._evaluated = [], None
         self._newest_ns.clear()
-        if look is None:
+        if evaluated is None:
             return ()
-        return tuple(self._report(track, look, is_open=False) for track in tracks if track.is_open)
+        return tuple(self._report(track, evaluated, is_open=False) for track in tracks if track.is_open)
 
-    def _matches(self, found: Sequence[Interval], look: Look) -> dict[int, list[Interval]]:
+    def _matches(self, found: Sequence[Interval], evaluated: EvaluationWindow) -> dict[int, list[Interval]]:
         """For each track, by id, the intervals that belong to it; an interval of none makes a new track.
 
         An interval that joins several tracks makes one of them: the oldest that is open, or the newest that is closed,
@@ -97,7 +99,7 @@ class EventTracker:
         """
         matches: dict[int, list[Interval]] = {}
         for interval in found:
-            near = [track for track in self._tracks if self._belongs(interval, track, look)]
+            near = [track for track in self._tracks if self._belongs(interval, track, evaluated)]
             near.sort(key=_precedence)
             keeper = near[0] if near else _Track(interval.start_ns, interval.end_ns, 0.0, 0)
             if not near:
@@ -109,17 +111,17 @@ class EventTracker:
             matches.setdefault(id(keeper), []).append(interval)
         return matches
 
-    def _belongs(self, interval: Interval, track: _Track, look: Look) -> bool:
+    def _belongs(self, interval: Interval, track: _Track, evaluated: EvaluationWindow) -> bool:
         near = interval.start_ns <= track.end_ns + self._gap_ns and interval.end_ns >= track.start_ns - self._gap_ns
-        goes_on = interval.start_ns <= look.start_ns + interval.quantization_ns
-        return near or (goes_on and track.is_open and track.start_ns < look.start_ns)
+        goes_on = interval.start_ns <= evaluated.start_ns + interval.quantization_ns
+        return near or (goes_on and track.is_open and track.start_ns < evaluated.start_ns)
 
-    def _advance(self, track: _Track, intervals: Sequence[Interval] | None, look: Look) -> None:
+    def _advance(self, track: _Track, intervals: Sequence[Interval] | None, evaluated: EvaluationWindow) -> None:
         """Bring a track up to what this evaluation saw of it."""
         if track.is_closed:
             last_ns = max((one.end_ns for one in intervals or ()), default=track.end_ns)
             track.seen = track.seen + 1 if last_ns > track.end_ns + self._gap_ns else 0
-            if not self._is_sure(track, look, last_ns):
+            if not self._is_sure(track, evaluated, last_ns):
                 return
         if not intervals:
             track.seen, track.ended = 0, track.ended + 1
@@ -130,31 +132,31 @@ class EventTracker:
         track.probability = max(track.probability, *(one.probability for one in intervals))
         track.quantization_ns = max(one.quantization_ns for one in intervals)
         track.seen += 1
-        goes_on = look.newest_ns - end_ns <= track.quantization_ns
+        goes_on = evaluated.newest_ns - end_ns <= track.quantization_ns
         track.ended = 0 if goes_on else track.ended + 1
 
-    def _reports(self, track: _Track, look: Look) -> list[TemporalEvent]:
+    def _reports(self, track: _Track, evaluated: EvaluationWindow) -> list[TemporalEvent]:
         """Confirm, open again or close the track if it is time, and return what that makes to report."""
-        begins = not track.is_open and self._is_sure(track, look, track.end_ns)
+        begins = not track.is_open and self._is_sure(track, evaluated, track.end_ns)
         if begins:
             track.number, track.is_open = track.number or next(self._numbers), True
         if not track.is_open:
             return []
-        if not self._is_over(track, look):
-            return [self._report(track, look, is_open=True)] if begins else []
+        if not self._is_over(track, evaluated):
+            return [self._report(track, evaluated, is_open=True)] if begins else []
         track.is_open, track.seen = False, 0
-        return [self._report(track, look, is_open=False)]
+        return [self._report(track, evaluated, is_open=False)]
 
-    def _is_sure(self, track: _Track, look: Look, end_ns: int) -> bool:
+    def _is_sure(self, track: _Track, evaluated: EvaluationWindow, end_ns: int) -> bool:
         """Whether the track, seen until end_ns, may be told."""
         config, lasts_ns = self._config, track.end_ns - track.start_ns
-        if look.way is LocalizationWay.RELEVANCE and (
-            track.probability < config.confirm_relevance or self._is_long_over(end_ns, look)
+        if evaluated.method is LocalizationMethod.RELEVANCE and (
+            track.probability < config.confirm_relevance or self._is_long_over(end_ns, evaluated)
         ):
             return False
         return lasts_ns >= config.min_duration_s * 1e9 and track.seen >= config.confirm_evaluations
 
-    def _is_long_over(self, end_ns: int, look: Look) -> bool:
+    def _is_long_over(self, end_ns: int, evaluated: EvaluationWindow) -> bool:
         """Whether that was more than confirm_within_s ago, with two looks between it and those that confirm it.
 
         Looks that saw all that followed were not sure of it. When it leaves the window, so that less and less of what
@@ -163,14 +165,14 @@ class EventTracker:
         """
         if len(self._newest_ns) <= self._config.confirm_evaluations:
             return False
-        waited_ns = max(self._config.confirm_within_s * 1e9, look.newest_ns - self._newest_ns[0])
-        return look.newest_ns - end_ns > waited_ns
+        waited_ns = max(self._config.confirm_within_s * 1e9, evaluated.newest_ns - self._newest_ns[0])
+        return evaluated.newest_ns - end_ns > waited_ns
 
-    def _is_over(self, track: _Track, look: Look) -> bool:
-        was_seen_to_end = track.seen > 0 and look.newest_ns - track.end_ns > self._gap_ns
+    def _is_over(self, track: _Track, evaluated: EvaluationWindow) -> bool:
+        was_seen_to_end = track.seen > 0 and evaluated.newest_ns - track.end_ns > self._gap_ns
         return was_seen_to_end or track.ended >= self._config.close_evaluations
 
-    def _report(self, track: _Track, look: Look, *, is_open: bool) -> TemporalEvent:
+    def _report(self, track: _Track, evaluated: EvaluationWindow, *, is_open: bool) -> TemporalEvent:
         assert track.number is not None
         return TemporalEvent(
             query_id=self._query.id,
@@ -181,9 +183,9 @@ class EventTracker:
             is_open=is_open,
             probability=track.probability,
             quantization_ns=track.quantization_ns,
-            camera=look.camera,
-            stamp_ns=look.newest_ns,
-            way=look.way,
+            camera=evaluated.camera,
+            stamp_ns=evaluated.newest_ns,
+            method=evaluated.method,
         )
 
 

@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from vila_core.errors import InstructionError, QueryError
 from vila_core.prompts.conversation import render, stop_texts
 from vila_core.prompts.instruction import sanitize
-from vila_core.types import IMAGE_TOKEN, LocalizationWay, Prompt, Visual
+from vila_core.types import IMAGE_TOKEN, LocalizationMethod, Prompt, Visual
 
 NOT_SEEN = "not seen"
 _TASKS = {
-    LocalizationWay.TIME_TOKENS: "Tell when it starts and when it ends, as two time marks and nothing else",
-    LocalizationWay.TIMESTAMPS: 'Tell when it starts and when it ends, as "from 1 to 2 seconds" and nothing else',
+    LocalizationMethod.TIME_TOKENS: "Tell when it starts and when it ends, as two time marks and nothing else",
+    LocalizationMethod.TIMESTAMPS: 'Tell when it starts and when it ends, as "from 1 to 2 seconds" and nothing else',
 }
 _MOST_DECIMALS = 3
 
@@ -31,7 +31,7 @@ def clean_query(text: str, max_chars: int, noun: str = "query") -> str:
 
 
 def localization_prompt(
-    way: LocalizationWay,
+    method: LocalizationMethod,
     chat_template: str,
     query: str,
     visuals: Sequence[Visual],
@@ -43,12 +43,12 @@ def localization_prompt(
 
     Prompts that differ in the query only begin alike up to it.
     """
-    words = f"{_TASKS[way]}; if it is not there, reply: {NOT_SEEN}. When is this: {query}"
-    return video_prompt(way, chat_template, words, visuals, marks, branch=branch)
+    words = f"{_TASKS[method]}; if it is not there, reply: {NOT_SEEN}. When is this: {query}"
+    return video_prompt(method, chat_template, words, visuals, marks, branch=branch)
 
 
 def video_prompt(
-    way: LocalizationWay,
+    method: LocalizationMethod,
     chat_template: str,
     words: str,
     visuals: Sequence[Visual],
@@ -61,21 +61,21 @@ def video_prompt(
     marks: of the visuals' times, from `time_marks`; shown for TIMESTAMPS alone. Raises as
     prompts.navigation.navigation_prompt does.
     """
-    if way == LocalizationWay.TIMESTAMPS:
+    if method == LocalizationMethod.TIMESTAMPS:
         video = "".join(f"{mark} s: {IMAGE_TOKEN}\n" for mark in marks)
     else:
         video = IMAGE_TOKEN * len(visuals)
     return Prompt(render(chat_template, video + words), tuple(visuals), stop_texts(chat_template), branch)
 
 
-def time_marks(way: LocalizationWay, time_tokens: Sequence[str], times_s: Sequence[float]) -> tuple[str, ...]:
+def time_marks(method: LocalizationMethod, time_tokens: Sequence[str], times_s: Sequence[float]) -> tuple[str, ...]:
     """Name the times of the pictures: time tokens spread over them, or seconds from the first one.
 
     times_s: ascending, of pictures that are to be told apart; seconds get as few decimals as do that. Raises
     ValueError for more times than there are time tokens.
     """
     count = len(times_s)
-    if way == LocalizationWay.TIME_TOKENS:
+    if method == LocalizationMethod.TIME_TOKENS:
         if count > len(time_tokens):
             raise ValueError(f"{count} times cannot be told apart with {len(time_tokens)} time tokens")
         return tuple(time_tokens[round(at * (len(time_tokens) - 1) / max(1, count - 1))] for at in range(count))
@@ -86,15 +86,15 @@ def time_marks(way: LocalizationWay, time_tokens: Sequence[str], times_s: Sequen
     raise ValueError(f"times less than a millisecond apart cannot be told apart: {list(times_s)}")
 
 
-def start_replies(way: LocalizationWay, marks: Sequence[str]) -> tuple[str, ...]:
+def start_replies(method: LocalizationMethod, marks: Sequence[str]) -> tuple[str, ...]:
     """How a reply to a localization prompt can begin: with each start, then NOT_SEEN."""
-    form = "{}" if way == LocalizationWay.TIME_TOKENS else "from {} to"
+    form = "{}" if method == LocalizationMethod.TIME_TOKENS else "from {} to"
     return (*(form.format(mark) for mark in marks), NOT_SEEN)
 
 
-def pair_replies(way: LocalizationWay, marks: Sequence[str], starts: Sequence[int]) -> tuple[str, ...]:
+def pair_replies(method: LocalizationMethod, marks: Sequence[str], starts: Sequence[int]) -> tuple[str, ...]:
     """Whole replies: the given starts, by number, each with all ends not before it, in order."""
-    form = "{} {}" if way == LocalizationWay.TIME_TOKENS else "from {} to {} seconds"
+    form = "{} {}" if method == LocalizationMethod.TIME_TOKENS else "from {} to {} seconds"
     return tuple(form.format(marks[at], end) for at in starts for end in marks[at:])
 
 

@@ -41,7 +41,7 @@ class CameraReader:
         self._on_frame = on_frame
         self._on_error = on_error
         self._newest_ns: int | None = None
-        self._era = 0
+        self._clock_epoch = 0
         self.topic = owner.resolve_topic_name(topic)
         self._node = Node(
             f"{owner.get_name()}_camera",
@@ -87,9 +87,9 @@ class CameraReader:
             self._on_error(err)
 
     def _dated(self, frame: Frame) -> Frame:
-        """The frame in its era: stamps that went back may come again."""
+        """The frame in its clock_epoch: stamps that went back may come again."""
         if frame.shows_clock_reset(self._newest_ns):
-            self._era += 1
+            self._clock_epoch += 1
             self._newest_ns = None
         self._newest_ns = max(frame.stamp_ns, self._newest_ns or 0)
-        return dataclasses.replace(frame, era=self._era)
+        return dataclasses.replace(frame, clock_epoch=self._clock_epoch)

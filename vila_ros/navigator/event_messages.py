@@ -19,7 +19,7 @@ from vila_core.errors import (
     UnsupportedQueryError,
     VilaError,
 )
-from vila_core.types import Interval, LocalizationWay, TemporalEvent
+from vila_core.types import Interval, LocalizationMethod, TemporalEvent
 from vila_ros.common.conversions import stamp_from_ns
 
 
@@ -82,7 +82,7 @@ def message_from_event(event: TemporalEvent, first_id: int = 0) -> TemporalEvent
         open=event.is_open,
         probability=float(event.probability),
         quantization=duration_from_ns(event.quantization_ns),
-        way=int(event.way),
+        method=int(event.method),
         camera=event.camera,
     )
     message.header.stamp = stamp_from_ns(event.stamp_ns)
@@ -91,7 +91,7 @@ def message_from_event(event: TemporalEvent, first_id: int = 0) -> TemporalEvent
 
 
 def localization_result(
-    intervals: Sequence[Interval], way: LocalizationWay, searched: Searched
+    intervals: Sequence[Interval], method: LocalizationMethod, searched: Searched
 ) -> LocalizeEvent.Result:
     """Return the answer to "when?"; no intervals mean that it was not seen."""
     return LocalizeEvent.Result(
@@ -100,7 +100,7 @@ def localization_result(
         ends=_stamps([one.end_ns for one in intervals]),
         probabilities=[float(one.probability) for one in intervals],
         quantization=duration_from_ns(max((one.quantization_ns for one in intervals), default=0)),
-        way=int(way),
+        method=int(method),
         searched_start=stamp_from_ns(searched.start_ns),
         searched_end=stamp_from_ns(searched.end_ns),
     )

@@ -21,7 +21,7 @@ from vila_core.config import EventsConfig
 from vila_core.engine.backend import Backend
 from vila_core.errors import BackendError, QueryError
 from vila_core.models.heap import trim_heap
-from vila_core.types import Frame, LocalizationWay, TemporalEvent
+from vila_core.types import Frame, LocalizationMethod, TemporalEvent
 from vila_core.watcher import EventWatcher
 from vila_ros.common.conversions import ns_from_stamp
 from vila_ros.common.diagnostics import EventHealth
@@ -115,7 +115,7 @@ class EventServer:
         watcher = self._watcher
         return EventHealth(
             queries=0 if watcher is None else len(watcher.queries),
-            localization=(LocalizationWay.NONE if watcher is None else watcher.way).name,
+            localization=(LocalizationMethod.NONE if watcher is None else watcher.method).name,
             evaluations=self._evaluations,
             evaluation_ms=self._evaluation_ms,
             evaluation_error=self._error,
@@ -147,7 +147,7 @@ class EventServer:
     def _localize(self, request: LocalizeEvent.Goal) -> LocalizeEvent.Result:
         watcher, start_ns, end_ns = self._require_watcher(), ns_from_stamp(request.start), ns_from_stamp(request.end)
         searched = _clipped(start_ns, end_ns, watcher.remembered_ns)
-        return localization_result(watcher.localize(request.text, start_ns, end_ns), watcher.way, searched)
+        return localization_result(watcher.localize(request.text, start_ns, end_ns), watcher.method, searched)
 
     def _describe(self, request: Describe.Goal) -> Describe.Result:
         watcher, start_ns, end_ns = self._require_watcher(), ns_from_stamp(request.start), ns_from_stamp(request.end)

@@ -23,7 +23,7 @@ from vila_core.engine.torch_backend import TorchBackend, load_model
 from vila_core.errors import BackendError, ConfigError
 from vila_core.models.vlm import VisionLanguageModel
 from vila_core.testing import make_frame
-from vila_core.types import Choice, Frame, LocalizationWay, Prompt
+from vila_core.types import Choice, Frame, LocalizationMethod, Prompt
 from vila_core.watcher import EventWatcher
 from vila_tools.benchmark.job import HEIGHT, WIDTH
 from vila_tools.benchmark.rounds import medians, minima, ratio, rotated
@@ -57,13 +57,13 @@ class Side:
         self.watcher = EventWatcher(self._engine, config)
         for text in queries:
             self.watcher.watch(text)
-        self._new_frames = 2 if self.watcher.way is LocalizationWay.RELEVANCE else 1
+        self._new_frames = 2 if self.watcher.method is LocalizationMethod.RELEVANCE else 1
         self._number = 0
 
     @property
-    def way(self) -> LocalizationWay:
+    def method(self) -> LocalizationMethod:
         """How it tells time."""
-        return self.watcher.way
+        return self.watcher.method
 
     def fill(self, frames: int) -> None:
         """Bring the window to so many frames without asking the model, then ask it once; not timed."""
@@ -152,7 +152,7 @@ def events_cost(
         taken.append({name: sides[name].step_ms() for name in rotated(tuple(sides), number)})
     return {
         "model": model.config.name,
-        "way": sides["one"].way.name,
+        "method": sides["one"].method.name,
         "frames": frames,
         "all_seen": all_seen,
         "rounds": rounds,

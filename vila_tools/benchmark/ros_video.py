@@ -60,7 +60,7 @@ class Samples:
     resident: list[tuple[float, float]] = field(default_factory=list)
     evaluations: int = 0
     errors: int = 0
-    way: str = ""
+    method: str = ""
 
 
 class Observer(Node):
@@ -122,7 +122,7 @@ def summary(samples: Samples, minutes: float) -> dict[str, object]:
         "evaluation_ms_by_minute": {str(mark): _median_in(samples.evaluation_ms, mark) for mark in marks},
         "evaluations": samples.evaluations,
         "failed_evaluations": samples.errors,
-        "way": samples.way,
+        "method": samples.method,
         "resident_mb_by_minute": {str(mark): _at(samples.resident, 60.0 * mark) for mark in marks},
         "resident_mb_at_end": samples.resident[-1][1] if samples.resident else None,
     }
@@ -178,7 +178,7 @@ class _Run:
         told, samples = self._observer.told, self._samples
         evaluations = int(told["evaluations"])
         if evaluations > samples.evaluations:
-            samples.evaluations, samples.way = evaluations, told["localization"]
+            samples.evaluations, samples.method = evaluations, told["localization"]
             samples.evaluation_ms.append((elapsed_s, float(told["evaluation_ms"])))
             samples.errors += bool(told["evaluation_error"])
         resident = resident_bytes(process=self._session.process_id("navigator"))

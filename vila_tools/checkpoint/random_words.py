@@ -9,7 +9,7 @@ import numpy as np
 from vila_core.actions.grammar import SENTENCES
 from vila_core.prompts.localization import localization_prompt, pair_replies
 from vila_core.prompts.navigation import STYLES, navigation_prompt
-from vila_core.types import IMAGE_TOKEN, Frame, Instruction, LocalizationWay, Visual
+from vila_core.types import IMAGE_TOKEN, Frame, Instruction, LocalizationMethod, Visual
 
 _TEMPLATES = ("qwen2", "llama_3", "vicuna_v1")
 _COMMAND = "Walk down the hall, turn left at the red chair and stop in front of the table. Go to the blue door."
@@ -28,9 +28,9 @@ def plain_texts() -> list[str]:
         for style in STYLES
         for template in _TEMPLATES
     ]
-    ways = (LocalizationWay.TIME_TOKENS, LocalizationWay.TIMESTAMPS)
+    ways = (LocalizationMethod.TIME_TOKENS, LocalizationMethod.TIMESTAMPS)
     prompts += [localization_prompt(way, "qwen2", _QUERY, (), (), branch="").text for way in ways]
-    replies = [*SENTENCES, *pair_replies(LocalizationWay.TIMESTAMPS, ("1", "2"), (0,))]
+    replies = [*SENTENCES, *pair_replies(LocalizationMethod.TIMESTAMPS, ("1", "2"), (0,))]
     return [*prompts, *replies, *(" " + reply for reply in replies), _COMMAND, " " + _COMMAND]
 
 

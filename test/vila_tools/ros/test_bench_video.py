@@ -47,7 +47,7 @@ def navigator(ros_environment, tmp_path, monkeypatch) -> str:
 def test_figures_of_what_was_noted() -> None:
     resident = [(float(second), 100.0 + second) for second in range(1, 181)]
     times = [(10.0, 3.0), (20.0, 1.0), (30.0, 2.0), (170.0, 8.0)]
-    figures = summary(Samples(times, resident, evaluations=9, errors=1, way="RELEVANCE"), minutes=3.0)
+    figures = summary(Samples(times, resident, evaluations=9, errors=1, method="RELEVANCE"), minutes=3.0)
     assert figures["evaluation_ms"] == {"min": 1.0, "median": 2.5, "max": 8.0}
     assert figures["evaluation_ms_by_minute"] == {"1": 2.0, "2": None, "3": 8.0}
     assert figures["resident_mb_by_minute"] == {"1": 160.0, "2": 220.0, "3": 280.0}
@@ -67,7 +67,7 @@ def test_a_bag_through_the_node(bag, navigator, tmp_path, capsys) -> None:
     assert bench_video.main([*arguments, "--navigator", navigator]) == 0
     figures = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert figures == json.loads(file.read_text())
-    assert figures["way"] == "RELEVANCE" and figures["queries"] == 1 and figures["failed_evaluations"] == 0
+    assert figures["method"] == "RELEVANCE" and figures["queries"] == 1 and figures["failed_evaluations"] == 0
     assert figures["evaluations"] > 0 and figures["evaluation_ms"]["min"] > 0 and figures["resident_mb_at_end"] > 10
     assert figures["images"] > 0 and figures["events"] > 0 and figures["kernels"]
 
