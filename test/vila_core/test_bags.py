@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 
+import cv2
 import numpy as np
 import pytest
-from bag_files import padded_image, png_image, write_folder, write_mcap
+from bag_files import TYPES, padded_image, png_image, serialized, write_folder, write_mcap
 
 from vila_core.errors import MediaError
 from vila_core.media.bags import bag_images
 
+rosbag1 = pytest.importorskip("rosbags.rosbag1")
 rosbag2 = pytest.importorskip("rosbags.rosbag2")
+typesys = pytest.importorskip("rosbags.typesys")
+
+ROS1_TYPES = typesys.get_typestore(typesys.Stores.ROS1_NOETIC)
 
 FRAMES = [np.random.default_rng(number).integers(0, 256, (6, 8, 3), dtype=np.uint8) for number in range(12)]
 IMAGES = [(10 * number, "/raw", padded_image(pixels)) for number, pixels in enumerate(FRAMES)]
@@ -37,18 +42,75 @@ def test_directories_of_both_storages(tmp_path, storage, compression) -> None:
         check_all(file)
 
 
-def test_a_bag_in_several_files(tmp_path) -> None:
-    for name, part in (("a", IMAGES[:5]), ("b", IMAGES[5:])):
-        write_folder(tmp_path / name, part, storage="SQLITE3")
-    (tmp_path / "b" / "b.db3").rename(tmp_path / "a" / "b.db3")
-    metadata = tmp_path / "a" / "metadata.yaml"
-    text = (
-        metadata.read_text()
-        .replace("- a.db3", "- a.db3\n  - b.db3", 1)
-        .replace("message_count: 5", "message_count: 12")
-    )
-    metadata.write_text(text)
-    check_all(tmp_path / "a")
+def folder_of_files(folder, storage: str, parts) -> list:
+    """A rosbag2 directory in several files, as rosbag2 splits and names them; returns the files."""
+    files = []
+    for number, part in enumerate(parts):
+        source = write_folder(folder.with_name(f"part{number}"), part, storage=storage)
+        (file,) = (file for file in source.iterdir() if file.suffix != ".yaml")
+        folder.mkdir(exist_ok=True)
+        files.append(file.rename(folder / f"{folder.name}_{number}{file.suffix}"))
+    listed = "".join(f"\n  - {file.name}" for file in files)
+    text = (source / "metadata.yaml").read_text()
+    (folder / "metadata.yaml").write_text(text.replace(f"\n  - {file.name}", listed, 1))
+    return files
+
+
+@pytest.mark.parametrize("is_listed", [True, False])
+@pytest.mark.parametrize("storage", ["MCAP", "SQLITE3"])
+def test_a_bag_in_several_files_with_and_without_their_list(tmp_path, storage, is_listed) -> None:
+    files = folder_of_files(tmp_path / "bag", storage, [[one] for one in IMAGES])
+    assert files[-1].stem == "bag_11"  # behind bag_9
+    if not is_listed:  # the recording was killed
+        (tmp_path / "bag" / "metadata.yaml").unlink()
+    check_all(tmp_path / "bag")
+
+
+@pytest.mark.parametrize("storage", ["MCAP", "SQLITE3"])
+def test_the_last_of_several_files_is_cut(tmp_path, storage) -> None:
+    *_, last = folder_of_files(tmp_path / "bag", storage, [IMAGES[:5], IMAGES[5:]])
+    last.write_bytes(last.read_bytes()[: last.stat().st_size // 2])
+    seen = []
+    with pytest.raises(MediaError, match=rf"{last.name} (is cut|cannot be read)"):
+        seen.extend(one.time_ns for one in bag_images(tmp_path / "bag"))
+    assert seen[:5] == [0, 10, 20, 30, 40] and len(seen) < len(FRAMES)
+
+
+@pytest.mark.parametrize("compression", ["FILE", "MESSAGE", "STORAGE"])
+def test_a_compressed_bag_that_is_cut_is_named(tmp_path, compression) -> None:
+    folder = write_folder(tmp_path / "bag", IMAGES, compression=rosbag2.CompressionMode[compression])
+    (file,) = (file for file in folder.iterdir() if file.suffix != ".yaml")
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    with pytest.raises(MediaError, match=r"/bag.* (is cut|cannot be read)"):
+        list(bag_images(folder))
+
+
+def test_a_bag_of_ros_1(tmp_path) -> None:
+    with rosbag1.Writer(tmp_path / "a.bag") as writer:
+        image, foreign = "sensor_msgs/msg/Image", "std_msgs/msg/String"
+        images = writer.add_connection("/raw", image, typestore=ROS1_TYPES)
+        words = writer.add_connection("/words", foreign, typestore=ROS1_TYPES)
+        writer.write(words, 0, bytes(ROS1_TYPES.serialize_ros1(ROS1_TYPES.types[foreign]("a"), foreign)))
+        for time_ns, _, message in IMAGES:
+            stamp = ROS1_TYPES.types["builtin_interfaces/msg/Time"](0, 0)
+            header = ROS1_TYPES.types["std_msgs/msg/Header"](0, stamp, "camera")
+            fields = {"step": message.step, "encoding": "rgb8", "is_bigendian": 0, "data": message.data}
+            old = ROS1_TYPES.types[image](header, message.height, message.width, **fields)
+            writer.write(images, time_ns, bytes(ROS1_TYPES.serialize_ros1(old, image)))
+    check_all(tmp_path / "a.bag")
+
+
+@pytest.mark.parametrize("storage", ["MCAP", "SQLITE3"])
+def test_messages_of_a_type_that_nobody_knows_are_passed_over(tmp_path, storage) -> None:
+    folder = tmp_path / "bag"
+    with rosbag2.Writer(folder, version=9, storage_plugin=rosbag2.StoragePlugin[storage]) as writer:
+        odd = {"msgdef": "acme_msgs/Gripper gripper\n", "rihs01": "RIHS01_0"}
+        acme = writer.add_connection("/gripper", "acme_msgs/msg/Hand", **odd)
+        images = writer.add_connection("/raw", "sensor_msgs/msg/Image", typestore=TYPES)
+        for time_ns, _, message in IMAGES:
+            writer.write(acme, time_ns, b"\0\1\0\0?")
+            writer.write(images, time_ns, serialized(message))
+    check_all(folder)
 
 
 @pytest.mark.parametrize("is_cut", [False, True])
@@ -97,11 +159,32 @@ def test_what_does_not_fit_names_file_topic_and_time(tmp_path, change, words) ->
         list(bag_images(write_mcap(tmp_path / "a.mcap", [(7, "/raw", odd)])))
 
 
-def test_pictures_that_are_none(tmp_path) -> None:
-    for data, words in ((b"", "holds no data"), (b"no picture", "of 10 bytes cannot be decoded")):
-        odd = dataclasses.replace(png_image(FRAMES[0]), data=np.frombuffer(data, np.uint8))
-        with pytest.raises(MediaError, match=words):
-            list(bag_images(write_mcap(tmp_path / "a.mcap", [(7, "/c", odd)])))
+def encoded(suffix: str, pixels: np.ndarray) -> bytes:
+    return cv2.imencode(suffix, pixels)[1].tobytes()
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "holds no data"),
+        (b"no picture", "of 10 bytes cannot be decoded"),
+        (encoded(".png", FRAMES[0])[:-20], "cannot be decoded"),
+        (encoded(".jpg", FRAMES[0])[:-20], "is cut short"),
+        (encoded(".jpg", FRAMES[0])[:-1], "is cut short"),
+        (encoded(".png", FRAMES[0][:, :, 0].astype(np.uint16) * 257), "holds uint16 pixels"),  # a depth image
+    ],
+)
+def test_pictures_that_are_none_or_not_whole(tmp_path, data, words) -> None:
+    odd = dataclasses.replace(png_image(FRAMES[0]), data=np.frombuffer(data, np.uint8))
+    with pytest.raises(MediaError, match=rf"a\.mcap: /c at 7 ns: .*{words}"):
+        list(bag_images(write_mcap(tmp_path / "a.mcap", [(7, "/c", odd)])))
+
+
+def test_a_camera_may_fill_up_behind_the_end_of_a_jpeg(tmp_path) -> None:
+    data = encoded(".jpg", np.full((8, 8, 3), 90, np.uint8)) + bytes(100)
+    padded = dataclasses.replace(png_image(FRAMES[0]), data=np.frombuffer(data, np.uint8))
+    (seen,) = bag_images(write_mcap(tmp_path / "a.mcap", [(7, "/c", padded)]))
+    assert abs(seen.image.astype(int) - 90).max() <= 2
 
 
 def test_bytes_that_changed_are_told_in_one_error(tmp_path) -> None:
@@ -123,6 +206,9 @@ def test_what_is_no_bag(tmp_path) -> None:
     (tmp_path / "a.mcap").write_bytes(b"no bag")
     (tmp_path / "b.db3").write_bytes(b"no bag")
     (tmp_path / "folder").mkdir()
-    for name in ("a.mcap", "b.db3", "folder", "nothing.mcap"):
-        with pytest.raises(MediaError, match=f"{name} cannot be read as a bag"):
+    (tmp_path / "listed").mkdir()
+    (tmp_path / "listed" / "metadata.yaml").write_text("rosbag2_bagfile_information: [")
+    for name in ("a.mcap", "b.db3", "folder", "listed", "nothing.mcap"):
+        with pytest.raises(MediaError, match=f"{name} cannot be read as a bag") as told:
             list(bag_images(tmp_path / name))
+        assert "\n" not in str(told.value)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import functools
+import re
 import struct
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -21,6 +21,7 @@ _DECODERS: dict[str, Callable[[Any], NDArray[np.uint8]]] = {
     "sensor_msgs/msg/Image": decode_image,
     "sensor_msgs/msg/CompressedImage": decode_compressed,
 }
+_SUFFIXES = (".mcap", ".db3")
 _CDR_HEADER = 4  # bytes
 
 
@@ -59,32 +60,42 @@ def bag_images(path: Path) -> Iterator[BagImage]:
 
 
 def _messages(path: Path) -> Iterator[_Stored]:
-    """The image messages, each topic's in order of time. Raises MediaError."""
+    """The image messages, each topic's in order of time. Raises MediaError, which names the file."""
     if not path.exists():
         raise MediaError(f"{path} cannot be read as a bag: there is no such file")
+    file, count = path, 0
     try:
-        files = _mcap_files(path)
-        for file in files:
-            yield from _mcap_messages(file)
-        if not files:
-            yield from _rosbag_messages(path)
+        for file in _files(path):
+            count = 0
+            for stored in _mcap_messages(file) if file.suffix == ".mcap" else _rosbag_messages(file):
+                yield stored
+                count += 1
     except MediaError:
         raise
     except Exception as err:  # of either library: what they raise for damaged bytes is not theirs alone
-        raise MediaError(f"{path} cannot be read as a bag: {type(err).__name__}: {err}") from err
+        told = f"is cut or damaged behind {count} images" if count else "cannot be read as a bag"
+        raise MediaError(f"{file} {told}: {type(err).__name__}: {' '.join(str(err).split())}") from err
 
 
-def _mcap_files(path: Path) -> list[Path]:
-    """The MCAP files of a bag in their order; none if it is of another storage, or compressed by rosbag2 itself."""
+def _files(path: Path) -> list[Path]:
+    """The files of a bag in their order; itself if it is a file, or compressed by rosbag2 around the storage."""
     if not path.is_dir():
-        return [path] if path.suffix == ".mcap" else []
+        return [path]
     description = path / "metadata.yaml"
     if not description.is_file():
-        raise MediaError(f"{path} cannot be read as a bag: it holds no metadata.yaml")
+        return _unlisted_files(path)
     told = yaml.safe_load(description.read_text(encoding="utf-8"))["rosbag2_bagfile_information"]
-    if told["storage_identifier"] != "mcap" or told.get("compression_mode", "").lower() not in ("", "none"):
-        return []
-    return [path / Path(name).name for name in told["relative_file_paths"]]
+    files = [path / Path(name).name for name in told["relative_file_paths"]]
+    is_plain = str(told.get("compression_mode") or "none").lower() == "none"
+    return files if is_plain and all(file.suffix in _SUFFIXES for file in files) else [path]
+
+
+def _unlisted_files(folder: Path) -> list[Path]:
+    """The files of a bag whose recording was ended before it could list them, by their numbers: NAME_0, NAME_1, ..."""
+    files = [file for file in folder.iterdir() if file.suffix in _SUFFIXES]
+    if not files:
+        raise MediaError(f"{folder} cannot be read as a bag: it holds no metadata.yaml, and no .mcap or .db3 file")
+    return sorted(files, key=lambda file: ([int(part) for part in re.findall(r"\d+", file.stem)[-1:]], file.name))
 
 
 def _rosbag_messages(path: Path) -> Iterator[_Stored]:
@@ -101,54 +112,42 @@ def _rosbag_messages(path: Path) -> Iterator[_Stored]:
 
 
 def _mcap_messages(path: Path) -> Iterator[_Stored]:
-    """By the library of the format: its reader passes over schemas of any kind, and reads a file up to its cut."""
+    """By the library of the format: unlike rosbags it reads up to a cut, and beside schemas that are not ROS's."""
     from mcap.exceptions import McapError
     from mcap.reader import SeekingReader
 
-    with ExitStack() as stack:
-        stream = stack.enter_context(path.open("rb"))
+    with path.open("rb") as stream:
         try:
             summary = SeekingReader(stream).get_summary()
         except (McapError, struct.error):
             summary = None
+        stream.seek(0)
         if summary is None:  # cut, or written by somebody who keeps none
-            stream.seek(0)
-            yield from _in_file_order(stream, path)
+            yield from _in_file_order(stream)
             return
         wanted = {
             channel.topic
             for channel in summary.channels.values()
             if channel.schema_id in summary.schemas and summary.schemas[channel.schema_id].name in _DECODERS
         }
-        stream.seek(0)
         for schema, channel, message in SeekingReader(stream).iter_messages(topics=wanted) if wanted else ():
             if schema is not None and schema.name in _DECODERS:
                 yield _Stored(channel.topic, schema.name, message.log_time, message.data)
 
 
-def _in_file_order(stream: IO[bytes], path: Path) -> Iterator[_Stored]:
-    """As they were written, up to the end of the file; raises MediaError there if it was cut."""
-    from mcap.exceptions import McapError
+def _in_file_order(stream: IO[bytes]) -> Iterator[_Stored]:
+    """As they were written, up to the end of the file, or to the error of the library where it was cut."""
     from mcap.records import Channel, Message, Schema
     from mcap.stream_reader import StreamReader
 
     schemas: dict[int, str] = {}
     channels: dict[int, tuple[str, str]] = {}
-    count, records = 0, iter(StreamReader(stream).records)
-    while True:
-        try:
-            record = next(records, None)
-        except (McapError, struct.error) as err:
-            told = f"is cut or damaged behind {count} images" if count else "cannot be read as a bag"
-            raise MediaError(f"{path} {told}: {type(err).__name__} {err}") from err
-        if record is None:
-            return
+    for record in StreamReader(stream).records:
         if isinstance(record, Schema):
             schemas[record.id] = record.name
         elif isinstance(record, Channel):
             channels[record.id] = record.topic, schemas.get(record.schema_id, "")
         elif isinstance(record, Message) and channels.get(record.channel_id, ("", ""))[1] in _DECODERS:
-            count += 1
             yield _Stored(*channels[record.channel_id], record.log_time, record.data)
 
 

@@ -60,17 +60,30 @@ def decode_image(message: RawImage) -> NDArray[np.uint8]:
 
 
 def decode_compressed(message: CompressedPicture) -> NDArray[np.uint8]:
-    """Return the pixels of a CompressedImage, [H, W, 3] uint8 RGB. Raises FrameError if they cannot be decoded."""
+    """Return the pixels of a CompressedImage, [H, W, 3] uint8 RGB.
+
+    Raises FrameError for data that cannot be decoded whole, and for more than 8 bits a channel, such as depth.
+    """
     data = np.frombuffer(message.data, np.uint8)
+    name = f"compressed image ({message.format!r})"
     if not data.size:
-        raise FrameError(f"compressed image ({message.format!r}) holds no data")
+        raise FrameError(f"{name} holds no data")
+    if _is_cut_jpeg(data.tobytes()):
+        raise FrameError(f"{name} of {data.size} bytes is cut short: a JPEG without its end")
     try:
-        picture = cv2.imdecode(data, cv2.IMREAD_COLOR)
+        picture = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     except cv2.error as err:
-        raise FrameError(f"compressed image ({message.format!r}) cannot be decoded: {err.err}") from err
+        raise FrameError(f"{name} cannot be decoded: {err.err}") from err
     if picture is None:
-        raise FrameError(f"compressed image ({message.format!r}) of {data.size} bytes cannot be decoded")
+        raise FrameError(f"{name} of {data.size} bytes cannot be decoded")
+    if picture.dtype != np.uint8:
+        raise FrameError(f"{name} holds {picture.dtype} pixels; publish one of 8 bits a channel")
     return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+def _is_cut_jpeg(data: bytes) -> bool:
+    """Tell whether a JPEG's last scan has no end, which OpenCV before 5 fills with grey and does not tell."""
+    return data.startswith(b"\xff\xd8") and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")
 
 
 def _rows(message: RawImage, pixel_size: int) -> NDArray[np.uint8]:

@@ -220,7 +220,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, required=True, help="the directory to write")
     parser.add_argument("--calibration", type=Path, metavar="DIR", help="a folder of images, or of such folders")
     parser.add_argument("--episodes", type=Path, metavar="FILE", help="simulated episodes in the JSON form of VLN-CE")
-    parser.add_argument("--bag", type=Path, metavar="FILE", help="an MCAP bag with images")
+    parser.add_argument(
+        "--bag", type=Path, metavar="FILE", help="a bag with images: a rosbag2 folder, .mcap, .db3, or a ROS 1 .bag"
+    )
     parser.add_argument("--instruction", help="what the robot was told in the images or the bag")
     parser.add_argument("--tokens", type=int, default=4096, help="of calibration, about; default: %(default)s")
     parser.add_argument("--bits", type=int, choices=(BITS, 8), default=BITS, help="of the decoder: 4 W4A16, 8 W8A8")

@@ -52,9 +52,9 @@ def episode_drives(file: Path, limit: int) -> Iterator[Drive]:
 
 
 def bag_drives(file: Path, instruction: str | None) -> Iterator[Drive]:
-    """Yield a drive for each image topic of an MCAP bag; no ROS is needed to read it.
+    """Yield a drive for each image topic of a bag; no ROS is needed to read it.
 
-    Raises MediaError for a file that is no MCAP bag or holds no images.
+    Raises MediaError for a bag that cannot be read or holds no images.
     """
     topics: dict[str, _Thinned] = {}
     for found in bag_images(file):

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import io
-import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -19,6 +18,8 @@ from PIL import Image as Picture
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.serialization import serialize_message
+from rosbags.interfaces import Nodetype
+from rosbags.typesys import get_types_from_msg
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
 from vila_nav.msg import DecisionStats, NavAction, TemporalEvent
@@ -30,9 +31,6 @@ from vila_ros.common.qos import reliable_qos, sensor_qos
 from vila_ros.common.resources import share_folder
 
 _JPEG_QUALITY = 90
-_PRIMITIVES = frozenset({"bool", "byte", "char", "string", "wstring", "float32", "float64"}) | frozenset(
-    f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,17 +132,16 @@ def _collect(name: str, texts: dict[str, str]) -> None:
     file = None if folder is None else folder / "msg" / f"{kind}.msg"
     if file is None or not file.is_file():
         raise MissingDependencyError(f"the definition of {name} is not installed (share/{package}/msg/{kind}.msg)")
-    texts[name] = file.read_text()
-    for line in texts[name].splitlines():
-        part = _part(line, package)
-        if part is not None and part not in texts:
+    texts[name] = file.read_text(encoding="utf-8")
+    for part in _parts(name, texts[name]):
+        if part not in texts:
             _collect(part, texts)
 
 
-def _part(line: str, package: str) -> str | None:
-    """Return the full name of the message type that a line of a definition uses, if it uses one."""
-    match = re.match(r"\s*([A-Za-z][\w/]*)(?:<=\d+)?(?:\[[^\]]*\])?\s+\w+", line)
-    if match is None or match[1] in _PRIMITIVES:
-        return None
-    parts = match[1].split("/")
-    return f"{parts[0] if len(parts) > 1 else package}/msg/{parts[-1]}"
+def _parts(name: str, text: str) -> Iterator[str]:
+    """Yield the full names of the message types that are fields of a message, or elements of them."""
+    _, fields = get_types_from_msg(text, name)[name]
+    for _, field in fields:
+        kind: Any = field[1][0] if field[0] in (Nodetype.ARRAY, Nodetype.SEQUENCE) else field
+        if kind[0] == Nodetype.NAME:
+            yield kind[1]

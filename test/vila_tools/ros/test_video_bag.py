@@ -12,10 +12,13 @@ pytest.importorskip("rclpy")
 pytest.importorskip("vila_nav")
 pytest.importorskip("rosbags")
 
+from nav_msgs.msg import Odometry
 from rclpy.node import Node
+from rosbags.highlevel import AnyReader
 from sensor_msgs.msg import Image
+from vila_nav.msg import DecisionStats, NavAction
 
-from vila_core.errors import ConfigError, MediaError
+from vila_core.errors import ConfigError, MediaError, MissingDependencyError
 from vila_core.media.bags import bag_images
 from vila_core.types import Frame
 from vila_ros.common.conversions import frame_from_image, image_from_frame
@@ -24,7 +27,7 @@ from vila_tools.bags import video as video_bag
 from vila_tools.bags.player import BagPlayer, PlayOptions
 from vila_tools.bags.video import BagOptions, convert
 from vila_tools.benchmark.ros_video import VideoOptions
-from vila_tools.session.recording import Recorded, write_bag
+from vila_tools.session.recording import Recorded, message_definition, write_bag
 
 FRAMES, FPS = 20, 10.0  # of the video of conftest.py
 
@@ -43,6 +46,20 @@ def test_the_program_tells_what_it_wrote(video, tmp_path, capsys) -> None:
     out = tmp_path / "bags" / "a.mcap"
     assert video_bag.main(["--video", str(video), "--out", str(out), "--every", "5"]) == 0
     assert json.loads(capsys.readouterr().out)["images"] == FRAMES / 5 == len(list(bag_images(out)))
+
+
+def test_a_written_bag_brings_the_definitions_of_its_messages(tmp_path) -> None:
+    messages = [Odometry(child_frame_id="base_link"), NavAction(distance_m=0.75, reply="go"), DecisionStats(id=7)]
+    write_bag(tmp_path / "a.mcap", [Recorded(f"/{at}", at, message) for at, message in enumerate(messages)])
+    with AnyReader([tmp_path / "a.mcap"]) as reader:  # knows no type but those in the file
+        read = [reader.deserialize(data, connection.msgtype) for connection, _, data in reader.messages()]
+    assert (read[0].child_frame_id, read[1].distance_m, read[1].reply, read[2].id) == ("base_link", 0.75, "go", 7)
+    assert len(read[0].pose.covariance) == 36 and read[1].TURN == NavAction.TURN
+
+
+def test_a_definition_that_is_not_installed_is_named() -> None:
+    with pytest.raises(MissingDependencyError, match=r"acme_msgs/msg/Hand is not installed"):
+        message_definition("acme_msgs/msg/Hand")
 
 
 def test_a_video_that_cannot_be_read_leaves_no_bag(video, tmp_path) -> None:
