@@ -13,6 +13,7 @@ from vila_core.actions.grammar import ACTIONS, SENTENCES
 from vila_core.actions.impasse import Impasse, best_allowed
 from vila_core.actions.parser import parse_action
 from vila_core.config import HistoryConfig, NavigatorConfig
+from vila_core.control.limits import MAX_FUTURE_S
 from vila_core.engine.backend import Backend, ModelInfo
 from vila_core.errors import BackendError, ConfigError, FrameError, ReplyError, VilaError
 from vila_core.history.blank import is_blank
@@ -36,7 +37,6 @@ from vila_core.types import (
     wrap_angle,
 )
 
-_MAX_FUTURE_S = 0.1  # a frame further ahead of the clock means that the clocks disagree
 _FROZEN_M = 0.02  # an image that stays identical over this motion counts as one frozen frame
 _FROZEN_RAD = math.radians(2.0)
 _SAMPLES = 64  # rows and columns of the image that are compared
@@ -211,7 +211,7 @@ class Navigator:
             return Decision.holding(HoldReason.NO_IMAGE)
         stamp_ns = situation.frames[-1].stamp_ns
         age_s = (now_ns - stamp_ns) / 1e9
-        if age_s < -_MAX_FUTURE_S:
+        if age_s < -MAX_FUTURE_S:
             return Decision.holding(HoldReason.CLOCK_JUMP, stamp_ns, f"the image is {-age_s:.2f} s in the future")
         if age_s > self._config.max_image_age_s:
             detail = f"the image is {age_s:.2f} s old, limit {self._config.max_image_age_s} s"
