@@ -29,7 +29,7 @@ def plain_texts() -> list[str]:
         for template in _TEMPLATES
     ]
     ways = (LocalizationWay.TIME_TOKENS, LocalizationWay.TIMESTAMPS)
-    prompts += [localization_prompt(way, "qwen2", _QUERY, (), (), branch="").text for way in ways]
+    prompts += [localization_prompt(way, "qwen2", _QUERY, (), (), cache_slot="").text for way in ways]
     replies = [*SENTENCES, *pair_replies(LocalizationWay.TIMESTAMPS, ("1", "2"), (0,))]
     return [*prompts, *replies, *(" " + reply for reply in replies), _COMMAND, " " + _COMMAND]
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vila_core.actions.grammar import ACTIONS, action_index, forward_cm, turn_degrees
-from vila_core.actions.impasse import Impasse, best_allowed
+from vila_core.actions.repetition_guard import RepetitionGuard, best_allowed
 from vila_core.types import MoveForward, Pose, Stop, Turn
 
 HERE, THERE = Pose(1.0, 2.0, 0.5), Pose(1.3, 2.0, 0.5)
@@ -15,11 +15,11 @@ LEFT, RIGHT, FORWARD = turn_degrees(45), turn_degrees(-45), forward_cm(75)
 
 
 def after(*actions, pose=HERE, then=HERE):
-    impasse = Impasse()
+    guard = RepetitionGuard()
     for action in actions:
-        impasse.allowed(pose)
-        impasse.note(action)
-    return {action for action, is_open in zip(ACTIONS, impasse.allowed(then), strict=True) if is_open}
+        guard.allowed(pose)
+        guard.note(action)
+    return {action for action, is_open in zip(ACTIONS, guard.allowed(then), strict=True) if is_open}
 
 
 @pytest.mark.parametrize("done", [(), (LEFT,), (LEFT, LEFT, LEFT), (LEFT, RIGHT), (LEFT, Stop(), RIGHT)])

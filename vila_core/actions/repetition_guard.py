@@ -11,7 +11,7 @@ _MOVED_M = 0.1  # from where the robot was: it got on, whatever it did before is
 _SWINGS = 2  # changes of the turning direction on one spot, after which the direction stays
 
 
-class Impasse:
+class RepetitionGuard:
     """Remembers what was done since the robot last got anywhere, and rules out what would repeat it.
 
     A model that chooses by the image alone can fall into a loop: left, right, left, right; or
