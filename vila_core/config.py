@@ -81,7 +81,7 @@ class EventsConfig:
     min_probability: float = 0.5  # of an interval, to be believed
     confirm_evaluations: int = 2  # in a row that must see an event before it is reported
     confirm_relevance: float = 0.85  # its frames' mean, by a relevance head: alarms are to be surer than answers
-    confirm_within_s: float = 5.0  # of its end, by a relevance head: after that a look knows no more, only less
+    confirm_within_s: float = 5.0  # of its end, by a relevance head: after that an evaluation knows no more, only less
     close_evaluations: int = 2  # in a row that must see its end before it is closed
     min_duration_s: float = 0.5  # shorter is taken for noise
     merge_gap_s: float = 1.0  # intervals that lie closer are one event

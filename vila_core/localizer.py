@@ -24,7 +24,7 @@ from vila_core.types import Choice, Frame, Interval, LocalizationMethod, Prompt,
 
 Answer = tuple[Interval, ...] | VilaError  # what was found for a query, or why nothing could be
 
-_STANDING, _ONCE = "events", "question"  # branches of the prefix cache
+_STANDING, _ONCE = "events", "question"  # slots of the prefix cache
 _TEXT_STEP_S = 1.0  # between two frames whose times are written out: whole seconds are few tokens
 _WORDS = 0.25  # of a model's positions, for all that is no picture
 _SLACK = 0.5  # of a period by which a frame may be early
@@ -97,10 +97,10 @@ class Localizer:
     def describe(self, text: str, frames: tuple[Frame, ...]) -> str:
         """Answer freely. Raises the backend's VilaError."""
         info = self._backend.info
-        method = LocalizationMethod.TIME_TOKENS if len(info.time_tokens) > 1 else LocalizationMethod.TIMESTAMPS
-        frames = thinned(frames, _most_frames(info, self._config, method))
-        visuals, marks = self._visuals(frames), self._marks(method, frames)
-        prompt = video_prompt(method, info.chat_template, text, visuals, marks, branch=_ONCE)
+        way = LocalizationWay.TIME_TOKENS if len(info.time_tokens) > 1 else LocalizationWay.TIMESTAMPS
+        frames = thinned(frames, _most_frames(info, self._config, way))
+        visuals, marks = self._visuals(frames), self._marks(way, frames)
+        prompt = video_prompt(way, info.chat_template, text, visuals, marks, cache_slot=_ONCE)
         reply = self._backend.generate(prompt, self._config.max_reply_tokens)
         return in_seconds(reply, info.time_tokens, (frames[-1].stamp_ns - frames[0].stamp_ns) / 1e9).strip()
 
@@ -116,11 +116,11 @@ class Localizer:
         step_ns = round((self._backend.info.relevance_period_s or 0.0) * 1e9)
         return segments(self._backend.relevance(text, frames), stamps_ns, self._config.min_probability, step_ns)
 
-    def _by_pairs(self, texts: Sequence[str], frames: tuple[Frame, ...], branch: str) -> list[tuple[Interval, ...]]:
+    def _by_pairs(self, texts: Sequence[str], frames: tuple[Frame, ...], cache_slot: str) -> list[tuple[Interval, ...]]:
         """One pass scores the starts for all texts, and another the ends, for those that may have been seen."""
         least, choose_each = self._config.min_probability, self._backend.choose_each
-        marks = self._marks(self.method, frames)
-        prompts = [self._prompt(text, frames, marks, branch) for text in texts]
+        marks = self._marks(self.way, frames)
+        prompts = [self._prompt(text, frames, marks, cache_slot) for text in texts]
         starts = [
             choice.probabilities for choice in choose_each(prompts, [start_replies(self.method, marks)] * len(texts))
         ]
@@ -134,9 +134,9 @@ class Localizer:
         stamps_ns = [frame.stamp_ns for frame in frames]
         return [pair_intervals(row, ends.get(number, {}), stamps_ns, least) for number, row in enumerate(starts)]
 
-    def _prompt(self, text: str, frames: Sequence[Frame], marks: Sequence[str], branch: str) -> Prompt:
+    def _prompt(self, text: str, frames: Sequence[Frame], marks: Sequence[str], cache_slot: str) -> Prompt:
         template = self._backend.info.chat_template
-        return localization_prompt(self.method, template, text, self._visuals(frames), marks, branch=branch)
+        return localization_prompt(self.way, template, text, self._visuals(frames), marks, cache_slot=cache_slot)
 
     def _visuals(self, frames: Sequence[Frame]) -> tuple[Visual, ...]:
         return tuple(Visual(frame, self._backend.info.history_tokens) for frame in frames)

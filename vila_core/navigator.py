@@ -1,25 +1,24 @@
-"""Frames and an instruction in, decisions out: the glue between history, prompt, model and grammar."""
+"""Frames and an instruction in, decisions out: history, prompt, model and grammar in the order that they run."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 import threading
-import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from vila_core.actions.grammar import ACTIONS, SENTENCES
 from vila_core.actions.parser import parse_action
 from vila_core.actions.repetition_guard import RepetitionGuard, best_allowed
 from vila_core.config import HistoryConfig, NavigatorConfig
+from vila_core.control.limits import MAX_FUTURE_S
 from vila_core.engine.backend import Backend, ModelInfo
 from vila_core.errors import BackendError, ConfigError, FrameError, ReplyError, VilaError
-from vila_core.history.blank import is_blank
 from vila_core.history.buffer import FrameHistory
+from vila_core.history.frozen_camera import FrozenCamera
 from vila_core.history.navila_policy import NavilaPolicy
 from vila_core.history.policies import make_policy
-from vila_core.history.policy import HistoryPolicy
+from vila_core.history.policy import HistoryPolicy, is_blank
 from vila_core.prompts.instruction import sanitize
 from vila_core.prompts.navigation import navigation_prompt, navigation_style
 from vila_core.types import (
@@ -33,28 +32,9 @@ from vila_core.types import (
     Pose,
     Prompt,
     Visual,
-    wrap_angle,
 )
 
-_MAX_FUTURE_S = 0.1  # a frame further ahead of the clock means that the clocks disagree
-_FROZEN_M = 0.02  # an image that stays identical over this motion counts as one frozen frame
-_FROZEN_RAD = math.radians(2.0)
-_SAMPLES = 64  # rows and columns of the image that are compared
 _MAX_REPLY_TOKENS = 32
-
-
-@dataclass(frozen=True, slots=True)
-class _Situation:
-    """What a decision is made from, copied under the lock; visuals: what to show, none if hold says why not."""
-
-    mission: int  # grows with every start, stop and clock jump: a decision for an older one is void
-    instruction: Instruction | None
-    frames: tuple[Frame, ...]
-    allowed: tuple[bool, ...]  # which of the ten actions would not repeat what led nowhere
-    is_frozen: bool
-    clock_jump: str
-    hold: Decision | None = None
-    visuals: tuple[Visual, ...] = ()
 
 
 class Navigator:
@@ -83,11 +63,11 @@ class Navigator:
         self._lock = threading.Lock()
         self._history = FrameHistory(history)
         self._policy = _fitting_policy(history, backend.info)
-        self._prefilled: tuple[object, ...] = ()  # what `idle` last had read
-        self._freeze = _FreezeCheck()
+        self._prefilled: tuple[object, ...] = ()  # what `idle` prefilled last
+        self._frozen = FrozenCamera()
         self._pose: Pose | None = None  # where the newest frame was taken
         self._repetition_guard = RepetitionGuard()
-        self._mission = 0
+        self._mission = 0  # grows with every start, stop and clock jump: a decision for an older one is void
         self._instruction: Instruction | None = None
         self._clock_jump = ""
         self._last_ns: int | None = None
@@ -140,7 +120,7 @@ class Navigator:
             self._history.add(frame, odometry)
             if self._instruction is None:
                 self._history.keep_newest()  # the next `start` forgets them all the same; till then they fill memory
-            self._freeze.add(frame, odometry)
+            self._frozen.add(frame, odometry)
             self._pose = None if odometry is None else odometry.pose
 
     def decide(self, now_ns: int) -> Decision:
@@ -148,19 +128,45 @@ class Navigator:
 
         now_ns: the robot's time, on the clock of the frames' stamps.
         """
-        situation = self._situation(now_ns)
-        if situation.hold is not None:
-            return situation.hold
+        with self._lock:
+            # 1. Copy the state: other threads observe, start and stop while the model is asked.
+            if self._last_ns is not None and now_ns < self._last_ns:
+                self._note_clock_jump(f"time went back from {self._last_ns} to {now_ns} ns")
+            self._last_ns = now_ns
+            mission, instruction, frames = self._mission, self._instruction, self._history.snapshot()
+            allowed = (
+                self._repetition_guard.allowed(self._pose) if self._config.avoid_repeats else (True,) * len(ACTIONS)
+            )
+            # 2. Hold, and do not even ask the model, without an instruction or an image that can be trusted.
+            hold = self._hold(frames, now_ns)
+            if hold is not None:
+                return hold
+            # 3. Select what the prompt shows, and how many visual tokens each frame gets.
+            visuals = self._policy.select(frames)
+        assert instruction is not None  # or there was a hold
+        stamp_ns = frames[-1].stamp_ns
         try:
-            decision = self._infer(situation)
+            # 4. Write the prompt in the words that the model was trained on.
+            prompt = _prompt(self._backend.info, instruction, visuals)
+            # 5. Ask the model: have the ten sentences scored, or a reply written, and make that an action.
+            decision = self._choose(prompt, stamp_ns, allowed) if self._is_choice else self._generate(prompt, stamp_ns)
         except VilaError as err:
-            return Decision.holding(_reason_of(err), situation.frames[-1].stamp_ns, f"{type(err).__name__}: {err}")
-        decision = self._accept(decision, situation, now_ns)
-        self._note(decision, situation)
+            return Decision.holding(_reason_of(err), stamp_ns, f"{type(err).__name__}: {err}")
+        # 6. Note which frames were used and how long it took.
+        done_ns = now_ns if self._clock is None else self._clock()
+        shown = (frame for visual in visuals for frame in visual.frames)
+        used = tuple(frame.stamp_ns for frame in shown if not is_blank(frame))
+        decision = dataclasses.replace(decision, frames_used=used, latency_ms=(done_ns - now_ns) / 1e6)
+        with self._lock:
+            # 7. Hold after all if the answer is void, came too late or is not sure enough.
+            decision = self._accepted(decision, mission, now_ns, done_ns)
+            # 8. Remember what the robot is going to do, so that it is not tried twice in vain.
+            if decision.action is not None:
+                self._repetition_guard.note(decision.action)
         return decision
 
     def idle(self) -> bool:
-        """Use spare time for the decisions to come: encode one frame, or have a prompt's beginning read.
+        """Use spare time for the decisions to come: encode one frame, or prefill what a prompt begins with.
 
         True if that was done: there may be more to do. Raises the backend's VilaError. Not while `decide` runs.
         """
@@ -174,89 +180,64 @@ class Navigator:
         task = (instruction, *(visual.key for visual in upcoming))
         if not upcoming or task == self._prefilled:
             return False
-        self._backend.prefill(self._beginning(instruction, upcoming))
+        one_more = (*upcoming, upcoming[-1])  # the prompt is cut off where the frame to come would stand
+        whole = _prompt(self._backend.info, instruction, one_more)
+        begun = whole.text[: whole.text.rindex(IMAGE_TOKEN)]
+        self._backend.prefill(dataclasses.replace(whole, text=begun, visuals=upcoming))
         self._prefilled = task
         return True
 
-    def _beginning(self, instruction: Instruction, visuals: Sequence[Visual]) -> Prompt:
-        """Return the prompt that shows the visuals and one frame more, cut off where that frame would stand."""
-        whole = _prompt(self._backend.info, instruction, (*visuals, visuals[-1]))
-        return dataclasses.replace(whole, text=whole.text[: whole.text.rindex(IMAGE_TOKEN)], visuals=tuple(visuals))
-
-    def _situation(self, now_ns: int) -> _Situation:
-        """Copy the state, and let the policy choose: here, as another thread may reset it."""
-        with self._lock:
-            if self._last_ns is not None and now_ns < self._last_ns:
-                self._note_clock_jump(f"time went back from {self._last_ns} to {now_ns} ns")
-            self._last_ns = now_ns
-            situation = _Situation(
-                self._mission,
-                self._instruction,
-                self._history.snapshot(),
-                self._repetition_guard.allowed(self._pose) if self._config.avoid_repeats else (True,) * len(ACTIONS),
-                self._freeze.count >= self._config.frozen_frames,
-                self._clock_jump,
-            )
-            hold = self._hold(situation, now_ns)
-            visuals = () if hold else self._policy.select(situation.frames)
-            return dataclasses.replace(situation, hold=hold, visuals=visuals)
-
-    def _hold(self, situation: _Situation, now_ns: int) -> Decision | None:
+    def _hold(self, frames: Sequence[Frame], now_ns: int) -> Decision | None:
         """Return why not even to ask the model, or None."""
-        if situation.instruction is None:
+        if self._instruction is None:
             return Decision.holding(HoldReason.NO_INSTRUCTION)
-        if situation.clock_jump:
-            return Decision.holding(HoldReason.CLOCK_JUMP, detail=situation.clock_jump)
-        if not situation.frames:
+        if self._clock_jump:
+            return Decision.holding(HoldReason.CLOCK_JUMP, detail=self._clock_jump)
+        if not frames:
             return Decision.holding(HoldReason.NO_IMAGE)
-        stamp_ns = situation.frames[-1].stamp_ns
+        stamp_ns = frames[-1].stamp_ns
         age_s = (now_ns - stamp_ns) / 1e9
-        if age_s < -_MAX_FUTURE_S:
+        if age_s < -MAX_FUTURE_S:
             return Decision.holding(HoldReason.CLOCK_JUMP, stamp_ns, f"the image is {-age_s:.2f} s in the future")
         if age_s > self._config.max_image_age_s:
             detail = f"the image is {age_s:.2f} s old, limit {self._config.max_image_age_s} s"
             return Decision.holding(HoldReason.STALE_IMAGE, stamp_ns, detail)
-        if situation.is_frozen:
+        if self._frozen.count >= self._config.frozen_frames:
             return Decision.holding(HoldReason.FROZEN_IMAGE, stamp_ns, "the robot moves but the image does not change")
         return None
 
-    def _infer(self, situation: _Situation) -> Decision:
-        assert situation.instruction is not None
-        prompt = _prompt(self._backend.info, situation.instruction, situation.visuals)
-        stamp_ns = situation.frames[-1].stamp_ns
-        shown = (frame for visual in situation.visuals for frame in visual.frames)
-        used = tuple(frame.stamp_ns for frame in shown if not is_blank(frame))
-        if self._is_choice:
-            choice = _checked(self._backend.choose(prompt, SENTENCES))
-            index = best_allowed(choice.probabilities, situation.allowed, choice.index)
-            return Decision(
-                action=ACTIONS[index],
-                stamp_ns=stamp_ns,
-                probability=choice.probabilities[index],
-                probabilities=choice.probabilities,
-                reply=SENTENCES[index],
-                detail=""
-                if index == choice.index
-                else f"instead of {SENTENCES[choice.index]!r}, which led nowhere here",
-                frames_used=used,
-            )
-        reply = self._backend.generate(prompt, _MAX_REPLY_TOKENS)
-        return Decision(parse_action(reply), stamp_ns, reply=reply, frames_used=used)
+    def _choose(self, prompt: Prompt, stamp_ns: int, allowed: Sequence[bool]) -> Decision:
+        """Score the ten sentences and take the best of those that are allowed."""
+        choice = _checked(self._backend.choose(prompt, SENTENCES))
+        index = best_allowed(choice.probabilities, allowed, choice.index)
+        detail = "" if index == choice.index else f"instead of {SENTENCES[choice.index]!r}, which led nowhere here"
+        return Decision(
+            action=ACTIONS[index],
+            stamp_ns=stamp_ns,
+            probability=choice.probabilities[index],
+            probabilities=choice.probabilities,
+            reply=SENTENCES[index],
+            detail=detail,
+        )
 
-    def _accept(self, decision: Decision, situation: _Situation, now_ns: int) -> Decision:
-        """Turn the decision into a hold if it came too late, is void or is not sure enough."""
-        done_ns = now_ns if self._clock is None else self._clock()
-        decision = dataclasses.replace(decision, latency_ms=(done_ns - now_ns) / 1e6)
-        with self._lock:
-            is_void = self._mission != situation.mission
+    def _generate(self, prompt: Prompt, stamp_ns: int) -> Decision:
+        """Have the model write its reply and parse it. Raises ReplyError if that is no action."""
+        reply = self._backend.generate(prompt, _MAX_REPLY_TOKENS)
+        return Decision(parse_action(reply), stamp_ns, reply=reply)
+
+    def _accepted(self, decision: Decision, mission: int, asked_ns: int, done_ns: int) -> Decision:
+        """Return the decision, as a hold if it is void, came too late or is not sure enough.
+
+        mission: the one that asked, at asked_ns; the answer came at done_ns.
+        """
         age_s = (done_ns - decision.stamp_ns) / 1e9
         deadline_s, least = self._config.decision_deadline_s, self._config.min_probability
         is_unsure = bool(decision.probabilities) and decision.probability < least  # a generated reply has no score
-        if is_void:
+        if mission != self._mission:
             return _withhold(
                 decision, HoldReason.NO_INSTRUCTION, "the instruction ended or the clock was reset while deciding"
             )
-        if done_ns < now_ns:
+        if done_ns < asked_ns:
             return _withhold(decision, HoldReason.CLOCK_JUMP, "time went back while deciding")
         if age_s > deadline_s:
             detail = f"the image is {age_s:.2f} s old, limit {deadline_s} s"
@@ -265,17 +246,11 @@ class Navigator:
             return _withhold(decision, HoldReason.LOW_PROBABILITY, f"{decision.probability:.3f} is below {least}")
         return decision
 
-    def _note(self, decision: Decision, situation: _Situation) -> None:
-        """Remember what the robot is going to do, unless another mission has begun since."""
-        with self._lock:
-            if decision.action is not None and self._mission == situation.mission:
-                self._repetition_guard.note(decision.action)
-
     def _reset(self) -> None:
         self._mission += 1
         self._history.clear()
         self._policy.reset()
-        self._freeze = _FreezeCheck()
+        self._frozen = FrozenCamera()
         self._pose = None
         self._repetition_guard = RepetitionGuard()
         self._clock_jump = ""
@@ -307,31 +282,6 @@ def decision_prompt(info: ModelInfo, instruction: Instruction, frames: Sequence[
 
 def _prompt(info: ModelInfo, instruction: Instruction, visuals: Sequence[Visual]) -> Prompt:
     return navigation_prompt(info.prompt_style, info.chat_template, instruction, visuals, SENTENCES)
-
-
-class _FreezeCheck:
-    """Counts images that stay identical although the robot moved; without motion nobody can tell."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._digest: int | None = None
-        self._pose: Pose | None = None  # where the last counted, or the first such image, was taken
-
-    def add(self, frame: Frame, odometry: Odometry | None) -> None:
-        height, width, _ = frame.image.shape
-        sample = frame.image[:: max(1, height // _SAMPLES), :: max(1, width // _SAMPLES)]
-        digest = zlib.crc32(sample.tobytes())
-        pose = None if odometry is None else odometry.pose
-        if digest != self._digest or pose is None or self._pose is None:
-            self._digest, self._pose = digest, pose
-            self.count = 0
-        elif _moved(pose, self._pose):
-            self._pose = pose
-            self.count += 1
-
-
-def _moved(pose: Pose, since: Pose) -> bool:
-    return pose.distance_m(since) > _FROZEN_M or abs(wrap_angle(pose.yaw_rad - since.yaw_rad)) > _FROZEN_RAD
 
 
 def _checked(choice: Choice) -> Choice:

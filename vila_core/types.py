@@ -195,15 +195,15 @@ class Prompt:
     """Text with one `<image>` for each visual, in order.
 
     stop: the texts of the tokens that end a reply, besides the checkpoint's own end of text.
-    branch: who asks. Each branch's last prompt is kept computed until the branch's next; a new prompt, of whichever
-    branch, pays only for what follows its longest beginning that is kept.
+    cache_slot: where its keys and values are kept, named after who asks. A slot keeps its last prompt until its next
+    one; a new prompt, of whichever slot, pays only for what follows its longest prefix that is kept.
     Raises ValueError if the numbers of `<image>` and visuals differ.
     """
 
     text: str
     visuals: tuple[Visual, ...] = ()
     stop: tuple[str, ...] = ()
-    branch: str = "navigation"
+    cache_slot: str = "navigation"
 
     def __post_init__(self) -> None:
         count = self.text.count(IMAGE_TOKEN)

@@ -12,7 +12,7 @@ import torch
 from conftest import golden_dir
 from safetensors.torch import load_file
 
-from vila_core.history.sampling import select_frames
+from vila_core.history.navila_policy import select_frames
 from vila_core.history.video_sampling import frames_at_rate, native_frames, serving_frames, uniform_frames
 from vila_core.intervals import interval_iou
 from vila_core.models.config import TimeTokens

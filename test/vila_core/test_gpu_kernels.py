@@ -396,7 +396,7 @@ def test_a_converted_decoder_runs_on_static_buffers_without_measuring(monkeypatc
     caches = [KVCache(model.config, 33, dtype=torch.float32, device="cpu") for _ in range(2)]
     static = StaticDecoder(model, caches[0], record=False)
     found = static(x, torch.arange(5), append(caches[0], 0, 5))
-    wanted = reference(x, torch.arange(5), reading=append(caches[1], 0, 5))
+    wanted = reference(x, torch.arange(5), context=append(caches[1], 0, 5))
     assert (found - wanted).norm() <= 0.05 * wanted.norm()
     assert torch.allclose(model.head_rows(torch.tensor([1, 9])), reference.head_rows(torch.tensor([1, 9])), atol=1e-2)
 
@@ -443,7 +443,7 @@ def test_a_recorded_decoder_says_what_the_reference_says():
     for start, count in ((0, 5), (5, 1), (6, 1)):
         x, positions = torch.randn(1, count, 64).cuda().bfloat16(), torch.arange(start, start + count).cuda()
         found = recorded(x, positions, append(caches[0], start, count))
-        wanted = reference(x, positions, reading=append(caches[1], start, count))
+        wanted = reference(x, positions, context=append(caches[1], start, count))
         assert (found - wanted).norm() <= 0.1 * wanted.norm()
 
 

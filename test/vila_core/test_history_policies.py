@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from vila_core.config import HISTORY_POLICIES, HistoryConfig
 from vila_core.errors import ConfigError
-from vila_core.history.blank import blank_like, is_blank
 from vila_core.history.buffer import FrameHistory
 from vila_core.history.memory import MAX_MERGED, evenly, merged_tokens, square_tokens
+from vila_core.history.navila_policy import select_frames
 from vila_core.history.policies import POLICIES, make_policy
-from vila_core.history.sampling import select_frames
+from vila_core.history.policy import blank_like, is_blank
 from vila_core.testing import SCRIPTED_INFO
 from vila_core.types import Frame, Odometry, Pose
 

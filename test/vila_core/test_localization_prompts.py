@@ -68,23 +68,23 @@ def test_every_reply_begins_as_a_start_does():
 @pytest.mark.parametrize("template", ["qwen2", "llama_3", "vicuna_v1", "nano"])
 def test_prompts_show_the_video_first_and_the_question_last(template):
     marks = ("0", "1", "2")
-    tokens = localization_prompt(TIME_TOKENS, template, "a dog barks", VISUALS, TOKENS[:3], branch="events")
-    written = localization_prompt(TIMESTAMPS, template, "a dog barks", VISUALS, marks, branch="events")
+    tokens = localization_prompt(TIME_TOKENS, template, "a dog barks", VISUALS, TOKENS[:3], cache_slot="events")
+    written = localization_prompt(TIMESTAMPS, template, "a dog barks", VISUALS, marks, cache_slot="events")
     assert IMAGE_TOKEN * 3 in tokens.text
     assert "0 s: <image>\n1 s: <image>\n2 s: <image>\n" in written.text
     for prompt in (tokens, written):
         assert prompt.text.index(NOT_SEEN) < prompt.text.index("a dog barks")
-        assert prompt.branch == "events" and len(prompt.visuals) == 3
-    other = localization_prompt(TIME_TOKENS, template, "the light goes on", VISUALS, TOKENS[:3], branch="events")
+        assert prompt.cache_slot == "events" and len(prompt.visuals) == 3
+    other = localization_prompt(TIME_TOKENS, template, "the light goes on", VISUALS, TOKENS[:3], cache_slot="events")
     same = tokens.text.index("a dog barks")
     assert tokens.text[:same] == other.text[:same]
-    free = video_prompt(TIMESTAMPS, template, "What is there?", VISUALS, marks, branch="question")
+    free = video_prompt(TIMESTAMPS, template, "What is there?", VISUALS, marks, cache_slot="question")
     assert "2 s: <image>\nWhat is there?" in free.text
 
 
 def test_unknown_templates_are_refused():
     with pytest.raises(ConfigError, match="unknown chat template"):
-        localization_prompt(TIME_TOKENS, "none", "a dog", VISUALS, TOKENS[:3], branch="events")
+        localization_prompt(TIME_TOKENS, "none", "a dog", VISUALS, TOKENS[:3], cache_slot="events")
 
 
 @pytest.mark.parametrize("text", ["", "  ", "a" * 300, "<image>", "a <t5> b", "<|im_end|>", "ASSISTANT: hi", "a\x00b"])

@@ -12,9 +12,9 @@ import pytest
 
 from vila_core.engine import host_memory, memory
 from vila_core.engine.backend import EMBEDDED_CHECKPOINT, load_backend
+from vila_core.engine.cached_decoder import cache_rows
 from vila_core.engine.host_memory import resident_bytes
 from vila_core.engine.memory import Usage, activation_bytes, plan_memory, require_memory, stored_as, tokenizer_bytes
-from vila_core.engine.reader import cache_rows
 from vila_core.errors import BackendError, CheckpointError
 from vila_core.models.config_reader import config_of, read_checkpoint_config
 from vila_core.models.costs import Storage

@@ -44,7 +44,7 @@ def test_a_cached_prefix_gives_the_same_states_as_one_pass(model):
         cache = KVCache(model.config.language, 16, dtype=torch.float32, device="cpu")
         edges = [0, *cuts, 12]
         parts = [
-            model.language_model(embeddings[:, a:b], torch.arange(a, b), reading=append(cache, a, b - a))
+            model.language_model(embeddings[:, a:b], torch.arange(a, b), context=append(cache, a, b - a))
             for a, b in zip(edges, edges[1:], strict=False)
         ]
         assert torch.allclose(torch.cat(parts, dim=1), whole, atol=1e-5)

@@ -404,7 +404,7 @@ def test_idle_reads_what_the_next_prompt_begins_with(style):
             pass
     assert len(backend.prefilled) == 11  # once for each decision
     for beginning, prompt in zip(backend.prefilled, backend.prompts[1:], strict=False):
-        assert prompt.text.startswith(beginning.text) and beginning.branch == prompt.branch
+        assert prompt.text.startswith(beginning.text) and beginning.cache_slot == prompt.cache_slot
         assert [v.key for v in prompt.visuals[:-1]] == [v.key for v in beginning.visuals]
 
 

@@ -25,9 +25,9 @@ def test_rows_hold_what_the_placement_says(steps):
     """A model of the real thing: each row holds the token that was written there, with all that it follows."""
     cache = PrefixCache(ROWS)
     holds = [None] * ROWS
-    for branch, pieces, scratch in steps:
+    for slot, pieces, scratch in steps:
         tokens = tokens_of(pieces)
-        placed = cache.place(branch, pieces, scratch)
+        placed = cache.place(slot, pieces, scratch)
         assert placed.shared < len(tokens) == len(placed.rows)  # the last token is always read: its state is wanted
         assert len(placed.scratch) == scratch
         assert len({*placed.rows.tolist(), *placed.scratch.tolist()}) == len(tokens) + scratch
@@ -57,18 +57,18 @@ def test_a_prompt_that_grows_pays_for_what_is_new():
         read.append(len(placed.rows) - placed.shared)
         cache.keep(placed)
     assert read == [12, 9, 9, 9]
-    assert np.array_equal(placed.rows, np.arange(36))  # what the branch no longer needs is used again at once
+    assert np.array_equal(placed.rows, np.arange(36))  # what the slot no longer needs is used again at once
 
 
-def test_branches_share_a_beginning_and_keep_their_own_end():
+def test_slots_share_a_beginning_and_keep_their_own_end():
     cache = PrefixCache(64)
     video = [Piece.of_text([1]), Piece(20, visual="frame")]
-    for branch, question in (("navigation", 5), ("door", 6), ("ball", 7)):
-        placed = cache.place(branch, [*video, Piece.of_text([question, 0])])
-        assert placed.shared == (0 if branch == "navigation" else 21)
+    for slot, question in (("navigation", 5), ("door", 6), ("ball", 7)):
+        placed = cache.place(slot, [*video, Piece.of_text([question, 0])])
+        assert placed.shared == (0 if slot == "navigation" else 21)
         cache.keep(placed)
     assert cache.place("navigation", [*video, Piece.of_text([5, 0])]).shared == 22
-    assert cache.branches() == ("door", "ball")  # until it is told that the rows are filled
+    assert cache.slots() == ("door", "ball")  # until it is told that the rows are filled
 
 
 def test_what_was_not_filled_is_not_shared():
@@ -77,13 +77,13 @@ def test_what_was_not_filled_is_not_shared():
     assert cache.place("navigation", [Piece.of_text([1, 2, 3])]).shared == 0
 
 
-def test_the_branch_not_used_for_longest_makes_room():
+def test_the_slot_not_used_for_longest_makes_room():
     cache = PrefixCache(10)
-    for branch in ("a", "b"):
-        cache.keep(cache.place(branch, [Piece.of_text([ord(branch)] * 4)]))
+    for slot in ("a", "b"):
+        cache.keep(cache.place(slot, [Piece.of_text([ord(slot)] * 4)]))
     cache.keep(cache.place("a", [Piece.of_text([ord("a")] * 4)]))
     cache.keep(cache.place("c", [Piece.of_text([0] * 5)]))
-    assert cache.branches() == ("a", "c")
+    assert cache.slots() == ("a", "c")
 
 
 def test_a_prompt_larger_than_the_cache_is_refused():

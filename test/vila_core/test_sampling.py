@@ -7,8 +7,7 @@ from conftest import golden_dir
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vila_core.history.compression import plan_tokens
-from vila_core.history.sampling import BLANK, select_frames
+from vila_core.history.navila_policy import BLANK, plan_tokens, select_frames
 
 
 def test_select_frames_equals_the_official_samplers():

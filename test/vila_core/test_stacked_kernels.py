@@ -10,7 +10,7 @@ import torch
 from vila_core.kernels.decoder import MOST_TOKENS
 from vila_core.kernels.library import kernels
 from vila_core.models.config import LanguageConfig, VisionConfig
-from vila_core.models.kv_cache import KVCache, Reading, append
+from vila_core.models.kv_cache import AttentionContext, KVCache, append
 from vila_core.models.language_model import LanguageModel
 from vila_core.models.vision_tower import VisionTower
 from vila_core.quantization.int8_linear import Int8Linear
@@ -84,7 +84,7 @@ def cache(config=CONFIG, rows=300, dtype=torch.bfloat16):
     return made
 
 
-def readings(count, dtype=torch.bfloat16):
+def contexts(count, dtype=torch.bfloat16):
     """Behind what is there; from nothing; and as a tree's branches, in rows here and there, which see some rows."""
     seen = torch.rand(count, 280, generator=torch.Generator().manual_seed(2)) < 0.7
     rows = torch.randperm(280, generator=torch.Generator().manual_seed(3))[:count]
@@ -93,7 +93,7 @@ def readings(count, dtype=torch.bfloat16):
     return [
         lambda kept: append(kept, 200, count),
         lambda kept: append(kept, 0, count),
-        lambda kept: Reading(kept, rows, 280, mask),
+        lambda kept: AttentionContext(kept, rows, 280, mask),
     ]
 
 
@@ -106,9 +106,9 @@ def test_one_call_gives_what_the_steps_give(count, which, dtype):
     inputs = torch.randn(1, count, 64, generator=torch.Generator().manual_seed(4)).to(dtype)
     positions = torch.arange(count) + 7
     steps, joined = cache(dtype=dtype), cache(dtype=dtype)
-    wanted = model(inputs, positions, reading=readings(count, dtype)[which](steps))
+    wanted = model(inputs, positions, context=contexts(count, dtype)[which](steps))
     assert model.join_layers()
-    got = model(inputs, positions, reading=readings(count, dtype)[which](joined))
+    got = model(inputs, positions, context=contexts(count, dtype)[which](joined))
     assert torch.equal(got, wanted)
     assert torch.equal(joined.keys, steps.keys) and torch.equal(joined.values, steps.values)
 
@@ -120,14 +120,14 @@ def test_what_one_call_does_not_take_runs_in_steps():
     assert not decoder(dataclasses.replace(CONFIG, heads=8, kv_heads=2, head_dim=16)).join_layers()
     many = torch.randn(1, MOST_TOKENS + 1, 64, generator=torch.Generator().manual_seed(4)).bfloat16()
     positions = torch.arange(MOST_TOKENS + 1)
-    wanted = model(many, positions, reading=append(cache(), 0, MOST_TOKENS + 1))
+    wanted = model(many, positions, context=append(cache(), 0, MOST_TOKENS + 1))
     unread = model(many[:, :3], positions[:3])
     assert model.join_layers()
-    assert torch.equal(model(many, positions, reading=append(cache(), 0, MOST_TOKENS + 1)), wanted)
+    assert torch.equal(model(many, positions, context=append(cache(), 0, MOST_TOKENS + 1)), wanted)
     assert torch.equal(model(many[:, :3], positions[:3]), unread)
     model.layers[1].mlp.up_proj = torch.nn.Linear(64, 96).bfloat16()
     assert not model.join_layers()
-    assert model(many[:, :3], positions[:3], reading=append(cache(), 0, 3)).shape == (1, 3, 64)
+    assert model(many[:, :3], positions[:3], context=append(cache(), 0, 3)).shape == (1, 3, 64)
 
 
 @TYPES

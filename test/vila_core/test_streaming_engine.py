@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vila_core.actions.grammar import SENTENCES
-from vila_core.engine import reader
-from vila_core.engine.grammar import grammar_of
+from vila_core.engine import cached_decoder
+from vila_core.engine.cached_decoder import _ahead
 from vila_core.engine.naive_backend import NaiveBackend
-from vila_core.engine.reader import _ahead
+from vila_core.engine.reply_trie import grammar_of
 from vila_core.engine.static_decoder import StaticDecoder
 from vila_core.engine.torch_backend import TorchBackend
 from vila_core.errors import BackendError
@@ -45,7 +45,7 @@ visuals = st.builds(
     st.lists(st.integers(0, 5), max_size=2),
 )
 prompts = st.builds(
-    lambda words, shown, end, branch: Prompt(words + "<image>" * len(shown) + end, tuple(shown), (), branch),
+    lambda words, shown, end, cache_slot: Prompt(words + "<image>" * len(shown) + end, tuple(shown), (), cache_slot),
     st.sampled_from(WORDS),
     st.lists(visuals, max_size=4),
     st.sampled_from(WORDS),
@@ -73,7 +73,7 @@ def test_whatever_was_asked_before_the_answer_is_that_of_a_fresh_start(model, st
 def test_fixed_shapes_change_nothing(model, shown):
     """What a GPU records as graphs, run as it is: padding to the next length and extent."""
     fixed, plain = TorchBackend(model, "float32"), NaiveBackend(model, "float32")
-    fixed.reader._forward = StaticDecoder(model.language_model, fixed.reader._kv, record=False)
+    fixed.decoder._forward = StaticDecoder(model.language_model, fixed.decoder._kv, record=False)
     for prompt in shown:
         got, wanted = fixed.choose(prompt, SENTENCES), plain.choose(prompt, SENTENCES)
         assert got.probabilities == pytest.approx(wanted.probabilities, abs=1e-5)
@@ -82,7 +82,7 @@ def test_fixed_shapes_change_nothing(model, shown):
 
 def test_a_shape_is_made_once(model):
     backend = TorchBackend(model, "float32")
-    fixed = backend.reader._forward = StaticDecoder(model.language_model, backend.reader._kv, record=False)
+    fixed = backend.decoder._forward = StaticDecoder(model.language_model, backend.decoder._kv, record=False)
     for shown in (1, 2, 3, 4, 3, 4):
         backend.choose(Prompt("turn left" + "<image>" * shown, tuple(Visual(f) for f in FRAMES[:shown])), SENTENCES)
     assert len(fixed._shapes) <= 3
@@ -96,7 +96,7 @@ def test_decoding_ahead_says_the_same():
 def test_chunks_change_nothing(model, chunk, monkeypatch):
     prompt = Prompt("go to the red chair<image>turn left<image>", tuple(Visual(frame) for frame in FRAMES[:2]))
     whole = TorchBackend(model, "float32").choose(prompt, SENTENCES)
-    monkeypatch.setattr(reader, "CHUNK", chunk)
+    monkeypatch.setattr(cached_decoder, "CHUNK", chunk)
     parts = TorchBackend(model, "float32").choose(prompt, SENTENCES)
     assert parts.probabilities == pytest.approx(whole.probabilities, abs=1e-5)
 
@@ -130,8 +130,8 @@ def test_a_step_that_failed_leaves_nothing_behind(model, monkeypatch):
 
 
 def test_a_prompt_longer_than_the_cache_makes_it_grow(model, monkeypatch):
-    monkeypatch.setattr(reader, "_ROWS", 8)
-    monkeypatch.setattr(reader, "_ROUND", 4)
+    monkeypatch.setattr(cached_decoder, "_ROWS", 8)
+    monkeypatch.setattr(cached_decoder, "_ROUND", 4)
     backend = TorchBackend(model, "float32")
     prompt = Prompt("turn left<image>", (Visual(FRAMES[0], 4),))
     wanted = NaiveBackend(model, "float32").choose(prompt, SENTENCES)
@@ -153,11 +153,11 @@ def test_time_tokens_are_scored_as_a_tree_too(model):
     backend = TorchBackend(model, "float32")
     prompt = Prompt("what is there<image>", (Visual(FRAMES[0]),))
     grammar = grammar_of(model, pairs)
-    hidden = backend.reader.read("door", backend._pieces(prompt), backend._embed(prompt), grammar.tail)
+    hidden = backend.decoder.prefill("door", backend._pieces(prompt), backend._embed(prompt), grammar.tree)
     choice = grammar.choose(hidden)
     assert pairs[choice.index] == _greedy(model, backend.embeddings(prompt), pairs)
     assert sum(choice.probabilities) == pytest.approx(1.0)
-    assert len(grammar.tail.depths) < 12 * (len(words) + 1)  # what is forced at the end is not read
+    assert len(grammar.tree.depths) < 12 * (len(words) + 1)  # what is forced at the end is not read
 
 
 def _greedy(model, embeddings, replies):

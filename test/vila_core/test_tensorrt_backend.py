@@ -88,9 +88,9 @@ def test_the_embedded_model_s_graphs_agree_with_torch(exported):
     assert is_close(errors, "float32"), errors
 
 
-def _prompt(count: int, words: str = "go to the red chair", branch: str = "navigation") -> Prompt:
+def _prompt(count: int, words: str = "go to the red chair", cache_slot: str = "navigation") -> Prompt:
     visuals = tuple(Visual(frame, 4 if n else None) for n, frame in enumerate(FRAMES[:count]))
-    return Prompt(words + "<image>" * count + "next", visuals, (), branch)
+    return Prompt(words + "<image>" * count + "next", visuals, (), cache_slot)
 
 
 def test_it_answers_as_torch_without_caches_does(backend, runners):
@@ -102,7 +102,7 @@ def test_it_answers_as_torch_without_caches_does(backend, runners):
         assert found.probabilities == pytest.approx(wanted.probabilities, abs=1e-4)
         assert backend.generate(prompt, 6) == naive.generate(prompt, 6)
     assert len(runners["vision"].calls) == len(FRAMES)  # each frame once
-    assert backend.reader.prefixes.reused > backend.reader.prefixes.read
+    assert backend.decoder.prefixes.reused > backend.decoder.prefixes.prefilled
 
 
 def test_lengths_are_few_and_one_token_has_its_own_profile(backend, runners):
@@ -111,7 +111,7 @@ def test_lengths_are_few_and_one_token_has_its_own_profile(backend, runners):
     lengths = [tensors["positions"].shape[0] for _, tensors in calls]
     assert set(lengths) <= {1, 16, 32, 48}
     assert all(profile == (1 if length == 1 else 0) for (profile, _), length in zip(calls, lengths, strict=True))
-    assert {tensors["past_keys"].data_ptr() for _, tensors in calls} == {backend.reader._kv.keys.data_ptr()}
+    assert {tensors["past_keys"].data_ptr() for _, tensors in calls} == {backend.decoder._kv.keys.data_ptr()}
     for name in ("embeddings", "mask", "hidden", "new_keys"):
         assert len({tensors[name].data_ptr() for _, tensors in calls}) == 1  # allocated once
 
@@ -276,7 +276,7 @@ def test_loading_says_what_is_missing(folder, tmp_path, monkeypatch):
 def test_the_info_tells_what_runs(backend):
     assert backend.info.precision == "tensorrt fp16"
     assert backend.info.visual_tokens == 16
-    assert backend.reader.kv_bytes == 2 * backend.reader._kv.keys.nbytes
+    assert backend.decoder.kv_bytes == 2 * backend.decoder._kv.keys.nbytes
 
 
 def test_a_4_bit_decoder_and_head_answer_as_torch_does(tmp_path):

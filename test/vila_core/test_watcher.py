@@ -136,7 +136,7 @@ def test_an_evaluation_repeats_the_prompt_before_it():
     watcher.watch("the door opens")
     run(watcher, 40)
     shown = [[visual.key for visual in prompt.visuals] for prompt in backend.prompts]
-    assert {prompt.branch for prompt in backend.prompts} == {"events"}
+    assert {prompt.cache_slot for prompt in backend.prompts} == {"events"}
     appended = sum(later[:-1] == before for before, later in zip(shown, shown[1:], strict=False))
     assert appended / (len(shown) - 1) > 0.9  # all but the rebuilds
     assert max(map(len, shown)) <= 32

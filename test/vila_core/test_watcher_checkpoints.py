@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from vila_core.config import EventsConfig
 from vila_core.engine import torch_backend
-from vila_core.engine.fork import End, fork, groups
 from vila_core.engine.naive_backend import NaiveBackend
 from vila_core.engine.prefix_cache import Piece
+from vila_core.engine.shared_prefix import Suffix, split_prompts, suffix_groups
 from vila_core.engine.torch_backend import TorchBackend
 from vila_core.errors import BackendError
 from vila_core.events.distribution import likely_starts, pair_intervals
@@ -38,12 +38,14 @@ def model(request):
     return load_checkpoint(golden_dir("vila") / "checkpoints" / request.param)
 
 
-def prompts_of(backend, frames, queries=QUERIES, branch="events"):
-    info, method = backend.info, method_of(backend.info)
+def prompts_of(backend, frames, queries=QUERIES, cache_slot="events"):
+    info, way = backend.info, way_of(backend.info)
     visuals = [Visual(frame) for frame in frames]
-    marks = time_marks(method, info.time_tokens, [frame.stamp_ns / 1e9 for frame in frames])
-    asked = [localization_prompt(method, info.chat_template, query, visuals, marks, branch=branch) for query in queries]
-    return asked, marks, method
+    marks = time_marks(way, info.time_tokens, [frame.stamp_ns / 1e9 for frame in frames])
+    asked = [
+        localization_prompt(way, info.chat_template, query, visuals, marks, cache_slot=cache_slot) for query in queries
+    ]
+    return asked, marks, way
 
 
 def test_the_checkpoints_tell_time_in_both_ways(model):
@@ -95,11 +97,11 @@ def test_one_more_query_costs_its_own_words_only(model):
     prompts, marks, method = prompts_of(backend, FRAMES[:4])
     replies = [start_replies(method, marks)] * len(prompts)
     backend.choose_each(prompts, replies)
-    before = backend.reader.prefixes.read
-    grown, marks, method = prompts_of(backend, FRAMES[:5])
-    backend.choose_each(grown, [start_replies(method, marks)] * len(grown))
+    before = backend.decoder.prefixes.prefilled
+    grown, marks, way = prompts_of(backend, FRAMES[:5])
+    backend.choose_each(grown, [start_replies(way, marks)] * len(grown))
     pieces = backend._pieces(grown[0])
-    read = backend.reader.prefixes.read - before
+    read = backend.decoder.prefixes.prefilled - before
     last = sum(piece.count for piece in pieces if not piece.ids) // 5
     assert read < 2 * last + sum(piece.count for piece in pieces[-1:])  # the new frame and the words behind it
     assert backend.visual_cache.misses == 5
@@ -154,21 +156,21 @@ def test_a_watcher_runs_on_them(model):
     assert isinstance(watcher.describe("What is there?", 2 * S, 6 * S), str)
 
 
-def test_branches_that_push_each_other_out_get_a_larger_cache(model):
+def test_slots_that_push_each_other_out_get_a_larger_cache(model):
     backend = TorchBackend(model, "float32")
-    reader = backend.reader
+    decoder = backend.decoder
     prompts, _, _ = prompts_of(backend, FRAMES[:3], QUERIES[:1])
-    other = dataclasses.replace(prompts_of(backend, FRAMES[4:7], QUERIES[1:2])[0][0], branch="navigation")
+    other = dataclasses.replace(prompts_of(backend, FRAMES[4:7], QUERIES[1:2])[0][0], cache_slot="navigation")
     length = sum(piece.count for piece in backend._pieces(prompts[0]))
-    reader._make_cache(length + 20)
+    decoder._make_cache(length + 20)
     for _ in range(3):
         backend.choose(prompts[0], ["yes", "no"])
         backend.choose(other, ["yes", "no"])
-    assert set(reader.prefixes.branches()) == {"events", "navigation"}
-    assert reader.prefixes.rows > length + 20
-    before = reader.prefixes.read
+    assert set(decoder.prefixes.slots()) == {"events", "navigation"}
+    assert decoder.prefixes.rows > length + 20
+    before = decoder.prefixes.prefilled
     backend.choose(prompts[0], ["yes", "no"])
-    assert reader.prefixes.read - before == 1  # all is there but the last token
+    assert decoder.prefixes.prefilled - before == 1  # all is there but the last token
 
 
 def test_a_closed_backend_refuses(model):
@@ -184,19 +186,19 @@ picture = st.integers(0, 2).map(lambda key: Piece(3, visual=key))
 
 
 @given(st.lists(st.lists(st.one_of(text, picture), min_size=1, max_size=4), min_size=1, max_size=4))
-def test_trunk_and_ends_are_the_prompts(prompts):
+def test_prefix_and_suffixes_are_the_prompts(prompts):
     def flat(pieces):
         return [entry for piece in pieces for entry in (piece.ids or [(piece.visual, n) for n in range(piece.count)])]
 
-    forked = fork(prompts)
-    if forked is not None:
-        assert [[*flat(forked.trunk), *end] for end in forked.ends] == [flat(pieces) for pieces in prompts]
-        assert all(forked.ends) and forked.trunk
+    shared = split_prompts(prompts)
+    if shared is not None:
+        assert [[*flat(shared.prefix), *ids] for ids in shared.suffixes] == [flat(pieces) for pieces in prompts]
+        assert all(shared.suffixes) and shared.prefix
 
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=9), st.integers(1, 20))
-def test_groups_are_all_ends_in_order(sizes, most):
-    ends = [End((0,) * size, None) for size in sizes]
-    parts = [ends[group] for group in groups(ends, most)]
-    assert [end for part in parts for end in part] == ends
+def test_groups_are_all_suffixes_in_order(sizes, most):
+    suffixes = [Suffix((0,) * size, None) for size in sizes]
+    parts = [suffixes[group] for group in suffix_groups(suffixes, most)]
+    assert [suffix for part in parts for suffix in part] == suffixes
     assert all(len(part) == 1 or sum(end.size for end in part) <= most for part in parts)

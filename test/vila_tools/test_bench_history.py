@@ -57,7 +57,7 @@ def test_every_policy_is_asked_about_the_same_frame_at_each_decision_of_the_orac
     for number in range(len(moments)):
         asked = backend.prompts[3 * number : 3 * number + 3]
         assert len({prompt.visuals[-1].frame.key for prompt in asked}) == 1
-        assert [prompt.branch for prompt in asked] == list(HISTORY_POLICIES)
+        assert [prompt.cache_slot for prompt in asked] == list(HISTORY_POLICIES)
         assert len(asked[1].visuals) <= 2 + 3 and len(asked[0].visuals) == 8
 
 

@@ -124,9 +124,9 @@ def test_a_streaming_step_reads_what_is_counted_as_new_and_encodes_one_frame(lit
     engine, facts = ours._backend, ours.facts
     for _ in range(2):
         assert ours.prepare("cached") == {}
-        read, misses = engine.reader.prefixes.read, engine.visual_cache.misses
+        read, misses = engine.decoder.prefixes.prefilled, engine.visual_cache.misses
         parts = ours.step("cached")
-        assert engine.reader.prefixes.read - read == facts["new_prompt_tokens"]
+        assert engine.decoder.prefixes.prefilled - read == facts["new_prompt_tokens"]
         assert engine.visual_cache.misses == misses  # encoded before it was asked for
         assert set(parts) == {"encode_ms", "prefill_and_choose_ms"}
     assert facts["new_prompt_tokens"] < facts["prompt_tokens"]

@@ -1,4 +1,4 @@
-"""Limits that hold whatever the model says: on actions, on speed, on acceleration."""
+"""Limits that hold whatever the model says: on stamps, on actions, on speed, on acceleration."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import math
 from vila_core.config import ControlConfig
 from vila_core.types import Action, MoveForward, Stop, Turn, VelocityCommand
 
+MAX_FUTURE_S = 0.1  # an image or a message stamped further ahead of the clock means that the clocks disagree
+STILL_MPS = 0.02  # a robot that is slower than both of these stands still
+STILL_RPS = 0.05
 _EPSILON = 1e-6  # m and rad: rounding in messages does not make an action too large
 _MAX_DT_S = 0.1  # a controller that was held up may not jump by more than this much acceleration
 

@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass
 
 from vila_core.config import ControlConfig
-from vila_core.control.limits import action_refusal, limit_velocity
+from vila_core.control.limits import MAX_FUTURE_S, action_refusal, limit_velocity
 from vila_core.types import Action, MoveForward, Odometry, Pose, Stop, Turn, VelocityCommand, wrap_angle
 
 _CONVERGE_M = 0.12  # driving so far reduces the distance to the line to 1/e
@@ -23,7 +23,6 @@ _FINE = 1 / 3  # driving and turning end at this share of the tolerance
 _STEP = 1 / 6  # of the tolerance: less is no progress
 _CREEP_S = 0.75  # the slowest speed crosses the tolerance in this time
 _SETTLE_S = 0.3  # within the tolerance, no progress for so long ends the phase too
-_MAX_FUTURE_S = 0.1  # odometry further ahead of the clock means that the clocks disagree
 
 
 class MotionState(enum.IntEnum):
@@ -149,7 +148,7 @@ class MotionController:
         age_s = (now_ns - odometry.stamp_ns) / 1e9
         if age_s > self._config.odometry_timeout_s:
             return f"odometry is {age_s:.2f} s old, limit {self._config.odometry_timeout_s} s"
-        if age_s < -_MAX_FUTURE_S or now_ns < self._last_ns:
+        if age_s < -MAX_FUTURE_S or now_ns < self._last_ns:
             return f"the clock jumped: odometry {odometry.stamp_ns} ns, now {now_ns} ns, before {self._last_ns} ns"
         return ""
 

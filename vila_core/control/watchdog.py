@@ -9,8 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vila_core.config import ControlConfig
-
-MAX_FUTURE_S = 0.1  # a stamp further ahead of the clock means that the clocks disagree
+from vila_core.control.limits import MAX_FUTURE_S
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,7 +84,7 @@ class Backend(Protocol):
         ...
 
     def prefill(self, prompt: Prompt) -> None:
-        """Read the prompt up to its last visual now, so that one that begins alike has less to read."""
+        """Prefill the prompt up to its last visual now, so that one that begins alike has less to prefill."""
         ...
 
     def relevance(self, question: str, frames: Sequence[Frame]) -> tuple[float, ...]:

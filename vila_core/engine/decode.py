@@ -27,10 +27,10 @@ def greedy_steps(model: VisionLanguageModel, embeddings: Tensor, kv: KVCache) ->
     """
     length = 0
     while True:
-        reading = append(kv, length, len(embeddings))
-        positions = torch.arange(length, reading.extent, device=model.device)
-        hidden = model.language_model(embeddings[None], positions, reading=reading)[0, -1]
-        length = reading.extent
+        context = append(kv, length, len(embeddings))
+        positions = torch.arange(length, context.extent, device=model.device)
+        hidden = model.language_model(embeddings[None], positions, context=context)[0, -1]
+        length = context.extent
         logits = model.language_model.logits(hidden)
         token = int(logits.argmax())
         yield token, logits

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
+from vila_core.engine.cached_decoder import CHUNK, cache_rows
 from vila_core.engine.host_memory import available_bytes
-from vila_core.engine.reader import CHUNK, cache_rows
 from vila_core.engine.static_decoder import LENGTHS
 from vila_core.errors import BackendError
 from vila_core.models.checkpoint import DTYPES
@@ -27,7 +27,7 @@ from vila_core.models.encoders import frame_tokens
 from vila_core.models.layouts import Layout, Part, open_layout
 from vila_core.models.weights import folder_tensors
 
-_TAIL = 64  # tokens of a reply trie; the ten actions have about as many
+_TREE = 64  # tokens of a reply trie; the ten actions have about as many
 _TOKENIZER_GROWTH = 12  # bytes in memory for each of its files: 10.1 seen for Llama 3's, 12.8 for one of Qwen2's size
 _INT4, _INT8 = (".weight_int4", ".qweight"), (".weight_int8",)
 
@@ -94,7 +94,7 @@ def activation_bytes(config: CheckpointConfig, storage: Storage, rows: int, *, g
     heads = (language.heads + 2 * language.kv_heads) * language.head_dim
     token = (6 * language.hidden_size + 2 * heads + 3 * language.intermediate_size) * size
     masked = token + rows * (4 + size)
-    decoder = sum(LENGTHS) * masked if graphs else (CHUNK + _TAIL) * masked
+    decoder = sum(LENGTHS) * masked if graphs else (CHUNK + _TREE) * masked
     return max(tiles * (pixels + patches), decoder)
 
 

@@ -13,9 +13,8 @@ from torch import Tensor
 
 from vila_core.engine.backend import CacheCounts
 from vila_core.engine.decode import greedy_ids, room_for
-from vila_core.engine.grammar import make_grammar
-from vila_core.engine.pieces import embed_visual
-from vila_core.engine.reply_trie import choose_reply
+from vila_core.engine.frame_encoder import embed_visual
+from vila_core.engine.reply_trie import choose_reply, make_grammar
 from vila_core.engine.torch_backend import load_model, model_info, stop_ids
 from vila_core.errors import BackendError
 from vila_core.models.vlm import VisionLanguageModel

@@ -1,4 +1,4 @@
-"""Which rows of the key/value cache hold which prompt: each branch keeps its last one, and all share beginnings.
+"""Which rows of the key/value cache hold which prompt: each cache slot keeps its last one, and all share prefixes.
 
 Only the accounting; the keys and values lie in models.kv_cache.
 """
@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vila_core.errors import BackendError
+from vila_core.models.vlm import Segment
+from vila_core.types import Visual
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +35,10 @@ class Piece:
 class Placement:
     """Where a prompt's tokens lie: the first `shared` of its rows [L] are filled, the others to be.
 
-    scratch: rows for what is read behind the prompt and not kept. extent: one more than the last row of all these.
+    scratch: rows for what is computed behind the prompt and not kept. extent: one more than the last row of all these.
     """
 
-    branch: str
+    cache_slot: str
     pieces: tuple[Piece, ...]
     shared: int
     rows: NDArray[np.int64]
@@ -55,47 +57,47 @@ class _Kept:
 
 
 class PrefixCache:
-    """Branches, each with the rows of its last prompt; beginnings that are equal lie in the same rows.
+    """Cache slots, each with the rows of its last prompt; a prefix that prompts share lies in the same rows.
 
-    A branch's new prompt takes over the longest beginning that any branch holds; what its old one had besides is free
-    at once. When rows run out the branches not used for longest are forgotten.
+    A slot's new prompt takes over the longest prefix that any slot holds; what its old one had besides is free
+    at once. When rows run out the slots not used for longest are forgotten.
     """
 
     def __init__(self, rows: int) -> None:
         if rows < 1:
             raise ValueError(f"rows {rows}: must be at least 1")
         self.rows = rows
-        self.reused = 0  # tokens that did not have to be read again
-        self.read = 0  # tokens that had to be
-        self.forgotten: set[str] = set()  # branches that lost their rows to others
-        self._kept: OrderedDict[str, _Kept] = OrderedDict()  # the branch used last stands last
+        self.reused = 0  # tokens whose keys and values were there
+        self.prefilled = 0  # tokens whose keys and values were computed
+        self.forgotten: set[str] = set()  # slots that lost their rows to others
+        self._kept: OrderedDict[str, _Kept] = OrderedDict()  # the slot used last stands last
 
-    def place(self, branch: str, pieces: Sequence[Piece], scratch: int = 0, *, least_new: int = 1) -> Placement:
+    def place(self, cache_slot: str, pieces: Sequence[Piece], scratch: int = 0, *, least_new: int = 1) -> Placement:
         """Find rows for a prompt and for `scratch` more tokens.
 
-        least_new: so many of its last tokens are read again even if they are there. The branch holds nothing until
+        least_new: so many of its last tokens are prefilled again even if they are there. The slot holds nothing until
         `keep` is told that the rows are filled. Raises BackendError if there are too few rows.
         """
         length = sum(piece.count for piece in pieces)
         if length + scratch > self.rows:
             raise BackendError(f"the prompt and its reply need {length + scratch} tokens, the cache has {self.rows}")
         shared = self._longest(pieces, length - least_new)
-        self._kept.pop(branch, None)
+        self._kept.pop(cache_slot, None)
         free = self._free(shared, length - len(shared) + scratch)
         new = free[: length - len(shared)]
         self.reused += len(shared)
-        self.read += len(new)
+        self.prefilled += len(new)
         rows = np.concatenate((shared, new))
-        return Placement(branch, tuple(pieces), len(shared), rows, free[len(new) :])
+        return Placement(cache_slot, tuple(pieces), len(shared), rows, free[len(new) :])
 
     def keep(self, placement: Placement) -> None:
-        """Give the branch the prompt's rows; all of them are filled now."""
-        self.forgotten.discard(placement.branch)
-        self._kept[placement.branch] = _Kept(placement.pieces, placement.rows)
+        """Give the slot the prompt's rows; all of them are filled now."""
+        self.forgotten.discard(placement.cache_slot)
+        self._kept[placement.cache_slot] = _Kept(placement.pieces, placement.rows)
 
     @property
     def held(self) -> int:
-        """Tokens of all branches' prompts, what they share counted for each."""
+        """Tokens of all slots' prompts, what they share counted for each."""
         return sum(len(kept.rows) for kept in self._kept.values())
 
     def forget(self) -> None:
@@ -103,23 +105,23 @@ class PrefixCache:
         self._kept.clear()
         self.forgotten.clear()
 
-    def branches(self) -> tuple[str, ...]:
-        """Name the branches that hold something, the one used last at the end."""
+    def slots(self) -> tuple[str, ...]:
+        """Name the slots that hold something, the one used last at the end."""
         return tuple(self._kept)
 
     def _longest(self, pieces: Sequence[Piece], most: int) -> NDArray[np.int64]:
-        """The rows of the longest beginning that a branch holds; that branch counts as used."""
+        """Return the rows of the longest prefix that a slot holds; that slot counts as used."""
         best, rows = "", np.empty(0, np.int64)
-        for branch, kept in self._kept.items():
+        for slot, kept in self._kept.items():
             count = min(common_tokens(kept.pieces, pieces), most)
             if count > len(rows):
-                best, rows = branch, kept.rows[:count]
+                best, rows = slot, kept.rows[:count]
         if best:
             self._kept.move_to_end(best)
         return rows
 
     def _free(self, shared: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-        """The lowest free rows; branches are forgotten until there are enough."""
+        """Return the lowest free rows; slots are forgotten until there are enough."""
         while True:
             taken = np.zeros(self.rows, dtype=bool)
             taken[shared] = True
@@ -129,6 +131,17 @@ class PrefixCache:
             if len(free) >= count:
                 return free[:count]
             self.forgotten.add(self._kept.popitem(last=False)[0])
+
+
+def pieces_of(segments: Sequence[Segment], visuals: Sequence[Visual], visual_tokens: int) -> tuple[Piece, ...]:
+    """Describe a segmented prompt as the cache compares it. visual_tokens: of a whole frame."""
+    return tuple(
+        Piece.of_text(run.ids) if run.visual is None else _piece(visuals[run.visual], visual_tokens) for run in segments
+    )
+
+
+def _piece(visual: Visual, visual_tokens: int) -> Piece:
+    return Piece(visual.tokens or visual_tokens, visual=visual.key)
 
 
 def common_tokens(first: Sequence[Piece], second: Sequence[Piece]) -> int:

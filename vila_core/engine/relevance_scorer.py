@@ -24,7 +24,7 @@ from vila_core.models.relevance_parts import compared_with
 from vila_core.models.vlm import VisionLanguageModel
 from vila_core.types import Frame, FrameKey
 
-_QUESTIONS = 64  # more than stand and are asked in turn: a look would begin anew for each of them
+_QUESTIONS = 64  # more than stand and are asked in turn: an evaluation would begin anew for each of them
 _FRAMES = 640  # as many as have visual tokens
 _AT_ONCE = 16  # frames that are worked out together: more would take memory, not be quicker
 

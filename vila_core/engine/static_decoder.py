@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vila_core.models.kv_cache import KVCache, Reading
+from vila_core.models.kv_cache import AttentionContext, KVCache
 from vila_core.models.language_model import LanguageModel
 
 LENGTHS = (1, 16, 32, 64, 128, 256, 512, 768)  # tokens of a pass; the last holds a chunk and a reply trie
@@ -45,29 +45,29 @@ class StaticDecoder:
         self._record = record
         self._shapes: dict[tuple[int, int], _Shape] = {}
 
-    def __call__(self, inputs: Tensor, positions: Tensor, reading: Reading) -> Tensor:
+    def __call__(self, inputs: Tensor, positions: Tensor, context: AttentionContext) -> Tensor:
         """As LanguageModel.forward with B = 1; the result is valid until the next call."""
         count = inputs.shape[1]
         length = next((bucket for bucket in LENGTHS if bucket >= count), None)
         if length is None:
-            return self._model(inputs, positions, reading=reading)
-        extent = min(self._cache.rows, EXTENT_STEP * -(-reading.extent // EXTENT_STEP))
+            return self._model(inputs, positions, context=context)
+        extent = min(self._cache.rows, EXTENT_STEP * -(-context.extent // EXTENT_STEP))
         if (length, extent) not in self._shapes:
             self._shapes[length, extent] = self._make(length, extent)
         shape = self._shapes[length, extent]
-        self._fill(shape, inputs, positions, reading)
+        self._fill(shape, inputs, positions, context)
         shape.replay()
         return shape.output[:, :count]
 
-    def _fill(self, shape: _Shape, inputs: Tensor, positions: Tensor, reading: Reading) -> None:
+    def _fill(self, shape: _Shape, inputs: Tensor, positions: Tensor, context: AttentionContext) -> None:
         count = inputs.shape[1]
         shape.inputs[:, :count].copy_(inputs)
         shape.positions[:count].copy_(positions)
         shape.rows.fill_(self._cache.rows - 1)
-        shape.rows[:count].copy_(reading.row_numbers())
+        shape.rows[:count].copy_(context.row_numbers())
         shape.mask.fill_(float("-inf"))
         shape.mask[:, 0] = 0.0  # padding must see something; what it sees does not matter
-        reading.fill_mask(shape.mask[:count, : reading.extent])
+        context.fill_mask(shape.mask[:count, : context.extent])
 
     def _make(self, length: int, extent: int) -> _Shape:
         device, dtype = self._cache.keys.device, self._cache.keys.dtype
@@ -77,10 +77,10 @@ class StaticDecoder:
         rows = torch.full((length,), self._cache.rows - 1, dtype=torch.long, device=device)
         mask = torch.zeros(length, extent, dtype=dtype, device=device)
         output = torch.zeros_like(inputs)
-        reading = Reading(self._cache, rows, extent, mask)
+        context = AttentionContext(self._cache, rows, extent, mask)
 
         def run() -> None:
-            output.copy_(self._model(inputs, positions, reading=reading))
+            output.copy_(self._model(inputs, positions, context=context))
 
         return _Shape(inputs, positions, rows, mask, output, record_graph(run) if self._record else run)
 

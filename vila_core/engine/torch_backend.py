@@ -1,4 +1,4 @@
-"""The torch backend: each frame encoded once, each beginning of a prompt read once, a choice in one pass."""
+"""The torch backend: each frame encoded once, each prefix of a prompt prefilled once, a choice in one pass."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ import torch
 from torch import Tensor
 
 from vila_core.engine.backend import CacheCounts, ModelInfo
-from vila_core.engine.fork import End, fork, forked_tail, groups, parted
-from vila_core.engine.frame_encoder import Encoded, FrameEncoder
-from vila_core.engine.grammar import make_grammar
+from vila_core.engine.cached_decoder import CHUNK, CachedDecoder
+from vila_core.engine.frame_encoder import Encoded, FrameEncoder, embed_visual
 from vila_core.engine.memory import require_memory
-from vila_core.engine.pieces import embed_visual, pieces_of
-from vila_core.engine.prefix_cache import Piece
-from vila_core.engine.reader import CHUNK, PromptReader
+from vila_core.engine.prefix_cache import Piece, pieces_of
 from vila_core.engine.relevance_scorer import RelevanceScorer
+from vila_core.engine.reply_trie import make_grammar
+from vila_core.engine.shared_prefix import Suffix, split_hidden, split_prompts, suffix_groups, suffix_tree
 from vila_core.engine.visual_cache import VisualCache
 from vila_core.errors import BackendError
 from vila_core.kernels.library import kernels_status
@@ -116,13 +115,13 @@ class TorchBackend:
         self,
         model: VisionLanguageModel,
         precision: str,
-        reader: PromptReader | None = None,
+        decoder: CachedDecoder | None = None,
         *,
         precision_reason: str = "",
     ) -> None:
         self.info = model_info(model, precision, precision_reason)
         self.encoder = FrameEncoder(model, VISUAL_CACHE_FRAMES)
-        self.reader = reader or PromptReader(model)
+        self.decoder = decoder or CachedDecoder(model)
         self._loaded: VisionLanguageModel | None = model
         self._segments = lru_cache(maxsize=64)(model.segments)
         self._grammar = lru_cache(maxsize=64)(partial(make_grammar, model))
@@ -147,23 +146,36 @@ class TorchBackend:
     @torch.inference_mode()
     def choose(self, prompt: Prompt, replies: Sequence[str]) -> Choice:
         """Score the replies in one pass with what is new of the prompt; see reply_trie.choose_reply."""
+        # 1. Cut the prompt into pieces that the prefix cache can compare: runs of token ids, and visuals.
         pieces = self._pieces(prompt)
+        # 2. Join the replies to a trie, its nodes embedded as a token tree; this is done once for each set of replies.
         grammar = self._grammar(tuple(replies))
-        return grammar.choose(self.reader.read(prompt.branch, pieces, self._embed(prompt), grammar.tail))
+        # 3. Say where embeddings come from, once they are asked for: the token table, or the encoder, which runs the
+        #    vision tower and the projector only for frames whose visual tokens it does not have.
+        embed = self._embed(prompt)
+        # 4. Prefill what no cache slot holds, and score the trie's nodes in the same pass.
+        hidden = self.decoder.prefill(prompt.cache_slot, pieces, embed, grammar.tree)
+        # 5. Turn the hidden states into probabilities where replies part, and these into one for each reply.
+        return grammar.choose(hidden)
 
     @torch.inference_mode()
     def choose_each(self, prompts: Sequence[Prompt], replies: Sequence[Sequence[str]]) -> tuple[Choice, ...]:
-        """Score each prompt's replies; what the prompts begin with is read once, their ends side by side."""
-        forked = fork([self._pieces(prompt) for prompt in prompts]) if len(prompts) > 1 else None
-        if forked is None:
+        """Score each prompt's replies; the prompts' shared prefix is prefilled once, their suffixes side by side."""
+        # 1. Split off what all prompts begin with; without such a prefix each is asked alone.
+        shared = split_prompts([self._pieces(prompt) for prompt in prompts]) if len(prompts) > 1 else None
+        if shared is None:
             return tuple(map(self.choose, prompts, replies))
+        # 2. Join each prompt's suffix and the trie of its replies.
         grammars = [self._grammar(tuple(each)) for each in replies]
-        ends = [End(ids, grammar.tail) for ids, grammar in zip(forked.ends, grammars, strict=True)]
+        suffixes = [Suffix(ids, grammar.tree) for ids, grammar in zip(shared.suffixes, grammars, strict=True)]
         choices: list[Choice] = []
-        for group in groups(ends, CHUNK):
-            tail, embed = forked_tail(self.model, ends[group]), self._embed(prompts[0])
-            parts = parted(self.reader.read(prompts[0].branch, forked.trunk, embed, tail), ends[group])
-            choices += (grammar.choose(hidden) for grammar, hidden in zip(grammars[group], parts, strict=True))
+        for group in suffix_groups(suffixes, CHUNK):
+            # 3. Prefill the prefix, which the second group finds in the cache, and as many suffixes as one pass takes.
+            tree, embed = suffix_tree(self.model, suffixes[group]), self._embed(prompts[0])
+            hidden = self.decoder.prefill(prompts[0].cache_slot, shared.prefix, embed, tree)
+            # 4. Choose for each prompt from its own part of the hidden states.
+            parts = split_hidden(hidden, suffixes[group])
+            choices += (grammar.choose(part) for grammar, part in zip(grammars[group], parts, strict=True))
         return tuple(choices)
 
     @torch.inference_mode()
@@ -171,7 +183,7 @@ class TorchBackend:
         """Decode greedily up to a stop token or max_new_tokens."""
         model, ids = self.model, []
         stop = stop_ids(model, prompt.stop)
-        for token in self.reader.decode(prompt.branch, self._pieces(prompt), self._embed(prompt), max_new_tokens):
+        for token in self.decoder.decode(prompt.cache_slot, self._pieces(prompt), self._embed(prompt), max_new_tokens):
             if token in stop:
                 break
             ids.append(token)
@@ -185,15 +197,15 @@ class TorchBackend:
 
     @torch.inference_mode()
     def prefill(self, prompt: Prompt) -> None:
-        """Read the prompt up to its last visual, so that one that begins alike has less to read."""
+        """Prefill the prompt up to its last visual, so that one that begins alike has less to prefill."""
         pieces = self._pieces(prompt)
         last = max((number for number, piece in enumerate(pieces) if not piece.ids), default=-1)
         if last >= 0:
-            self.reader.read(prompt.branch, pieces[: last + 1], self._embed(prompt))
+            self.decoder.prefill(prompt.cache_slot, pieces[: last + 1], self._embed(prompt))
 
     @torch.inference_mode()
     def embeddings(self, prompt: Prompt) -> Tensor:
-        """Return the embeddings [L, D] of the whole prompt, as the decoder reads them if nothing is kept."""
+        """Return the embeddings [L, D] of the whole prompt, as the decoder gets them if nothing is kept."""
         embed = self._embed(prompt)
         return torch.cat([embed(number) for number in range(len(self._pieces(prompt)))])
 
@@ -208,7 +220,7 @@ class TorchBackend:
         self._segments.cache_clear()
         self._grammar.cache_clear()
         self._scorer.close()
-        self.reader.close()
+        self.decoder.close()
         self.encoder.close()
         self._loaded = None
 
@@ -217,7 +229,10 @@ class TorchBackend:
         return pieces_of(self._segments(prompt.text), prompt.visuals, self.info.visual_tokens)
 
     def _embed(self, prompt: Prompt) -> Callable[[int], Tensor]:
-        """Number of a segment -> its embeddings [L, D]. A GPU begins with the newest frame, the last one needed."""
+        """Return what makes the embeddings [L, D] of a segment, given its number, when they are asked for.
+
+        A GPU begins with the newest frame at once: it is the last one needed.
+        """
         model, segments = self.model, self._segments(prompt.text)
         self.encoder.start([visual.frame for visual in prompt.visuals[-1:]])
 

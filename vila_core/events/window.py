@@ -6,7 +6,7 @@ from vila_core.types import Frame
 
 
 class AppendedWindow:
-    """Takes the newest frame at each look, and starts again with its newer half when it is full or too long.
+    """Takes the newest frame at each evaluation, and starts again with its newer half when it is full or too long.
 
     Between two such rebuilds each window begins with the one before: what a model read of it can be kept. All frames
     of a rebuilt one were in the last, so none is encoded anew.

@@ -1,15 +1,19 @@
-"""NaVILA's own history: at each step the frames are chosen anew, evenly over all that was seen."""
+"""NaVILA's own history: at each step the frames are chosen anew, evenly over all that was seen.
+
+`select_frames` says which frames, `plan_tokens` how many visual tokens each of them may cost.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from vila_core.history.blank import blank_like
-from vila_core.history.compression import plan_tokens
-from vila_core.history.policy import VisualInfo, require_frames
-from vila_core.history.sampling import BLANK, select_frames
+import numpy as np
+
+from vila_core.history.policy import VisualInfo, blank_like, require_frames
 from vila_core.types import Frame, Visual
 
+BLANK = -1  # stands for a black frame before the oldest real one
 _STEPS_AHEAD = 3  # a decision moves three unit steps at most: 75 cm or 45 degrees
 
 
@@ -48,3 +52,39 @@ class NavilaPolicy:
 
     def reset(self) -> None:
         """Need nothing: each selection is made anew."""
+
+
+def select_frames(n: int, num_frames: int) -> list[int]:
+    """Choose num_frames of n frames as NaVILA does: evenly spaced, and the newest last.
+
+    Returns indices, oldest first; BLANK pads in front when n < num_frames. The first frame is
+    always among them if num_frames > 1. The rounding is part of the definition: for 64 frames it
+    differs from exact integer division for some n. Raises ValueError for n < 0 or num_frames < 1.
+    """
+    if n < 0 or num_frames < 1:
+        raise ValueError(f"need n >= 0 and num_frames >= 1, got n={n}, num_frames={num_frames}")
+    blanks = max(0, num_frames - n)
+    last = n + blanks - 1
+    history = np.linspace(0, last, num_frames - 1, endpoint=False, dtype=int)
+    return [max(BLANK, int(i) - blanks) for i in (*history, last)]
+
+
+@dataclass(frozen=True, slots=True)
+class TokenPlan:
+    """Visual tokens per selected frame, oldest first, current last; None keeps them all."""
+
+    tokens: tuple[int | None, ...]
+
+    def total(self, full: int) -> int:
+        """Return the number of visual tokens when a whole frame has `full`."""
+        return sum(full if t is None else min(t, full) for t in self.tokens)
+
+
+def plan_tokens(num_frames: int, history_tokens: int | None) -> TokenPlan:
+    """Give the current frame all its tokens and each older one history_tokens (None: all too).
+
+    Raises ValueError for num_frames < 1 or history_tokens < 1.
+    """
+    if num_frames < 1 or (history_tokens is not None and history_tokens < 1):
+        raise ValueError(f"need at least 1 frame and 1 token, got {num_frames} frames, {history_tokens} tokens")
+    return TokenPlan((history_tokens,) * (num_frames - 1) + (None,))

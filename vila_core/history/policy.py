@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+import numpy as np
+
 from vila_core.types import Frame, Visual
+
+_BLANK_CAMERA = "blank"
 
 
 class VisualInfo(Protocol):
@@ -68,3 +72,16 @@ def require_frames(frames: Sequence[Frame]) -> None:
     """Raise ValueError if there are no frames to select from."""
     if not frames:
         raise ValueError("a selection needs at least the current frame")
+
+
+def blank_like(frame: Frame) -> Frame:
+    """Return a black frame of the same size, which stands for what was before the first frame, as NaVILA was trained.
+
+    Every black frame has the same key.
+    """
+    return Frame(np.zeros_like(frame.image), 0, _BLANK_CAMERA)
+
+
+def is_blank(frame: Frame) -> bool:
+    """Return True for a frame that `blank_like` made."""
+    return frame.camera == _BLANK_CAMERA

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vila_core.history.blank import blank_like, is_blank
 from vila_core.history.memory import Memory
-from vila_core.history.policy import VisualInfo, require_frames
+from vila_core.history.policy import VisualInfo, blank_like, is_blank, require_frames
 from vila_core.types import Frame, Visual
 
 

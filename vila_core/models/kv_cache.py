@@ -1,4 +1,4 @@
-"""Keys and values of what the decoder has read: one row for each token, allocated once."""
+"""Keys and values of what the decoder has prefilled or decoded: one row for each token, allocated once."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class KVCache:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Reading:
+class AttentionContext:
     """Where one forward pass writes its tokens' keys and values, and what each token sees.
 
     rows: of the new tokens. extent: rows from 0 on that are looked at. mask: [L, extent] of the model's dtype, added
@@ -73,8 +73,8 @@ class Reading:
         target.fill_(float("-inf")).masked_fill_(seen, 0.0)
 
 
-def append(cache: KVCache, start: int, count: int) -> Reading:
-    """Read count tokens into the rows from start on, behind all that is there. ValueError if they do not fit."""
+def append(cache: KVCache, start: int, count: int) -> AttentionContext:
+    """Put count tokens into the rows from start on, behind all that is there. ValueError if they do not fit."""
     end = start + count
     if end > cache.rows:
         raise ValueError(f"the KV cache has {cache.rows} rows, {end} are needed")
@@ -83,4 +83,4 @@ def append(cache: KVCache, start: int, count: int) -> Reading:
         later = torch.ones(count, end, dtype=torch.bool, device=cache.keys.device).triu(start + 1)
         mask = torch.zeros(count, end, dtype=cache.keys.dtype, device=cache.keys.device)
         mask.masked_fill_(later, float("-inf"))
-    return Reading(cache, slice(start, end), end, mask)
+    return AttentionContext(cache, slice(start, end), end, mask)

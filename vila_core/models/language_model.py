@@ -11,7 +11,7 @@ from vila_core.kernels.library import kernels
 from vila_core.kernels.linear import KernelLinear, kernel_linears
 from vila_core.models.config import LanguageConfig
 from vila_core.models.functional import attend, project, rms_norm, rotate, silu_mul
-from vila_core.models.kv_cache import Reading
+from vila_core.models.kv_cache import AttentionContext
 from vila_core.quantization.gpu.linear import GpuInt4Linear, GpuInt8Linear
 from vila_core.quantization.int8_linear import Int8Linear
 from vila_core.quantization.linear import QuantLinear
@@ -32,22 +32,22 @@ class LanguageModel(nn.Module):
         self.lm_head = None if config.tied else nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self._stack: DecoderStack | None = None
 
-    def forward(self, embeddings: Tensor, positions: Tensor, *, reading: Reading | None = None) -> Tensor:
+    def forward(self, embeddings: Tensor, positions: Tensor, *, context: AttentionContext | None = None) -> Tensor:
         """Return the normalised hidden states [B, L, D] of embeddings [B, L, D].
 
-        positions: [L] int64. Without a reading attention is causal over the new tokens, and nothing is kept; with one
+        positions: [L] int64. Without a context attention is causal over the new tokens, and nothing is kept; with one
         B must be 1.
         """
         cos, sin = rotary(positions, self.config, embeddings.dtype)
         stack = self._stack
-        if reading is not None and stack is not None:
-            cache = reading.cache
-            if stack.takes(embeddings, cache.keys, cache.values, reading.mask):
-                rows = reading.row_numbers()
-                return stack.run(embeddings, cos, sin, cache.keys, cache.values, rows, reading.extent, reading.mask)
+        if context is not None and stack is not None:
+            cache = context.cache
+            if stack.takes(embeddings, cache.keys, cache.values, context.mask):
+                rows = context.row_numbers()
+                return stack.run(embeddings, cos, sin, cache.keys, cache.values, rows, context.extent, context.mask)
         hidden = embeddings
         for layer in self.layers:
-            hidden = layer(hidden, cos, sin, reading)
+            hidden = layer(hidden, cos, sin, context)
         return self.norm(hidden)
 
     def join_layers(self) -> bool:
@@ -101,9 +101,9 @@ class DecoderLayer(nn.Module):
         self.post_attention_layernorm = RMSNorm(config.hidden_size, config.eps)
         self.mlp = GatedMLP(config)
 
-    def forward(self, hidden: Tensor, cos: Tensor, sin: Tensor, reading: Reading | None) -> Tensor:
+    def forward(self, hidden: Tensor, cos: Tensor, sin: Tensor, context: AttentionContext | None) -> Tensor:
         """[B, L, D] -> [B, L, D]."""
-        hidden = hidden + self.self_attn(self.input_layernorm(hidden), cos, sin, reading)
+        hidden = hidden + self.self_attn(self.input_layernorm(hidden), cos, sin, context)
         return hidden + self.mlp(self.post_attention_layernorm(hidden))
 
     def kernel_weights(self) -> DecoderWeights | None:
@@ -133,19 +133,19 @@ class Attention(nn.Module):
         self.v_proj = nn.Linear(width, config.kv_heads * config.head_dim, bias=bias)
         self.o_proj = nn.Linear(config.heads * config.head_dim, width, bias=False)
 
-    def forward(self, hidden: Tensor, cos: Tensor, sin: Tensor, reading: Reading | None) -> Tensor:
+    def forward(self, hidden: Tensor, cos: Tensor, sin: Tensor, context: AttentionContext | None) -> Tensor:
         """[B, L, D] -> [B, L, D]."""
         q, k, v = (
             projected.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
             for projected in project(hidden, self.q_proj, self.k_proj, self.v_proj)
         )  # [B, H, L, head_dim]
         q, k = rotate(q, cos, sin), rotate(k, cos, sin)
-        if reading is None:
+        if context is None:
             out = attend(q, k, v, causal=True)
         else:
-            reading.cache.write(self.index, reading.rows, k[0], v[0])
-            keys, values = reading.cache.read(self.index, reading.extent)
-            out = attend(q, keys[None], values[None], reading.mask, causal=q.shape[2] > 1)
+            context.cache.write(self.index, context.rows, k[0], v[0])
+            keys, values = context.cache.read(self.index, context.extent)
+            out = attend(q, keys[None], values[None], context.mask, causal=q.shape[2] > 1)
         return self.o_proj(out.transpose(1, 2).flatten(2))
 
 

@@ -37,14 +37,14 @@ def localization_prompt(
     visuals: Sequence[Visual],
     marks: Sequence[str],
     *,
-    branch: str,
+    cache_slot: str,
 ) -> Prompt:
     """Build the prompt that asks when something goes on; see video_prompt.
 
     Prompts that differ in the query only begin alike up to it.
     """
-    words = f"{_TASKS[method]}; if it is not there, reply: {NOT_SEEN}. When is this: {query}"
-    return video_prompt(method, chat_template, words, visuals, marks, branch=branch)
+    words = f"{_TASKS[way]}; if it is not there, reply: {NOT_SEEN}. When is this: {query}"
+    return video_prompt(way, chat_template, words, visuals, marks, cache_slot=cache_slot)
 
 
 def video_prompt(
@@ -54,7 +54,7 @@ def video_prompt(
     visuals: Sequence[Visual],
     marks: Sequence[str],
     *,
-    branch: str,
+    cache_slot: str,
 ) -> Prompt:
     """Build a prompt of the pictures and the words behind them.
 
@@ -65,7 +65,7 @@ def video_prompt(
         video = "".join(f"{mark} s: {IMAGE_TOKEN}\n" for mark in marks)
     else:
         video = IMAGE_TOKEN * len(visuals)
-    return Prompt(render(chat_template, video + words), tuple(visuals), stop_texts(chat_template), branch)
+    return Prompt(render(chat_template, video + words), tuple(visuals), stop_texts(chat_template), cache_slot)
 
 
 def time_marks(method: LocalizationMethod, time_tokens: Sequence[str], times_s: Sequence[float]) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ import math
 from dataclasses import dataclass
 
 from vila_core.config import from_mapping
+from vila_core.control.limits import STILL_MPS, STILL_RPS
 from vila_core.errors import ConfigError
 from vila_core.types import Decision, HoldReason, Odometry, Pose, Stop, wrap_angle
 
@@ -74,8 +75,8 @@ class MissionConfig:
     stop_timeout_s: float = 3.0  # to stand still after the model's stop
     max_rotation_rad: float = math.radians(720.0)  # net turn without progress; looking round once is normal
     progress_m: float = 0.3
-    still_mps: float = 0.02
-    still_rps: float = 0.05
+    still_mps: float = STILL_MPS  # slower than both it stands still
+    still_rps: float = STILL_RPS
 
     def __post_init__(self) -> None:
         for name in self.__slots__:

@@ -28,7 +28,8 @@ from vila_nav.msg import NavAction
 from vila_nav.srv import CancelInstruction, SetInstruction
 
 from vila_core.config import EventsConfig, HistoryConfig, NavigatorConfig
-from vila_core.control.watchdog import MAX_FUTURE_S, Receipt
+from vila_core.control.limits import MAX_FUTURE_S
+from vila_core.control.watchdog import Receipt
 from vila_core.engine.backend import CacheCounts, ModelInfo, load_backend
 from vila_core.errors import ConfigError, FrameError, InstructionError, VilaError
 from vila_core.navigator import Navigator

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from vila_core.actions.grammar import SENTENCES
 from vila_core.config import HistoryConfig, NavigatorConfig, from_mapping
 from vila_core.engine.backend import EMBEDDED_CHECKPOINT, ModelInfo
-from vila_core.engine.reader import CHUNK
+from vila_core.engine.cached_decoder import CHUNK
 from vila_core.engine.torch_backend import VISUAL_CACHE_FRAMES, TorchBackend, load_torch_backend
 from vila_core.errors import BackendError, ConfigError
 from vila_core.navigator import Navigator
@@ -182,10 +182,10 @@ def _room(backend: TorchBackend) -> int:
 def _bound_mb(backend: TorchBackend, pictures: Sequence[Frame]) -> float:
     model, language = backend.model, backend.model.config.language
     visual = min(len(pictures), VISUAL_CACHE_FRAMES) * backend.info.visual_tokens * language.hidden_size
-    scores = 3 * language.heads * backend.reader.prefixes.rows  # scores, mask and softmax of a token, if written out
+    scores = 3 * language.heads * backend.decoder.prefixes.rows  # scores, mask and softmax of a token, if written out
     work = CHUNK * (scores + 4 * language.intermediate_size + 8 * language.hidden_size)
     images = sum(picture.image.nbytes for picture in pictures)
-    return (backend.reader.kv_bytes + (visual + work) * model.dtype.itemsize + images) / 1e6
+    return (backend.decoder.kv_bytes + (visual + work) * model.dtype.itemsize + images) / 1e6
 
 
 def _parser() -> argparse.ArgumentParser:

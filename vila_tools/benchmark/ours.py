@@ -18,10 +18,10 @@ from typing import Any
 import torch
 
 from vila_core.actions.grammar import SENTENCES
-from vila_core.engine.grammar import make_grammar
 from vila_core.engine.naive_backend import NaiveBackend
+from vila_core.engine.reply_trie import make_grammar
 from vila_core.engine.torch_backend import TorchBackend, load_model
-from vila_core.history.sampling import select_frames
+from vila_core.history.navila_policy import select_frames
 from vila_core.models.vlm import VisionLanguageModel
 from vila_core.prompts.navigation import navigation_prompt
 from vila_core.types import Frame, Prompt, Visual
@@ -114,11 +114,11 @@ class Ours:
     def _sampled(self, length: int) -> list[Frame]:
         return [_exact_frame(index) for index in select_frames(length, self._job.frames + 1)]
 
-    def _ask(self, frames: Sequence[Frame], branch: str) -> Prompt:
+    def _ask(self, frames: Sequence[Frame], cache_slot: str) -> Prompt:
         info = self._backend.info
         visuals = [Visual(frame) for frame in frames]
         prompt = navigation_prompt(info.prompt_style, info.chat_template, INSTRUCTION, visuals, SENTENCES)
-        return dataclasses.replace(prompt, branch=branch)
+        return dataclasses.replace(prompt, cache_slot=cache_slot)
 
     def _count(self) -> dict[str, int]:
         """Tokens of the prompt, and of what a step of the streaming prompt adds to it."""

@@ -22,6 +22,7 @@ from rclpy.action import ActionClient
 from vila_nav.action import NavigateInstruction
 from vila_nav.msg import DecisionStats, NavAction
 
+from vila_core.control.limits import STILL_MPS, STILL_RPS
 from vila_core.types import HoldReason
 from vila_ros.common.conversions import action_from_message
 from vila_ros.common.resources import share_file
@@ -35,7 +36,6 @@ from vila_tools.session.recording import Recorder, write_bag
 from vila_tools.session.session import READY_TIMEOUT_S, Session, running
 
 DEFAULT_INSTRUCTION = "go to the red chair"
-STILL_MPS, STILL_RPS = 0.02, 0.05
 _EXTRA_S = 20.0  # beyond the goal's own time limit, before we give up on an answer
 _ATTEMPTS, _ACCEPT_TIMEOUT_S = 3, 5.0
 _SETTLE_S = 0.5  # heard after the result, so that the robot is seen standing

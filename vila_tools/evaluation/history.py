@@ -136,7 +136,7 @@ def _ask(
     info = backend.info
     visuals = policy.select(frames)
     prompt = navigation_prompt(info.prompt_style, info.chat_template, instruction, visuals, SENTENCES)
-    choice = backend.choose(dataclasses.replace(prompt, branch=name), SENTENCES)
+    choice = backend.choose(dataclasses.replace(prompt, cache_slot=name), SENTENCES)
     return Answer(choice, _token_count(visuals, info))
 
 

@@ -6,8 +6,8 @@ import dataclasses
 from dataclasses import dataclass
 
 from vila_core.config import HistoryConfig
+from vila_core.engine.cached_decoder import CHUNK
 from vila_core.engine.memory import Usage, plan_memory
-from vila_core.engine.reader import CHUNK
 from vila_core.engine.torch_backend import VISUAL_CACHE_FRAMES
 from vila_core.machine.arithmetic import DTYPES
 from vila_core.machine.precision import SLOW

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from vila_core.config import NavigatorConfig
-from vila_core.engine.reader import CHUNK
+from vila_core.engine.cached_decoder import CHUNK
 from vila_core.engine.torch_backend import TorchBackend, prepare_for_device
 from vila_core.machine.arithmetic import DTYPES
 from vila_core.machine.speeds import clock_s
@@ -174,7 +174,7 @@ def _pass_ms(model: VisionLanguageModel, new: int, past: int, *, flush: bool) ->
     language: LanguageModel = model.language_model
     cache = KVCache(language.config, past + new, dtype=model.dtype, device=_CPU)
     embeddings = torch.randn(1, new, language.config.hidden_size).to(model.dtype)
-    run = partial(language, embeddings, torch.arange(past, past + new), reading=append(cache, past, new))
+    run = partial(language, embeddings, torch.arange(past, past + new), context=append(cache, past, new))
     return _clock_ms(run, flush=flush)
 
 

@@ -15,8 +15,7 @@ import numpy as np
 from vila_core.actions.grammar import SENTENCES
 from vila_core.config import HISTORY_POLICIES, HistoryConfig
 from vila_core.engine.backend import ModelInfo
-from vila_core.engine.pieces import pieces_of
-from vila_core.engine.prefix_cache import Piece, common_tokens
+from vila_core.engine.prefix_cache import Piece, common_tokens, pieces_of
 from vila_core.engine.reply_trie import build_trie
 from vila_core.engine.torch_backend import model_info
 from vila_core.errors import ConfigError

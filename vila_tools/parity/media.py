@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vila_core.errors import ConfigError
-from vila_core.history.sampling import BLANK, select_frames
+from vila_core.history.navila_policy import BLANK, select_frames
 from vila_core.history.video_sampling import native_frames, uniform_frames
 from vila_core.models.media_prompt import Part, Picture, Video
 from vila_tools.parity.case import read_json, read_tensors

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from vila_core.errors import ConfigError
-from vila_core.history.sampling import select_frames
+from vila_core.history.navila_policy import select_frames
 from vila_core.history.video_sampling import frames_at_rate, native_frames, serving_frames, uniform_frames
 from vila_core.intervals import interval_iou
 from vila_core.models.config import TimeTokens

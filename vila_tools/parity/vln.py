@@ -14,7 +14,7 @@ from typing import Any
 
 from vila_core.actions.parser import official_action
 from vila_core.errors import ConfigError
-from vila_core.history.sampling import select_frames
+from vila_core.history.navila_policy import select_frames
 from vila_core.intervals import interval_iou
 from vila_core.models.config import TimeTokens
 from vila_core.models.time_tokens import decode_times, encode_times, parse_interval

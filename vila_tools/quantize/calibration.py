@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from vila_core.engine.pieces import embed_visual
+from vila_core.engine.frame_encoder import embed_visual
 from vila_core.engine.torch_backend import model_info
 from vila_core.errors import ConfigError
 from vila_core.models.vlm import VisionLanguageModel

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vila_core.actions.grammar import SENTENCES
-from vila_core.history.sampling import BLANK, select_frames
+from vila_core.history.navila_policy import BLANK, select_frames
 from vila_core.models.vlm import VisionLanguageModel
 from vila_core.prompts.navigation import navigation_prompt
 from vila_core.types import Frame, Instruction, Visual

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from vila_core.engine.reader import PromptReader
+from vila_core.engine.cached_decoder import CachedDecoder
 from vila_core.engine.tensorrt.decoder import EngineDecoder
 from vila_core.engine.tensorrt.model import load_engine_model
 from vila_core.engine.tensorrt.runner import EngineRunner, Runner
@@ -47,12 +47,12 @@ def assemble(
     """Make the backend of an export and of what runs its parts "vision" and "decoder"."""
     model = load_engine_model(folder, manifest, runners["vision"], device)
     config, limits = model.config.language, manifest.limits
-    reader = PromptReader(
+    decoder = CachedDecoder(
         model,
         rows=min(limits.rows, 2 * config.max_positions),
         make_decoder=lambda cache: EngineDecoder(runners["decoder"], config, cache, limits, engines.profiles),
     )
-    return TorchBackend(model, f"{engines.runtime} {engines.precision}", reader)
+    return TorchBackend(model, f"{engines.runtime} {engines.precision}", decoder)
 
 
 def _require_device(device: str) -> None:

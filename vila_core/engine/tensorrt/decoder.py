@@ -16,7 +16,7 @@ from vila_core.engine.tensorrt.runner import Runner
 from vila_core.errors import BackendError
 from vila_core.export.manifest import Limits
 from vila_core.models.config import LanguageConfig
-from vila_core.models.kv_cache import KVCache, Reading
+from vila_core.models.kv_cache import AttentionContext, KVCache
 
 _NEVER = float("-inf")
 
@@ -54,10 +54,10 @@ class EngineDecoder:
         self._memory = self._allocate(limits.tokens)
         self._buffers: dict[int, _Buffers] = {}
 
-    def __call__(self, inputs: Tensor, positions: Tensor, reading: Reading) -> Tensor:
+    def __call__(self, inputs: Tensor, positions: Tensor, context: AttentionContext) -> Tensor:
         """Read the tokens and write their keys and values to the cache."""
         count, most = inputs.shape[1], self._lengths[-1]
-        mask, rows = self._mask(reading, count), reading.row_numbers()
+        mask, rows = self._mask(context, count), context.row_numbers()
         if count <= most:
             return self._run(inputs, positions, rows, mask)
         parts = []
@@ -98,10 +98,10 @@ class EngineDecoder:
         target[:count, :size].index_fill_(1, rows, _NEVER)
         target[:count, size : size + count].copy_(mask[:, rows])
 
-    def _mask(self, reading: Reading, count: int) -> Tensor:
+    def _mask(self, context: AttentionContext, count: int) -> Tensor:
         """What each of the tokens sees of the cache's rows: [count, S]."""
         mask = torch.full((count, self._cache.rows), _NEVER, dtype=self._cache.keys.dtype, device=self._device)
-        reading.fill_mask(mask[:, : reading.extent])
+        context.fill_mask(mask[:, : context.extent])
         return mask
 
     def _views(self, length: int) -> _Buffers:

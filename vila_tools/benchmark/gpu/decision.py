@@ -49,7 +49,7 @@ def _ask(backend: TorchBackend, frames: Sequence[Frame]) -> Prompt:
     info = backend.info
     visuals = [Visual(frame) for frame in frames]
     prompt = navigation_prompt(info.prompt_style, info.chat_template, INSTRUCTION, visuals, SENTENCES)
-    return dataclasses.replace(prompt, branch="bench")
+    return dataclasses.replace(prompt, cache_slot="bench")
 
 
 def _now(backend: TorchBackend) -> float:

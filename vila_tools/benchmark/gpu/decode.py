@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vila_core.engine.cached_decoder import CachedDecoder
 from vila_core.engine.prefix_cache import Piece
-from vila_core.engine.reader import PromptReader
 from vila_core.models.config import LanguageConfig
 from vila_core.models.vlm import VisionLanguageModel
 
@@ -19,18 +19,18 @@ Run = Callable[[], dict[str, float]]
 
 
 def ours(model: VisionLanguageModel, prompt_tokens: int, tokens: int) -> Run:
-    """Return what reads a new prompt and decodes behind it: {"prefill_ms", "decode_ms"}, the latter for a token.
+    """Return what prefills a new prompt and decodes behind it: {"prefill_ms", "decode_ms"}, the latter for a token.
 
     Each prompt is another, so that nothing of it is known. The last token's coming is the end: it is looked at.
     """
-    reader, count = PromptReader(model), iter(range(1 << 30))
+    decoder, count = CachedDecoder(model), iter(range(1 << 30))
 
     @torch.inference_mode()
     def run() -> dict[str, float]:
         first = next(count) % (model.config.language.vocab_size - 1)
         pieces = (Piece.of_text((first, *[1] * (prompt_tokens - 1))),)
         times = [_now(model.device)]
-        for _ in reader.decode("bench", pieces, lambda number: model.embed_ids(pieces[number].ids), tokens):
+        for _ in decoder.decode("bench", pieces, lambda number: model.embed_ids(pieces[number].ids), tokens):
             times.append(time.perf_counter())
         return _split(times)
 

@@ -60,7 +60,7 @@ class Decoder(DecoderTurns):
         language = self._model.language_model
         inputs = language.embed_tokens(torch.from_numpy(self.ids[start : start + count]))[None]
         positions = torch.arange(start, start + count)
-        hidden = language(inputs, positions, reading=append(cache, start, count))
+        hidden = language(inputs, positions, context=append(cache, start, count))
         return language.logits(hidden[0, -1]).float().numpy()
 
 
