@@ -1,4 +1,4 @@
-"""Asks a model when something goes on in some frames, in the best of the ways that it knows."""
+"""Asks a model when something goes on in some frames, in the best of the methods that it knows."""
 
 from __future__ import annotations
 
@@ -97,10 +97,10 @@ class Localizer:
     def describe(self, text: str, frames: tuple[Frame, ...]) -> str:
         """Answer freely. Raises the backend's VilaError."""
         info = self._backend.info
-        way = LocalizationWay.TIME_TOKENS if len(info.time_tokens) > 1 else LocalizationWay.TIMESTAMPS
-        frames = thinned(frames, _most_frames(info, self._config, way))
-        visuals, marks = self._visuals(frames), self._marks(way, frames)
-        prompt = video_prompt(way, info.chat_template, text, visuals, marks, cache_slot=_ONCE)
+        method = LocalizationMethod.TIME_TOKENS if len(info.time_tokens) > 1 else LocalizationMethod.TIMESTAMPS
+        frames = thinned(frames, _most_frames(info, self._config, method))
+        visuals, marks = self._visuals(frames), self._marks(method, frames)
+        prompt = video_prompt(method, info.chat_template, text, visuals, marks, cache_slot=_ONCE)
         reply = self._backend.generate(prompt, self._config.max_reply_tokens)
         return in_seconds(reply, info.time_tokens, (frames[-1].stamp_ns - frames[0].stamp_ns) / 1e9).strip()
 
@@ -119,7 +119,7 @@ class Localizer:
     def _by_pairs(self, texts: Sequence[str], frames: tuple[Frame, ...], cache_slot: str) -> list[tuple[Interval, ...]]:
         """One pass scores the starts for all texts, and another the ends, for those that may have been seen."""
         least, choose_each = self._config.min_probability, self._backend.choose_each
-        marks = self._marks(self.way, frames)
+        marks = self._marks(self.method, frames)
         prompts = [self._prompt(text, frames, marks, cache_slot) for text in texts]
         starts = [
             choice.probabilities for choice in choose_each(prompts, [start_replies(self.method, marks)] * len(texts))
@@ -136,7 +136,7 @@ class Localizer:
 
     def _prompt(self, text: str, frames: Sequence[Frame], marks: Sequence[str], cache_slot: str) -> Prompt:
         template = self._backend.info.chat_template
-        return localization_prompt(self.way, template, text, self._visuals(frames), marks, cache_slot=cache_slot)
+        return localization_prompt(self.method, template, text, self._visuals(frames), marks, cache_slot=cache_slot)
 
     def _visuals(self, frames: Sequence[Frame]) -> tuple[Visual, ...]:
         return tuple(Visual(frame, self._backend.info.history_tokens) for frame in frames)

@@ -39,13 +39,14 @@ def model(request):
 
 
 def prompts_of(backend, frames, queries=QUERIES, cache_slot="events"):
-    info, way = backend.info, way_of(backend.info)
+    info, method = backend.info, method_of(backend.info)
     visuals = [Visual(frame) for frame in frames]
-    marks = time_marks(way, info.time_tokens, [frame.stamp_ns / 1e9 for frame in frames])
+    marks = time_marks(method, info.time_tokens, [frame.stamp_ns / 1e9 for frame in frames])
     asked = [
-        localization_prompt(way, info.chat_template, query, visuals, marks, cache_slot=cache_slot) for query in queries
+        localization_prompt(method, info.chat_template, query, visuals, marks, cache_slot=cache_slot)
+        for query in queries
     ]
-    return asked, marks, way
+    return asked, marks, method
 
 
 def test_the_checkpoints_tell_time_in_both_ways(model):
@@ -98,8 +99,8 @@ def test_one_more_query_costs_its_own_words_only(model):
     replies = [start_replies(method, marks)] * len(prompts)
     backend.choose_each(prompts, replies)
     before = backend.decoder.prefixes.prefilled
-    grown, marks, way = prompts_of(backend, FRAMES[:5])
-    backend.choose_each(grown, [start_replies(way, marks)] * len(grown))
+    grown, marks, method = prompts_of(backend, FRAMES[:5])
+    backend.choose_each(grown, [start_replies(method, marks)] * len(grown))
     pieces = backend._pieces(grown[0])
     read = backend.decoder.prefixes.prefilled - before
     last = sum(piece.count for piece in pieces if not piece.ids) // 5

@@ -43,8 +43,8 @@ def localization_prompt(
 
     Prompts that differ in the query only begin alike up to it.
     """
-    words = f"{_TASKS[way]}; if it is not there, reply: {NOT_SEEN}. When is this: {query}"
-    return video_prompt(way, chat_template, words, visuals, marks, cache_slot=cache_slot)
+    words = f"{_TASKS[method]}; if it is not there, reply: {NOT_SEEN}. When is this: {query}"
+    return video_prompt(method, chat_template, words, visuals, marks, cache_slot=cache_slot)
 
 
 def video_prompt(

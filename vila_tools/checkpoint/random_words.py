@@ -28,9 +28,9 @@ def plain_texts() -> list[str]:
         for style in STYLES
         for template in _TEMPLATES
     ]
-    ways = (LocalizationWay.TIME_TOKENS, LocalizationWay.TIMESTAMPS)
-    prompts += [localization_prompt(way, "qwen2", _QUERY, (), (), cache_slot="").text for way in ways]
-    replies = [*SENTENCES, *pair_replies(LocalizationWay.TIMESTAMPS, ("1", "2"), (0,))]
+    methods = (LocalizationMethod.TIME_TOKENS, LocalizationMethod.TIMESTAMPS)
+    prompts += [localization_prompt(method, "qwen2", _QUERY, (), (), cache_slot="").text for method in methods]
+    replies = [*SENTENCES, *pair_replies(LocalizationMethod.TIMESTAMPS, ("1", "2"), (0,))]
     return [*prompts, *replies, *(" " + reply for reply in replies), _COMMAND, " " + _COMMAND]
 
 
