@@ -30,12 +30,12 @@ class HistoryConfig:
     """
 
     capacity: int = 512  # frames; when full, every second one is dropped, the first kept
-    min_translation_m: float = 0.22
-    min_rotation_rad: float = math.radians(13.0)
-    policy: str = "navila"  # a row of history.policies.POLICIES
-    window_frames: int = -1  # frames shown one behind the other until the window is rebuilt
-    kept_frames: int = -1  # the newest of them that outlive a rebuild
-    memory_frames: int = -1  # visuals for all that was seen before the window
+    min_translation_m: float = 0.22  # motion after which a frame joins the history
+    min_rotation_rad: float = math.radians(13.0)  # turn after which a frame joins the history
+    policy: str = "navila"  # which frames a prompt shows: NaVILA's sampler, exact; or streaming, window
+    window_frames: int = -1  # frames shown one after the other until the window is rebuilt; -1: the model's
+    kept_frames: int = -1  # the newest of them, which outlive a rebuild; -1: the model's
+    memory_frames: int = -1  # places in the prompt for all that was seen before the window; -1: the model's
 
     def __post_init__(self) -> None:
         _require(self.capacity >= 16, "capacity", self.capacity, "at least 16")
@@ -53,13 +53,13 @@ class HistoryConfig:
 class NavigatorConfig:
     """When a frame, a reply or an instruction is good enough to act on."""
 
-    max_image_age_s: float = 0.5
-    decision_deadline_s: float = 4.0
-    max_instruction_chars: int = 512
-    min_probability: float = 0.0
+    max_image_age_s: float = 0.5  # an older image is not answered
+    decision_deadline_s: float = 4.0  # a decision that takes longer is dropped
+    max_instruction_chars: int = 512  # a longer instruction is refused
+    min_probability: float = 0.0  # a less sure decision holds the robot
     avoid_repeats: bool = True  # take the next best action instead of one that led nowhere here
     frozen_frames: int = 20  # identical images in a row, with new stamps, that mean a frozen camera
-    reply: str = "auto"  # "choice" scores the ten sentences, "free" parses what the model writes; "auto": as trained
+    reply: str = "auto"  # choice: scores the ten sentences; free: parses what the model writes; auto: as trained
 
     def __post_init__(self) -> None:
         _require_positive(self, "max_image_age_s", "decision_deadline_s", "max_instruction_chars", "frozen_frames")
@@ -71,21 +71,21 @@ class NavigatorConfig:
 class EventsConfig:
     """Standing queries and questions about the past: what is remembered, how often looked at, what is believed."""
 
-    max_queries: int = 16
-    max_query_chars: int = 256
-    history_s: float = 120.0  # how far back can be asked
+    max_queries: int = 16  # standing queries; and questions that wait for an answer
+    max_query_chars: int = 256  # a longer text is refused
+    history_s: float = 120.0  # how far back can be asked; NVILA's images of 640 x 480 then take 310 MB
     period_s: float = 0.25  # time between two frames that are remembered
     window_s: float = 16.0  # what a standing query is evaluated on
-    max_frames: int = 32  # of a window in one prompt; more are thinned out evenly. A relevance head takes all
+    max_frames: int = 32  # frames of a window in one prompt, evenly chosen; a relevance head takes all
     rate_hz: float = 2.0  # evaluations of all queries, if the model is quick enough
-    min_probability: float = 0.5  # of an interval, to be believed
-    confirm_evaluations: int = 2  # in a row that must see an event before it is reported
-    confirm_relevance: float = 0.85  # its frames' mean, by a relevance head: alarms are to be surer than answers
-    confirm_within_s: float = 5.0  # of its end, by a relevance head: after that an evaluation knows no more, only less
-    close_evaluations: int = 2  # in a row that must see its end before it is closed
-    min_duration_s: float = 0.5  # shorter is taken for noise
+    min_probability: float = 0.5  # below it an interval is not believed
+    confirm_evaluations: int = 2  # evaluations in a row that must see an event before it is reported
+    confirm_relevance: float = 0.85  # a relevance head's mean over an event, to report it; more: fewer false alarms
+    confirm_within_s: float = 5.0  # how long after an event's end a relevance head may still confirm it
+    close_evaluations: int = 2  # evaluations in a row that must see an event's end before it is closed
+    min_duration_s: float = 0.5  # a shorter event is taken for noise
     merge_gap_s: float = 1.0  # intervals that lie closer are one event
-    max_reply_tokens: int = 128  # of `describe`
+    max_reply_tokens: int = 128  # longest answer of ~/describe
 
     def __post_init__(self) -> None:
         _require_positive(self, *[f.name for f in dataclasses.fields(self) if f.name != "min_duration_s"])
@@ -106,20 +106,20 @@ class EventsConfig:
 class ControlConfig:
     """The motion controller: speeds, gains, tolerances and time limits."""
 
-    max_linear_mps: float = 0.3
-    max_angular_rps: float = 0.5
-    max_linear_accel_mps2: float = 1.0
-    max_angular_accel_rps2: float = 2.0
-    linear_gain: float = 2.0  # 1/s
-    angular_gain: float = 2.5  # 1/s
-    position_tolerance_m: float = 0.03
-    angle_tolerance_rad: float = math.radians(2.0)
+    max_linear_mps: float = 0.3  # speed limit
+    max_angular_rps: float = 0.5  # turning speed limit
+    max_linear_accel_mps2: float = 1.0  # change of speed
+    max_angular_accel_rps2: float = 2.0  # change of turning speed
+    linear_gain: float = 2.0  # speed for each metre that is left
+    angular_gain: float = 2.5  # turning speed for each radian that is left
+    position_tolerance_m: float = 0.03  # a motion that ends so near is done
+    angle_tolerance_rad: float = math.radians(2.0)  # a turn that ends so near is done
     stall_timeout_s: float = 1.5  # no progress for so long aborts the motion
-    odometry_timeout_s: float = 0.5
-    heartbeat_timeout_s: float = 0.5
-    max_decision_age_s: float = 4.0  # age of the image that a decision answers
-    max_distance_m: float = 0.75  # larger is refused
-    max_turn_rad: float = math.radians(45.0)  # larger is refused
+    odometry_timeout_s: float = 0.5  # longer silence means zero velocity
+    heartbeat_timeout_s: float = 0.5  # longer silence of the navigator means zero velocity
+    max_decision_age_s: float = 4.0  # an action whose image is older is refused
+    max_distance_m: float = 0.75  # a longer action is refused
+    max_turn_rad: float = math.radians(45.0)  # a larger action is refused
 
     def __post_init__(self) -> None:
         _require_positive(self, *[f.name for f in dataclasses.fields(self)])

@@ -195,7 +195,7 @@ def pictures(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def quantized(tmp_path_factory, pictures):
-    """The tiny golden checkpoint in 4 bits, searched and calibrated, its tower W8A8."""
+    """The tiny reference checkpoint in 4 bits, searched and calibrated, its tower W8A8."""
     out = tmp_path_factory.mktemp("quantized") / "w4"
     arguments = [str(_checkpoint("nvila_lite_tiny")), "--out", str(out), "--calibration", str(pictures)]
     with contextlib.redirect_stdout(io.StringIO()):

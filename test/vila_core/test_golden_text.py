@@ -1,4 +1,4 @@
-"""Text and frame indices against what the official code gave: every row of golden vila/text, prompts.json and vln."""
+"""Text and frame indices against what the official code gave: every row of test/reference/vila and vln about them."""
 
 from __future__ import annotations
 

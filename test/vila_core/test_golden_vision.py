@@ -67,7 +67,7 @@ def encode(model, *pictures, **changes):
 
 
 def normalised(tiles, model):
-    """uint8 tiles [n, 3, S, S] of the golden files, as the tower reads them."""
+    """uint8 tiles [n, 3, S, S] of the reference files, as the tower reads them."""
     return normalise_pixels(tiles.permute(0, 2, 3, 1), model.config.vision, torch.float32)
 
 

@@ -1,4 +1,4 @@
-"""Every odd reply of the golden table has a stated outcome; anything unknown holds still."""
+"""Every odd reply of the table of the official parsers has a stated outcome; anything unknown holds still."""
 
 import json
 import math

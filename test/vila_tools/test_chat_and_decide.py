@@ -21,7 +21,7 @@ CHECKPOINTS = GOLDEN / "checkpoints"
 
 @pytest.fixture(scope="module")
 def media(tmp_path_factory):
-    """The golden pictures as files, the eight frames as a folder and as a video of 16 frames, 4 a second."""
+    """The reference pictures as files, the eight frames as a folder and as a video of 16 frames, 4 a second."""
     folder = tmp_path_factory.mktemp("media")
     inputs = load_file(GOLDEN / "e2e" / "inputs.safetensors")
     frames = inputs.pop("frames8").numpy()

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import difflib
+import inspect
+import io
+import textwrap
+import tokenize
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
@@ -22,17 +27,18 @@ ALWAYS_KNOWN = ("use_sim_time", "start_type_description_service", "qos_overrides
 def declare(node: Node, kind: type, prefix: str = "") -> tuple[str, ...]:
     """Declare a parameter for each field of the dataclass, "prefix.field" if there is a prefix.
 
-    Returns their names. The default is the field's; the type is fixed by it. Parameters are read once, when the node
-    is configured, hence read-only. Raises ConfigError for an override of the wrong type.
+    Returns their names. The default is the field's; the type is fixed by it; the description is the comment behind
+    the field. Parameters are read once, when the node is configured, hence read-only. Raises ConfigError for an
+    override of the wrong type.
     """
-    names = []
+    names, comments = [], field_comments(kind)
     for field in dataclasses.fields(kind):
         name = f"{prefix}.{field.name}" if prefix else field.name
         names.append(name)
         default = _default(field)
         descriptor = ParameterDescriptor(
             name=name,
-            description=f"{kind.__name__}.{field.name}, default {default!r}",
+            description=comments.get(field.name, ""),
             read_only=True,
             dynamic_typing=False,
         )
@@ -51,6 +57,24 @@ def read(node: Node, kind: type[T], prefix: str = "") -> T:
         name = f"{prefix}.{field.name}" if prefix else field.name
         values[field.name] = node.get_parameter(name).value
     return from_mapping(kind, values)
+
+
+def field_comments(kind: type) -> dict[str, str]:
+    """Return the comment behind each field of a dataclass.
+
+    It is looked for on the field's last line; {} if the source is not installed.
+    """
+    try:
+        source = textwrap.dedent(inspect.getsource(kind))
+    except OSError:
+        return {}
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    on_line = {token.start[0]: token.string.lstrip("# ") for token in tokens if token.type == tokenize.COMMENT}
+    return {
+        field.target.id: on_line[field.end_lineno]
+        for field in ast.walk(ast.parse(source))
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and field.end_lineno in on_line
+    }
 
 
 def refuse_unknown(node: Node, declared: Sequence[str]) -> None:

@@ -38,11 +38,11 @@ from vila_ros.common.qos import publisher_events, reliable_qos, sensor_qos, subs
 class ControllerNodeConfig:
     """The parameters of the controller node that are not the motion controller's own (`control.*`)."""
 
-    rate_hz: float = 20.0
-    report_rate_hz: float = 5.0  # of RUNNING reports
+    rate_hz: float = 20.0  # of velocity commands
+    report_rate_hz: float = 5.0  # of reports while a motion runs
     stamped_velocity: bool = False  # TwistStamped instead of Twist
-    base_frame: str = "base_link"
-    odometry_reliability: str = "best_effort"
+    base_frame: str = "base_link"  # frame_id of stamped velocities
+    odometry_reliability: str = "best_effort"  # of our end; or reliable, where the odometry is
 
     def __post_init__(self) -> None:
         for name in ("rate_hz", "report_rate_hz"):

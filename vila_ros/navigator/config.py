@@ -18,16 +18,16 @@ STAGES = {"navigator": NavigatorConfig, "history": HistoryConfig, "mission": Mis
 class NavigatorNodeConfig:
     """The parameters of the node itself; the stages' are those of STAGES, by prefix."""
 
-    checkpoint: str = ""  # a directory; empty: the embedded vila-nano
-    backend: str = "torch"
-    device: str = "cpu"
+    checkpoint: str = ""  # a directory in VILA's layout; empty: the embedded vila-nano
+    backend: str = "torch"  # what runs the model: torch, tensorrt, or torch-naive, which keeps nothing
+    device: str = "cpu"  # as torch names it: cpu, cuda
     precision: str = "auto"  # what the device computes well; or float32, bfloat16, float16
-    autostart: bool = True  # configure and activate without a lifecycle manager
-    camera: str = "camera"
-    odometry_frame: str = "odom"
-    image_reliability: str = "best_effort"
-    odometry_reliability: str = "best_effort"
-    heartbeat_rate_hz: float = 10.0
+    autostart: bool = True  # come up without a lifecycle manager
+    camera: str = "camera"  # the camera's name in events
+    odometry_frame: str = "odom"  # frame_id of actions and heartbeats
+    image_reliability: str = "best_effort"  # of our end; or reliable, where the camera is
+    odometry_reliability: str = "best_effort"  # of our end; or reliable, where the odometry is
+    heartbeat_rate_hz: float = 10.0  # of ~/heartbeat; 1 to 100
 
     def __post_init__(self) -> None:
         if not 1.0 <= self.heartbeat_rate_hz <= 100.0:

@@ -63,20 +63,20 @@ class MotionReport(enum.Enum):
 class MissionConfig:
     """When a mission is given up. 0 means no limit where that is said."""
 
-    max_bad_replies: int = 3  # replies in a row that are no action
-    max_backend_errors: int = 3  # failed or late decisions in a row
-    max_aborts: int = 3  # motions in a row that the controller refused or aborted
-    max_decisions: int = 100
-    max_duration_s: float = 300.0
-    max_distance_m: float = 0.0  # 0: no limit
-    image_timeout_s: float = 3.0  # so long without a usable image
-    odometry_timeout_s: float = 2.0
-    controller_timeout_s: float = 2.0  # so long without a controller, or without its report on a motion
-    stop_timeout_s: float = 3.0  # to stand still after the model's stop
-    max_rotation_rad: float = math.radians(720.0)  # net turn without progress; looking round once is normal
-    progress_m: float = 0.3
-    still_mps: float = STILL_MPS  # slower than both it stands still
-    still_rps: float = STILL_RPS
+    max_bad_replies: int = 3  # replies in a row that are no action end the mission
+    max_backend_errors: int = 3  # failed or late decisions in a row end the mission
+    max_aborts: int = 3  # motions in a row that the controller refused or aborted end the mission
+    max_decisions: int = 100  # a mission that needs more is given up
+    max_duration_s: float = 300.0  # a mission that lasts longer is given up
+    max_distance_m: float = 0.0  # a mission that drives farther is given up; 0: no limit
+    image_timeout_s: float = 3.0  # so long without a usable image ends the mission
+    odometry_timeout_s: float = 2.0  # so long without odometry ends the mission
+    controller_timeout_s: float = 2.0  # so long without a controller, or its report on a motion, ends the mission
+    stop_timeout_s: float = 3.0  # time to stand still after the model's stop
+    max_rotation_rad: float = math.radians(720.0)  # net turn without progress that ends it; once round is normal
+    progress_m: float = 0.3  # distance from where it last got on that counts as progress
+    still_mps: float = STILL_MPS  # slower than this and than still_rps it stands still
+    still_rps: float = STILL_RPS  # see still_mps
 
     def __post_init__(self) -> None:
         for name in self.__slots__:

@@ -22,25 +22,25 @@ PATROL = "patrol"
 class SimulatorNodeConfig:
     """The parameters of the node itself; the camera's are `camera.*`, the robot's `robot.*`."""
 
-    seed: int = 0
+    seed: int = 0  # which flat, where the robot starts, and what happens
     scripted_events: str = ""  # "patrol": doors, and once ~/begin is called things happen on a patrol; empty: none
     scripted_events_s: float = DURATION_S  # how long the patrol is
     scripted_events_drive: bool = True  # the robot drives the patrol by itself, deaf to cmd_vel until it is over
     instruction: str = ""  # the flat will hold what it names, the robot starts in that room; empty: anything
     start_x_m: float = math.nan  # NaN: chosen by the seed
-    start_y_m: float = math.nan
-    start_yaw_rad: float = math.nan
-    realtime_factor: float = 1.0
-    image_rate_hz: float = 10.0
-    odometry_rate_hz: float = 30.0
-    scan_rate_hz: float = 5.0
-    scan_rays: int = 180
-    image_reliability: str = "best_effort"
+    start_y_m: float = math.nan  # see start_x_m
+    start_yaw_rad: float = math.nan  # see start_x_m
+    realtime_factor: float = 1.0  # simulated seconds in one of the wall clock's
+    image_rate_hz: float = 10.0  # of simulated time, as all rates here
+    odometry_rate_hz: float = 30.0  # of odometry
+    scan_rate_hz: float = 5.0  # of laser scans
+    scan_rays: int = 180  # in a full circle
+    image_reliability: str = "best_effort"  # of the images; or reliable
     stamped_velocity: bool = False  # TwistStamped instead of Twist
-    odometry_frame: str = "odom"
-    base_frame: str = "base_link"
-    camera_frame: str = "camera_optical"
-    scan_frame: str = "laser"
+    odometry_frame: str = "odom"  # frame_id of odometry
+    base_frame: str = "base_link"  # child_frame_id of odometry
+    camera_frame: str = "camera_optical"  # frame_id of images
+    scan_frame: str = "laser"  # frame_id of scans
 
     def __post_init__(self) -> None:
         rates = ("realtime_factor", "image_rate_hz", "odometry_rate_hz", "scan_rate_hz")

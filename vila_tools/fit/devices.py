@@ -48,7 +48,7 @@ _DESKTOP_GPU_MB = 500.0  # of a screen
 
 # Orin: 1024 or 2048 CUDA cores at 0.625, 0.918 and 1.3 GHz; int8 of the GPU alone, and dense: half of NVIDIA's 40, 60
 # and 170 sparse TOPS (Jetson Orin module data sheets; AGX Orin technical brief v1.2); half precision is half of that.
-# Bandwidths: spec/quantization.md. Memory: MemTotal as tegrastats shows it under JetPack 6: 7620, about 15650 and
+# Bandwidths: the same data sheets. Memory: MemTotal as tegrastats shows it under JetPack 6: 7620, about 15650 and
 # 62841 MiB (the second one by proportion, not from a document). The RTX 4090: Ada whitepaper v2.
 DEVICES = {
     "orin-nano-8gb": Device(

@@ -26,10 +26,10 @@ WALL_RGB = (0.80, 0.78, 0.74)
 class CameraConfig:
     """The robot's pinhole camera, above the middle of its base, looking ahead and down."""
 
-    width_px: int = 224
-    height_px: int = 224
-    hfov_deg: float = 90.0
-    height_m: float = 0.9
+    width_px: int = 224  # width of an image
+    height_px: int = 224  # height of an image
+    hfov_deg: float = 90.0  # horizontal field of view
+    height_m: float = 0.9  # above the floor
     pitch_deg: float = 12.0  # downward
 
     def __post_init__(self) -> None:
@@ -53,13 +53,13 @@ class CameraConfig:
 class RobotConfig:
     """A round robot with a velocity-controlled planar base."""
 
-    radius_m: float = 0.2
-    height_m: float = 1.0
-    mass_kg: float = 15.0
-    max_linear_mps: float = 0.5
-    max_angular_rps: float = 1.5
-    command_life_s: float = 0.3  # for the node: an older command counts as zero
-    scan_height_m: float = 0.25
+    radius_m: float = 0.2  # of the round robot
+    height_m: float = 1.0  # of the robot
+    mass_kg: float = 15.0  # of the robot
+    max_linear_mps: float = 0.5  # what the base can do at most
+    max_angular_rps: float = 1.5  # what the base can turn at most
+    command_life_s: float = 0.3  # an older velocity command counts as zero
+    scan_height_m: float = 0.25  # of the laser above the floor
 
     def __post_init__(self) -> None:
         for name in self.__slots__:

@@ -1,0 +1,112 @@
+"""docs/reference.md says what the nodes and the table of commands are."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from vila_core.errors import ConfigError, VilaError
+from vila_ros.common.parameters import field_comments
+from vila_tools import cli
+from vila_tools.reference import page, run
+from vila_tools.reference.graph import node_faces
+from vila_tools.reference.words import unit
+
+ROOT = Path(__file__).resolve().parents[3]
+REFERENCE = ROOT / "docs" / "reference.md"
+
+
+@pytest.fixture(scope="module")
+def faces():
+    return node_faces()
+
+
+@pytest.fixture
+def started(faces, monkeypatch):
+    monkeypatch.setattr(run, "node_faces", lambda: faces)
+
+
+def test_the_file_is_what_the_code_says(started, capsys):
+    assert run.main(["--check", "--file", str(REFERENCE)]) == 0, capsys.readouterr().err
+    told = json.loads(capsys.readouterr().out)
+    assert not told["changed"]
+    assert told["commands"] == len(cli.COMMANDS)
+
+
+def test_a_difference_is_shown_and_written(started, tmp_path, capsys):
+    file = tmp_path / "reference.md"
+    file.write_text(REFERENCE.read_text().replace("| `scan_rays` | int | 180 |", "| `scan_rays` | int | 90 |"))
+    assert run.main(["--check", "--file", str(file)]) == run.DIFFERS
+    shown = capsys.readouterr().err
+    assert "\n-| `scan_rays` | int | 90 |" in shown
+    assert "\n+| `scan_rays` | int | 180 |" in shown
+    assert run.main(["--file", str(file)]) == 0
+    assert file.read_text() == REFERENCE.read_text()
+
+
+def test_every_node_of_the_package_is_there(faces):
+    assert {face.name for face in faces} == {path.parent.name for path in (ROOT / "vila_ros").glob("*/node.py")}
+
+
+def test_endpoints_are_those_of_the_graph(faces):
+    navigator, controller, simulator = ({(e.name, e.role): e for e in face.endpoints} for face in faces)
+    assert navigator["image_raw", "in"].qos == "best effort"  # of the helper node that takes the images
+    assert navigator["~/events", "out"].qos == "reliable, latched"
+    assert navigator["~/navigate", "action"].type == "vila_nav/action/NavigateInstruction"
+    assert ("~/execution", "out") in controller  # it is there once there is odometry
+    assert ("/clock", "out") in simulator  # absolute, unlike the others
+    assert ("~/begin", "service") in simulator
+    assert not any("parameter" in name or "state" in name for name, _ in (*navigator, *controller, *simulator))
+
+
+def test_a_default_is_the_dataclass_own(faces):
+    defaults = {parameter.name: parameter.default for parameter in faces[2].parameters}
+    assert defaults["scripted_events"] == ""
+    assert defaults["scan_rays"] == 180
+
+
+def test_a_name_without_a_line_and_a_line_without_a_name_are_refused(faces, monkeypatch):
+    with pytest.raises(VilaError, match=r"~/execution of the controller does not exist but has a line"):
+        page.reference_page((faces[0], faces[2], dataclasses.replace(faces[1], endpoints=faces[1].endpoints[:-1])), {})
+    monkeypatch.delitem(page.ENDPOINTS, ("navigator", "odom"))
+    with pytest.raises(VilaError, match="odom of the navigator has no line"):
+        page.reference_page(faces, {})
+
+
+def test_a_parameter_without_a_comment_is_refused(faces):
+    first, *others = faces[0].parameters
+    silent = dataclasses.replace(faces[0], parameters=(dataclasses.replace(first, about=""), *others))
+    with pytest.raises(VilaError, match="checkpoint of the navigator has no comment"):
+        page.reference_page((silent, *faces[1:]), {})
+
+
+def test_a_folder_that_is_not_there(tmp_path):
+    with pytest.raises(ConfigError, match="no folder"):
+        run.main(["--file", str(tmp_path / "none" / "reference.md")])
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Commented:
+    """Its fields carry comments in several ways."""
+
+    plain: int = 1  # one line
+    text: str = "# no comment"
+    long: tuple[str, ...] = (
+        "a",  # of a part
+    )  # behind the whole
+
+
+def test_comments_are_read_from_the_source():
+    assert field_comments(Commented) == {"plain": "one line", "long": "behind the whole"}
+    assert field_comments(dataclasses.make_dataclass("WithoutSource", [("plain", int, 1)])) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("control.max_linear_mps", "m/s"), ("events.rate_hz", "Hz"), ("seed", ""), ("scan_rays", "")],
+)
+def test_a_unit_is_that_of_the_name(name, told):
+    assert unit(name) == told

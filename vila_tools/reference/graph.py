@@ -1,0 +1,178 @@
+"""What the real nodes offer: they are started on a ROS domain of their own and looked at from the graph."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import rclpy
+from nav_msgs.msg import Odometry
+from rclpy.action import get_action_server_names_and_types_by_node
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy
+
+from vila_core.errors import VilaError
+from vila_core.testing import ScriptedBackend
+from vila_ros.common.parameters import ALWAYS_KNOWN
+from vila_ros.controller.node import ControllerNode
+from vila_ros.navigator.node import NavigatorNode
+from vila_ros.simulator.node import SimulatorNode
+from vila_ros.simulator.world import PATROL
+from vila_tools.session.domain import leased_domain
+from vila_tools.session.processes import node_environment
+
+NAMESPACE = "/robot"  # tells `odom` from `/clock`
+CAMERA_HELPER = "_camera"  # the navigator takes images on a helper node of this ending
+READY_S = 30.0
+ROLES = ("in", "out", "service", "action")
+EVERY_NODE = ("rcl_interfaces/", "lifecycle_msgs/", "type_description_interfaces/")  # types of what each node has
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A topic, service or action of a node, named as the node names it: `odom`, `~/action` or `/clock`."""
+
+    name: str
+    type: str  # package/kind/Name
+    role: str  # one of ROLES
+    qos: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeParameter:
+    """A parameter that a node declares."""
+
+    name: str
+    default: Any
+    about: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFace:
+    """Everything by which a node is reached."""
+
+    name: str
+    endpoints: tuple[Endpoint, ...]
+    parameters: tuple[NodeParameter, ...]
+
+
+def node_faces() -> tuple[NodeFace, ...]:
+    """Start each node of the package with its defaults and return what it offers.
+
+    The navigator gets a scripted model. Raises VilaError if a node does not come up.
+    """
+    with _environment() as domain, ExitStack() as stack:
+        arguments = ["--ros-args", "--remap", f"__ns:={NAMESPACE}", "--log-level", "error"]
+        rclpy.init(args=arguments, domain_id=domain)
+        stack.callback(rclpy.try_shutdown)
+        faces = []
+        for make in (_navigator, _controller, _simulator):
+            node, parameters = make()
+            stack.callback(node.destroy_node)
+            faces.append(NodeFace(node.get_name(), _endpoints(node), parameters))
+        return tuple(faces)
+
+
+@contextmanager
+def _environment() -> Iterator[int]:
+    """A ROS domain of our own, and its variables while the block runs."""
+    before = dict(os.environ)
+    with leased_domain() as domain:
+        os.environ.update(node_environment(domain))
+        try:
+            yield domain
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+
+
+Started = tuple[Node, tuple[NodeParameter, ...]]  # a node with all that it offers, and its parameters by default
+
+
+def _navigator() -> Started:
+    node = NavigatorNode(load=lambda *_, **__: ScriptedBackend("nobody asks"))
+    node.bring_up()
+    return node, _parameters(node)
+
+
+def _simulator() -> Started:
+    """A simulator with a patrol, which by default it has not."""
+    plain = SimulatorNode()
+    parameters = _parameters(plain)
+    plain.destroy_node()
+    return SimulatorNode([Parameter("scripted_events", value=PATROL)]), parameters
+
+
+def _controller() -> Started:
+    """A controller that has seen odometry: before that it takes no actions."""
+    node, robot = ControllerNode(), Node("robot")
+    odometry = robot.create_publisher(Odometry, "odom", 1)
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    until_s = time.monotonic() + READY_S
+    while not node.count_publishers("controller/execution"):
+        if time.monotonic() > until_s:
+            raise VilaError(f"the controller does not take odometry within {READY_S:g} s; see the log above")
+        message = Odometry()
+        message.header.stamp = node.get_clock().now().to_msg()
+        message.pose.pose.orientation.w = 1.0
+        odometry.publish(message)
+        executor.spin_once(timeout_sec=0.05)
+    executor.shutdown()
+    robot.destroy_node()
+    return node, _parameters(node)
+
+
+def _endpoints(node: Node) -> tuple[Endpoint, ...]:
+    """What the node has of its own, by role, then by name."""
+    name, there = node.get_name(), node.get_node_names_and_namespaces()
+    found: list[Endpoint] = []
+    for who in (name, f"{name}{CAMERA_HELPER}"):
+        if (who, NAMESPACE) in there:
+            found += _topics(node, who, "in", node.get_subscriber_names_and_types_by_node)
+            found += _topics(node, who, "out", node.get_publisher_names_and_types_by_node)
+    services = node.get_service_names_and_types_by_node(name, NAMESPACE)
+    actions = get_action_server_names_and_types_by_node(node, name, NAMESPACE)
+    found += [Endpoint(_short(name, full), kind, "service") for full, kind in _ours(services)]
+    found += [Endpoint(_short(name, full), kind, "action") for full, kind in _ours(actions)]
+    return tuple(sorted(found, key=lambda one: (ROLES.index(one.role), one.name)))
+
+
+def _topics(
+    node: Node, name: str, role: str, names_and_types: Callable[[str, str], list[tuple[str, list[str]]]]
+) -> Iterator[Endpoint]:
+    infos = node.get_subscriptions_info_by_topic if role == "in" else node.get_publishers_info_by_topic
+    for full, kind in _ours(names_and_types(name, NAMESPACE)):
+        (qos,) = (info.qos_profile for info in infos(full) if info.node_name == name)
+        yield Endpoint(_short(node.get_name(), full), kind, role, _told(qos))
+
+
+def _ours(found: Iterable[tuple[str, list[str]]]) -> Iterator[tuple[str, str]]:
+    """The rows that are not a part of an action, and of a type that not every node has."""
+    for full, (kind,) in found:
+        if "/_action/" not in full and not kind.startswith(EVERY_NODE):
+            yield full, kind
+
+
+def _short(node: str, full: str) -> str:
+    own, namespace = f"{NAMESPACE}/{node}/", f"{NAMESPACE}/"
+    return full.replace(own, "~/", 1) if full.startswith(own) else full.removeprefix(namespace)
+
+
+def _told(qos: QoSProfile) -> str:
+    reliability = "reliable" if qos.reliability == QoSReliabilityPolicy.RELIABLE else "best effort"
+    return f"{reliability}, latched" if qos.durability == QoSDurabilityPolicy.TRANSIENT_LOCAL else reliability
+
+
+def _parameters(node: Node) -> tuple[NodeParameter, ...]:
+    return tuple(
+        NodeParameter(name, node.get_parameter(name).value, node.describe_parameter(name).description)
+        for name in node.list_parameters([], 0).names
+        if name.split(".")[0] not in ALWAYS_KNOWN
+    )

@@ -1,0 +1,69 @@
+"""What the code does not say itself: a line about each topic, service and action, and the units of suffixes."""
+
+from __future__ import annotations
+
+NODES = {
+    "navigator": (
+        "Images and an instruction in, one action after the other out; and events. A lifecycle node, which comes up\n"
+        "by itself unless `autostart` is false. A camera is all that it needs to report events; to navigate it needs\n"
+        "odometry and a controller too."
+    ),
+    "controller": (
+        "Drives each action in odometry, and stands still when the navigator or the odometry is silent. It takes\n"
+        "actions from the first fresh odometry on."
+    ),
+    "simulator": "A furnished flat with a robot, on the topics that a real robot has.",
+}
+
+ENDPOINTS = {
+    ("navigator", "image_raw"): "the camera: rgb8, bgr8, rgba8, bgra8 or mono8",
+    ("navigator", "odom"): "where the robot is; without it events alone",
+    ("navigator", "controller/execution"): "what became of an action, and that there is a controller",
+    ("navigator", "~/instruction"): "follow this; a running one is preempted",
+    ("navigator", "~/action"): "each decision, with the stamp of its image",
+    ("navigator", "~/stats"): "latency, ten probabilities, cache hits, dropped frames",
+    ("navigator", "~/heartbeat"): "while healthy; without it the controller stops",
+    ("navigator", "~/events"): "what is seen of a query, when confirmed and when over; latecomers get the last 100",
+    ("navigator", "/diagnostics"): "checkpoint, precision, last hold, queries and what an evaluation costs",
+    ("navigator", "~/set_instruction"): "follow this, without an action client",
+    ("navigator", "~/cancel_instruction"): "stop following it",
+    ("navigator", "~/navigate"): "follow an instruction; result: outcome, `error_code`, metres, decisions",
+    ("navigator", "~/watch"): "look out for something, until told otherwise",
+    ("navigator", "~/unwatch"): "look out for it no longer",
+    ("navigator", "~/localize"): "when was it? times with probabilities, or not seen",
+    ("navigator", "~/describe"): "a question about the past, answered in words",
+    ("controller", "odom"): "where the robot is",
+    ("controller", "navigator/action"): "what to drive",
+    ("controller", "navigator/heartbeat"): "that the navigator lives",
+    ("controller", "cmd_vel"): "always, at `rate_hz`; TwistStamped with `stamped_velocity`",
+    ("controller", "~/execution"): "running, done, refused or aborted, and the motion measured",
+    ("simulator", "cmd_vel"): "drive so, for `robot.command_life_s`; TwistStamped with `stamped_velocity`",
+    ("simulator", "camera/image_raw"): "what the robot's camera sees, rgb8",
+    ("simulator", "camera/camera_info"): "the intrinsics of that camera",
+    ("simulator", "odom"): "where the robot is, exactly",
+    ("simulator", "scan"): "a laser scan of the full circle",
+    ("simulator", "/clock"): "simulated time",
+    ("simulator", "~/scripted_events"): "what goes on in view, as JSON; with a patrol alone",
+    ("simulator", "~/reset"): "put the robot back to its start; time goes on",
+    ("simulator", "~/begin"): "begin the patrol; with a patrol alone",
+}
+
+UNITS = {
+    "m": "m",
+    "rad": "rad",
+    "deg": "degrees",
+    "s": "s",
+    "mps": "m/s",
+    "rps": "rad/s",
+    "mps2": "m/s²",
+    "rps2": "rad/s²",
+    "hz": "Hz",
+    "px": "px",
+    "kg": "kg",
+    "gain": "1/s",
+}
+
+
+def unit(parameter: str) -> str:
+    """Return the unit that a parameter's name ends in, "" if it ends in none."""
+    return UNITS.get(parameter.rsplit("_", 1)[-1], "")
