@@ -1,1 +1,1 @@
-"""ROS 2 around vila_core: the only package that imports rclpy and message types."""
+"""The ROS 2 nodes around vila_core."""

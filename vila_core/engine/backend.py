@@ -72,7 +72,7 @@ class Backend(Protocol):
         ...
 
     def choose_each(self, prompts: Sequence[Prompt], replies: Sequence[Sequence[str]]) -> tuple[Choice, ...]:
-        """Score each prompt's replies: `choose` for all of them, cheaper if the prompts begin alike."""
+        """Score the replies of several prompts, cheaper than one by one if the prompts begin alike."""
         ...
 
     def generate(self, prompt: Prompt, max_new_tokens: int) -> str:

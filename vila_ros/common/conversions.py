@@ -1,4 +1,4 @@
-"""Between ROS messages and the values of vila_core; nothing is guessed, nothing is copied in vain."""
+"""Convert between ROS messages and the values of vila_core."""
 
 from __future__ import annotations
 
@@ -33,7 +33,10 @@ def ns_from_stamp(stamp: Time) -> int:
 
 
 def frame_from_image(message: Image, camera: str = "camera") -> Frame:
-    """Return the message's pixels as a frame; raises FrameError as vila_core.media.messages.decode_image does."""
+    """Return the message's pixels as a frame.
+
+    Raises FrameError as vila_core.media.messages.decode_image does.
+    """
     return Frame(decode_image(message), ns_from_stamp(message.header.stamp), camera)
 
 

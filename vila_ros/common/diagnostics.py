@@ -13,7 +13,7 @@ from vila_core.types import HoldReason
 
 @dataclass(frozen=True, slots=True)
 class EventHealth:
-    """How the standing queries fare."""
+    """The state of the standing queries."""
 
     queries: int
     localization: str  # the way in which the model tells time
@@ -24,7 +24,10 @@ class EventHealth:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """One look at the navigator. image_age_s: since the newest accepted image came, inf if none did."""
+    """The state of the navigator.
+
+    image_age_s: since the newest accepted image came, inf if none did.
+    """
 
     instruction: str
     checkpoint: str
@@ -47,7 +50,10 @@ def precision_text(info: ModelInfo) -> str:
 
 
 def diagnostic_array(name: str, stamp: Time, health: Health, max_image_age_s: float) -> DiagnosticArray:
-    """Return the health as one status: WARN on hold or if a query fails, ERROR without images that someone needs."""
+    """Return the health as one status.
+
+    WARN while the robot holds or if a query fails, ERROR without images that someone needs.
+    """
     status = DiagnosticStatus(name=name, hardware_id="", level=DiagnosticStatus.OK, message="idle")
     if health.events.queries:
         status.message = f"watching, {health.events.queries} queries"

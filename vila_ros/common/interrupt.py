@@ -11,9 +11,10 @@ _ERRORS = {signal.SIGINT: KeyboardInterrupt, signal.SIGTERM: Terminated}
 
 
 class Interrupt:
-    """Holds both signals back until `check`: raised inside a callback from C++ they are lost or become another error.
+    """Holds Ctrl-C and SIGTERM back until `check`.
 
-    A second one is raised where it comes, for a program that hangs between two checks.
+    Raised inside a callback from C++ they would be lost or become another error. A second one is raised where
+    it comes, for a program that hangs between two checks.
     """
 
     def __init__(self) -> None:
@@ -30,7 +31,7 @@ class Interrupt:
             raise self._came
 
     def close(self) -> None:
-        """Give the signals back."""
+        """Restore the handlers of the signals."""
         if self._is_ours:
             for number, handler in self._before.items():
                 signal.signal(number, handler)

@@ -75,7 +75,7 @@ class ControllerNode(Node):
         self.create_timer(1.0 / self._config.rate_hz, self._on_timer, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def close(self) -> None:
-        """Leave the robot standing: abort the motion and see that zero velocity goes out. Once is enough."""
+        """Abort the motion and send zero velocity; calls after the first do nothing."""
         if self._is_closed:
             return
         self._is_closed = True

@@ -200,7 +200,7 @@ class Mission:
             self._fail(MissionError.TOO_MANY_DECISIONS, f"no stop after {self.decisions} decisions", now_ns)
 
     def tick(self, now_ns: int) -> None:
-        """Look at the limits; to be called several times a second."""
+        """Check the limits; called several times a second."""
         if self.end is not None:
             return
         for error, message in self._broken_limits(now_ns):

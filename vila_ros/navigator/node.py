@@ -90,8 +90,9 @@ class Job:
 
 
 class NavigatorNode(ManagedNode):
-    """Configure: parameters, publishers, services, actions. Activate: the model, the camera, odometry.
+    """The lifecycle node that navigates and reports events.
 
+    Configure: parameters, publishers, services, actions. Activate: the model, the camera, odometry.
     load: how the backend is loaded; tests give their own.
     """
 

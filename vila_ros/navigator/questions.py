@@ -1,4 +1,4 @@
-"""Questions as actions: asked of the model one after the other, in the worker's thread, in order of arrival."""
+"""Actions whose goals are questions, which the worker asks the model one after the other, in order of arrival."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Question:
 
 
 class QuestionServer:
-    """The actions of a node whose goals are questions; what they cannot be answered with becomes a typed error.
+    """Serves a node's questions as actions; a question that cannot be answered ends with a typed error.
 
     most: questions that may wait. All methods belong to the executor's thread.
     """
@@ -59,7 +59,7 @@ class QuestionServer:
         self._worker, self._wake = worker, wake
 
     def deactivate(self) -> None:
-        """Refuse from now on, also what waits."""
+        """Refuse all questions from now on, those that wait included."""
         self._worker = None
         self.end_all(EventError.NOT_ACTIVE, "the navigator was deactivated")
 

@@ -1,4 +1,4 @@
-"""The model as those see it who must not keep a decision waiting: between two of their calls a decision is taken."""
+"""A backend that lets a decision go first: event queries ask the model through it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 class YieldingBackend:
     """Calls `give_way` before each call of a backend; whatever that raises becomes a VilaError.
 
-    Ten queries are ten calls, perhaps: a decision that becomes due meanwhile waits for one of them.
+    Ten queries may be ten calls; a decision that becomes due meanwhile waits for one of them.
     """
 
     def __init__(self, backend: Backend, give_way: Callable[[], None]) -> None:

@@ -56,7 +56,10 @@ class SimulatorNodeConfig:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class World:
-    """A flat, where the robot starts, and what happens once it is begun; the route: where the robot then drives."""
+    """A flat, the robot's start in it, and what happens there.
+
+    script: what happens once it is begun. route: where the robot then drives, None if it is told by cmd_vel.
+    """
 
     flat: Flat
     start: Pose
@@ -65,7 +68,7 @@ class World:
 
 
 def make_world(config: SimulatorNodeConfig) -> World:
-    """Build what the parameters ask for; the parameters of the start win."""
+    """Build the world that the parameters ask for; a start that is given replaces the chosen one."""
     if config.scripted_events:
         patrol = make_patrol(config.seed, config.scripted_events_s)
         route = patrol.route if config.scripted_events_drive else None
