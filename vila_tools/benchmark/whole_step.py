@@ -16,13 +16,14 @@ from typing import Any
 
 from tqdm import tqdm
 
+from vila_core.engine.reader import CHUNK
 from vila_core.errors import ConfigError
 from vila_core.models.checkpoint import DTYPES
 from vila_core.models.config import CheckpointConfig
 from vila_core.models.config_reader import read_checkpoint_config
 from vila_core.models.costs import Storage
+from vila_core.models.roofline import Roofline, StepCounts, step_floor_ms
 from vila_tools.benchmark.field import Field
-from vila_tools.benchmark.floors import Machine, StepCounts, step_floor_ms
 from vila_tools.benchmark.job import StepJob
 from vila_tools.benchmark.peers.table import PEERS
 from vila_tools.benchmark.rounds import medians, minima, ratio, rotated, rounded
@@ -89,14 +90,15 @@ def require_one_scale(config: CheckpointConfig) -> None:
 
 def _result(steps: _Steps, config: CheckpointConfig) -> dict[str, Any]:
     typical, least = medians(steps.rounds), minima(steps.rounds)
-    machine = _machine(steps)
+    roofline = _roofline(steps)
     facts = steps.field.ours.facts
     counts = StepCounts(
         1,
         facts["new_prompt_tokens"] + facts["reply_tree_tokens"],
         facts["prompt_tokens"] - facts["new_prompt_tokens"],
     )
-    floor_ms = step_floor_ms(config, counts, machine, Storage(DTYPES[steps.job.precision].itemsize))
+    storage = Storage(DTYPES[steps.job.precision].itemsize)
+    floor_ms = step_floor_ms(config, storage, counts, roofline, chunk=CHUNK)
     return rounded(
         {
             **{f"ours_{way}_ms": typical.get(way) for way in _WAYS},
@@ -108,8 +110,8 @@ def _result(steps: _Steps, config: CheckpointConfig) -> dict[str, Any]:
             "rounds": steps.rounds,
             "parts": _typical(steps, "parts"),
             "idle": _typical(steps, "idle"),
-            "bandwidth_gbps": machine.bandwidth_gbps,
-            "peak_tflops": machine.peak_tflops,
+            "bandwidth_gbps": roofline.bandwidth_gbps,
+            "peak_tflops": roofline.language_tflops,
             "missing": steps.field.missing,
             "resident_mb": {
                 name: worker.resident_mb for name, worker in (("ours", steps.field.ours), *steps.field.peers.items())
@@ -123,10 +125,11 @@ def _result(steps: _Steps, config: CheckpointConfig) -> dict[str, Any]:
     )
 
 
-def _machine(steps: _Steps) -> Machine:
+def _roofline(steps: _Steps) -> Roofline:
     """The best of each that any round saw: a floor is what the machine can do."""
     seen = [row[_MACHINE]["parts"] for row in steps.details]
-    return Machine(max(part["bandwidth_gbps"] for part in seen), max(part["peak_tflops"] for part in seen))
+    bandwidth, tflops = (max(part[name] for part in seen) for name in ("bandwidth_gbps", "peak_tflops"))
+    return Roofline(bandwidth, tower_tflops=tflops, language_tflops=tflops)
 
 
 def _ratios(steps: _Steps) -> dict[str, float | None]:
