@@ -1,4 +1,4 @@
-"""Our engine as a contender: three ways to make the same step, and a fourth that streaming falls back to now and then.
+"""Our engine as a benchmark target: three ways to make the same step, and a fourth that streaming takes now and then.
 
 cached: append-only prompt, one new frame a step. exact: NaVILA's own sampler over a growing history. naive: nothing
 is kept between steps. rebuild: the window begins elsewhere, so that only words and visual tokens are there already.
@@ -26,8 +26,7 @@ from vila_core.machine.speeds import measure_bandwidth_gbps, measure_tflops
 from vila_core.models.vlm import VisionLanguageModel
 from vila_core.prompts.navigation import navigation_prompt
 from vila_core.types import Frame, Prompt, Visual
-from vila_tools.benchmark.contender import Timings
-from vila_tools.benchmark.job import INSTRUCTION, StepJob, camera_frame
+from vila_tools.benchmark.target import INSTRUCTION, StepJob, Timings, camera_frame
 
 _EXACT_FRAMES = 40  # in the history when it is first looked at
 _EXACT_STRIDE = 2  # frames kept between two steps: an action of two units

@@ -1,4 +1,4 @@
-"""Rounds: every contender once, in an order that rotates, and ratios of what stood side by side."""
+"""Rounds: every target once, in an order that rotates, and ratios of what stood side by side."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ def rotated(names: Sequence[str], number: int) -> list[str]:
 
 
 def medians(rounds: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The median over the rounds of each contender; rounds that lack one are left out for it."""
+    """The median over the rounds of each target; rounds that lack one are left out for it."""
     return {name: median(values) for name, values in _columns(rounds).items()}
 
 
 def minima(rounds: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The least over the rounds of each contender."""
+    """The least over the rounds of each target."""
     return {name: min(values) for name, values in _columns(rounds).items()}
 
 
