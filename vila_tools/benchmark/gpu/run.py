@@ -36,7 +36,7 @@ from vila_tools.benchmark.gpu.decision import measure_decisions
 from vila_tools.benchmark.gpu.decode import Run, ours, transformers_eager, why_no_transformers
 from vila_tools.benchmark.gpu.random_model import random_model
 from vila_tools.benchmark.gpu.tower import measure_towers
-from vila_tools.benchmark.rounds import medians, minima, ratio, rotated
+from vila_tools.benchmark.rounds import medians, minima, ratio, rotated, rounded
 from vila_tools.checkpoint.model_shapes import SHAPES, ModelShape, model_shape, tiny
 from vila_tools.report import tell
 
@@ -111,7 +111,7 @@ def bench_gpu(job: GpuJob) -> dict[str, Any]:
         "seconds": time.monotonic() - bench.began,
     }
     asked = asked_of_gpu(result) if job.device.type == "cuda" else {}
-    return _rounded(result | {"asked": asked})
+    return rounded(result | {"asked": asked}, digits=4)
 
 
 def _shape(job: GpuJob, shape: ModelShape, bandwidth_gbps: float) -> dict[str, Any]:
@@ -245,14 +245,6 @@ def _require(device: torch.device) -> None:
 
 def _device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_rounded(item) for item in value]
-    return round(value, 4) if isinstance(value, float) else value
 
 
 def _job(args: argparse.Namespace) -> GpuJob:

@@ -37,7 +37,7 @@ class TensorDecoder(nn.Module):
 
 def _cache(past: tuple[Tensor, ...]) -> Any:
     """A cache whose layers hold these rows already: empty ones would be joined with no shape at all."""
-    from transformers.cache_utils import Cache, DynamicLayer  # 100 MB, which whoever runs the graph does not need
+    from transformers.cache_utils import Cache, DynamicLayer  # not needed to run what was exported
 
     layers = []
     for at in range(0, len(past), 2):
