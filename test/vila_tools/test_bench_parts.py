@@ -1,4 +1,4 @@
-"""The parts of a quantized model beside the peers: what each contender computes, and a whole small run."""
+"""The parts of a quantized model beside the peers: what each target computes, and a whole small run."""
 
 from __future__ import annotations
 
@@ -6,19 +6,27 @@ import dataclasses
 import importlib
 import importlib.util
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from vila_core.errors import BackendError
 from vila_core.models.config_reader import read_checkpoint_config
-from vila_tools.benchmark.job import StepJob
-from vila_tools.benchmark.parts import run
-from vila_tools.benchmark.parts.conversion import Conversion, converted_folder
-from vila_tools.benchmark.parts.result import parts_result, parts_table
-from vila_tools.benchmark.parts.run import Measured, measure_parts
-from vila_tools.benchmark.parts.table import CONVERT_OURS, HALVES, OURS, PART_PEERS, PARTS, Form, Part
-from vila_tools.benchmark.parts.turns import rows_needed, typical_ms
+from vila_tools.benchmark import parts as program
+from vila_tools.benchmark.part_targets import HALVES, PARTS, Conversion, Part, rows_needed, typical_ms
+from vila_tools.benchmark.parts import (
+    CONVERT_OURS,
+    OURS,
+    Measured,
+    measure_parts,
+    own_job,
+    parts_result,
+    parts_table,
+    peer_job,
+)
+from vila_tools.benchmark.peers.table import PEERS, Form, peers_for
+from vila_tools.benchmark.target import StepJob
 from vila_tools.checkpoint.make_random import make_random
 from vila_tools.checkpoint.model_shapes import SHAPES, tiny
 from vila_tools.cli import main as vila
@@ -34,15 +42,15 @@ def job(tmp_path_factory):
     return StepJob(str(folder / "checkpoint"), 3, 5, 1, "bfloat16", prompt_tokens=PROMPT, folder=str(folder))
 
 
-def contenders(half):
-    """Ours, and the peers as far as they are installed: (target, converter)."""
-    yield pytest.param(OURS[half], CONVERT_OURS, id="ours")
-    for name, forms in PART_PEERS.items():
-        form = forms[half]
+def targets(half):
+    """Ours, and the peers as far as they are installed: (name, target, converter)."""
+    yield pytest.param("ours", OURS[half], CONVERT_OURS, id="ours")
+    for name in peers_for(*HALVES):
+        form = PEERS[name][half]
         if isinstance(form, Form):
             absent = [library for library in form.libraries if importlib.util.find_spec(library) is None]
             skip = pytest.mark.skipif(bool(absent), reason=f"not installed: {absent}")
-            yield pytest.param(form.target, form.converter, id=name, marks=skip)
+            yield pytest.param(name, form.target, form.converter, id=name, marks=skip)
 
 
 def named(target):
@@ -50,19 +58,20 @@ def named(target):
     return getattr(importlib.import_module(module), attribute)
 
 
-def load(target, converter, job):
-    if converter and not converted_folder(job, converter).exists():
-        named(converter)(job)
-    return named(target)(job)
+def load(name, half, target, converter, job):
+    told = own_job(job) if name == "ours" else peer_job(job, name, half)
+    if converter and not Path(told.folder).exists():
+        named(converter)(told)
+    return named(target)(told)
 
 
 def difference(left, right):
     return np.abs(left - right).max() / np.abs(right).max()
 
 
-@pytest.mark.parametrize(("target", "converter"), list(contenders("decoder")))
-def test_a_decoder_reads_behind_its_prompt_what_it_would_read_in_one_pass(target, converter, job):
-    decoder = load(target, converter, job)
+@pytest.mark.parametrize(("name", "target", "converter"), list(targets("decoder")))
+def test_a_decoder_reads_behind_its_prompt_what_it_would_read_in_one_pass(name, target, converter, job):
+    decoder = load(name, "decoder", target, converter, job)
     behind = []
     for way in ("pass8", "decode"):  # whatever was read behind the prompt before is forgotten
         decoder.prepare(way)
@@ -76,17 +85,17 @@ def test_a_decoder_reads_behind_its_prompt_what_it_would_read_in_one_pass(target
     assert difference(other, whole) > 0.05
 
 
-@pytest.mark.parametrize(("target", "converter"), list(contenders("decoder")))
-def test_what_a_decoder_reads_depends_on_the_prompt(target, converter, job):
-    decoder = load(target, converter, job)
+@pytest.mark.parametrize(("name", "target", "converter"), list(targets("decoder")))
+def test_what_a_decoder_reads_depends_on_the_prompt(name, target, converter, job):
+    decoder = load(name, "decoder", target, converter, job)
     whole = np.array(decoder.prefill(PROMPT + NEW))
     decoder.ids[: PROMPT // 2] = decoder.ids[: PROMPT // 2][::-1].copy()
     assert difference(np.array(decoder.prefill(PROMPT + NEW)), whole) > 0.001
 
 
-@pytest.mark.parametrize(("target", "converter"), list(contenders("tower")))
-def test_a_tower_encodes_one_picture(target, converter, job):
-    tower = load(target, converter, job)
+@pytest.mark.parametrize(("name", "target", "converter"), list(targets("tower")))
+def test_a_tower_encodes_one_picture(name, target, converter, job):
+    tower = load(name, "tower", target, converter, job)
     tower.prepare("image")
     assert tower.step("image")["ms"] > 0
     tokens = np.array(tower.encode())
@@ -97,7 +106,7 @@ def test_a_tower_encodes_one_picture(target, converter, job):
 
 def test_the_untimed_runs_of_a_turn_do_not_count(monkeypatch):
     clock = iter([0.0, 9.0, 9.0, 10.0, 10.0, 14.0, 14.0, 16.0])
-    monkeypatch.setattr("vila_tools.benchmark.parts.turns.time.perf_counter", lambda: next(clock))
+    monkeypatch.setattr("vila_tools.benchmark.part_targets.time.perf_counter", lambda: next(clock))
     assert typical_ms(Part(1, True, untimed=1, repeats=3, about=""), lambda: None) == pytest.approx(2000.0)
 
 
@@ -108,7 +117,7 @@ def test_a_cache_has_room_for_the_longest_turn_and_for_the_longest_part(job):
 
 
 def test_a_conversion_that_fails_leaves_nothing(job, tmp_path):
-    elsewhere = StepJob(job.checkpoint, 1, 1, 1, "float32", folder=str(tmp_path))
+    elsewhere = StepJob(job.checkpoint, 1, 1, 1, "float32", folder=str(tmp_path / "peer"))
 
     def fail(_config, folder):
         (folder / "half").write_text("x")
@@ -118,10 +127,10 @@ def test_a_conversion_that_fails_leaves_nothing(job, tmp_path):
         (folder / "whole").write_text("x")
 
     with pytest.raises(OSError, match="disk full"):
-        Conversion(elsewhere, "room.peer", fail)
-    assert not converted_folder(elsewhere, "room.peer:convert").exists()
-    Conversion(elsewhere, "room.peer", succeed)
-    assert [file.name for file in converted_folder(elsewhere, "room.peer:Decoder").iterdir()] == ["whole"]
+        Conversion(elsewhere, fail)
+    assert not Path(elsewhere.folder).exists()
+    Conversion(elsewhere, succeed)
+    assert [file.name for file in Path(elsewhere.folder).iterdir()] == ["whole"]
 
 
 def measured():
@@ -147,13 +156,13 @@ def test_a_part_compares_ours_with_the_quickest_of_each_round(job):
 
 
 def test_a_peer_that_fails_is_missing_and_the_run_goes_on(job, monkeypatch):
-    broken = Form("vila_tools.benchmark.job:NoSuchClass", (), 0.0, "")
-    unconverted = Form("x:y", (), 0.0, "", "vila_tools.benchmark.job:NoSuchFunction")
+    broken = Form("vila_tools.benchmark.target:NoSuchClass", (), 0.0, "")
+    unconverted = Form("x:y", (), 0.0, "", "vila_tools.benchmark.target:NoSuchFunction")
     peers = {
         "broken": {"decoder": broken, "tower": "has none"},
         "unconverted": {"decoder": unconverted, "tower": Form("x:y", ("no_such_library",), 0.0, "")},
     }
-    monkeypatch.setattr(run, "PART_PEERS", peers)
+    monkeypatch.setattr(program, "PEERS", peers)
     found = measure_parts(job, list(peers), rounds=2, warm_up=False)
     assert "NoSuchClass" in found.missing["broken.decoder"]
     assert found.missing["broken.tower"] == "has none"
@@ -165,7 +174,7 @@ def test_a_peer_that_fails_is_missing_and_the_run_goes_on(job, monkeypatch):
 
 
 def test_a_half_of_which_no_part_is_wanted_is_not_loaded(job, monkeypatch):
-    monkeypatch.setattr(run, "OURS", OURS | {"tower": "vila_tools.benchmark.job:NoSuchClass"})
+    monkeypatch.setattr(program, "OURS", OURS | {"tower": "vila_tools.benchmark.target:NoSuchClass"})
     found = measure_parts(job, ["torch_plain"], rounds=1, wanted=("pass8", "decode"), warm_up=False)
     assert set(found.rounds) == {"decode", "pass8"} and set(found.resident_mb["ours"]) == {"decoder"}
     assert set(found.missing) == {"torch_plain.decoder"}
@@ -176,16 +185,16 @@ def test_a_half_of_which_no_part_is_wanted_is_not_loaded(job, monkeypatch):
 
 
 def test_what_was_converted_is_not_converted_again(job, monkeypatch, tmp_path):
-    elsewhere = dataclasses.replace(job, folder=str(tmp_path))
-    converted_folder(elsewhere, CONVERT_OURS).mkdir()
+    elsewhere = own_job(dataclasses.replace(job, folder=str(tmp_path)))
+    Path(elsewhere.folder).mkdir()
     started = []
-    monkeypatch.setattr(run, "WorkerProcess", lambda target, _job: started.append(target) or pytest.fail("started"))
-    run._convert_one(elsewhere, CONVERT_OURS)
+    monkeypatch.setattr(program, "WorkerProcess", lambda target, _job: started.append(target) or pytest.fail("started"))
+    program._convert_one(elsewhere, CONVERT_OURS)
     assert started == []
 
 
 def test_ours_must_not_fail(job, monkeypatch):
-    monkeypatch.setattr(run, "OURS", dict.fromkeys(HALVES, "vila_tools.benchmark.job:NoSuchClass"))
+    monkeypatch.setattr(program, "OURS", dict.fromkeys(HALVES, "vila_tools.benchmark.target:NoSuchClass"))
     with pytest.raises(BackendError, match="NoSuchClass"):
         measure_parts(job, [], rounds=1)
 

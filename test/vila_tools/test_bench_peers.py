@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from vila_tools.benchmark.job import StepJob
-from vila_tools.benchmark.peers.table import PEERS
+from vila_tools.benchmark.peers.table import PEERS, STEP, peers_for
+from vila_tools.benchmark.target import StepJob
 from vila_tools.checkpoint.make_random import make_random
 from vila_tools.checkpoint.model_shapes import SHAPES, tiny
 
@@ -18,7 +18,7 @@ TOKENS, CUT = 40, 30
 
 
 def installed(name):
-    absent = [library for library in PEERS[name].libraries if importlib.util.find_spec(library) is None]
+    absent = [library for library in PEERS[name][STEP].libraries if importlib.util.find_spec(library) is None]
     return pytest.param(name, marks=pytest.mark.skipif(bool(absent), reason=f"not installed: {absent}"))
 
 
@@ -30,11 +30,11 @@ def job(tmp_path_factory):
 
 
 def load(name, job):
-    module, attribute = PEERS[name].target.split(":")
+    module, attribute = PEERS[name][STEP].target.split(":")
     return getattr(importlib.import_module(module), attribute)(job)
 
 
-@pytest.mark.parametrize("name", [installed(name) for name in PEERS])
+@pytest.mark.parametrize("name", [installed(name) for name in peers_for(STEP)])
 def test_a_peer_makes_steps_and_says_what_it_runs(name, job):
     peer = load(name, job)
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""The benchmark of a step: floors against counts by hand, the order of rounds, and a whole small run."""
+"""The benchmark of a step: the order of rounds, what each way computes, and a whole small run."""
 
 from __future__ import annotations
 
@@ -11,16 +11,14 @@ from hypothesis import strategies as st
 
 from vila_core.actions.grammar import SENTENCES
 from vila_core.errors import BackendError, ConfigError
-from vila_core.models.config_reader import read_checkpoint_config
-from vila_core.models.costs import Storage
 from vila_core.models.tokenizer import Tokenizer
 from vila_tools.benchmark import whole_step
-from vila_tools.benchmark.floors import Machine, StepCounts, step_floor_ms
-from vila_tools.benchmark.job import StepJob, camera_frame
 from vila_tools.benchmark.ours import Ours
-from vila_tools.benchmark.peers.table import PEERS, Peer, chosen_peers, why_missing
+from vila_tools.benchmark.peers.table import PEERS, STEP, Form, chosen_peers, peers_for
 from vila_tools.benchmark.process import WorkerProcess
 from vila_tools.benchmark.rounds import medians, minima, ratio, rotated
+from vila_tools.benchmark.running_targets import why_missing
+from vila_tools.benchmark.target import StepJob, camera_frame
 from vila_tools.checkpoint.make_random import make_random
 from vila_tools.checkpoint.model_shapes import SHAPES, tiny
 from vila_tools.checkpoint.random_files import write_tokenizer
@@ -58,24 +56,6 @@ def job(checkpoint, **changes):
     return StepJob(str(checkpoint), **values)
 
 
-def test_a_pass_takes_the_longer_of_arithmetic_and_reading():
-    machine = Machine(bandwidth_gbps=10.0, peak_tflops=0.5)
-    assert machine.pass_ms(flops=1e9, weight_bytes=1e6) == pytest.approx(2.0)
-    assert machine.pass_ms(flops=1e6, weight_bytes=1e8) == pytest.approx(10.0)
-
-
-def test_a_floor_grows_with_pictures_and_tokens_and_not_with_the_machine(lite):
-    config = read_checkpoint_config(lite)
-
-    def floor(counts, machine=Machine(10.0, 0.5)):  # noqa: B008
-        return step_floor_ms(config, counts, machine, Storage(2))
-
-    one = floor(StepCounts(1, 500, 100))
-    assert floor(StepCounts(2, 500, 100)) > one
-    assert floor(StepCounts(1, 900, 100)) > one
-    assert floor(StepCounts(1, 500, 100), Machine(20.0, 1.0)) == pytest.approx(one / 2)
-
-
 @pytest.mark.parametrize(("number", "expected"), [(0, "abc"), (1, "bca"), (2, "cab"), (3, "abc"), (7, "bca")])
 def test_the_order_rotates(number, expected):
     assert "".join(rotated("abc", number)) == expected
@@ -99,23 +79,24 @@ def test_ratios_compare_times_of_one_round():
 
 
 def test_peers_are_named_in_words():
-    assert chosen_peers("all") == list(PEERS)
-    assert chosen_peers("none") == []
-    assert chosen_peers("openvino,transformers,openvino") == ["openvino", "transformers"]
+    known = peers_for(STEP)
+    assert chosen_peers("all", known) == known == ["transformers", "llama_cpp", "openvino", "onnxruntime"]
+    assert chosen_peers("none", known) == []
+    assert chosen_peers("openvino,transformers,openvino", known) == ["openvino", "transformers"]
     with pytest.raises(ConfigError, match="unknown peer 'jax'"):
-        chosen_peers("transformers,jax")
+        chosen_peers("transformers,jax", known)
 
 
 @pytest.mark.parametrize(
-    ("peer", "weights_mb", "words"),
+    ("form", "weights_mb", "words"),
     [
-        (Peer("json:loads", ("json", "no_such_library"), 1.0, ""), 1.0, "not installed: no_such_library"),
-        (Peer("json:loads", ("json",), 1.0, ""), 1e9, "MB are free"),
-        (Peer("json:loads", ("json",), 0.0, ""), 1.0, None),
+        (Form("json:loads", ("json", "no_such_library"), 1.0, ""), 1.0, "not installed: no_such_library"),
+        (Form("json:loads", ("json",), 1.0, ""), 1e9, "MB are free"),
+        (Form("json:loads", ("json",), 0.0, ""), 1.0, None),
     ],
 )
-def test_a_peer_that_cannot_run_says_why(peer, weights_mb, words):
-    reason = why_missing(peer, weights_mb)
+def test_a_peer_that_cannot_run_says_why(form, weights_mb, words):
+    reason = why_missing(form.libraries, form.memory * weights_mb)
     assert reason is None if words is None else words in reason
 
 
@@ -194,8 +175,8 @@ def test_a_worker_that_fails_tells_its_last_words(lite):
 
 
 def test_a_peer_that_fails_is_missing_and_the_run_goes_on(lite, monkeypatch):
-    monkeypatch.setitem(PEERS, "broken", Peer("vila_tools.benchmark.job:NoSuchClass", (), 0.0, ""))
-    monkeypatch.setitem(PEERS, "absent", Peer("x:y", ("no_such_library",), 0.0, ""))
+    monkeypatch.setitem(PEERS, "broken", {STEP: Form("vila_tools.benchmark.target:NoSuchClass", (), 0.0, "")})
+    monkeypatch.setitem(PEERS, "absent", {STEP: Form("x:y", ("no_such_library",), 0.0, "")})
     result = whole_step.bench_step(job(lite), ["broken", "absent"], rounds=1, warm_up=False)
     assert "NoSuchClass" in result["missing"]["broken"]
     assert "not installed" in result["missing"]["absent"]

@@ -13,6 +13,7 @@ from vila_core.errors import ConfigError
 from vila_core.models.config_reader import config_of, read_checkpoint_config
 from vila_core.models.costs import Storage
 from vila_core.models.layouts import open_layout
+from vila_core.models.roofline import StepCounts, decode_floor_ms, step_floor_ms
 from vila_tools.checkpoint.model_shapes import SHAPES, tiny
 from vila_tools.checkpoint.random_files import (
     language_json,
@@ -26,9 +27,9 @@ from vila_tools.checkpoint.random_files import (
 from vila_tools.cli import main as vila
 from vila_tools.fit import here, run
 from vila_tools.fit.devices import DEVICES
-from vila_tools.fit.predict import PRECISIONS, decode_ms, predict, step_ms
+from vila_tools.fit.predict import PRECISIONS, predict, roofline_of
 from vila_tools.fit.probe import Measured, Pass, measure_decision, measure_parts
-from vila_tools.fit.steps import Step, missions
+from vila_tools.fit.steps import missions
 
 LIBRARIES_MB = 300.0
 NANO = DEVICES["orin-nano-8gb"]
@@ -174,8 +175,8 @@ def test_a_pass_is_on_the_line_between_those_that_were_timed(new, past, ms):
 def test_a_step_is_its_decision_its_frames_and_its_chunks():
     measured = parts(7.0)
     chunks = measured.pass_ms(512, 30) + measured.pass_ms(88, 542)
-    assert measured.step_ms(Step(2.0, 600.0, 30.0)) == pytest.approx(7 + 2 * 100 + chunks)
-    assert measured.slower(80).step_ms(Step(2.0, 600.0, 30.0)) == pytest.approx(7 + 80 * (200 + chunks))
+    assert measured.step_ms(StepCounts(2.0, 600.0, 30.0)) == pytest.approx(7 + 2 * 100 + chunks)
+    assert measured.slower(80).step_ms(StepCounts(2.0, 600.0, 30.0)) == pytest.approx(7 + 80 * (200 + chunks))
 
 
 @pytest.mark.parametrize(("bits", "precision"), [((0, 0), "float32"), ((0, 0), "bfloat16"), ((4, 8), "float32")])
@@ -217,17 +218,21 @@ def test_append_only_policies_read_less_than_navila_s(nvila):
 
 def test_the_floors_are_those_of_the_specification(nvila):
     """Spec quantization.md: NVILA-2B at 4.25 bits reads 820 MB a token, its quantized head among them."""
-    config = read_checkpoint_config(nvila)
-    milliseconds = decode_ms(config, PRECISIONS["w4a16"], 0, DEVICES["agx-orin-64gb"])
+    config, device = read_checkpoint_config(nvila), DEVICES["agx-orin-64gb"]
+
+    def decode_ms(storage):
+        return decode_floor_ms(config, storage, 0, roofline_of(device, storage))
+
+    milliseconds = decode_ms(PRECISIONS["w4a16"])
     assert milliseconds * 204.8 == pytest.approx(820, rel=0.01)
-    plain = decode_ms(config, PRECISIONS["float16"], 0, DEVICES["agx-orin-64gb"])
-    assert plain / milliseconds == pytest.approx(16 / 4.25, rel=0.01)
+    assert decode_ms(PRECISIONS["float16"]) / milliseconds == pytest.approx(16 / 4.25, rel=0.01)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_no_step_is_quicker_than_a_shorter_one(nvila, precision):
     config, storage = read_checkpoint_config(nvila), PRECISIONS[precision]
-    times = [step_ms(config, storage, Step(encodes, new, reused), NANO) for encodes, new, reused in LONGER]
+    roofline = roofline_of(NANO, storage)
+    times = [step_floor_ms(config, storage, StepCounts(*counts), roofline, chunk=512) for counts in LONGER]
     assert times == sorted(times) and times[0] > 0
 
 

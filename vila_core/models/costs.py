@@ -166,6 +166,12 @@ def kv_row_bytes(language: LanguageConfig, dtype_bytes: int) -> int:
     return 2 * language.layers * language.kv_heads * language.head_dim * dtype_bytes
 
 
+def decode_bytes(language: LanguageConfig, storage: Storage, past: int = 0) -> int:
+    """Bytes that one token behind `past` others reads: decoder, head, keys and values."""
+    rows = past * kv_row_bytes(language, storage.dtype_bytes)
+    return decoder_bytes(language, storage) + head_bytes(language, storage) + rows
+
+
 def _stored(linears: Iterable[Linears], storage: Storage, bits: int) -> int:
     return sum(each.stored_bytes(storage, bits) for each in linears)
 
@@ -214,3 +220,8 @@ def prefill_flops(language: LanguageConfig, new: float, past: float) -> float:
     seen = new * past + new * (new + 1) / 2
     attention = 4.0 * language.heads * language.head_dim * language.layers * seen
     return 2.0 * sum(each.weights for each in decoder_linears(language)) * new + attention
+
+
+def decode_flops(language: LanguageConfig, past: int) -> float:
+    """FLOPs of one token behind `past` others, the head among them: 2 * V * D."""
+    return prefill_flops(language, 1, past) + 2.0 * head_linear(language).weights

@@ -25,8 +25,8 @@ from vila_core.models.vlm import VisionLanguageModel
 from vila_core.testing import make_frame
 from vila_core.types import Choice, Frame, LocalizationMethod, Prompt
 from vila_core.watcher import EventWatcher
-from vila_tools.benchmark.job import HEIGHT, WIDTH
 from vila_tools.benchmark.rounds import medians, minima, ratio, rotated
+from vila_tools.benchmark.target import HEIGHT, WIDTH
 from vila_tools.options import add_precision_option, told_precision
 from vila_tools.report import tell
 

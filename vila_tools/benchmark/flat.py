@@ -28,8 +28,8 @@ from vila_core.navigator import Navigator
 from vila_core.prompts.navigation import navigation_prompt
 from vila_core.testing import make_frame
 from vila_core.types import Frame, Odometry, Pose, Visual
-from vila_tools.benchmark.job import INSTRUCTION
-from vila_tools.benchmark.resident import resident_mb
+from vila_tools.benchmark.process import resident_mb
+from vila_tools.benchmark.target import INSTRUCTION
 from vila_tools.options import add_precision_option, tell_precision
 from vila_tools.report import tell
 

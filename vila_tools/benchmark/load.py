@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vila_core.errors import BackendError, VilaError
-from vila_tools.benchmark.resident import resident_mb
+from vila_tools.benchmark.process import resident_mb
 from vila_tools.options import add_precision_option, told_precision
 from vila_tools.report import with_kernels
 

@@ -1,19 +1,26 @@
-"""The parent's end of a worker process."""
+"""A worker process that holds one benchmark target: the parent's end, and the program that it runs.
+
+`python -m vila_tools.benchmark.process TARGET JOB` loads the target, then runs the steps that it is asked for, one line
+of JSON each.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import select
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+from vila_core.engine.host_memory import resident_bytes
 from vila_core.errors import BackendError
-from vila_tools.benchmark.job import StepJob
+from vila_tools.benchmark.target import BenchmarkTarget, StepJob
 
 _ROOT = Path(__file__).resolve().parents[2]  # the worker imports the same package
 _LIMIT_S = 1800.0
@@ -21,17 +28,17 @@ _EXIT_S = 10.0
 
 
 class WorkerProcess:
-    """A resident process that holds one contender; it works only while it is asked to.
+    """A resident process that holds one benchmark target; it works only while it is asked to.
 
-    facts: what the contender says of itself. resident_mb: as of its last reply.
+    facts: what the target says of itself. resident_mb: as of its last reply.
     """
 
     def __init__(self, target: str, job: StepJob, *, limit_s: float = _LIMIT_S) -> None:
-        """Start the process and wait until the contender is loaded. Raises BackendError with its last words."""
+        """Start the process and wait until the target is loaded. Raises BackendError with its last words."""
         self._limit_s = limit_s
         self._errors = tempfile.TemporaryFile(mode="w+", encoding="utf-8", errors="replace")  # noqa: SIM115
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "vila_tools.benchmark.worker", target, job.to_json()],
+            [sys.executable, "-m", "vila_tools.benchmark.process", target, job.to_json()],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
@@ -93,3 +100,53 @@ def _environment(threads: int) -> dict[str, str]:
     paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     count = str(threads)
     return os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": count, "MKL_NUM_THREADS": count}
+
+
+# --- the program -------------------------------------------------------------------------------
+
+
+def main() -> int:
+    """Serve the target named by the arguments ("module:attribute" and a StepJob) until standard input ends."""
+    target, job = sys.argv[1:]
+    channel = _private_channel()
+    module, attribute = target.split(":")
+    loaded: BenchmarkTarget = getattr(importlib.import_module(module), attribute)(StepJob.from_json(job))
+    _reply(channel, facts=loaded.facts, resident_mb=resident_mb())
+    for line in sys.stdin:
+        _reply(channel, **_run(loaded, json.loads(line)["way"]))
+    return 0
+
+
+def _private_channel() -> IO[str]:
+    """Keep standard output for the replies alone: what libraries print goes to standard error."""
+    channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    return channel
+
+
+def _run(target: BenchmarkTarget, way: str) -> dict[str, Any]:
+    idle = target.prepare(way)
+    began = time.perf_counter()
+    parts = target.step(way)
+    milliseconds = (time.perf_counter() - began) * 1e3
+    return {"ms": milliseconds, "parts": parts, "idle": idle, "resident_mb": resident_mb()}
+
+
+def _reply(channel: IO[str], **values: Any) -> None:
+    channel.write(json.dumps(values) + "\n")
+    channel.flush()
+
+
+def resident_mb(key: str = "VmRSS") -> float:
+    """Megabytes resident in this process: VmRSS now, VmHWM the most that ever were.
+
+    Raises BackendError where there is no /proc.
+    """
+    count = resident_bytes(key)
+    if count is None:
+        raise BackendError("memory is read from /proc, which only Linux has")
+    return count / 1e6
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -33,7 +33,7 @@ from vila_tools.session.processes import NodeSpec
 from vila_tools.session.session import READY_TIMEOUT_S, Session, running
 
 THREADS = (1, 2)
-_IN_PROCESS = "vila_tools.benchmark.decide"
+_IN_PROCESS = "vila_tools.decision_speed"
 _WARM_UP = 16  # decisions until the prompt has all its frames and everything was loaded
 _DECISION_TIMEOUT_S = 20.0
 _SERIALISATIONS = 30

@@ -1,4 +1,4 @@
-"""Rounds: every contender once, in an order that rotates, and ratios of what stood side by side."""
+"""Rounds: every target once, in an order that rotates, and ratios of what stood side by side."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ def rotated(names: Sequence[str], number: int) -> list[str]:
 
 
 def medians(rounds: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The median over the rounds of each contender; rounds that lack one are left out for it."""
+    """The median over the rounds of each target; rounds that lack one are left out for it."""
     return {name: median(values) for name, values in _columns(rounds).items()}
 
 
 def minima(rounds: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The least over the rounds of each contender."""
+    """The least over the rounds of each target."""
     return {name: min(values) for name, values in _columns(rounds).items()}
 
 
@@ -34,13 +34,13 @@ def ratio(rounds: Sequence[Mapping[str, float]], above: str | Sequence[str], bel
     return median(ratios) if ratios else None
 
 
-def rounded(value: Any) -> Any:
-    """The same object with every float of it at three digits behind the point."""
+def rounded(value: Any, digits: int = 3) -> Any:
+    """The same object with every float of it at so many digits behind the point."""
     if isinstance(value, dict):
-        return {key: rounded(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [rounded(item) for item in value]
-    return round(value, 3) if isinstance(value, float) else value
+        return {key: rounded(item, digits) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(item, digits) for item in value]
+    return round(value, digits) if isinstance(value, float) else value
 
 
 def _columns(rounds: Sequence[Mapping[str, float]]) -> dict[str, list[float]]:

@@ -17,11 +17,10 @@ from typing import Any
 
 from vila_core.errors import ConfigError
 from vila_core.models.config_reader import read_checkpoint_config
-from vila_tools.benchmark.job import StepJob
-from vila_tools.benchmark.parts.result import parts_result, parts_table
-from vila_tools.benchmark.parts.run import measure_parts
-from vila_tools.benchmark.parts.table import PART_PEERS, PARTS, PROMPT_TOKENS
-from vila_tools.benchmark.peers.table import PEERS, chosen_names, chosen_peers
+from vila_tools.benchmark.part_targets import HALVES, PARTS
+from vila_tools.benchmark.parts import PROMPT_TOKENS, measure_parts, parts_result, parts_table
+from vila_tools.benchmark.peers.table import STEP, chosen_names, chosen_peers, peers_for
+from vila_tools.benchmark.target import StepJob
 from vila_tools.benchmark.whole_step import bench_step, require_one_scale, table
 from vila_tools.checkpoint.make_random import make_random
 from vila_tools.checkpoint.model_shapes import SHAPES, model_shape
@@ -34,7 +33,7 @@ QUICK = "nvila-lite-small"
 def main(argv: Sequence[str] | None = None) -> int:
     """Print a table, then the result as one JSON object; --json writes that to a file too."""
     args = _parser().parse_args(argv)
-    peers = chosen_peers(args.peers, PEERS if args.parts is None else PART_PEERS)
+    peers = chosen_peers(args.peers, peers_for(STEP) if args.parts is None else peers_for(*HALVES))
     parts = chosen_names(args.parts or "", ("all",), PARTS, "part")
     _check(args)
     if args.parts is not None and not parts:
@@ -97,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--keep", type=Path, metavar="DIR", help="where --parts keeps what it converts, and finds it the next time"
     )
-    known = f"{','.join(PEERS)}; with --parts of {','.join(PART_PEERS)}"
+    known = f"{','.join(peers_for(STEP))}; with --parts of {','.join(peers_for(*HALVES))}"
     parser.add_argument("--peers", default="all", help=f"all, none, or some of {known} (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--frames", type=int, default=8, help="in the history (default: %(default)s)")

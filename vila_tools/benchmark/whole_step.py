@@ -1,6 +1,6 @@
 """One navigation step of ours beside our naive one, the peers run naively, and the machine's floor.
 
-Every contender stays loaded in a process of its own; each round runs all of them once, one at a time, in an order that
+Every target stays loaded in a process of its own; each round runs all of them once, one at a time, in an order that
 rotates. A ratio compares two times of the same round, and what is printed is the median over the rounds: the speed of
 a shared machine changes within a minute.
 """
@@ -15,17 +15,18 @@ from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
+from vila_core.engine.reader import CHUNK
 
 from vila_core.errors import ConfigError
 from vila_core.models.checkpoint import DTYPES
 from vila_core.models.config import CheckpointConfig
 from vila_core.models.config_reader import read_checkpoint_config
 from vila_core.models.costs import Storage
-from vila_tools.benchmark.field import Field
-from vila_tools.benchmark.floors import Machine, StepCounts, step_floor_ms
-from vila_tools.benchmark.job import StepJob
-from vila_tools.benchmark.peers.table import PEERS
+from vila_core.models.roofline import Roofline, StepCounts, step_floor_ms
+from vila_tools.benchmark.peers.table import PEERS, STEP
 from vila_tools.benchmark.rounds import medians, minima, ratio, rotated, rounded
+from vila_tools.benchmark.running_targets import RunningTargets
+from vila_tools.benchmark.target import StepJob
 from vila_tools.checkpoint.info import count_parameters
 
 _OURS = "vila_tools.benchmark.ours:Ours"
@@ -37,17 +38,17 @@ _OWN = (_MACHINE, *_WAYS)
 def bench_step(job: StepJob, peers: Sequence[str], rounds: int, *, warm_up: bool = True) -> dict[str, Any]:
     """Run the rounds and return what the JSON holds.
 
-    peers: rows of PEERS; one that cannot be run, or fails, stands in "missing" with the reason. Raises BackendError
-    if ours fails.
+    peers: those of PEERS that make whole steps; one that cannot be run, or fails, stands in "missing" with the reason.
+    Raises BackendError if ours fails.
     """
     config = read_checkpoint_config(Path(job.checkpoint))
     require_one_scale(config)
     with contextlib.ExitStack() as stack:
-        field = Field(stack, _OURS, job, sum(count_parameters(config).values()) * 2 / 1e6)
-        steps = _Steps(field, job)
+        targets = RunningTargets(stack, _OURS, job, sum(count_parameters(config).values()) * 2 / 1e6)
+        steps = _Steps(targets, job)
         for name in tqdm([*_OWN, *peers], desc="warm-up" if warm_up else "start", disable=None):
-            if name in PEERS:
-                field.add_peer(name, PEERS[name], steps.job)
+            if name in peers:
+                targets.add_peer(name, PEERS[name][STEP], steps.job)
             if warm_up and name in steps.names:
                 steps.run(name)  # at once: some take most of their memory only then, and the next one must fit in too
         for number in tqdm(range(rounds), desc="rounds", disable=None):
@@ -58,20 +59,20 @@ def bench_step(job: StepJob, peers: Sequence[str], rounds: int, *, warm_up: bool
 class _Steps:
     """The rounds so far; job: as the peers are told it, with the length of our prompt."""
 
-    def __init__(self, field: Field, job: StepJob) -> None:
-        self.field = field
-        self.job = dataclasses.replace(job, prompt_tokens=field.ours.facts["prompt_tokens"])
+    def __init__(self, targets: RunningTargets, job: StepJob) -> None:
+        self.targets = targets
+        self.job = dataclasses.replace(job, prompt_tokens=targets.ours.facts["prompt_tokens"])
         self.rounds: list[dict[str, float]] = []
         self.details: list[dict[str, dict[str, Any]]] = []
 
     @property
     def names(self) -> list[str]:
         """Those that a round runs: the machine's own figures, our ways, the peers."""
-        return [*_OWN, *self.field.peers]
+        return [*_OWN, *self.targets.peers]
 
     def run(self, name: str) -> dict[str, Any] | None:
-        """Run one contender once; None if it is a peer that fails."""
-        return self.field.ours.run(name) if name in _OWN else self.field.run_peer(name, name)
+        """Run one target once; None if it is a peer that fails."""
+        return self.targets.ours.run(name) if name in _OWN else self.targets.run_peer(name, name)
 
     def run_round(self, number: int) -> None:
         """Run everyone once, in the order of the number-th round."""
@@ -89,18 +90,19 @@ def require_one_scale(config: CheckpointConfig) -> None:
 
 def _result(steps: _Steps, config: CheckpointConfig) -> dict[str, Any]:
     typical, least = medians(steps.rounds), minima(steps.rounds)
-    machine = _machine(steps)
-    facts = steps.field.ours.facts
+    roofline = _roofline(steps)
+    facts = steps.targets.ours.facts
     counts = StepCounts(
         1,
         facts["new_prompt_tokens"] + facts["reply_tree_tokens"],
         facts["prompt_tokens"] - facts["new_prompt_tokens"],
     )
-    floor_ms = step_floor_ms(config, counts, machine, Storage(DTYPES[steps.job.precision].itemsize))
+    storage = Storage(DTYPES[steps.job.precision].itemsize)
+    floor_ms = step_floor_ms(config, storage, counts, roofline, chunk=CHUNK)
     return rounded(
         {
             **{f"ours_{way}_ms": typical.get(way) for way in _WAYS},
-            "peers": {name: typical[name] for name in steps.field.peers},
+            "peers": {name: typical[name] for name in steps.targets.peers},
             "floor_ms": floor_ms,
             "shape": _shape(steps, config),
             "ratios": _ratios(steps),
@@ -108,29 +110,28 @@ def _result(steps: _Steps, config: CheckpointConfig) -> dict[str, Any]:
             "rounds": steps.rounds,
             "parts": _typical(steps, "parts"),
             "idle": _typical(steps, "idle"),
-            "bandwidth_gbps": machine.bandwidth_gbps,
-            "peak_tflops": machine.peak_tflops,
-            "missing": steps.field.missing,
-            "resident_mb": {
-                name: worker.resident_mb for name, worker in (("ours", steps.field.ours), *steps.field.peers.items())
-            },
+            "bandwidth_gbps": roofline.bandwidth_gbps,
+            "peak_tflops": roofline.language_tflops,
+            "missing": steps.targets.missing,
+            "resident_mb": {name: worker.resident_mb for name, worker in steps.targets.workers.items()},
             "versions": {
                 "python": platform.python_version(),
                 "torch": facts["torch"],
-                **{name: worker.facts["versions"] for name, worker in steps.field.peers.items()},
+                **{name: worker.facts["versions"] for name, worker in steps.targets.peers.items()},
             },
         }
     )
 
 
-def _machine(steps: _Steps) -> Machine:
+def _roofline(steps: _Steps) -> Roofline:
     """The best of each that any round saw: a floor is what the machine can do."""
     seen = [row[_MACHINE]["parts"] for row in steps.details]
-    return Machine(max(part["bandwidth_gbps"] for part in seen), max(part["peak_tflops"] for part in seen))
+    bandwidth, tflops = (max(part[name] for part in seen) for name in ("bandwidth_gbps", "peak_tflops"))
+    return Roofline(bandwidth, tower_tflops=tflops, language_tflops=tflops)
 
 
 def _ratios(steps: _Steps) -> dict[str, float | None]:
-    peers, rounds = list(steps.field.peers), steps.rounds
+    peers, rounds = list(steps.targets.peers), steps.rounds
     return {
         "naive_over_cached": ratio(rounds, "naive", "cached"),
         "naive_over_exact": ratio(rounds, "naive", "exact"),
@@ -148,13 +149,13 @@ def _typical(steps: _Steps, key: str) -> dict[str, dict[str, float]]:
 
 
 def _shape(steps: _Steps, config: CheckpointConfig) -> dict[str, Any]:
-    job, facts, language, vision = steps.job, steps.field.ours.facts, config.language, config.vision
+    job, facts, language, vision = steps.job, steps.targets.ours.facts, config.language, config.vision
     return {
         "name": config.name,
         "decoder": [language.model_type, language.layers, language.hidden_size, language.intermediate_size],
         "tower": [vision.image_size, vision.layers, vision.hidden_size, vision.intermediate_size],
         "vocab_size": language.vocab_size,
-        "weights_mb": steps.field.weights_mb,
+        "weights_mb": steps.targets.weights_mb,
         "tokens_per_frame": facts["tokens_per_frame"],
         "prompt_tokens": facts["prompt_tokens"],
         "new_prompt_tokens": facts["new_prompt_tokens"],
@@ -163,7 +164,7 @@ def _shape(steps: _Steps, config: CheckpointConfig) -> dict[str, Any]:
         "answer_tokens": job.tokens,
         "threads": job.threads,
         "precision": {"ours": job.precision}
-        | {name: worker.facts["precision"] for name, worker in steps.field.peers.items()},
+        | {name: worker.facts["precision"] for name, worker in steps.targets.peers.items()},
     }
 
 

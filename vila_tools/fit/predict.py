@@ -12,19 +12,11 @@ from vila_core.engine.torch_backend import VISUAL_CACHE_FRAMES
 from vila_core.machine.arithmetic import DTYPES
 from vila_core.machine.precision import SLOW
 from vila_core.models.config import CheckpointConfig
-from vila_core.models.costs import (
-    Storage,
-    decoder_bytes,
-    encode_flops,
-    head_bytes,
-    kv_row_bytes,
-    prefill_flops,
-    projector_bytes,
-    tower_bytes,
-)
+from vila_core.models.costs import Storage
+from vila_core.models.roofline import Roofline, decode_floor_ms, step_floor_ms
 from vila_tools.fit.devices import Device
 from vila_tools.fit.probe import Measured
-from vila_tools.fit.steps import Mission, Step
+from vila_tools.fit.steps import Mission
 
 # What TinyChat reaches of its decode floors on an AGX Orin: 26 % with NVILA-2B, 73 % with NVILA-8B (spec:
 # quantization.md). Taken for everything else too.
@@ -110,8 +102,9 @@ def predict(
     """
     storage = storage_on(device, precision, auto)
     memory = _memory(config, storage, mission, device, tokenizer=tokenizer, libraries_mb=libraries_mb)
-    steps = [step_ms(config, storage, step, device) for step in mission.steps]
-    decode = decode_ms(config, storage, mission.prompt_tokens, device)
+    roofline = roofline_of(device, storage)
+    steps = [step_floor_ms(config, storage, counts, roofline, chunk=CHUNK) for counts in mission.steps]
+    decode = decode_floor_ms(config, storage, mission.prompt_tokens, roofline)
     times = Times(sum(steps) / len(steps), max(steps), decode)
     return Prediction(
         precision,
@@ -126,7 +119,7 @@ def predict(
 
 
 def _expected(mission: Mission, measured: Measured) -> Times:
-    steps = [measured.step_ms(step) for step in mission.steps]
+    steps = [measured.step_ms(counts) for counts in mission.steps]
     return Times(sum(steps) / len(steps), max(steps), measured.decode_ms(mission.prompt_tokens))
 
 
@@ -176,53 +169,15 @@ def _reason(memory: Memory, mission: Mission, device: Device) -> str:
     return ""
 
 
-# --- time: the floors ----------------------------------------------------------------------------
+def roofline_of(device: Device, storage: Storage) -> Roofline:
+    """What the device reaches with weights that are kept so.
 
-
-def step_ms(config: CheckpointConfig, storage: Storage, step: Step, device: Device) -> float:
-    """Least milliseconds of a step: its frames one by one, then its new tokens chunk by chunk."""
-    return step.encodes * _encode_ms(config, storage, device) + _prefill_ms(config, storage, step, device)
-
-
-def _encode_ms(config: CheckpointConfig, storage: Storage, device: Device) -> float:
-    weights = tower_bytes(config.vision, storage) + projector_bytes(config.projector, storage)
-    peak = device.int8 if storage.vision_bits else _plain_peak(storage, device)
-    return _pass_ms(encode_flops(config), weights, peak, device)
-
-
-def _prefill_ms(config: CheckpointConfig, storage: Storage, step: Step, device: Device) -> float:
-    """Every chunk reads the weights again, and the keys and values before it."""
-    language, done, total = config.language, 0.0, 0.0
-    weights, row = decoder_bytes(language, storage), kv_row_bytes(language, storage.dtype_bytes)
-    while done < step.new_tokens:
-        new, past = min(float(CHUNK), step.new_tokens - done), step.reused_tokens + done
-        total += _pass_ms(
-            prefill_flops(language, new, past), weights + past * row, _language_peak(storage, device), device
-        )
-        done += new
-    return total
-
-
-def decode_ms(config: CheckpointConfig, storage: Storage, past: int, device: Device) -> float:
-    """Least milliseconds of a token behind `past` others: one reading of decoder, head, keys and values."""
-    language = config.language
-    read = decoder_bytes(language, storage) + head_bytes(language, storage)
-    flops = prefill_flops(language, 1, past) + 2.0 * language.vocab_size * language.hidden_size
-    read += past * kv_row_bytes(language, storage.dtype_bytes)
-    return _pass_ms(flops, read, _language_peak(storage, device), device)
-
-
-def _pass_ms(flops: float, read: float, peak: float, device: Device) -> float:
-    """The longer of arithmetic and reading. peak: 1e12 a second."""
-    return max(flops / (peak * 1e9), read / (device.bandwidth_gbps * 1e6))
-
-
-def _plain_peak(storage: Storage, device: Device) -> float:
-    return device.float32 if storage.dtype_bytes == _FULL.dtype_bytes else device.half
-
-
-def _language_peak(storage: Storage, device: Device) -> float:
-    """Of 4-bit weights: on a GPU they are multiplied in half precision, by our CPU kernels as 8-bit numbers."""
-    if storage.language_bits and device.kind == "cpu":
-        return device.int8
-    return _plain_peak(storage, device)
+    8-bit tower weights are multiplied as such; 4-bit ones on a GPU in half precision, by our CPU kernels in 8 bits.
+    """
+    plain = device.float32 if storage.dtype_bytes == _FULL.dtype_bytes else device.half
+    in_8_bits = storage.language_bits and device.kind == "cpu"
+    return Roofline(
+        device.bandwidth_gbps,
+        tower_tflops=device.int8 if storage.vision_bits else plain,
+        language_tflops=device.int8 if in_8_bits else plain,
+    )

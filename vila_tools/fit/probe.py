@@ -22,17 +22,17 @@ from vila_core.machine.speeds import clock_s
 from vila_core.models.checkpoint import build_model
 from vila_core.models.config import CheckpointConfig, LanguageConfig
 from vila_core.models.config_reader import config_of
-from vila_core.models.costs import Storage, tiles_of_frame
+from vila_core.models.costs import Storage, decoder_bytes, tiles_of_frame, tower_bytes
 from vila_core.models.kv_cache import KVCache, append
 from vila_core.models.language_model import LanguageModel
 from vila_core.models.layouts import Layout
+from vila_core.models.random_weights import fill_random, with_int4, with_int8
 from vila_core.models.relevance_files import load_relevance
+from vila_core.models.roofline import StepCounts
 from vila_core.models.tokenizer import Tokenizer
 from vila_core.models.vlm import VisionLanguageModel
 from vila_core.quantization.runtime import convert_for_cpu
-from vila_tools.benchmark.decide import measure_decide
-from vila_tools.benchmark.gpu.random_model import fill_random, with_int4, with_int8
-from vila_tools.fit.steps import Step
+from vila_tools.decision_speed import measure_decide
 
 _CPU = torch.device("cpu")
 _NEW, _PAST = (1, 32, 256), 1024  # tokens of the passes that are timed
@@ -65,14 +65,10 @@ class Measured:
     passes: tuple[Pass, ...]
     head_ms: float
 
-    def step_ms(self, step: Step) -> float:
+    def step_ms(self, counts: StepCounts) -> float:
         """A step: what each decision takes, its frames, and its new tokens chunk by chunk."""
-        done, total = 0.0, self.decision_ms + step.encodes * self.encode_ms
-        while done < step.new_tokens:
-            new = min(float(CHUNK), step.new_tokens - done)
-            total += self.pass_ms(new, step.reused_tokens + done)
-            done += new
-        return total
+        read_ms = sum(self.pass_ms(new, past) for new, past in counts.passes(CHUNK))
+        return self.decision_ms + counts.encodes * self.encode_ms + read_ms
 
     def decode_ms(self, past: int) -> float:
         """A token of a free reply."""
@@ -109,8 +105,8 @@ def measure_parts(layout: Layout, precision: str, storage: Storage, decision_ms:
     precision: of what the storage does not quantize. decision_ms: from measure_decision.
     """
     config, dtype = config_of(layout), DTYPES[precision]
-    tower = _kept(config.vision.layers, _layer_bytes(config, storage, of_tower=True))
-    decoder = _kept(config.language.layers, _layer_bytes(config, storage, of_tower=False))
+    tower = _kept(config.vision.layers, tower_bytes(config.vision, storage))
+    decoder = _kept(config.language.layers, decoder_bytes(config.language, storage))
     model = _model(layout, config, storage, dtype, (tower, decoder))
     empty = _model(layout, config, storage, dtype, (0, 0))
     tokens = torch.randn(1, config.vision.grid**2, config.vision.hidden_size).to(dtype)
@@ -124,20 +120,9 @@ def measure_parts(layout: Layout, precision: str, storage: Storage, decision_ms:
     )
 
 
-def _kept(layers: int, layer_bytes: float) -> int:
-    """How many layers are made: all that fit the caches, at least one."""
-    return max(1, min(layers, int(_CACHE_BYTES / layer_bytes)))
-
-
-def _layer_bytes(config: CheckpointConfig, storage: Storage, *, of_tower: bool) -> float:
-    if of_tower:
-        vision = config.vision
-        weights = 4 * vision.hidden_size**2 + 2 * vision.hidden_size * vision.intermediate_size
-        return weights * (storage.vision_bits / 8 or storage.dtype_bytes)
-    language = config.language
-    heads = 2 * (language.heads + language.kv_heads) * language.head_dim
-    weights = language.hidden_size * (heads + 3 * language.intermediate_size)
-    return weights * (storage.language_bits / 8 or storage.dtype_bytes)
+def _kept(layers: int, all_bytes: int) -> int:
+    """How many layers are made: as many as fit the caches, at least one. all_bytes: of the weights of all."""
+    return max(1, min(layers, int(_CACHE_BYTES / all_bytes * layers)))
 
 
 def _model(

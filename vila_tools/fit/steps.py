@@ -23,6 +23,7 @@ from vila_core.history.policies import make_policy
 from vila_core.models.checkpoint import build_model
 from vila_core.models.config_reader import config_of
 from vila_core.models.layouts import Layout
+from vila_core.models.roofline import StepCounts
 from vila_core.models.tokenizer import Tokenizer
 from vila_core.models.vlm import VisionLanguageModel
 from vila_core.prompts.navigation import navigation_prompt
@@ -33,28 +34,19 @@ _INSTRUCTION = Instruction("Walk past the sofa, turn left at the door and stop b
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """What one decision takes: frames encoded, tokens read anew, the replies' tree among them, and tokens reused."""
-
-    encodes: float
-    new_tokens: float
-    reused_tokens: float
-
-
-@dataclass(frozen=True, slots=True)
 class Mission:
     """The steps of a mission under one policy. prompt_tokens: of the longest prompt, the replies' tree included."""
 
     policy: str
     prompt_tokens: int
     max_tokens: int
-    steps: tuple[Step, ...]
+    steps: tuple[StepCounts, ...]
 
     @property
-    def mean(self) -> Step:
+    def mean(self) -> StepCounts:
         """The average step."""
         parts = np.array([dataclasses.astuple(step) for step in self.steps]).mean(0)
-        return Step(*map(float, parts))
+        return StepCounts(*map(float, parts))
 
     @property
     def is_readable(self) -> bool:
@@ -90,7 +82,7 @@ def _mission(model: VisionLanguageModel, info: ModelInfo, policy: str) -> Missio
         length = sum(piece.count for piece in pieces)
         shared = min(common_tokens(before, pieces), length - 1)
         shown = {frame.key for visual in prompt.visuals for frame in visual.frames}
-        steps.append(Step(len(shown - known), length - shared + tree, shared))
+        steps.append(StepCounts(len(shown - known), length - shared + tree, shared))
         longest, before = max(longest, length + tree), pieces
         known |= shown
     return Mission(policy, longest, info.max_tokens, tuple(steps[_WARM_UP:]))

@@ -14,8 +14,8 @@ from vila_core.engine.torch_backend import TorchBackend
 from vila_core.models.vlm import VisionLanguageModel
 from vila_core.prompts.navigation import navigation_prompt
 from vila_core.types import Frame, Prompt, Visual
-from vila_tools.benchmark.job import INSTRUCTION, camera_frame
 from vila_tools.benchmark.rounds import medians
+from vila_tools.benchmark.target import INSTRUCTION, camera_frame
 
 
 def measure_decisions(model: VisionLanguageModel, precision: str, rounds: int, frames: int) -> dict[str, float]:

@@ -24,8 +24,9 @@ from tqdm import tqdm
 from vila_core.errors import BackendError, ConfigError
 from vila_core.machine.speeds import measure_bandwidth_gbps
 from vila_core.models.config import CheckpointConfig, VisionConfig
-from vila_core.models.costs import Storage, decoder_bytes, head_bytes
+from vila_core.models.costs import Storage, decode_bytes
 from vila_core.models.language_model import LanguageModel
+from vila_core.models.random_weights import fill_random, with_int8
 from vila_core.models.vision_tower import VisionTower
 from vila_core.quantization.gpu.convert import GpuConverter, packed_weight
 from vila_core.quantization.gpu.int4 import accumulation_error
@@ -33,9 +34,9 @@ from vila_core.quantization.gpu.layout import INNER_TILES
 from vila_core.quantization.linear import QuantLinear
 from vila_tools.benchmark.gpu.decision import measure_decisions
 from vila_tools.benchmark.gpu.decode import Run, ours, transformers_eager, why_no_transformers
-from vila_tools.benchmark.gpu.random_model import fill_random, random_model, with_int8
+from vila_tools.benchmark.gpu.random_model import random_model
 from vila_tools.benchmark.gpu.tower import measure_towers
-from vila_tools.benchmark.rounds import medians, minima, ratio, rotated
+from vila_tools.benchmark.rounds import medians, minima, ratio, rotated, rounded
 from vila_tools.checkpoint.model_shapes import SHAPES, ModelShape, model_shape, tiny
 from vila_tools.report import tell
 
@@ -110,7 +111,7 @@ def bench_gpu(job: GpuJob) -> dict[str, Any]:
         "seconds": time.monotonic() - bench.began,
     }
     asked = asked_of_gpu(result) if job.device.type == "cuda" else {}
-    return _rounded(result | {"asked": asked})
+    return rounded(result | {"asked": asked}, digits=4)
 
 
 def _shape(job: GpuJob, shape: ModelShape, bandwidth_gbps: float) -> dict[str, Any]:
@@ -146,8 +147,7 @@ def _decoding(runs: dict[str, Run], job: GpuJob, config: CheckpointConfig, bandw
         rows.append({name: runs[name]() for name in rotated(list(runs), number)})
     decode = [{name: part["decode_ms"] for name, part in row.items()} for row in rows]
     prefill = [{name: part["prefill_ms"] for name, part in row.items()} for row in rows]
-    storage = Storage(2, language_bits=4)
-    weight_bytes = decoder_bytes(config.language, storage) + head_bytes(config.language, storage)
+    weight_bytes = decode_bytes(config.language, Storage(2, language_bits=4))
     floor_ms = weight_bytes / (bandwidth_gbps * 1e6)
     return {
         "decode_ms": medians(decode),
@@ -245,14 +245,6 @@ def _require(device: torch.device) -> None:
 
 def _device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_rounded(item) for item in value]
-    return round(value, 4) if isinstance(value, float) else value
 
 
 def _job(args: argparse.Namespace) -> GpuJob:

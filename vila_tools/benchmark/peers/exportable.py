@@ -1,4 +1,4 @@
-"""transformers' decoder as a function of tensors alone, which OpenVINO and ONNX can take."""
+"""transformers' decoder as a function of tensors alone, which OpenVINO and ONNX can take, and its inputs' names."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers.cache_utils import Cache, DynamicLayer
 
 from vila_core.models.config import LanguageConfig
 
@@ -24,7 +23,7 @@ class TensorDecoder(nn.Module):
 
         embeddings: [1, L, D]. mask: [1, 1, L, P + L], 0 where a token is seen. positions: [1, L]. past: [1, H, P, d].
         """
-        cache = Cache(layers=[_layer(*past[at : at + 2]) for at in range(0, len(past), 2)])
+        cache = _cache(past)
         hidden = self.model.model(
             inputs_embeds=embeddings,
             attention_mask=mask,
@@ -36,13 +35,18 @@ class TensorDecoder(nn.Module):
         return (self.model.lm_head(hidden[:, -1]), *longer)
 
 
-def _layer(keys: Tensor, values: Tensor) -> DynamicLayer:
-    """A layer of the cache that holds these rows already: an empty one would be joined with no shape at all."""
-    layer = DynamicLayer()
-    layer.keys, layer.values = keys, values
-    layer.dtype, layer.device = keys.dtype, keys.device
-    layer.is_initialized = True
-    return layer
+def _cache(past: tuple[Tensor, ...]) -> Any:
+    """A cache whose layers hold these rows already: empty ones would be joined with no shape at all."""
+    from transformers.cache_utils import Cache, DynamicLayer  # not needed to run what was exported
+
+    layers = []
+    for at in range(0, len(past), 2):
+        layer = DynamicLayer()
+        layer.keys, layer.values = past[at : at + 2]
+        layer.dtype, layer.device = layer.keys.dtype, layer.keys.device
+        layer.is_initialized = True
+        layers.append(layer)
+    return Cache(layers=layers)
 
 
 def example(language: LanguageConfig, dtype: torch.dtype, length: int = 3, past: int = 2) -> tuple[Tensor, ...]:
@@ -56,3 +60,8 @@ def reading(length: int, past: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]
     """Mask [1, 1, L, P + L] and positions [1, L] of `length` new tokens behind `past` ones."""
     mask = torch.full((length, past + length), torch.finfo(dtype).min, dtype=dtype).triu(past + 1)
     return mask[None, None], torch.arange(past, past + length)[None]
+
+
+def past_names(language: LanguageConfig, head: str) -> list[str]:
+    """Names of a graph's keys and values, in the decoder's order; head: "past" or "present"."""
+    return [f"{head}_{layer}_{kind}" for layer in range(language.layers) for kind in ("key", "value")]

@@ -14,8 +14,7 @@ from vila_core.models.config import CheckpointConfig
 from vila_core.models.config_reader import read_checkpoint_config
 from vila_core.models.preprocess import normalise_pixels, resize_image
 from vila_core.types import Frame
-from vila_tools.benchmark.contender import Timings
-from vila_tools.benchmark.job import StepJob, camera_frame
+from vila_tools.benchmark.target import StepJob, Timings, camera_frame
 
 
 class NaivePeer(abc.ABC):

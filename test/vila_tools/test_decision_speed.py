@@ -5,7 +5,7 @@ import pytest
 from vila_core.actions.grammar import SENTENCES
 from vila_core.errors import BackendError
 from vila_core.testing import ScriptedBackend
-from vila_tools.benchmark.decide import measure_decide
+from vila_tools.decision_speed import measure_decide
 
 
 def test_each_decision_has_a_new_frame_and_the_whole_history() -> None:

@@ -1,10 +1,12 @@
-"""What is measured of a quantized model, and how a contender takes its turn: the same for everyone."""
+"""The parts of a quantized model that are measured, and how a target takes its turn: the same for everyone."""
 
 from __future__ import annotations
 
 import abc
+import shutil
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -17,12 +19,38 @@ from torch import Tensor
 from vila_core.models.config import CheckpointConfig
 from vila_core.models.config_reader import read_checkpoint_config
 from vila_core.models.preprocess import normalise_pixels, resize_image
-from vila_tools.benchmark.contender import Timings
-from vila_tools.benchmark.job import StepJob, camera_frame
-from vila_tools.benchmark.parts.table import PARTS, Part
+from vila_tools.benchmark.target import StepJob, Timings, camera_frame
 
 
-class DecoderTurns(abc.ABC):
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What is timed: a pass over `tokens` new tokens, or, of none, a picture.
+
+    behind_prompt: the pass reads behind a prompt in the cache. In a turn it is run `untimed` times, then `repeats`: a
+    target comes from idling, its weights out of every cache, and is to be measured at work.
+    """
+
+    tokens: int
+    behind_prompt: bool
+    untimed: int
+    repeats: int
+    about: str
+
+
+PARTS: dict[str, Part] = {
+    "decode": Part(1, True, 5, 10, "one token behind the prompt, head and all"),
+    "pass8": Part(8, True, 2, 3, "8 tokens behind the prompt, the head for the last"),
+    "pass12": Part(12, True, 2, 3, "12 tokens behind the prompt, the head for the last"),
+    "prefill256": Part(256, False, 1, 1, "256 tokens from nothing, the head for the last"),
+    "image": Part(0, False, 1, 1, "one picture, resized already, through tower and projector"),
+}
+HALVES: dict[str, tuple[str, ...]] = {
+    "decoder": tuple(name for name, part in PARTS.items() if part.tokens),
+    "tower": tuple(name for name, part in PARTS.items() if not part.tokens),
+}
+
+
+class DecoderTarget(abc.ABC):
     """Decoding, and passes of a few tokens, behind a prompt that is read already; and reading one from nothing.
 
     Subclasses load a decoder with weights of any values. Of every pass the logits of its last token are computed, and
@@ -73,7 +101,7 @@ class DecoderTurns(abc.ABC):
         """Read ids[:count] from nothing, the prompt that is read stays; returns the last one's logits [V]."""
 
 
-class TowerTurns(abc.ABC):
+class TowerTarget(abc.ABC):
     """One picture through the vision tower and the projector; subclasses load them with weights of any values."""
 
     facts: dict[str, Any]
@@ -117,3 +145,17 @@ def typical_ms(part: Part, work: Callable[[], object]) -> float:
         work()
         times.append((time.perf_counter() - began) * 1e3)
     return median(times[part.untimed :])
+
+
+class Conversion:
+    """Writes what a target loads, once, in a worker process of its own: no memory of it is left in the measured one."""
+
+    def __init__(self, job: StepJob, write: Callable[[CheckpointConfig, Path], None]) -> None:
+        """Have write fill the job's folder, all of it or nothing."""
+        folder = Path(job.folder)
+        unfinished = folder.with_name(folder.name + ".part")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True)
+        write(read_checkpoint_config(Path(job.checkpoint)), unfinished)
+        unfinished.rename(folder)
+        self.facts: dict[str, Any] = {}

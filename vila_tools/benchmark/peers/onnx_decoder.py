@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from vila_core.models.config import LanguageConfig
-from vila_tools.benchmark.peers.past_names import past_names
+from vila_tools.benchmark.peers.exportable import past_names
 
 GROUP = 128
 ROWS = 4096  # positions that can be turned, and so the longest cache

@@ -40,7 +40,7 @@ class DecideFigures:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the figures as one JSON object."""
-    parser = argparse.ArgumentParser(prog="python -m vila_tools.benchmark.decide", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m vila_tools.decision_speed", description=__doc__)
     parser.add_argument("--checkpoint", type=Path, default=EMBEDDED_CHECKPOINT)
     parser.add_argument("--decisions", type=int, default=200)
     parser.add_argument("--width", type=int, default=640)

@@ -19,10 +19,8 @@ from vila_core.models.vlm import VisionLanguageModel
 from vila_core.models.working_precision import stored_dtype
 from vila_core.quantization.linear import BITS
 from vila_core.quantization.w8a8_layer import ALPHA, VISION_FOLDS, quantize_layer_w8a8
-from vila_tools.benchmark.job import StepJob
-from vila_tools.benchmark.parts.conversion import Conversion, converted_folder
-from vila_tools.benchmark.parts.table import PARTS
-from vila_tools.benchmark.parts.turns import DecoderTurns, TowerTurns, rows_needed
+from vila_tools.benchmark.part_targets import PARTS, Conversion, DecoderTarget, TowerTarget, rows_needed
+from vila_tools.benchmark.target import StepJob, versions
 from vila_tools.checkpoint.info import stored_quantization
 from vila_tools.quantize.decoder import DecoderPlan, quantize_decoder
 from vila_tools.quantize.state import QuantizeState
@@ -31,7 +29,7 @@ from vila_tools.quantize.writer import write_checkpoint
 _GROUP = 128
 
 
-class Decoder(DecoderTurns):
+class Decoder(DecoderTarget):
     """4-bit decoder and head."""
 
     def __init__(self, job: StepJob) -> None:
@@ -64,7 +62,7 @@ class Decoder(DecoderTurns):
         return language.logits(hidden[0, -1]).float().numpy()
 
 
-class Tower(TowerTurns):
+class Tower(TowerTarget):
     """W8A8 tower, the projector as the checkpoint has it."""
 
     def __init__(self, job: StepJob) -> None:
@@ -81,7 +79,7 @@ class Tower(TowerTurns):
 
 def convert(job: StepJob) -> Conversion:
     """Quantize the job's checkpoint without calibration: which values come out changes no time."""
-    return Conversion(job, __name__, lambda _config, folder: _quantize(job, folder))
+    return Conversion(job, lambda _config, folder: _quantize(job, folder))
 
 
 def _quantize(job: StepJob, folder: Path) -> None:
@@ -100,8 +98,8 @@ def _quantize(job: StepJob, folder: Path) -> None:
 def _load(job: StepJob) -> VisionLanguageModel:
     given = Path(job.checkpoint)
     quantized = stored_quantization(open_layout(given))
-    return load_model(given if quantized else converted_folder(job, __name__), "cpu", job.precision)
+    return load_model(given if quantized else Path(job.folder), "cpu", job.precision)
 
 
 def _facts(job: StepJob) -> dict[str, Any]:
-    return {"precision": f"int4 decoder, W8A8 tower, {job.precision}", "versions": {"torch": torch.__version__}}
+    return {"precision": f"int4 decoder, W8A8 tower, {job.precision}", "versions": versions("torch")}
