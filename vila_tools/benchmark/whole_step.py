@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
-from vila_core.engine.reader import CHUNK
 
+from vila_core.engine.cached_decoder import CHUNK
 from vila_core.errors import ConfigError
 from vila_core.models.checkpoint import DTYPES
 from vila_core.models.config import CheckpointConfig
