@@ -72,7 +72,6 @@ COMMANDS = {
 EXTRAS = {
     "av": "sim",
     "hypothesis": "test",
-    "matplotlib": "sim",
     "mcap": "ros",
     "rosbags": "ros",
     "mujoco": "sim",

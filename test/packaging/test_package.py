@@ -17,8 +17,8 @@ from vila_core.errors import ConfigError, Terminated
 from vila_tools import cli
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = (ROOT / "vila_core", ROOT / "vila_ros", ROOT / "sim" / "vila_sim", ROOT / "launch")
-OWN = {"vila_core", "vila_ros", "vila_sim", "vila_nav"}
+PACKAGES = (*(ROOT / name for name in ("vila_core", "vila_ros", "vila_tools", "launch")), ROOT / "sim" / "vila_sim")
+OWN = {"vila_core", "vila_ros", "vila_sim", "vila_tools", "vila_nav"}
 ROSDEP_KEYS = {"PIL": "python3-pil", "cv2": "python3-opencv", "yaml": "python3-yaml"}
 # no rosdep key
 FROM_PIP_ALONE = {"av", "mcap", "mujoco", "rosbags", "safetensors", "sentencepiece", "tokenizers", "torch"}
@@ -95,6 +95,27 @@ def test_pyproject_names_what_the_code_imports():
     for name in foreign_imports() - in_ros:
         distribution = DISTRIBUTIONS.get(name, name)
         assert re.search(rf'"{distribution}[<>=]', pyproject()), f"pyproject.toml has no {distribution!r}"
+
+
+# declared, and imported by none of our modules: who uses it
+USED_OTHERWISE = {
+    "ros-common-interfaces": "brings sensor_msgs and the like",
+    "ros-rmw-fastrtps-cpp": "the middleware that rclpy loads",
+    "ros-rosidl-default-runtime": "what generated messages import",
+    "ros-rclpy": "brings rclpy",
+    "tensorrt-rtx-cu13": "vila_core.export.runtimes loads it by name",
+}
+TEST_TOOLS = {"hypothesis", "import-linter", "llama-models", "mypy", "pytest", "pytest-timeout", "pytest-xdist", "ruff"}
+
+
+def test_the_code_imports_what_pyproject_names():
+    project = pyproject().split("[project]\n")[1].split("[project.scripts]")[0]
+    named = set(re.findall(r'^ *"?([\w-]+)[<>=]=', project, re.MULTILINE))
+    named |= set(re.findall(r'"([\w-]+)[<>=]=', project))
+    used = {DISTRIBUTIONS.get(name, name) for name in foreign_imports()}
+    unused = named - used - set(USED_OTHERWISE) - TEST_TOOLS
+    assert not unused, f"pyproject.toml names {sorted(unused)}, which nothing imports"
+    assert not set(USED_OTHERWISE) - named
 
 
 def test_what_mypy_says_does_not_depend_on_the_extras_that_are_installed():
