@@ -161,6 +161,19 @@ def test_every_library_has_a_least_version_and_one_that_is_too_new():
             assert operators in ({">=", "<"}, {"=="}), f"{extra}: {name} {one.specifier}"
 
 
+def test_what_pip_brings_beside_ros_is_what_pyproject_asks_for():
+    lines = (ROOT / "requirements/beside-ros.txt").read_text().splitlines()
+    beside = {one.name: one for one in (Requirement(line.split("#")[0]) for line in lines if line[0] != "#")}
+    (torch,) = re.findall(r"'(torch[^']*)'", (ROOT / ".github/workflows/colcon.yml").read_text())
+    beside["torch"] = Requirement(torch)
+    lists = declared()
+    asked = {name: one for extra in ("test", "sim", "ros", "core") for name, one in lists[extra].items()}
+    for name in set(beside) - {"numpy"}:  # narrower on Humble
+        assert beside[name].specifier == asked[name].specifier, name
+    needed = {distribution_of(name) for extra in ("core", "ros", "sim") for name in FROM_PIP[extra]}
+    assert needed <= set(beside)
+
+
 def test_what_mypy_says_does_not_depend_on_the_extras_that_are_installed():
     (everything,) = map(Requirement, pyproject()["project"]["optional-dependencies"]["all"])
     lists = declared()
