@@ -50,11 +50,13 @@ test-avx2: setup  ## what computes, tested as on a processor with AVX2 and nothi
 	@mkdir -p out
 	$(PYTEST) --junit-xml=out/tests-avx2.xml $(addprefix test/,$(AVX2_TESTS))
 
-lint: setup  ## ruff, mypy and the import contracts
+lint: setup  ## ruff, mypy, the import contracts, and actionlint if there is one
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+	@if command -v actionlint >/dev/null; then actionlint; else \
+	  echo "lint: there is no actionlint; .github/workflows were not checked with it"; fi
 
 colcon: setup  ## the other build: colcon build and colcon test, on the ROS in .venv
 	$(PIP) --quiet colcon-common-extensions

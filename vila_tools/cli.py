@@ -77,7 +77,6 @@ EXTRAS = {
     "mujoco": "sim",
     "rclpy": "ros",
     "scipy": "sim",
-    "tqdm": "train",
     "vila_nav": "ros",
 }
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import ast
 import importlib
 import re
 import subprocess
-import sys
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,28 +14,6 @@ from vila_core.errors import ConfigError, Terminated
 from vila_tools import cli
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = (*(ROOT / name for name in ("vila_core", "vila_ros", "vila_tools", "launch")), ROOT / "sim" / "vila_sim")
-OWN = {"vila_core", "vila_ros", "vila_sim", "vila_tools", "vila_nav"}
-ROSDEP_KEYS = {"PIL": "python3-pil", "cv2": "python3-opencv", "yaml": "python3-yaml"}
-# no rosdep key
-FROM_PIP_ALONE = {"av", "mcap", "mujoco", "rosbags", "safetensors", "sentencepiece", "tokenizers", "torch"}
-FROM_PIP_ALONE |= {
-    "gguf",
-    "llama_cpp",
-    "nncf",
-    "onnx",
-    "onnxruntime",
-    "openvino",
-    "transformers",
-}  # what we are measured beside
-FROM_PIP_ALONE |= {"ml_dtypes", "onnx", "onnxruntime", "onnxscript"}
-FROM_PIP_ALONE |= {"triton"}  # comes with torch for CUDA
-DISTRIBUTIONS = {
-    "PIL": "pillow",
-    "cv2": "opencv-python-headless",
-    "llama_cpp": "llama-cpp-python",
-    "yaml": "pyyaml",
-}
 MAX_FILE_BYTES = 12 * 2**20
 
 
@@ -59,20 +34,6 @@ def tracked_files() -> list[Path]:
     return [ROOT / name for name in names.stdout.splitlines() if (ROOT / name).is_file()]
 
 
-def imported_names(folder: Path) -> Iterator[str]:
-    for path in folder.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Import):
-                yield from (alias.name.split(".")[0] for alias in node.names)
-            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-                yield node.module.split(".")[0]
-
-
-def foreign_imports() -> set[str]:
-    names = {name for folder in PACKAGES for name in imported_names(folder)}
-    return names - OWN - set(sys.stdlib_module_names)
-
-
 def test_manifest_is_format_3_and_joins_the_interface_packages():
     root = manifest()
     assert root.get("format") == "3"
@@ -81,56 +42,6 @@ def test_manifest_is_format_3_and_joins_the_interface_packages():
     assert root.findtext("export/build_type") == "ament_cmake"
     assert root.findtext("license") == "Apache-2.0"
     assert "Apache License" in (ROOT / root.find("license").get("file")).read_text()
-
-
-def test_manifest_names_what_the_code_imports():
-    named = {element.text for element in manifest() if element.tag in ("depend", "exec_depend")}
-    for name in foreign_imports() - FROM_PIP_ALONE:
-        keys = {name, ROSDEP_KEYS.get(name, f"python3-{name}")}
-        assert keys & named, f"package.xml has no <exec_depend> for {name!r}: one of {sorted(keys)}"
-
-
-def test_pyproject_names_what_the_code_imports():
-    in_ros = {element.text for element in manifest()}
-    for name in foreign_imports() - in_ros:
-        distribution = DISTRIBUTIONS.get(name, name)
-        assert re.search(rf'"{distribution}[<>=]', pyproject()), f"pyproject.toml has no {distribution!r}"
-
-
-# declared, and imported by none of our modules: who uses it
-USED_OTHERWISE = {
-    "ros-common-interfaces": "brings sensor_msgs and the like",
-    "ros-rmw-fastrtps-cpp": "the middleware that rclpy loads",
-    "ros-rosidl-default-runtime": "what generated messages import",
-    "ros-rclpy": "brings rclpy",
-    "tensorrt-rtx-cu13": "vila_core.export.runtimes loads it by name",
-}
-TEST_TOOLS = {"hypothesis", "import-linter", "llama-models", "mypy", "pytest", "pytest-timeout", "pytest-xdist", "ruff"}
-
-
-def test_the_code_imports_what_pyproject_names():
-    project = pyproject().split("[project]\n")[1].split("[project.scripts]")[0]
-    named = set(re.findall(r'^ *"?([\w-]+)[<>=]=', project, re.MULTILINE))
-    named |= set(re.findall(r'"([\w-]+)[<>=]=', project))
-    used = {DISTRIBUTIONS.get(name, name) for name in foreign_imports()}
-    unused = named - used - set(USED_OTHERWISE) - TEST_TOOLS
-    assert not unused, f"pyproject.toml names {sorted(unused)}, which nothing imports"
-    assert not set(USED_OTHERWISE) - named
-
-
-def test_what_mypy_says_does_not_depend_on_the_extras_that_are_installed():
-    extras = {
-        name: set(re.findall(r'"([\w-]+)[<>=]', listed))
-        for name, listed in re.findall(r"^([\w-]+) = \[(.*?)\]$", pyproject(), re.MULTILINE | re.DOTALL)
-    }
-    everywhere = set(re.search(r'^all = \["vila-nav\[(.*)\]"\]$', pyproject(), re.MULTILINE).group(1).split(","))
-    assert everywhere < set(extras)
-    inside = set().union(*(extras[name] for name in (*everywhere, "dependencies")))
-    outside = set().union(*extras.values()) - inside
-    skipped = re.search(r'^module = \[(.*)\]\nfollow_imports = "skip"$', pyproject(), re.MULTILINE).group(1)
-    for name in foreign_imports():
-        is_outside = DISTRIBUTIONS.get(name, name) in outside
-        assert is_outside == (f'"{name}.*"' in skipped), f"mypy's follow_imports of {name!r}, see pyproject.toml"
 
 
 def test_builds_with_and_without_isolation_ask_for_the_same():

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 
+import psutil
 import pytest
 
 from vila_core.engine import host_memory, memory
@@ -32,7 +33,7 @@ from pathlib import Path
 import numpy as np
 from vila_core.actions.grammar import SENTENCES
 from vila_core.engine.backend import load_backend
-from vila_core.engine.host_memory import resident_bytes
+from vila_core.engine.host_memory import peak_resident_bytes, resident_bytes
 from vila_core.prompts.navigation import navigation_prompt
 from vila_core.types import Frame, Instruction, Visual
 
@@ -42,7 +43,7 @@ frames = [Frame(rng.integers(0, 256, (48, 64, 3), dtype=np.uint8), n + 1, "camer
 visuals = [Visual(frame) for frame in frames]
 prompt = navigation_prompt(info.prompt_style, info.chat_template, Instruction("to the door"), visuals, SENTENCES[:2])
 backend.choose(prompt, SENTENCES[:2])
-print(resident_bytes("VmRSS"), resident_bytes("VmHWM"))
+print(resident_bytes(), peak_resident_bytes())
 """
 
 
@@ -145,8 +146,11 @@ def test_more_of_anything_takes_more():
 
 
 def test_the_container_counts_if_it_has_less_than_the_machine(tmp_path, monkeypatch):
-    (tmp_path / "meminfo").write_text("MemTotal:  8000000 kB\nMemAvailable: 4000000 kB\n")
-    monkeypatch.setattr(host_memory, "_MEMORY", tmp_path / "meminfo")
+    sizes_kb = {"MemTotal": 8_000_000, "MemAvailable": 4_000_000}
+    others = ("MemFree", "Buffers", "Cached", "Shmem", "Active", "Inactive")  # that psutil misses
+    rows = (f"{name}: {sizes_kb.get(name, 0)} kB\n" for name in (*sizes_kb, *others))
+    (tmp_path / "meminfo").write_text("".join(rows))
+    monkeypatch.setattr(psutil, "PROCFS_PATH", str(tmp_path))
     monkeypatch.setattr(host_memory, "_GROUP", tmp_path)
     assert (host_memory.total_bytes(), host_memory.available_bytes()) == (8_192_000_000, 4_096_000_000)
     (tmp_path / "memory.max").write_text("max\n")
@@ -154,7 +158,7 @@ def test_the_container_counts_if_it_has_less_than_the_machine(tmp_path, monkeypa
     assert host_memory.available_bytes() == 4_096_000_000
     (tmp_path / "memory.max").write_text("3000\n")
     assert (host_memory.total_bytes(), host_memory.available_bytes()) == (3000, 2000)
-    monkeypatch.setattr(host_memory, "_MEMORY", tmp_path / "missing")
+    monkeypatch.setattr(psutil, "PROCFS_PATH", str(tmp_path / "missing"))
     monkeypatch.setattr(host_memory, "_GROUP", tmp_path / "missing")
     assert host_memory.available_bytes() is None
 

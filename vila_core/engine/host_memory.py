@@ -1,39 +1,54 @@
-"""How much memory this process holds and the machine still has, as Linux tells it."""
+"""How much memory this process holds and the machine, or the container, still has."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-_PROCESSES = Path("/proc")
-_MEMORY = Path("/proc/meminfo")
+import psutil
+
+_STATUS = Path("/proc/self/status")
 _GROUP = Path("/sys/fs/cgroup")  # version 2: inside a container, the container's own
 
 
-def resident_bytes(key: str = "VmRSS", process: int | None = None) -> int | None:
-    """Bytes resident: VmRSS now, VmHWM the most that ever were; None where there is no /proc, or no such process.
+def resident_bytes(process: int | None = None) -> int | None:
+    """Return the bytes that are resident now; None if there is no such process.
 
     process: its number; this one if None.
     """
-    return _figure(_PROCESSES / ("self" if process is None else str(process)) / "status", key)
+    try:
+        return psutil.Process(process).memory_info().rss
+    except (psutil.Error, OSError):
+        return None
+
+
+def peak_resident_bytes() -> int | None:
+    """Return the most bytes that were ever resident in this process; None where the system is not Linux.
+
+    Read from /proc: psutil does not tell it there, and getrusage's figure holds the parent's before exec.
+    """
+    try:
+        rows = dict(line.split(":", 1) for line in _STATUS.read_text(encoding="utf-8").splitlines())
+        return int(rows["VmHWM"].split()[0]) * 1024
+    except (OSError, KeyError):
+        return None
 
 
 def total_bytes() -> int | None:
-    """Bytes of memory that the machine, or the container, has; None where nobody tells."""
-    return _least(_figure(_MEMORY, "MemTotal"), _number(_GROUP / "memory.max"))
+    """Return the bytes of memory that the machine, or the container, has; None where nobody tells."""
+    return _least(_machine("total"), _number(_GROUP / "memory.max"))
 
 
 def available_bytes() -> int | None:
-    """Bytes that can still be taken without swapping; None where nobody tells."""
+    """Return the bytes that can still be taken without swapping; None where nobody tells."""
     limit, used = _number(_GROUP / "memory.max"), _number(_GROUP / "memory.current")
     left = None if limit is None or used is None else max(0, limit - used)
-    return _least(_figure(_MEMORY, "MemAvailable"), left)
+    return _least(_machine("available"), left)
 
 
-def _figure(file: Path, key: str) -> int | None:
+def _machine(figure: str) -> int | None:
     try:
-        rows = dict(line.split(":", 1) for line in file.read_text(encoding="utf-8").splitlines())
-        return int(rows[key].split()[0]) * 1024
-    except (OSError, KeyError):
+        return getattr(psutil.virtual_memory(), figure)
+    except OSError:
         return None
 
 

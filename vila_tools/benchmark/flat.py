@@ -28,7 +28,7 @@ from vila_core.navigator import Navigator
 from vila_core.prompts.navigation import navigation_prompt
 from vila_core.testing import make_frame
 from vila_core.types import Frame, Odometry, Pose, Visual
-from vila_tools.benchmark.process import resident_mb
+from vila_tools.benchmark.process import peak_resident_mb, resident_mb
 from vila_tools.benchmark.target import INSTRUCTION
 from vila_tools.options import add_precision_option, tell_precision
 from vila_tools.report import tell
@@ -151,7 +151,7 @@ def video_prompt(backend: TorchBackend, frames: int) -> dict[str, Any]:
         "seconds": round(seconds, 3),
         "ms_per_frame": round(seconds * 1e3 / frames, 3),
         "bound_mb": round(_bound_mb(backend, pictures), 1),
-        "grown_mb": round(resident_mb("VmHWM") - before_mb, 1),
+        "grown_mb": round(peak_resident_mb() - before_mb, 1),
     }
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vila_core.errors import BackendError, VilaError
-from vila_tools.benchmark.process import resident_mb
+from vila_tools.benchmark.process import peak_resident_mb, resident_mb
 from vila_tools.options import add_precision_option, told_precision
 from vila_tools.report import with_kernels
 
@@ -51,7 +51,7 @@ def child(arguments: Sequence[str]) -> int:
     from vila_core.models.checkpoint import load_checkpoint
 
     checkpoint, precision, device = arguments
-    start_mb, began = resident_mb("VmRSS"), time.monotonic()
+    start_mb, began = resident_mb(), time.monotonic()
     try:
         model = load_checkpoint(Path(checkpoint), device=device, precision=precision)
     except VilaError as err:
@@ -64,9 +64,9 @@ def child(arguments: Sequence[str]) -> int:
     figures = {
         "weights_mb": weights_mb,
         "start_mb": start_mb,
-        "peak_mb": resident_mb("VmHWM"),
-        "peak_over_weights": resident_mb("VmHWM") / weights_mb,
-        "peak_over_weights_without_start": (resident_mb("VmHWM") - start_mb) / weights_mb,
+        "peak_mb": peak_resident_mb(),
+        "peak_over_weights": peak_resident_mb() / weights_mb,
+        "peak_over_weights_without_start": (peak_resident_mb() - start_mb) / weights_mb,
         "seconds": seconds,
         "checksum": checksum,
     }

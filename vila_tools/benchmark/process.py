@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from typing import IO, Any
 
-from vila_core.engine.host_memory import resident_bytes
+from vila_core.engine.host_memory import peak_resident_bytes, resident_bytes
 from vila_core.errors import BackendError
 from vila_tools.benchmark.target import BenchmarkTarget, StepJob
 
@@ -137,14 +137,19 @@ def _reply(channel: IO[str], **values: Any) -> None:
     channel.flush()
 
 
-def resident_mb(key: str = "VmRSS") -> float:
-    """Megabytes resident in this process: VmRSS now, VmHWM the most that ever were.
+def resident_mb() -> float:
+    """Return the megabytes resident in this process. Raises BackendError where the system does not tell."""
+    return _megabytes(resident_bytes())
 
-    Raises BackendError where there is no /proc.
-    """
-    count = resident_bytes(key)
+
+def peak_resident_mb() -> float:
+    """Return the most megabytes that ever were. Raises BackendError where the system does not tell."""
+    return _megabytes(peak_resident_bytes())
+
+
+def _megabytes(count: int | None) -> float:
     if count is None:
-        raise BackendError("memory is read from /proc, which only Linux has")
+        raise BackendError("this system does not tell what a process holds of its memory; measure on Linux")
     return count / 1e6
 
 

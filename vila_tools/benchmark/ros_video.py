@@ -1,7 +1,7 @@
 """`vila bench video`: a bag played to the navigator as to a fixed camera, with standing queries: time and memory.
 
 The navigator is a process of its own, as on a robot, without odometry, controller and instruction. The bag is played
-in a loop. Once a second /diagnostics tell what the last evaluation took, and /proc what the navigator holds.
+in a loop. Once a second /diagnostics tell what the last evaluation took, and the system what the navigator holds.
 """
 
 from __future__ import annotations

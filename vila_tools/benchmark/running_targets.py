@@ -73,7 +73,7 @@ def why_missing(libraries: tuple[str, ...], needed_mb: float) -> str | None:
         return f"not installed: {', '.join(absent)}; run `pip install '.[peers]'`"
     free = available_bytes()
     if free is None:
-        raise BackendError("free memory is read from /proc, which only Linux has")
+        raise BackendError("this system does not tell how much memory is free")
     needed_mb += _SPARE_MB
     if needed_mb > free / 1e6:
         return f"needs about {needed_mb:.0f} MB to get ready, {free / 1e6:.0f} MB are free; ask for fewer peers at once"

@@ -33,7 +33,7 @@ def device_here(name: str) -> Device:
 def _cpu() -> Device:
     total, available, own = total_bytes(), available_bytes(), resident_bytes()
     if total is None or available is None or own is None:
-        raise BackendError("this system does not tell its memory in /proc; name a device of the table")
+        raise BackendError("this system does not tell its memory; name a device of the table")
     other = max(0.0, (total - available - own) / 1e6)
     threads = torch.get_num_threads()
     return Device(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 pytest.importorskip("rclpy")
@@ -91,12 +93,10 @@ def test_a_signal_leaves_no_process_behind(start, wait_until, tmp_path, argument
 def children_of(marker: Path) -> list[int]:
     """The processes that carry the marker in their environment."""
     found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if f"V={marker}".encode() in (folder / "environ").read_bytes().split(b"\0"):
-                found.append(int(folder.name))
-        except OSError:
-            continue
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):  # it has ended, or is another user's
+            if process.environ().get("V") == str(marker):
+                found.append(process.pid)
     return found
 
 

@@ -3,6 +3,7 @@ import signal
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 pytest.importorskip("vila_ros")
@@ -85,7 +86,7 @@ def test_a_node_that_does_not_end_is_killed_with_its_children(script, tmp_path, 
         wait_until(lambda: log.read_text().startswith("child") and log.read_text().endswith("\n"))
         child = int(log.read_text().split()[1])
         assert nodes.stop(timeout_s=0.3) == {"stubborn": -signal.SIGKILL}
-    wait_until(lambda: not is_alive(child) or Path(f"/proc/{child}/stat").read_text().split()[2] == "Z")
+    wait_until(lambda: not is_alive(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE)
 
 
 def test_a_death_is_told_with_the_last_words(script, tmp_path, wait_until) -> None:
