@@ -41,9 +41,8 @@ class TokenTree:
     sees: NDArray[np.bool_]
 
 
-Decoder = Callable[
-    [Tensor, Tensor, AttentionContext], Tensor
-]  # inputs [1, L, D], positions [L] -> hidden states [1, L, D]
+# inputs [1, L, D], positions [L], what they see -> hidden states [1, L, D]
+Decoder = Callable[[Tensor, Tensor, AttentionContext], Tensor]
 
 
 class CachedDecoder:

@@ -117,12 +117,13 @@ def _mcap_messages(path: Path) -> Iterator[_Stored]:
     from mcap.reader import SeekingReader
 
     with path.open("rb") as stream:
+        reader = SeekingReader(stream)
         try:
-            summary = SeekingReader(stream).get_summary()
+            summary = reader.get_summary()
         except (McapError, struct.error):
             summary = None
-        stream.seek(0)
         if summary is None:  # cut, or written by somebody who keeps none
+            stream.seek(0)
             yield from _in_file_order(stream)
             return
         wanted = {
@@ -130,7 +131,7 @@ def _mcap_messages(path: Path) -> Iterator[_Stored]:
             for channel in summary.channels.values()
             if channel.schema_id in summary.schemas and summary.schemas[channel.schema_id].name in _DECODERS
         }
-        for schema, channel, message in SeekingReader(stream).iter_messages(topics=wanted) if wanted else ():
+        for schema, channel, message in reader.iter_messages(topics=wanted) if wanted else ():
             if schema is not None and schema.name in _DECODERS:
                 yield _Stored(channel.topic, schema.name, message.log_time, message.data)
 

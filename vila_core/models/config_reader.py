@@ -34,13 +34,14 @@ def read_checkpoint_config(path: Path, *, token_order: TokenOrder | None = None)
 
 def config_of(layout: Layout, *, token_order: TokenOrder | None = None) -> CheckpointConfig:
     """Give an opened layout's JSON types; see read_checkpoint_config."""
+    generation = generation_of(layout)
     vision, language = _vision_config(layout), _language_config(layout.language)
     images = _image_config(layout, vision)
     tokens = read_json_if_there(layout.tokenizer / "tokenizer_config.json")
     template = _chat_template(layout, tokens)
     time_tokens = _time_tokens(layout.top)
     video_encoder = encoder_of(layout.top, "video_encoder")
-    family = _family(layout, images, video_encoder, time_tokens, template)
+    family = _family(layout, generation, images, video_encoder, time_tokens, template)
     max_length = _max_length(layout, tokens, language)
     return CheckpointConfig(
         name=str(layout.top.raw.get("vila_nav", {}).get("name", layout.root.name)),
@@ -49,7 +50,7 @@ def config_of(layout: Layout, *, token_order: TokenOrder | None = None) -> Check
         language=language,
         navigation=_navigation_config(layout.top, family, template),
         family=family.name,
-        generation=generation_of(layout),
+        generation=generation,
         layout=layout.kind,
         images=images,
         image_encoder=encoder_of(layout.top, "image_encoder"),
@@ -293,11 +294,16 @@ def tokenizer_template(folder: Path, tokens: Json) -> str:
 
 
 def _family(
-    layout: Layout, images: ImageConfig, video: EncoderConfig, time_tokens: TimeTokens, template: str
+    layout: Layout,
+    generation: Generation,
+    images: ImageConfig,
+    video: EncoderConfig,
+    time_tokens: TimeTokens,
+    template: str,
 ) -> Family:
     own = layout.top.raw.get("vila_nav", {})
     traits = Traits(
-        generation=generation_of(layout),
+        generation=generation,
         prompt_style=str(own.get("prompt_style", "")),
         chat_template=template,
         projector=str(layout.projector.get("mm_projector_type")),

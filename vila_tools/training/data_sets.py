@@ -20,10 +20,10 @@ from vila_sim.shards import make_shards, shard_path, write_meta
 def episodes_main(argv: Sequence[str] | None = None) -> int:
     """Make the missing shards of the oracle's episodes; the last line on stdout is a JSON object."""
     parser = _parser("vila data", "Make the training set of vila-nano.", Path("data/nano"))
-    parser.add_argument("--frames", type=int, default=60_000, help="rounded up to whole shards of 2000")
+    per_shard = dataset.FRAMES_PER_SHARD
+    parser.add_argument("--frames", type=int, default=60_000, help=f"rounded up to whole shards of {per_shard}")
     args = parser.parse_args(argv)
     make = functools.partial(dataset.make_shard, args.out, seed=args.seed)
-    per_shard = dataset.FRAMES_PER_SHARD
     count = math.ceil(args.frames / per_shard)
     made, seconds = _make_missing(args, dataset.dataset_meta(args.seed), make, count, (per_shard, "frame"))
     summary = {
