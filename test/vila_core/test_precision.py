@@ -17,8 +17,8 @@ from vila_core.machine.precision import SMALL_WEIGHTS, choose_precision
 from vila_core.models import working_precision as of_checkpoint
 from vila_core.models.checkpoint import load_checkpoint
 from vila_core.models.working_precision import working_precision
-from vila_tools.checkpoint.make_random import make_random
-from vila_tools.checkpoint.model_shapes import SHAPES, tiny
+from vila_core.random_checkpoints.make import make_random
+from vila_core.random_checkpoints.shapes import SHAPES, tiny
 from vila_tools.cli import main as vila
 from vila_tools.training.autocast import autocast, autocast_precision
 
