@@ -1,4 +1,4 @@
-"""The precision that a checkpoint is computed in, what of it is stored in, and how a loaded one is kept, in words."""
+"""The precision of a checkpoint: what it is computed in, what it is stored in, and how it is kept once loaded."""
 
 from __future__ import annotations
 
