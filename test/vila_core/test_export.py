@@ -21,12 +21,19 @@ from vila_core.errors import BackendError, CheckpointError, ConfigError, Missing
 from vila_core.export import builder, runtimes
 from vila_core.export.builder import BuildOptions, build_engines, capability_of, graphs_to_build, profiles_of
 from vila_core.export.compare import example_inputs, is_close, relative_errors
-from vila_core.export.exporter import ExportOptions, check_export, copy_texts, export_checkpoint, limits_of, make_graphs
+from vila_core.export.exporter import (
+    ExportOptions,
+    check_export,
+    copy_texts,
+    export_checkpoint,
+    limits_of,
+    make_graphs,
+    plain_linears,
+)
 from vila_core.export.int4 import Int4GraphLinear
 from vila_core.export.int8 import INT8_LEVELS, Int8GraphLinear, int8_copy
 from vila_core.export.manifest import Limits, read_engines, read_manifest
 from vila_core.export.onnx_file import write_onnx
-from vila_core.export.plain import plain_linears
 from vila_core.models.checkpoint import load_checkpoint
 from vila_core.models.preprocess import normalise_pixels
 from vila_core.quantization.linear import quantize_linear

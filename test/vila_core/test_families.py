@@ -11,8 +11,8 @@ from vila_core.errors import CheckpointError
 from vila_core.models.config_reader import read_checkpoint_config
 from vila_core.models.families import FAMILIES
 from vila_core.prompts.navigation import STYLES
-from vila_tools.checkpoint.make_random import write_description
-from vila_tools.checkpoint.model_shapes import SHAPES, tiny
+from vila_core.random_checkpoints.make import write_description
+from vila_core.random_checkpoints.shapes import SHAPES, tiny
 
 WANTED = {
     "vila1.5-3b": "vila1.5",

@@ -18,7 +18,7 @@ from vila_core.errors import BackendError, ConfigError
 from vila_core.models.config import LanguageConfig
 from vila_core.models.kv_cache import KVCache, append
 from vila_core.models.language_model import LanguageModel
-from vila_core.models.precision import quantized_as
+from vila_core.models.working_precision import quantized_as
 from vila_core.quantization.gpu import choice as choice_module
 from vila_core.quantization.gpu.choice import BUCKETS, Candidate, Choice, Chooser, Problem, bucket_of
 from vila_core.quantization.gpu.convert import GpuConverter, GpuOptions, packed_weight

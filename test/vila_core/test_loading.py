@@ -16,10 +16,10 @@ from vila_core.errors import CheckpointError, ConfigError
 from vila_core.models.checkpoint import load_checkpoint
 from vila_core.models.config_reader import read_checkpoint_config
 from vila_core.models.tokenizer import Tokenizer
+from vila_core.random_checkpoints.make import make_random
+from vila_core.random_checkpoints.shapes import SHAPES, tiny
 from vila_tools.benchmark.load import measure_load
 from vila_tools.checkpoint.info import checkpoint_facts
-from vila_tools.checkpoint.make_random import make_random
-from vila_tools.checkpoint.model_shapes import SHAPES, tiny
 from vila_tools.cli import main as vila
 
 FAMILIES = {
@@ -261,7 +261,7 @@ def test_the_programs_print_json_last(tmp_path, capsys):
 
 
 def make_random_named(name):
-    from vila_tools.checkpoint.model_shapes import model_shape
+    from vila_core.random_checkpoints.shapes import model_shape
 
     return model_shape(name)
 

@@ -20,8 +20,8 @@ from vila_core.errors import BackendError, CheckpointError
 from vila_core.models.config_reader import config_of, read_checkpoint_config
 from vila_core.models.costs import Storage
 from vila_core.models.layouts import open_layout
-from vila_tools.checkpoint.make_random import make_random
-from vila_tools.checkpoint.model_shapes import SHAPES, tiny
+from vila_core.random_checkpoints.make import make_random
+from vila_core.random_checkpoints.shapes import SHAPES, tiny
 from vila_tools.fit.libraries import libraries_mb
 from vila_tools.quantize.run import main as quantize
 

@@ -10,15 +10,14 @@ import torch
 
 from vila_core.engine.backend import EMBEDDED_CHECKPOINT, load_backend
 from vila_core.errors import CheckpointError, ConfigError
-from vila_core.machine import arithmetic, identity, precision
-from vila_core.machine.arithmetic import Arithmetic, kept_arithmetic, measure_rates
-from vila_core.machine.identity import processor
+from vila_core.machine import arithmetic, precision
+from vila_core.machine.arithmetic import Arithmetic, kept_arithmetic, measure_rates, processor
 from vila_core.machine.precision import SMALL_WEIGHTS, choose_precision
 from vila_core.models import working_precision as of_checkpoint
 from vila_core.models.checkpoint import load_checkpoint
 from vila_core.models.working_precision import working_precision
-from vila_tools.checkpoint.make_random import make_random
-from vila_tools.checkpoint.model_shapes import SHAPES, tiny
+from vila_core.random_checkpoints.make import make_random
+from vila_core.random_checkpoints.shapes import SHAPES, tiny
 from vila_tools.cli import main as vila
 from vila_tools.training.autocast import autocast, autocast_precision
 
@@ -208,9 +207,9 @@ def test_what_is_measured_is_an_arithmetic_and_leaves_the_threads_alone():
 )
 def test_a_switch_makes_it_another_machine(switch, monkeypatch):
     monkeypatch.delenv(switch, raising=False)
-    before = identity.identity(CPU)
+    before = arithmetic.identity(CPU)
     monkeypatch.setenv(switch, "avx2")
-    assert identity.identity(CPU) == before | {switch: "avx2"}
+    assert arithmetic.identity(CPU) == before | {switch: "avx2"}
 
 
 def test_a_processor_is_told_by_model_and_flags(tmp_path):

@@ -34,8 +34,8 @@ from vila_core.quantization.install import install_quantized
 from vila_core.quantization.int8_linear import Int8Linear
 from vila_core.quantization.linear import QuantLinear, quantize_linear
 from vila_core.quantization.search_file import read_search_result
-from vila_core.quantization.smoothing import smooth
 from vila_core.quantization.w8a8 import linear_w8a8, quantize_rows, quantize_tokens
+from vila_core.quantization.w8a8_layer import smooth
 from vila_tools.parity.case import run_case
 from vila_tools.parity.quantization import quantization_cases
 

@@ -14,8 +14,8 @@ from vila_core.models.config import LanguageConfig
 from vila_core.models.language_model import DecoderLayer
 from vila_core.quantization.awq_block import search_block
 from vila_core.quantization.linear import quantize_linear
-from vila_tools.checkpoint.make_random import make_random
-from vila_tools.checkpoint.model_shapes import SHAPES, tiny
+from vila_core.random_checkpoints.make import make_random
+from vila_core.random_checkpoints.shapes import SHAPES, tiny
 from vila_tools.parity.awq_search import eager_block
 from vila_tools.quantize.run import main as quantize
 

@@ -22,7 +22,7 @@ from vila_core.engine.torch_backend import load_torch_backend
 from vila_core.errors import CheckpointError, ConfigError, MediaError
 from vila_core.kernels.library import kernels
 from vila_core.models.checkpoint import load_checkpoint
-from vila_core.models.precision import precision_label, weight_bytes
+from vila_core.models.working_precision import precision_label, weight_bytes
 from vila_core.navigator import Navigator, decision_prompt
 from vila_core.quantization.awq_block import LINEARS
 from vila_core.quantization.formats.autoawq import pack_exllama, pack_gemm
@@ -31,15 +31,15 @@ from vila_core.quantization.formats.tinychat import pack_v1, pack_v2, pack_v2_sc
 from vila_core.quantization.groupwise import dequantize_groups, quantize_groups
 from vila_core.quantization.int8_linear import Int8Linear
 from vila_core.quantization.linear import QuantLinear
+from vila_core.quantized_checkpoints import quantize as quantize_decoder_module
+from vila_core.random_checkpoints.make import make_random
+from vila_core.random_checkpoints.shapes import SHAPES, tiny
 from vila_core.testing import make_frame
 from vila_core.types import Instruction
 from vila_core.version import package_version
 from vila_tools.benchmark.load import measure_load
 from vila_tools.checkpoint.info import checkpoint_facts
-from vila_tools.checkpoint.make_random import make_random
-from vila_tools.checkpoint.model_shapes import SHAPES, tiny
 from vila_tools.cli import main as vila
-from vila_tools.quantize import decoder as quantize_decoder_module
 from vila_tools.quantize.run import main as quantize
 from vila_tools.quantize.sources import bag_drives
 

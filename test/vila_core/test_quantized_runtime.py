@@ -8,7 +8,7 @@ from torch import nn
 
 from vila_core.kernels.library import kernels
 from vila_core.kernels.linear import KernelLinear
-from vila_core.models.precision import quantized_as
+from vila_core.models.working_precision import quantized_as
 from vila_core.quantization.int8_linear import Int8Linear
 from vila_core.quantization.linear import QuantLinear, quantize_linear
 from vila_core.quantization.runtime import convert_for_cpu

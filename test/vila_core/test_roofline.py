@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from vila_core.models.config_reader import read_checkpoint_config
 from vila_core.models.costs import Storage, decode_bytes, decoder_bytes, head_bytes, kv_row_bytes
 from vila_core.models.roofline import Roofline, StepCounts, decode_floor_ms, pass_floor_ms, step_floor_ms
-from vila_tools.checkpoint.make_random import make_random
-from vila_tools.checkpoint.model_shapes import SHAPES, tiny
+from vila_core.random_checkpoints.make import make_random
+from vila_core.random_checkpoints.shapes import SHAPES, tiny
 
 SLOW = Roofline(10.0, tower_tflops=0.5, language_tflops=0.5)
 

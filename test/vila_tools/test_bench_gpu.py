@@ -7,10 +7,10 @@ import json
 import pytest
 import torch
 
+from vila_core.random_checkpoints.shapes import SHAPES, tiny
 from vila_tools.benchmark.gpu import run as program
 from vila_tools.benchmark.gpu.decode import _split
 from vila_tools.benchmark.gpu.run import GpuJob, asked_of_gpu, bench_gpu
-from vila_tools.checkpoint.model_shapes import SHAPES, tiny
 from vila_tools.cli import main as vila
 
 CPU = torch.device("cpu")

@@ -13,6 +13,8 @@ import pytest
 
 from vila_core.errors import BackendError
 from vila_core.models.config_reader import read_checkpoint_config
+from vila_core.random_checkpoints.make import make_random
+from vila_core.random_checkpoints.shapes import SHAPES, tiny
 from vila_tools.benchmark import parts as program
 from vila_tools.benchmark.part_targets import HALVES, PARTS, Conversion, Part, rows_needed, typical_ms
 from vila_tools.benchmark.parts import (
@@ -27,8 +29,6 @@ from vila_tools.benchmark.parts import (
 )
 from vila_tools.benchmark.peers.table import PEERS, Form, peers_for
 from vila_tools.benchmark.target import StepJob
-from vila_tools.checkpoint.make_random import make_random
-from vila_tools.checkpoint.model_shapes import SHAPES, tiny
 from vila_tools.cli import main as vila
 
 pytestmark = pytest.mark.slow

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from vila_core.random_checkpoints.make import make_random
+from vila_core.random_checkpoints.shapes import SHAPES, tiny
 from vila_tools.benchmark.peers.table import PEERS, STEP, peers_for
 from vila_tools.benchmark.target import StepJob
-from vila_tools.checkpoint.make_random import make_random
-from vila_tools.checkpoint.model_shapes import SHAPES, tiny
 
 TOKENS, CUT = 40, 30
 

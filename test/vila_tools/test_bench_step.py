@@ -12,6 +12,9 @@ from hypothesis import strategies as st
 from vila_core.actions.grammar import SENTENCES
 from vila_core.errors import BackendError, ConfigError
 from vila_core.models.tokenizer import Tokenizer
+from vila_core.random_checkpoints.make import make_random
+from vila_core.random_checkpoints.shapes import SHAPES, tiny
+from vila_core.random_checkpoints.tokenizer import chains, write_tokenizer
 from vila_tools.benchmark import whole_step
 from vila_tools.benchmark.ours import Ours
 from vila_tools.benchmark.peers.table import PEERS, STEP, Form, chosen_peers, peers_for
@@ -19,10 +22,6 @@ from vila_tools.benchmark.process import WorkerProcess
 from vila_tools.benchmark.rounds import medians, minima, ratio, rotated
 from vila_tools.benchmark.running_targets import why_missing
 from vila_tools.benchmark.target import StepJob, camera_frame
-from vila_tools.checkpoint.make_random import make_random
-from vila_tools.checkpoint.model_shapes import SHAPES, tiny
-from vila_tools.checkpoint.random_files import write_tokenizer
-from vila_tools.checkpoint.random_words import chains
 from vila_tools.cli import main as vila
 
 pytestmark = pytest.mark.slow

@@ -14,16 +14,16 @@ from vila_core.models.config_reader import config_of, read_checkpoint_config
 from vila_core.models.costs import Storage
 from vila_core.models.layouts import open_layout
 from vila_core.models.roofline import StepCounts, decode_floor_ms, step_floor_ms
-from vila_tools.checkpoint.model_shapes import SHAPES, tiny
-from vila_tools.checkpoint.random_files import (
+from vila_core.random_checkpoints.description import (
     language_json,
     pixels_json,
     projector_json,
     top_json,
     vision_json,
     write_json,
-    write_tokenizer,
 )
+from vila_core.random_checkpoints.shapes import SHAPES, tiny
+from vila_core.random_checkpoints.tokenizer import write_tokenizer
 from vila_tools.cli import main as vila
 from vila_tools.fit import here, run
 from vila_tools.fit.devices import DEVICES

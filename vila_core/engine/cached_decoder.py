@@ -13,8 +13,8 @@ from torch import Tensor
 from vila_core.engine.prefix_cache import Piece, Placement, PrefixCache
 from vila_core.engine.static_decoder import StaticDecoder
 from vila_core.errors import BackendError
+from vila_core.models.functional import upload
 from vila_core.models.kv_cache import AttentionContext, KVCache
-from vila_core.models.upload import upload
 from vila_core.models.vlm import VisionLanguageModel
 
 CHUNK = 512  # tokens of one forward pass: bounds its memory, and little of the mask lies above the diagonal

@@ -25,10 +25,9 @@ from vila_core.machine.precision import AUTO
 from vila_core.models.checkpoint import load_checkpoint
 from vila_core.models.encoders import frame_tokens
 from vila_core.models.packed_linear import pack_linears
-from vila_core.models.precision import precision_label
 from vila_core.models.preprocess import input_size
 from vila_core.models.vlm import VisionLanguageModel
-from vila_core.models.working_precision import working_precision
+from vila_core.models.working_precision import precision_label, working_precision
 from vila_core.quantization.gpu.convert import GpuConverter
 from vila_core.quantization.runtime import convert_for_cpu
 from vila_core.types import Choice, Frame, Prompt

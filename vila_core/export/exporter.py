@@ -6,20 +6,19 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import torch
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
 from vila_core.errors import ConfigError
 from vila_core.export.compare import example_inputs, relative_errors
-from vila_core.export.graphs import INT8_LAYERS, Graph, decoder_graph, vision_graph
+from vila_core.export.graphs import INT8_LAYERS, OPSET_INT4, Graph, decoder_graph, vision_graph
 from vila_core.export.int4 import has_int4, int4_linears
 from vila_core.export.int8 import int8_copy
 from vila_core.export.manifest import CHECKPOINT, EMBEDDINGS, MANIFEST, Limits, Manifest, write_manifest
 from vila_core.export.onnx_file import require_exporter, write_onnx
-from vila_core.export.opsets import OPSET_INT4
-from vila_core.export.plain import plain_linears
 from vila_core.export.vision_graph import VisionGraph
 from vila_core.models.checkpoint import load_checkpoint
 from vila_core.models.preprocess import prepare_image
@@ -166,3 +165,30 @@ def _run_frames(graph: nn.Module, model: VisionLanguageModel, frames: Sequence[F
     for frame in frames:
         picture = prepare_image(frame.image, model.config.vision, model.config.images, tiled=False)
         graph(picture.tiles.to(model.dtype))
+
+
+@runtime_checkable
+class Dequantizable(Protocol):
+    """A quantized linear layer."""
+
+    in_features: int
+    out_features: int
+    bias: Tensor | None
+
+    def dequantized(self, dtype: torch.dtype) -> Tensor:
+        """Return the whole weight [N, K]."""
+        ...
+
+
+def plain_linears(root: nn.Module, dtype: torch.dtype) -> int:
+    """Replace every quantized linear below the module by an nn.Linear of dtype; returns how many."""
+    found = [(name, child) for name, child in root.named_modules() if isinstance(child, Dequantizable)]
+    for name, child in found:
+        with torch.device("meta"):
+            linear = nn.Linear(child.in_features, child.out_features, bias=child.bias is not None)
+        linear.weight = nn.Parameter(child.dequantized(dtype), requires_grad=False)
+        if child.bias is not None:
+            linear.bias = nn.Parameter(child.bias.detach().to(dtype), requires_grad=False)
+        owner, _, leaf = name.rpartition(".")
+        setattr(root.get_submodule(owner), leaf, linear)
+    return len(found)

@@ -9,13 +9,15 @@ from torch import Tensor, nn
 
 from vila_core.export.decoder_graph import DecoderGraph
 from vila_core.export.manifest import GraphSpec, TensorSpec
-from vila_core.export.opsets import OPSET
 from vila_core.export.vision_graph import VisionGraph
 from vila_core.models.encoders import frame_tokens
 from vila_core.models.preprocess import input_size
 from vila_core.models.vlm import VisionLanguageModel
 
 INT8_LAYERS = "vision_tower.encoder.layers"
+# versions of ONNX's operators
+OPSET = 19  # the first whose QuantizeLinear takes float16; TensorRT 10.0 already reads 20
+OPSET_INT4 = 21  # the first with 4-bit tensors and blocks
 
 
 @dataclass(frozen=True, slots=True, eq=False)

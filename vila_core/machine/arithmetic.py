@@ -8,6 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
+import platform
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -18,7 +20,6 @@ import torch
 
 from vila_core.errors import BackendError
 from vila_core.machine.cache import cache_folder, keep_file
-from vila_core.machine.identity import identity
 from vila_core.machine.speeds import clock_s
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -26,6 +27,10 @@ _SIDE = {"cpu": 1024, "cuda": 4096}  # of a weight of the size that decoders hav
 _FEW, _MANY = 32, 256  # rows of the other factor; the most is what a step reads anew
 _EMULATED_S = 0.05  # of a product of a few rows: done one number after the other, it takes so long and longer
 _ROUNDS, _BUDGET_S = 20, 0.15  # of each precision
+# By these torch, oneDNN and our kernels are told to leave instructions unused.
+_SWITCHES = ("ATEN_CPU_CAPABILITY", "DNNL_MAX_CPU_ISA", "ONEDNN_MAX_CPU_ISA", "VILA_NAV_KERNELS")
+_CPUINFO = Path("/proc/cpuinfo")
+_FACTS = ("model name", "cpu part", "flags", "features")  # of x86 and of ARM, in lower case
 
 Rates = dict[str, float]
 
@@ -55,6 +60,25 @@ def arithmetic_of(device: torch.device) -> Arithmetic:
 def _known(device: str) -> Arithmetic:
     where = torch.device(device)
     return kept_arithmetic(identity(where), cache_folder(), partial(measure_rates, where))
+
+
+def identity(device: torch.device) -> dict[str, str]:
+    """Return all that the speed of arithmetic on the device depends on, but what else runs beside."""
+    facts = {"device": str(device.type), "torch": torch.__version__}
+    if device.type == "cuda":
+        return facts | {"name": torch.cuda.get_device_name(device)}
+    switches = {name: os.environ[name] for name in _SWITCHES if os.environ.get(name)}
+    return facts | {"machine": platform.machine()} | switches | processor()
+
+
+def processor(cpuinfo: Path = _CPUINFO) -> dict[str, str]:
+    """Return model and instruction flags of the first processor; {} where the system does not tell."""
+    try:
+        lines = cpuinfo.read_text(encoding="utf-8").split("\n\n")[0].splitlines()
+    except (OSError, UnicodeDecodeError):
+        return {}
+    pairs = (line.partition(":") for line in lines)
+    return {name.strip().lower(): value.strip() for name, _, value in pairs if name.strip().lower() in _FACTS}
 
 
 def kept_arithmetic(facts: dict[str, str], folder: Path, measure: Callable[[], Rates]) -> Arithmetic:

@@ -161,6 +161,21 @@ def language_bytes(language: LanguageConfig, storage: Storage) -> int:
     return decoder_bytes(language, storage) + embedding + (0 if shared else head_bytes(language, storage))
 
 
+def count_parameters(config: CheckpointConfig) -> dict[str, int]:
+    """Return how many weights each part has that are loaded; a tied head counts once."""
+    each = Storage(1)  # bytes are then weights
+    return {
+        "vision_tower": tower_bytes(config.vision, each),
+        "projector": projector_bytes(config.projector, each),
+        "language_model": language_bytes(config.language, each),
+    }
+
+
+def count_weights(config: CheckpointConfig) -> int:
+    """Return how many weights the three parts have."""
+    return sum(count_parameters(config).values())
+
+
 def kv_row_bytes(language: LanguageConfig, dtype_bytes: int) -> int:
     """Bytes of one token's keys and values."""
     return 2 * language.layers * language.kv_heads * language.head_dim * dtype_bytes

@@ -1,8 +1,10 @@
-"""Operations that the models share: torch's, or on a CPU the package's own."""
+"""Operations that the models share, by torch or the package's own kernels for CPUs, and how their inputs get there."""
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -81,3 +83,11 @@ def attend(
     folded = q.reshape(q.shape[0], k.shape[1], groups * count, q.shape[3])  # the heads of a group as one long query
     tiled = None if mask is None else mask.repeat(groups, 1)
     return F.scaled_dot_product_attention(folded, k, v, attn_mask=tiled).view_as(q)
+
+
+def upload(values: NDArray[np.generic], device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
+    """Return the array as a tensor on the device; shared with it on a CPU, through page-locked memory to a GPU."""
+    source = torch.from_numpy(values)
+    if device.type == "cuda":
+        return source.pin_memory().to(device, dtype, non_blocking=True)
+    return source.to(device, dtype)

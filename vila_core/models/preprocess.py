@@ -14,8 +14,8 @@ from torch.nn import functional as F
 from vila_core.errors import FrameError
 from vila_core.media.images import resize_picture
 from vila_core.models.config import ImageConfig, VisionConfig
+from vila_core.models.functional import upload
 from vila_core.models.tiling import dynamic_s2_tiles, dynamic_tiles
-from vila_core.models.upload import upload
 
 
 @dataclass(frozen=True, slots=True, eq=False)

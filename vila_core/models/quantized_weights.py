@@ -5,6 +5,7 @@ What a packing is follows from its tensors' names, dtypes and shapes; a file nam
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from vila_core.errors import CheckpointError
 from vila_core.models.layouts import Json, Layout, Source, read_json_if_there
-from vila_core.models.weights import AnyTensor, MadeTensor, read_tensor
+from vila_core.models.weights import AnyTensor, MadeTensor, folder_tensors, read_tensor
 from vila_core.quantization.formats.autoawq import unpack_gemm
 from vila_core.quantization.formats.nibbles import PER_INT32, pack_pairs
 from vila_core.quantization.formats.tinychat import (
@@ -66,6 +67,35 @@ def stored_group_size(layout: Layout) -> int:
     if not isinstance(group_size, int) or (group_size < 1 and group_size != _WHOLE_ROW):
         raise CheckpointError(f"{file}: group_size {group_size!r} is not supported; it is a number, -1 for whole rows")
     return group_size
+
+
+def stored_quantization(layout: Layout) -> dict[str, Any]:
+    """What of the parts is stored in 4 or 8 bits, in megabytes, by the headers of their files; {} if nothing is.
+
+    Parts whose files are missing are left out: the rest can be told without weights. Raises CheckpointError for a
+    quantization that is not supported.
+    """
+    group_size, found = stored_group_size(layout), {}
+    for part, place in layout.parts.items():
+        if not any(place.folder.glob("*.safetensors*")) and not any(place.folder.glob("*.pt")):
+            continue
+        tensors = [
+            t for t in neutral_tensors(folder_tensors(place.folder), group_size) if t.name.startswith(place.prefix)
+        ]
+        kinds = {_KINDS[leaf] for t in tensors if (leaf := t.name.rpartition(".")[2]) in _KINDS}
+        if kinds:
+            size = sum(math.prod(t.shape) * t.dtype.itemsize for t in tensors)
+            found[part] = {"precision": " and ".join(sorted(kinds)), "mb": round(size / 1e6, 2)}
+    return found
+
+
+_KINDS = {"weight_int4": "w4a16", "weight_int8": "w8a8"}
+
+
+def require_plain(layout: Layout) -> None:
+    """Raise CheckpointError for a checkpoint of which anything is quantized."""
+    if quantization_json(layout) or stored_quantization(layout):
+        raise CheckpointError(f"{layout.root} is quantized already; give the checkpoint that it was made of")
 
 
 def neutral_tensors(tensors: Sequence[AnyTensor], group_size: int) -> list[AnyTensor]:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from vila_core.errors import InstructionError
 from vila_core.models.config import CheckpointConfig, EncoderConfig
 from vila_core.models.encoders import EncoderTokens, encode_image, encode_pictures, encode_video, encoder_tokens
+from vila_core.models.functional import upload
 from vila_core.models.language_model import LanguageModel
 from vila_core.models.media_prompt import Part, Turn, Variant, compose_turn, repeat_for_tiles, variant_of
 from vila_core.models.preprocess import (
@@ -30,7 +31,6 @@ from vila_core.models.preprocess import (
 from vila_core.models.projector import Projector
 from vila_core.models.relevance import RelevanceHead
 from vila_core.models.tokenizer import NATIVE_IMAGE_ID, Tokenizer
-from vila_core.models.upload import upload
 from vila_core.models.vision_tower import VisionTower
 from vila_core.types import IMAGE_TOKEN, Frame
 

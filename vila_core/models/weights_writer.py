@@ -1,4 +1,7 @@
-"""Write safetensors files piece by piece: what is stored elsewhere is never in memory as a whole."""
+"""Write safetensors files piece by piece, so that what is stored elsewhere is never in memory as a whole.
+
+The library's own save_file takes all tensors of a file at once: quantizing would then hold the whole decoder.
+"""
 
 from __future__ import annotations
 

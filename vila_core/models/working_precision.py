@@ -1,19 +1,24 @@
-"""The precision that a checkpoint is computed in, from what its files say and what the device computes well."""
+"""The precision of a checkpoint: what it is computed in, what it is stored in, and how it is kept once loaded."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from vila_core.errors import CheckpointError
-from vila_core.machine.arithmetic import arithmetic_of
+from vila_core.kernels.linear import KernelLinear
+from vila_core.machine.arithmetic import DTYPES, arithmetic_of
 from vila_core.machine.precision import AUTO, SMALL_WEIGHTS, Measure, Precision, choose_precision
-from vila_core.models.config import CheckpointConfig
 from vila_core.models.config_reader import config_of
-from vila_core.models.costs import Storage, language_bytes, projector_bytes, tower_bytes
+from vila_core.models.costs import count_weights
 from vila_core.models.layouts import Layout, open_layout
+from vila_core.models.vlm import VisionLanguageModel
 from vila_core.models.weights import folder_tensors
+from vila_core.quantization.gpu.linear import GpuInt4Linear, GpuInt8Linear
+from vila_core.quantization.int8_linear import Int8Linear
+from vila_core.quantization.linear import QuantLinear
 
 
 def working_precision(
@@ -31,16 +36,6 @@ def working_precision(
     return choose_precision(asked, torch.device(device), weights=weights, is_16_bits=is_16_bits, measure=measure)
 
 
-def count_weights(config: CheckpointConfig) -> int:
-    """Return how many weights the three parts have."""
-    each = Storage(1)
-    return (
-        tower_bytes(config.vision, each)
-        + projector_bytes(config.projector, each)
-        + language_bytes(config.language, each)
-    )
-
-
 def stored_dtype(layout: Layout) -> torch.dtype:
     """The dtype of the decoder's embedding, which is never quantized; CheckpointError for a decoder without one."""
     folder = layout.parts["llm"].folder
@@ -48,3 +43,35 @@ def stored_dtype(layout: Layout) -> torch.dtype:
         if tensor.name.endswith("embed_tokens.weight"):
             return tensor.dtype
     raise CheckpointError(f"{folder} holds no embed_tokens.weight")
+
+
+def stored_precision(layout: Layout) -> str:
+    """Name of the dtype that the decoder's embedding is stored in; CheckpointError for one that is not supported."""
+    names, dtype = {dtype: name for name, dtype in DTYPES.items()}, stored_dtype(layout)
+    if dtype not in names:
+        raise CheckpointError(f"{layout.parts['llm'].folder}: embed_tokens.weight is stored as {dtype}")
+    return names[dtype]
+
+
+def precision_label(model: VisionLanguageModel, precision: str) -> str:
+    """Return the precision of everything else, and before it those of the parts that were quantized."""
+    parts = {"language": quantized_as(model.language_model), "vision": quantized_as(model.vision_tower)}
+    said = [f"{part} {kind}" for part, kind in parts.items() if kind]
+    return ", ".join([*said, precision])
+
+
+def quantized_as(module: nn.Module) -> str:
+    """Return "w4a16", "w4a8", "w8a8" or "" for a module, by what its linears are; the CPU's kernels round inputs."""
+    for child in module.modules():
+        if isinstance(child, QuantLinear | GpuInt4Linear):
+            return "w4a16"
+        if isinstance(child, Int8Linear | GpuInt8Linear):
+            return "w8a8"
+        if isinstance(child, KernelLinear):
+            return f"w{child.bits}a8"
+    return ""
+
+
+def weight_bytes(module: nn.Module) -> int:
+    """What parameters and quantized weights occupy."""
+    return sum(value.numel() * value.element_size() for value in module.state_dict().values())

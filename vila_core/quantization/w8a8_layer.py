@@ -1,4 +1,8 @@
-"""W8A8 for a transformer layer: SmoothQuant into its normalisations, then every linear in 8 bits."""
+"""W8A8 for a transformer layer: SmoothQuant into its normalisations, then every linear in 8 bits.
+
+SmoothQuant moves the activations' outliers into the weights behind a normalisation, so that 8 bits hold both.
+Source: Xiao et al., arXiv:2211.10438; mit-han-lab/llm-awq, smooth_ln_fcs.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from vila_core.quantization.int8_linear import Int8Linear
-from vila_core.quantization.smoothing import smooth
 
 ALPHA = 0.3  # of the activations' part; what NVILA's own demonstration uses
+_LEAST = 1e-5  # of a scale, and of a weight that it is made of
 
 # normalisation -> the linears that read it, below a layer of SigLIP or of the decoder
 VISION_FOLDS = {
@@ -70,3 +74,27 @@ def _linear(layer: nn.Module, name: str) -> nn.Linear:
     found = layer.get_submodule(name)
     assert isinstance(found, nn.Linear), name
     return found
+
+
+@torch.no_grad()
+def smooth(norm: nn.Module, linears: Sequence[nn.Linear], activations: Tensor, alpha: float) -> None:
+    """Divide what the normalisation gives by the scales and multiply the linears' weights by them, in place.
+
+    The result of norm and linears together stays what it was.
+    """
+    scales = smoothing_scales(activations, [linear.weight for linear in linears], alpha)
+    for leaf in ("weight", "bias"):
+        value = getattr(norm, leaf, None)
+        if value is not None:
+            value.div_(scales)
+    for linear in linears:
+        linear.weight.mul_(scales)
+
+
+def smoothing_scales(activations: Tensor, weights: Sequence[Tensor], alpha: float) -> Tensor:
+    """activation^alpha / weight^(1 - alpha) for each input channel [K].
+
+    activations: largest magnitude of each channel [K]. weights: [N_i, K] of the linears that read them.
+    """
+    largest = torch.stack([weight.abs().amax(0) for weight in weights]).amax(0).clamp(min=_LEAST)
+    return (activations.to(largest.dtype).pow(alpha) / largest.pow(1 - alpha)).clamp(min=_LEAST)

@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from vila_core.engine.torch_backend import load_model
 from vila_core.models.checkpoint import load_checkpoint
 from vila_core.models.kv_cache import KVCache, append
 from vila_core.models.layouts import open_layout
-from vila_core.models.quantized_weights import OWN_METHOD, OWN_VERSION
+from vila_core.models.quantized_weights import OWN_METHOD, OWN_VERSION, stored_quantization
 from vila_core.models.stored_layers import StoredLayers
 from vila_core.models.vlm import VisionLanguageModel
 from vila_core.models.working_precision import stored_dtype
 from vila_core.quantization.linear import BITS
 from vila_core.quantization.w8a8_layer import ALPHA, VISION_FOLDS, quantize_layer_w8a8
+from vila_core.quantized_checkpoints.quantize import DecoderPlan, quantize_decoder
+from vila_core.quantized_checkpoints.state import QuantizeState
+from vila_core.quantized_checkpoints.writer import write_checkpoint
 from vila_tools.benchmark.part_targets import PARTS, Conversion, DecoderTarget, TowerTarget, rows_needed
 from vila_tools.benchmark.target import StepJob, versions
-from vila_tools.checkpoint.info import stored_quantization
-from vila_tools.quantize.decoder import DecoderPlan, quantize_decoder
-from vila_tools.quantize.state import QuantizeState
-from vila_tools.quantize.writer import write_checkpoint
 
 _GROUP = 128
 
@@ -89,7 +90,8 @@ def _quantize(job: StepJob, folder: Path) -> None:
     for layer in model.vision_tower.encoder.layers:
         quantize_layer_w8a8(layer, VISION_FOLDS, None, ALPHA)
     state = QuantizeState(folder, "")
-    quantize_decoder(model.language_model, layers, DecoderPlan(BITS, _GROUP), state)
+    progress = partial(tqdm, desc="decoder layers", unit="layer", disable=None)
+    quantize_decoder(model.language_model, layers, DecoderPlan(BITS, _GROUP), state, progress=progress)
     description = {"quant_method": OWN_METHOD, "version": OWN_VERSION}
     write_checkpoint(model, state, layout, folder, description, stored_dtype(layout))
     state.remove()

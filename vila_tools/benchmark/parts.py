@@ -19,14 +19,15 @@ from tqdm import tqdm
 from vila_core.errors import BackendError
 from vila_core.models.config import CheckpointConfig
 from vila_core.models.config_reader import read_checkpoint_config
+from vila_core.models.costs import count_parameters
 from vila_core.models.layouts import open_layout
+from vila_core.models.quantized_weights import stored_quantization
 from vila_tools.benchmark.part_targets import HALVES, PARTS
 from vila_tools.benchmark.peers.table import PEERS, Form
 from vila_tools.benchmark.process import WorkerProcess
 from vila_tools.benchmark.rounds import medians, minima, ratio, rotated, rounded
 from vila_tools.benchmark.running_targets import OWN, RunningTargets, why_missing
 from vila_tools.benchmark.target import StepJob
-from vila_tools.checkpoint.info import count_parameters, stored_quantization
 
 PROMPT_TOKENS = 1300  # a navigation prompt of nine frames
 OURS = {half: f"vila_tools.benchmark.our_parts:{half.capitalize()}" for half in HALVES}

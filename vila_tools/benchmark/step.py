@@ -12,18 +12,21 @@ import dataclasses
 import shutil
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 from vila_core.errors import ConfigError
 from vila_core.models.config_reader import read_checkpoint_config
+from vila_core.random_checkpoints.make import make_random
+from vila_core.random_checkpoints.shapes import SHAPES, model_shape
 from vila_tools.benchmark.part_targets import HALVES, PARTS
 from vila_tools.benchmark.parts import PROMPT_TOKENS, measure_parts, parts_result, parts_table
 from vila_tools.benchmark.peers.table import STEP, chosen_names, chosen_peers, peers_for
 from vila_tools.benchmark.target import StepJob
 from vila_tools.benchmark.whole_step import bench_step, require_one_scale, table
-from vila_tools.checkpoint.make_random import make_random
-from vila_tools.checkpoint.model_shapes import SHAPES, model_shape
 from vila_tools.options import add_precision_option, told_precision
 from vila_tools.report import tell
 
@@ -71,7 +74,8 @@ def _job(args: argparse.Namespace, folder: Path) -> StepJob:
         if not checkpoint.exists():
             unfinished = folder / "checkpoint.part"
             shutil.rmtree(unfinished, ignore_errors=True)
-            make_random(unfinished, model_shape(_like(args)), name=_like(args))
+            progress = partial(tqdm, desc="parts", disable=None)
+            make_random(unfinished, model_shape(_like(args)), name=_like(args), progress=progress)
             unfinished.rename(checkpoint)
     precision = told_precision(checkpoint, args.precision)
     return StepJob(str(checkpoint), args.frames, args.tokens, args.threads, precision, folder=str(folder))

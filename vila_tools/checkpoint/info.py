@@ -7,25 +7,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import nn
-
 from vila_core.models.checkpoint import DTYPES
 from vila_core.models.config import CheckpointConfig
 from vila_core.models.config_reader import config_of
+from vila_core.models.costs import count_parameters
 from vila_core.models.encoders import frame_tokens
-from vila_core.models.language_model import LanguageModel
-from vila_core.models.layouts import Layout, open_layout
-from vila_core.models.projector import Projector
-from vila_core.models.quantized_weights import neutral_tensors, stored_group_size
+from vila_core.models.layouts import open_layout
+from vila_core.models.quantized_weights import stored_quantization
 from vila_core.models.tokenizer import Tokenizer
-from vila_core.models.vision_tower import VisionTower
-from vila_core.models.weights import folder_tensors
 from vila_tools.report import with_kernels
 
 
@@ -91,40 +84,6 @@ def checkpoint_facts(path: Path) -> dict[str, Any]:
             for name, dtype in DTYPES.items()
         },
     }
-
-
-def stored_quantization(layout: Layout) -> dict[str, Any]:
-    """What of the parts is stored in 4 or 8 bits, in megabytes, by the headers of their files; {} if nothing is.
-
-    Parts whose files are missing are left out: the rest can be told without weights. Raises CheckpointError for a
-    quantization that is not supported.
-    """
-    group_size, found = stored_group_size(layout), {}
-    for part, place in layout.parts.items():
-        if not any(place.folder.glob("*.safetensors*")) and not any(place.folder.glob("*.pt")):
-            continue
-        tensors = [
-            t for t in neutral_tensors(folder_tensors(place.folder), group_size) if t.name.startswith(place.prefix)
-        ]
-        kinds = {_KINDS[leaf] for t in tensors if (leaf := t.name.rpartition(".")[2]) in _KINDS}
-        if kinds:
-            size = sum(math.prod(t.shape) * t.dtype.itemsize for t in tensors)
-            found[part] = {"precision": " and ".join(sorted(kinds)), "mb": round(size / 1e6, 2)}
-    return found
-
-
-_KINDS = {"weight_int4": "w4a16", "weight_int8": "w8a8"}
-
-
-def count_parameters(config: CheckpointConfig) -> dict[str, int]:
-    """Weights of each part that are loaded; nothing is allocated."""
-    with torch.device("meta"):
-        parts: dict[str, nn.Module] = {
-            "vision_tower": VisionTower(config.vision),
-            "projector": Projector(config.projector),
-            "language_model": LanguageModel(config.language),
-        }
-    return {name: sum(value.numel() for value in part.parameters()) for name, part in parts.items()}
 
 
 def _around(config: CheckpointConfig, tokenizer: Tokenizer) -> int:

@@ -24,7 +24,7 @@ from tqdm import tqdm
 from vila_core.actions.grammar import SENTENCES
 from vila_core.engine.torch_backend import TorchBackend, load_torch_backend
 from vila_core.errors import ConfigError
-from vila_core.models.precision import weight_bytes
+from vila_core.models.working_precision import weight_bytes
 from vila_core.navigator import decision_prompt
 from vila_core.types import Instruction, Prompt
 from vila_sim.environment import FlatEnv

@@ -26,12 +26,12 @@ from vila_core.models.costs import Storage, decoder_bytes, tiles_of_frame, tower
 from vila_core.models.kv_cache import KVCache, append
 from vila_core.models.language_model import LanguageModel
 from vila_core.models.layouts import Layout
-from vila_core.models.random_weights import fill_random, with_int4, with_int8
 from vila_core.models.relevance_files import load_relevance
 from vila_core.models.roofline import StepCounts
 from vila_core.models.tokenizer import Tokenizer
 from vila_core.models.vlm import VisionLanguageModel
 from vila_core.quantization.runtime import convert_for_cpu
+from vila_core.random_checkpoints.model import fill_random, with_int4, with_int8
 from vila_tools.decision_speed import measure_decide
 
 _CPU = torch.device("cpu")

@@ -19,8 +19,8 @@ from vila_core.quantization.formats.tinychat import (
     unpack_v2_scales,
 )
 from vila_core.quantization.groupwise import GroupQuantized, dequantize_groups, pseudo_quantize, quantize_groups
-from vila_core.quantization.smoothing import smooth
 from vila_core.quantization.w8a8 import quantize_rows
+from vila_core.quantization.w8a8_layer import smooth
 from vila_tools.parity.awq_search import SEARCH_META, search_cases
 from vila_tools.parity.case import Case, Check, few_ulps, near, read_tensors
 

@@ -6,37 +6,39 @@ The checkpoint that comes out is used like any other. A run that was stopped goe
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
 import torch
+from tqdm import tqdm
 
-from vila_core.errors import CheckpointError, ConfigError
+from vila_core.errors import ConfigError
+from vila_core.machine.arithmetic import DTYPES
 from vila_core.machine.precision import AUTO, choose_precision
-from vila_core.models.checkpoint import DTYPES, load_checkpoint
-from vila_core.models.heap import trim_heap
+from vila_core.models.checkpoint import load_checkpoint
 from vila_core.models.layouts import Json, Layout, open_layout
-from vila_core.models.quantized_weights import OWN_METHOD, OWN_VERSION, quantization_json
+from vila_core.models.quantized_weights import require_plain
 from vila_core.models.stored_layers import StoredLayers
-from vila_core.models.vlm import VisionLanguageModel
-from vila_core.models.working_precision import stored_dtype
-from vila_core.quantization.awq_block import LINEARS, BlockResult
-from vila_core.quantization.linear import BITS, QuantLinear
+from vila_core.models.working_precision import stored_precision
+from vila_core.quantization.linear import BITS
 from vila_core.quantization.search_file import read_search_result
-from vila_core.quantization.w8a8_layer import ALPHA, VISION_FOLDS, quantize_layer_w8a8
-from vila_core.version import package_version
-from vila_tools.checkpoint.info import stored_quantization
+from vila_core.quantized_checkpoints.calibration import Calibration, calibrate
+from vila_core.quantized_checkpoints.description import describe
+from vila_core.quantized_checkpoints.quantize import (
+    DecoderPlan,
+    quantize_decoder,
+    quantize_tower,
+    require_matching,
+)
+from vila_core.quantized_checkpoints.state import QuantizeState, fingerprint
+from vila_core.quantized_checkpoints.writer import write_checkpoint
 from vila_tools.evaluation.drives import Drive
 from vila_tools.options import add_precision_option
-from vila_tools.quantize.calibration import Calibration, calibrate
-from vila_tools.quantize.decoder import DECODER_ALPHA, DecoderPlan, quantize_decoder
-from vila_tools.quantize.sources import bag_drives, episode_drives, image_drives
-from vila_tools.quantize.state import QuantizeState
-from vila_tools.quantize.writer import write_checkpoint
+from vila_tools.quantize.sources import bag_drives, calibration_prompts, episode_drives, image_drives
 
 _MAX_DRIVES = 64
 
@@ -44,25 +46,32 @@ _MAX_DRIVES = 64
 def main(argv: Sequence[str] | None = None) -> int:
     """Quantize; the last line on stdout is one JSON object."""
     args = _parser().parse_args(argv)
+    # 1. What is asked for, and of what: nothing is loaded before it is known to make sense.
     layout = open_layout(args.checkpoint)
-    _require_plain(args.checkpoint, layout)
+    require_plain(layout)
     stored = stored_precision(layout)
     if args.bits == BITS and (args.group < 2 or args.group % 2):
         raise ConfigError(f"--group {args.group}: must be even and at least 2")
     known = read_search_result(args.search_result) if args.search_result else None
     drives = _drives(args)
+    # 2. The model, its decoder's layers left in their files, and what it sees in the calibration.
     layers = StoredLayers()
     precision = calibration_precision(stored, args.precision, args.device)
     model = load_checkpoint(args.checkpoint, device=args.device, precision=precision, layers=layers)
-    _check_layers(known or {}, model)
-    calibration = calibrate(model, drives, args.tokens) if drives else None
-    state = QuantizeState(args.out, _fingerprint(args, layout, calibration))
+    if known:
+        require_matching(known, model)
+    calibration = calibrate(model, calibration_prompts(model, drives), args.tokens) if drives else None
+    plan = DecoderPlan(args.bits, args.group, calibration.embeddings if calibration else (), known)
+    # 3. Quantize, a layer at a time.
+    options = (args.bits, args.group, str(args.search_result))
+    state = QuantizeState(args.out, fingerprint(options, layout, plan.embeddings))
     if args.vision:
         quantize_tower(model, calibration)
-    embeddings = calibration.embeddings if calibration else ()
-    plan = DecoderPlan(args.bits, args.group, embeddings, known)
-    quantize_decoder(model.language_model, layers, plan, state)
-    description = describe(model, args, calibration)
+    progress = partial(tqdm, desc="decoder layers", unit="layer", disable=None)
+    quantize_decoder(model.language_model, layers, plan, state, progress=progress)
+    # 4. Write the checkpoint.
+    source = "episodes" if args.episodes else "bag" if args.bag else "images"
+    description = describe(model, plan, calibration, vision=args.vision, source=source)
     write_checkpoint(model, state, layout, args.out, description, DTYPES[stored])
     state.remove()
     smaller = description["parts"]["llm"].get("smaller_groups", {})
@@ -70,19 +79,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{name}: groups of {size}, for {args.group} does not divide its width")
     print(json.dumps({**_summary(args, layout, calibration), "smaller_groups": smaller}))
     return 0
-
-
-def _require_plain(checkpoint: Path, layout: Layout) -> None:
-    if quantization_json(layout) or stored_quantization(layout):
-        raise CheckpointError(f"{checkpoint} is quantized already; give the checkpoint that it was made of")
-
-
-def stored_precision(layout: Layout) -> str:
-    """Name of the dtype that the decoder's embedding is stored in; CheckpointError for one that is not supported."""
-    names, dtype = {dtype: name for name, dtype in DTYPES.items()}, stored_dtype(layout)
-    if dtype not in names:
-        raise CheckpointError(f"{layout.parts['llm'].folder}: embed_tokens.weight is stored as {dtype}")
-    return names[dtype]
 
 
 def calibration_precision(stored: str, asked: str, device: str) -> str:
@@ -94,68 +90,6 @@ def calibration_precision(stored: str, asked: str, device: str) -> str:
     if chosen.reason:
         print(f"calibrating in {chosen}", file=sys.stderr)
     return chosen.name
-
-
-def quantize_tower(model: VisionLanguageModel, calibration: Calibration | None) -> None:
-    """Make the tower's linears W8A8, smoothed if there was a calibration."""
-    for number, layer in enumerate(model.vision_tower.encoder.layers):
-        activations = calibration.tower[number] if calibration else None
-        quantize_layer_w8a8(layer, VISION_FOLDS, activations, ALPHA)
-        trim_heap()  # of its float32 weights, or the heap would grow by them with each layer
-
-
-def describe(model: VisionLanguageModel, args: argparse.Namespace, calibration: Calibration | None) -> Json:
-    """Return what config.json says of the quantization."""
-    return {
-        "quant_method": OWN_METHOD,
-        "version": OWN_VERSION,
-        "parts": {"llm": _decoder_json(model, args, calibration)}
-        | ({"vision_tower": _tower_json(calibration)} if args.vision else {}),
-        "calibration": _calibration_json(args, calibration),
-        "made_with": {"vila-nav": package_version(), "torch": torch.__version__},
-    }
-
-
-def _decoder_json(model: VisionLanguageModel, args: argparse.Namespace, calibration: Calibration | None) -> Json:
-    if args.bits != BITS:
-        smoothed = calibration is not None
-        return {"method": "smoothquant" if smoothed else "nearest", **_W8A8, "alpha": DECODER_ALPHA, "head": _W8A8}
-    searched = "awq search result" if args.search_result else "awq" if calibration else "nearest"
-    layers = dict(model.language_model.layers[0].named_modules())
-    sizes = {name: layer.group_size for name in LINEARS if isinstance(layer := layers[name], QuantLinear)}
-    head = model.language_model.lm_head
-    assert isinstance(head, QuantLinear)
-    return {
-        "method": searched,
-        "bits": BITS,
-        "group_size": args.group,
-        "zero_point": True,
-        "smaller_groups": {name: size for name, size in sizes.items() if size != args.group},
-        "head": {
-            "method": "awq" if searched == "awq" else "nearest",
-            "bits": BITS,
-            "group_size": head.group_size,
-            "copied_from_embedding": model.config.language.tied,
-        },
-    }
-
-
-_W8A8: Json = {"bits": 8, "group_size": -1, "zero_point": False, "activations": "8 bits, dynamic, per token"}
-
-
-def _tower_json(calibration: Calibration | None) -> Json:
-    return {"method": "smoothquant", **_W8A8, "alpha": ALPHA} if calibration else {"method": "nearest", **_W8A8}
-
-
-def _calibration_json(args: argparse.Namespace, calibration: Calibration | None) -> Json:
-    if calibration is None:
-        return {}
-    return {
-        "source": "episodes" if args.episodes else "bag" if args.bag else "images",
-        "prompts": len(calibration.embeddings),
-        "tokens": calibration.tokens,
-        "sha256": calibration.sha256,
-    }
 
 
 def _drives(args: argparse.Namespace) -> list[Drive]:
@@ -173,29 +107,6 @@ def _drives(args: argparse.Namespace) -> list[Drive]:
     if args.episodes:
         return list(episode_drives(args.episodes, _MAX_DRIVES))
     return list(bag_drives(args.bag, args.instruction))
-
-
-def _fingerprint(args: argparse.Namespace, layout: Layout, calibration: Calibration | None) -> str:
-    """Hash of all that a quantized layer depends on; of large weight files their size and time."""
-    digest = hashlib.sha256(json.dumps([args.bits, args.group, str(args.search_result), layout.language.raw]).encode())
-    for rows in calibration.embeddings if calibration else ():
-        digest.update(rows.float().cpu().numpy().tobytes())
-    for file in sorted(layout.parts["llm"].folder.glob("*.safetensors")):
-        facts = file.stat()
-        digest.update(f"{file.name} {facts.st_size} {facts.st_mtime_ns}".encode())
-    return digest.hexdigest()
-
-
-def _check_layers(known: Mapping[int, BlockResult], model: VisionLanguageModel) -> None:
-    """Refuse a search result of another model."""
-    if known and set(known) != set(range(model.config.language.layers)):
-        raise CheckpointError(
-            f"the search result is of {len(known)} layers, the checkpoint has {model.config.language.layers}"
-        )
-    for number, result in known.items():
-        misfit = result.misfit(model.language_model.layers[number])
-        if misfit:
-            raise CheckpointError(f"the search result is of another model: layer {number}: {misfit}")
 
 
 def _summary(args: argparse.Namespace, layout: Layout, calibration: Calibration | None) -> Json:

@@ -1,18 +1,21 @@
-"""Where calibration comes from: folders of images, a file of episodes, a bag. Each becomes drives with instructions."""
+"""Where calibration comes from: folders of images, a file of episodes, a bag. Each becomes drives, then prompts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vila_core.engine.torch_backend import model_info
 from vila_core.errors import MediaError
 from vila_core.media.bags import bag_images
 from vila_core.media.films import list_images, read_image
-from vila_core.types import Frame
+from vila_core.models.vlm import VisionLanguageModel
+from vila_core.navigator import decision_prompt
+from vila_core.types import Frame, Instruction, Prompt
 from vila_tools.evaluation.drives import Drive, oracle_drive
 
 INSTRUCTIONS = (
@@ -84,3 +87,20 @@ class _Thinned:
 def _drive(images: list[NDArray[np.uint8]], instruction: str, name: str) -> Drive:
     frames = tuple(Frame(image, stamp, name) for stamp, image in enumerate(images))
     return Drive(instruction, frames, tuple(range(1, len(frames) + 1)))
+
+
+def calibration_prompts(model: VisionLanguageModel, drives: Sequence[Drive]) -> Iterator[Prompt]:
+    """Yield prompts of decisions spread over all drives: first one of each drive, then another."""
+    info = model_info(model, "float32")
+    for turn in range(max((len(drive.decisions) for drive in drives), default=0)):
+        for number, drive in enumerate(drives):
+            count = len(drive.decisions)
+            if turn < count:
+                seen = drive.decisions[(_spread(turn) + number) % count]
+                named = [Frame(f.image, f.stamp_ns, f"{number} {f.camera}") for f in drive.frames[:seen]]
+                yield decision_prompt(info, Instruction(drive.instruction), named)
+
+
+def _spread(turn: int) -> int:
+    """Visits the decisions of a drive in long strides; 7919 is prime, so none is left out but in drives as long."""
+    return 7919 * (turn + 1)

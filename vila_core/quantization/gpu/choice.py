@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +19,7 @@ from vila_core.errors import BackendError
 BUCKETS = (1, 4, 16, 32, 64, 128, 256, 512, 1024)  # rows of inputs that are measured; others go with the next larger
 TOLERANCE = 0.03  # of a result's norm: 8-bit inputs come to about 0.01, a kernel that does something else to 1
 _REPEATS = 5
+_AMPERE = (8, 0)  # the first with matrix units for bfloat16
 _HOPELESS, _GROWTH = 4.0, 1.5  # slower than the best, and than itself with fewer rows: not tried with more
 _FLUSH_BYTES = 128 << 20  # more than any cache of a GPU: a decoder's layer is never there when its turn comes
 # what a kernel raises that does not run here: torch's operators the first three, Triton's C compiler the others
@@ -190,3 +192,13 @@ def _example(problem: Problem, rows: int) -> Tensor:
 
 def _first_line(err: BaseException) -> str:
     return f"{type(err).__name__}: {str(err).strip().splitlines()[0] if str(err).strip() else 'no message'}"
+
+
+def is_ampere(device: torch.device) -> bool:
+    """Tell if it is an NVIDIA GPU of the Ampere generation (Orin's too) or a later one."""
+    return device.type == "cuda" and torch.version.hip is None and torch.cuda.get_device_capability(device) >= _AMPERE
+
+
+def has_triton(device: torch.device) -> bool:
+    """Tell if Triton's kernels can run on the device."""
+    return is_ampere(device) and importlib.util.find_spec("triton") is not None

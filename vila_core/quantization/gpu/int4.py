@@ -15,9 +15,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vila_core.errors import ConfigError
-from vila_core.quantization.gpu.choice import Candidate, Problem
+from vila_core.quantization.gpu.choice import Candidate, Problem, has_triton, is_ampere
 from vila_core.quantization.gpu.layout import Int4Weight, fits_tiles
-from vila_core.quantization.gpu.support import has_triton, is_ampere
 
 _TILE_WEIGHTS = 1 << 24  # made plain at a time: 32 MB, which many GPUs keep in their cache until it is multiplied
 _HALVES = (torch.bfloat16, torch.float16)

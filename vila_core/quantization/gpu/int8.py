@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn import functional as F
 
-from vila_core.quantization.gpu.choice import Candidate, Choice, Problem
-from vila_core.quantization.gpu.support import has_triton
+from vila_core.quantization.gpu.choice import Candidate, Choice, Problem, has_triton
 from vila_core.quantization.w8a8 import LEAST_SCALE, linear_w8a8
 
 PLAIN = "plain"

@@ -26,18 +26,17 @@ from vila_core.machine.speeds import measure_bandwidth_gbps
 from vila_core.models.config import CheckpointConfig, VisionConfig
 from vila_core.models.costs import Storage, decode_bytes
 from vila_core.models.language_model import LanguageModel
-from vila_core.models.random_weights import fill_random, with_int8
 from vila_core.models.vision_tower import VisionTower
 from vila_core.quantization.gpu.convert import GpuConverter, packed_weight
 from vila_core.quantization.gpu.int4 import accumulation_error
 from vila_core.quantization.gpu.layout import INNER_TILES
 from vila_core.quantization.linear import QuantLinear
+from vila_core.random_checkpoints.model import fill_random, random_model, with_int8
+from vila_core.random_checkpoints.shapes import SHAPES, ModelShape, model_shape, tiny
 from vila_tools.benchmark.gpu.decision import measure_decisions
 from vila_tools.benchmark.gpu.decode import Run, ours, transformers_eager, why_no_transformers
-from vila_tools.benchmark.gpu.random_model import random_model
 from vila_tools.benchmark.gpu.tower import measure_towers
 from vila_tools.benchmark.rounds import medians, minima, ratio, rotated, rounded
-from vila_tools.checkpoint.model_shapes import SHAPES, ModelShape, model_shape, tiny
 from vila_tools.report import tell
 
 DEFAULT_SHAPES = ("vila1.5-3b", "vila1.5-8b")  # 8B: Llama 3

@@ -1,23 +1,31 @@
-"""Quantize a decoder layer by layer: only the one at work is in memory, in float32."""
+"""Quantize a model's tower, and its decoder layer by layer: only the one at work is in memory, in float32."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
+from vila_core.errors import CheckpointError
 from vila_core.models.heap import trim_heap
 from vila_core.models.language_model import DecoderLayer, LanguageModel, rotary
 from vila_core.models.stored_layers import StoredLayers
+from vila_core.models.vlm import VisionLanguageModel
 from vila_core.quantization.awq_block import LINEARS, Block, BlockResult, apply_clip, apply_scale, search_block
 from vila_core.quantization.awq_head import quantize_head
 from vila_core.quantization.int8_linear import Int8Linear
 from vila_core.quantization.linear import BITS, quantize_linear
-from vila_core.quantization.w8a8_layer import DECODER_FOLDS, largest_activations, quantize_layer_w8a8
-from vila_tools.quantize.state import QuantizeState
+from vila_core.quantization.w8a8_layer import (
+    ALPHA,
+    DECODER_FOLDS,
+    VISION_FOLDS,
+    largest_activations,
+    quantize_layer_w8a8,
+)
+from vila_core.quantized_checkpoints.calibration import Calibration
+from vila_core.quantized_checkpoints.state import QuantizeState
 
 DECODER_ALPHA = 0.5
 
@@ -41,17 +49,45 @@ class DecoderPlan:
         return bool(self.embeddings) and self.known is None
 
 
+def require_matching(known: Mapping[int, BlockResult], model: VisionLanguageModel) -> None:
+    """Raise CheckpointError for a search result that is of another model."""
+    if set(known) != set(range(model.config.language.layers)):
+        raise CheckpointError(
+            f"the search result is of {len(known)} layers, the checkpoint has {model.config.language.layers}"
+        )
+    for number, result in known.items():
+        misfit = result.misfit(model.language_model.layers[number])
+        if misfit:
+            raise CheckpointError(f"the search result is of another model: layer {number}: {misfit}")
+
+
+def quantize_tower(model: VisionLanguageModel, calibration: Calibration | None) -> None:
+    """Make the tower's linears W8A8, smoothed if there was a calibration."""
+    for number, layer in enumerate(model.vision_tower.encoder.layers):
+        activations = calibration.tower[number] if calibration else None
+        quantize_layer_w8a8(layer, VISION_FOLDS, activations, ALPHA)
+        trim_heap()  # of its float32 weights, or the heap would grow by them with each layer
+
+
 @torch.no_grad()
-def quantize_decoder(model: LanguageModel, stored: StoredLayers, plan: DecoderPlan, state: QuantizeState) -> None:
+def quantize_decoder(
+    model: LanguageModel,
+    stored: StoredLayers,
+    plan: DecoderPlan,
+    state: QuantizeState,
+    *,
+    progress: Callable[[Sequence[DecoderLayer]], Iterable[DecoderLayer]] = iter,
+) -> None:
     """Replace the decoder's linears and its head by quantized ones, in place; goes on where the state ends.
 
-    The layers' tensors are left in the state's files, the layers themselves on "meta".
+    The layers' tensors are left in the state's files, the layers themselves on "meta". progress: passes the layers on
+    as they are worked on, tqdm for one.
     """
     device = model.embed_tokens.weight.device
     done = state.finished()
     hidden = state.hidden(device) if done else _start(plan, model)
     layers = [layer for layer in model.layers if isinstance(layer, DecoderLayer)]
-    for number, layer in enumerate(tqdm(layers, desc="decoder layers", unit="layer", disable=None)):
+    for number, layer in enumerate(progress(layers)):
         if number < done:
             state.restore(number, layer)
             continue

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -12,14 +14,29 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from vila_core.errors import CheckpointError, ConfigError
+from vila_core.models.layouts import Layout
 from vila_core.models.weights import StoredTensor, stored_tensors
 from vila_core.quantization.install import install_quantized
+
+
+def fingerprint(options: Sequence[object], layout: Layout, embeddings: Sequence[Tensor]) -> str:
+    """Hash all that a quantized layer depends on, of large weight files their size and time.
+
+    options: what JSON takes. embeddings: of the calibration.
+    """
+    digest = hashlib.sha256(json.dumps([*options, layout.language.raw]).encode())
+    for rows in embeddings:
+        digest.update(rows.float().cpu().numpy().tobytes())
+    for file in sorted(layout.parts["llm"].folder.glob("*.safetensors")):
+        facts = file.stat()
+        digest.update(f"{file.name} {facts.st_size} {facts.st_mtime_ns}".encode())
+    return digest.hexdigest()
 
 
 class QuantizeState:
     """Files below the output directory; they go when the checkpoint is written.
 
-    fingerprint: of everything that the layers depend on.
+    fingerprint: of everything that the layers depend on, see above.
     """
 
     def __init__(self, out: Path, fingerprint: str) -> None:

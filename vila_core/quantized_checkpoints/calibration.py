@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
@@ -11,14 +11,11 @@ import torch
 from torch import Tensor
 
 from vila_core.engine.frame_encoder import embed_visual
-from vila_core.engine.torch_backend import model_info
 from vila_core.errors import ConfigError
 from vila_core.models.vlm import VisionLanguageModel
-from vila_core.navigator import decision_prompt
 from vila_core.quantization.awq_clip import SAMPLED_TOKENS
 from vila_core.quantization.w8a8_layer import VISION_FOLDS, largest_activations
-from vila_core.types import Frame, FrameKey, Instruction, Prompt
-from vila_tools.evaluation.drives import Drive
+from vila_core.types import Frame, FrameKey, Prompt
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,10 +37,10 @@ class Calibration:
 
 
 @torch.inference_mode()
-def calibrate(model: VisionLanguageModel, drives: Sequence[Drive], tokens: int) -> Calibration:
-    """Embed prompts of the drives until there are so many tokens.
+def calibrate(model: VisionLanguageModel, prompts: Iterable[Prompt], tokens: int) -> Calibration:
+    """Embed prompts until there are so many tokens.
 
-    Raises ConfigError if the drives have fewer than 512 tokens in all.
+    Raises ConfigError if the prompts have fewer than 512 tokens in all.
     """
     limit = model.config.language.max_positions
     embeddings: list[Tensor] = []
@@ -53,7 +50,7 @@ def calibrate(model: VisionLanguageModel, drives: Sequence[Drive], tokens: int) 
     with ExitStack() as stack:
         for layer, into in zip(model.vision_tower.encoder.layers, activations, strict=True):
             stack.enter_context(largest_activations(layer, tuple(VISION_FOLDS), into))
-        for prompt in _prompts(model, drives):
+        for prompt in prompts:
             if sum(map(len, embeddings)) >= tokens:
                 break
             rows = [embed_visual(visual, encode) for visual in prompt.visuals]
@@ -79,23 +76,6 @@ class _Encoder:
         if frame.key not in self._known:
             self._known[frame.key] = self._model.encode_frames([frame])[0]
         return self._known[frame.key]
-
-
-def _prompts(model: VisionLanguageModel, drives: Sequence[Drive]) -> Iterator[Prompt]:
-    """Prompts of decisions spread over all drives: first one of each drive, then another."""
-    info = model_info(model, "float32")
-    for turn in range(max((len(drive.decisions) for drive in drives), default=0)):
-        for number, drive in enumerate(drives):
-            count = len(drive.decisions)
-            if turn < count:
-                seen = drive.decisions[(_spread(turn) + number) % count]
-                named = [Frame(f.image, f.stamp_ns, f"{number} {f.camera}") for f in drive.frames[:seen]]
-                yield decision_prompt(info, Instruction(drive.instruction), named)
-
-
-def _spread(turn: int) -> int:
-    """Visits the decisions of a drive in long strides; 7919 is prime, so none is left out but in drives as long."""
-    return 7919 * (turn + 1)
 
 
 def _add(update: Callable[[bytes], None], prompt: Prompt) -> None:

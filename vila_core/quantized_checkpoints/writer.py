@@ -16,7 +16,7 @@ from vila_core.models.relevance_files import save_relevance
 from vila_core.models.vlm import VisionLanguageModel
 from vila_core.models.weights import AnyTensor, MadeTensor
 from vila_core.models.weights_writer import write_tensors
-from vila_tools.quantize.state import QuantizeState
+from vila_core.quantized_checkpoints.state import QuantizeState
 
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".safetensors.index.json")
 
