@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from conftest import golden_dir
 
 from vila_core.engine.backend import EMBEDDED_CHECKPOINT
 from vila_core.errors import CheckpointError
@@ -14,6 +15,7 @@ from vila_core.prompts.navigation import STYLES
 from vila_core.random_checkpoints.make import write_description
 from vila_core.random_checkpoints.shapes import SHAPES, tiny
 
+CHECKPOINTS = golden_dir("vila") / "checkpoints"
 WANTED = {
     "vila1.5-3b": "vila1.5",
     "vila1.5-13b": "vila1.5",
@@ -21,6 +23,14 @@ WANTED = {
     "vila1.5-3b-s2": "vila1.5",
     "navila-8b": "navila",
     "nvila-8b-video": "nvila-video",
+}
+OFFICIAL = {
+    "navila_tiny": "navila",
+    "nvila_lite_tiny": "nvila-lite",
+    "nvila_tiny": "nvila",
+    "nvila_video_tiny": "nvila-video",
+    "vila15_s2_tiny": "vila1.5",
+    "vila15_tiny": "vila1.5",
 }
 
 
@@ -38,10 +48,23 @@ def test_every_released_shape_has_a_row(like, tmp_path) -> None:
     assert family == wanted
 
 
-def test_a_stored_path_decides_nothing(tmp_path) -> None:
-    for number, path in enumerate(("./navila-llama3-8b-8f", "/data/Llama-3-VILA1.5-8B", "", None)):
-        config = described(tmp_path / str(number), "navila-8b", _name_or_path=path)
-        assert (config.family, config.navigation.prompt_style) == ("navila", "navila")
+def test_what_the_official_code_wrote_has_a_row() -> None:
+    found = {file.parent.name: read_checkpoint_config(file.parent) for file in CHECKPOINTS.glob("*/config.json")}
+    assert {name: config.family for name, config in found.items()} == OFFICIAL
+
+
+@pytest.mark.parametrize("like", SHAPES)
+def test_a_stored_path_decides_nothing(like, tmp_path) -> None:
+    first, *others = (
+        described(tmp_path / str(number) / like, like, _name_or_path=path)
+        for number, path in enumerate(("./navila-llama3-8b-8f", "/data/Llama-3-VILA1.5-8B", "nvila-lite", "", None))
+    )
+    assert all(config == first for config in others)
+
+
+def test_navila_is_known_without_a_stored_path(tmp_path) -> None:
+    config = described(tmp_path, "navila-8b", _name_or_path=None)
+    assert (config.family, config.navigation.prompt_style) == ("navila", "navila")
 
 
 def test_a_key_names_the_family(tmp_path) -> None:
