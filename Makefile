@@ -18,7 +18,7 @@ export CMAKE_PREFIX_PATH := $(VENV)
 # A sourced ROS of the system's must not mix with it.
 unexport PYTHONPATH LD_LIBRARY_PATH _ROS_WHEELS_BOOTSTRAP_COMPLETE
 
-.PHONY: help setup platform system demo demo-events test test-quick test-avx2 lint colcon sanitize neon clip clean
+.PHONY: help setup platform system demo demo-events test test-quick test-avx2 coverage lint colcon sanitize neon clip clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -49,6 +49,11 @@ test-avx2: export VILA_NAV_KERNELS := avx2
 test-avx2: setup  ## what computes, tested as on a processor with AVX2 and nothing above
 	@mkdir -p out
 	$(PYTEST) --junit-xml=out/tests-avx2.xml $(addprefix test/,$(AVX2_TESTS))
+
+# Apart from `make test`, which it would make a sixth slower; processes that the tests start are not counted.
+coverage: setup  ## all tests, and the lines they ran: the least covered, out/coverage.xml, a page in out/coverage
+	@mkdir -p out
+	$(PYTEST) --cov --cov-report=term:skip-covered --cov-report=xml:out/coverage.xml --cov-report=html:out/coverage
 
 lint: setup  ## ruff, mypy, the import contracts, and actionlint if there is one
 	$(VENV)/bin/ruff check .

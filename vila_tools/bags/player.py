@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rclpy.node import Node
@@ -19,6 +18,7 @@ from vila_core.media.bags import BagImage, bag_images
 from vila_core.types import Frame
 from vila_ros.common.conversions import image_from_frame
 from vila_ros.common.qos import sensor_qos
+from vila_tools.command_line import option, parse_options
 from vila_tools.session.session import on_graph
 
 DEFAULT_TOPIC = "image_raw"
@@ -32,12 +32,12 @@ class PlayOptions:
     duration_s: when to end; inf: with the bag, or never if it is played in a loop.
     """
 
-    bag: Path
-    topic: str = DEFAULT_TOPIC
-    source: str = ""
-    rate: float = 1.0
-    loop: bool = False
-    duration_s: float = math.inf
+    bag: Path = field(metadata=option("a bag: a rosbag2 folder, .mcap, .db3, or a ROS 1 .bag"))
+    topic: str = field(default=DEFAULT_TOPIC, metadata=option("to publish on (%(default)s)"))
+    source: str = field(default="", metadata=option("topic in the bag, if several hold images"))
+    rate: float = field(default=1.0, metadata=option("times the bag's own pace (%(default)s)"))
+    loop: bool = field(default=False, metadata=option("begin again at the end"))
+    duration_s: float = field(default=math.inf, metadata=option("seconds, then end", flag="--duration"))
 
     def __post_init__(self) -> None:
         if not 0.01 <= self.rate <= 100.0:
@@ -116,23 +116,12 @@ class BagPlayer(Node):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Play a bag's images on a topic, at their own pace, stamped as if they were taken now."""
-    options = _parse(argv)
+    options = parse_options(PlayOptions, argv, prog="vila play", description=main.__doc__)
     with on_graph() as session:
         player = session.add(BagPlayer(options))
         session.spin_until(lambda: player.is_over, math.inf)
     print(json.dumps({"published": player.published, "loops": player.loops}))
     return 0
-
-
-def _parse(argv: Sequence[str] | None) -> PlayOptions:
-    parser = argparse.ArgumentParser(prog="vila play", description=main.__doc__)
-    parser.add_argument("--bag", type=Path, required=True, help="a bag: a rosbag2 folder, .mcap, .db3, or a ROS 1 .bag")
-    parser.add_argument("--topic", default=DEFAULT_TOPIC, help="to publish on (%(default)s)")
-    parser.add_argument("--source", default="", help="topic in the bag, if several hold images")
-    parser.add_argument("--rate", type=float, default=1.0, help="times the bag's own pace (%(default)s)")
-    parser.add_argument("--loop", action="store_true", help="begin again at the end")
-    parser.add_argument("--duration", type=float, default=math.inf, dest="duration_s", help="seconds, then end")
-    return PlayOptions(**vars(parser.parse_args(argv)))
 
 
 if __name__ == "__main__":

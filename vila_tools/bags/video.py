@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from vila_core.errors import ConfigError
 from vila_core.media.films import stream_video
 from vila_core.types import Frame
 from vila_ros.common.conversions import image_from_frame, stamp_from_ns
+from vila_tools.command_line import option, parse_options
 from vila_tools.session.recording import Recorded, jpeg_from_image, write_bag
 
 DEFAULT_TOPIC = "/camera/image_raw"
@@ -28,11 +28,11 @@ _FIRST_NS = 1_000_000_000  # a stamp of zero means "no time" in ROS
 class BagOptions:
     """What to convert. is_raw: pixels as they are instead of JPEG. every: keep each n-th frame."""
 
-    video: Path
-    out: Path
-    topic: str = DEFAULT_TOPIC
-    every: int = 1
-    is_raw: bool = False
+    video: Path = field(metadata=option("the file to convert"))
+    out: Path = field(metadata=option("the bag to write, *.mcap"))
+    topic: str = field(default=DEFAULT_TOPIC, metadata=option("of the images (%(default)s; JPEG: with /compressed)"))
+    every: int = field(default=1, metadata=option("keep each n-th frame (%(default)s)"))
+    is_raw: bool = field(default=False, metadata=option("pixels as they are; ten times the size", flag="--raw"))
 
     def __post_init__(self) -> None:
         if self.every < 1:
@@ -43,7 +43,7 @@ class BagOptions:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Write a video file as an MCAP bag of images, with the video's own times."""
-    options = _parse(argv)
+    options = parse_options(BagOptions, argv, prog="vila bag", description=main.__doc__)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     report = {"bag": str(options.out), **convert(options)}
     print(json.dumps(report))
@@ -92,16 +92,6 @@ def _message(image: NDArray[np.uint8], stamp_ns: int, *, is_raw: bool) -> Image 
     message.header.stamp = stamp_from_ns(stamp_ns)
     message.header.frame_id = _CAMERA_FRAME
     return message
-
-
-def _parse(argv: Sequence[str] | None) -> BagOptions:
-    parser = argparse.ArgumentParser(prog="vila bag", description=main.__doc__)
-    parser.add_argument("--video", type=Path, required=True, help="the file to convert")
-    parser.add_argument("--out", type=Path, required=True, help="the bag to write, *.mcap")
-    parser.add_argument("--topic", default=DEFAULT_TOPIC, help="of the images (%(default)s; JPEG: with /compressed)")
-    parser.add_argument("--every", type=int, default=1, help="keep each n-th frame (%(default)s)")
-    parser.add_argument("--raw", action="store_true", dest="is_raw", help="pixels as they are; ten times the size")
-    return BagOptions(**vars(parser.parse_args(argv)))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ waits for threads and executors, and the action's way back.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import statistics
@@ -16,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -29,6 +28,7 @@ from vila_core.testing import make_frame
 from vila_ros.common.conversions import image_from_frame
 from vila_ros.common.resources import share_file
 from vila_tools.benchmark.ros_robot import BenchRobot, RoundTrip
+from vila_tools.command_line import option, parse_options
 from vila_tools.session.processes import NodeSpec
 from vila_tools.session.session import READY_TIMEOUT_S, Session, running
 
@@ -47,13 +47,13 @@ class BenchOptions:
     rate_hz: of the camera, which runs freely, as on a robot; decisions over the graph can't be more.
     """
 
-    decisions: int = 200
-    checkpoint: Path | None = None
-    width: int = 640
-    height: int = 480
-    rate_hz: float = 30.0
-    json_file: Path | None = None
-    navigator: str = "vila_ros.navigator.node"
+    decisions: int = field(default=200, metadata=option("to measure (%(default)s)"))
+    checkpoint: Path | None = field(default=None, metadata=option("a model's directory; the embedded one if not given"))
+    width: int = field(default=640, metadata=option("of the images (%(default)s)"))
+    height: int = field(default=480, metadata=option("of the images (%(default)s)"))
+    rate_hz: float = field(default=30.0, metadata=option("of the camera, in Hz (%(default)s)", flag="--rate"))
+    json_file: Path | None = field(default=None, metadata=option("file for the figures, too", flag="--json"))
+    navigator: str = field(default="vila_ros.navigator.node", metadata=option(None))
 
     def __post_init__(self) -> None:
         limits = {"decisions": (2, 100_000), "width": (8, 8192), "height": (8, 8192), "rate_hz": (1, 1000)}
@@ -86,7 +86,7 @@ class GraphFigures:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print the figures as one JSON object, write them to a file if asked."""
-    options = _parse(argv)
+    options = parse_options(BenchOptions, argv, prog="vila bench ros", description=main.__doc__)
     _say(f"{options.decisions} decisions on images of {options.width} x {options.height} px, {options.rate_hz:g} Hz")
     graph = measure_graph(options)
     _say(f"over the graph: overhead {graph.graph_overhead_ms} ms, decide {graph.decide_ms} ms")
@@ -197,25 +197,6 @@ def _await_decisions(session: Session, robot: BenchRobot, count: int, patience_s
 
 def _has_more(robot: BenchRobot, seen: int) -> bool:
     return len(robot.trips) > seen
-
-
-def _parse(argv: Sequence[str] | None) -> BenchOptions:
-    default = BenchOptions()
-    parser = argparse.ArgumentParser(prog="vila bench ros", description=main.__doc__)
-    parser.add_argument("--decisions", type=int, default=default.decisions, help="to measure (%(default)s)")
-    parser.add_argument("--checkpoint", type=Path, help="a model's directory; the embedded one if not given")
-    parser.add_argument("--width", type=int, default=default.width, help="of the images (%(default)s)")
-    parser.add_argument("--height", type=int, default=default.height, help="of the images (%(default)s)")
-    parser.add_argument(
-        "--rate",
-        type=float,
-        default=default.rate_hz,
-        dest="rate_hz",
-        help="of the camera, in Hz (%(default)s)",
-    )
-    parser.add_argument("--json", type=Path, dest="json_file", help="file for the figures, too")
-    parser.add_argument("--navigator", default=default.navigator, help=argparse.SUPPRESS)
-    return BenchOptions(**vars(parser.parse_args(argv)))
 
 
 def _say(line: str) -> None:

@@ -6,7 +6,6 @@ in a loop. Once a second /diagnostics tell what the last evaluation took, and th
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 import sys
@@ -27,6 +26,7 @@ from vila_core.errors import ConfigError, VilaError
 from vila_ros.common.qos import latched_qos, reliable_qos
 from vila_ros.common.resources import share_file
 from vila_tools.bags.player import BagPlayer, PlayOptions
+from vila_tools.command_line import option, parse_options
 from vila_tools.session.processes import NodeSpec
 from vila_tools.session.session import READY_TIMEOUT_S, Session, running
 
@@ -38,12 +38,14 @@ _QUERIES = ("a person walks", "two people meet")
 class VideoOptions:
     """What to play and to ask. checkpoint None: the embedded one. navigator: the module that runs as navigator."""
 
-    bag: Path
-    queries: tuple[str, ...] = _QUERIES
-    minutes: float = 10.0
-    checkpoint: Path | None = None
-    json_file: Path | None = None
-    navigator: str = "vila_ros.navigator.node"
+    bag: Path = field(metadata=option("what to play, in a loop; see `vila bag`"))
+    queries: tuple[str, ...] = field(
+        default=_QUERIES, metadata=option("a standing query; repeatable", flag="--watch", metavar="TEXT")
+    )
+    minutes: float = field(default=10.0, metadata=option("how long (%(default)s)"))
+    checkpoint: Path | None = field(default=None, metadata=option("a model's directory; the embedded one if not given"))
+    json_file: Path | None = field(default=None, metadata=option("file for the figures, too", flag="--json"))
+    navigator: str = field(default="vila_ros.navigator.node", metadata=option(None))
 
     def __post_init__(self) -> None:
         if not 0 < self.minutes <= 1440:
@@ -85,7 +87,7 @@ class Observer(Node):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Play, measure, print the figures as one JSON object, write them to a file if asked."""
-    options = _parse(argv)
+    options = parse_options(VideoOptions, argv, prog="vila bench video", description=main.__doc__)
     line = json.dumps(measure(options))
     if options.json_file is not None:
         options.json_file.parent.mkdir(parents=True, exist_ok=True)
@@ -195,18 +197,6 @@ def _median_in(times_ms: Sequence[tuple[float, float]], minute: int) -> float | 
     """Return the median of what was noted in a minute, the first being 1."""
     own = [took_ms for second, took_ms in times_ms if minute - 1 <= second / 60.0 < minute]
     return round(statistics.median(own), 2) if own else None
-
-
-def _parse(argv: Sequence[str] | None) -> VideoOptions:
-    parser = argparse.ArgumentParser(prog="vila bench video", description=main.__doc__)
-    parser.add_argument("--bag", type=Path, required=True, help="what to play, in a loop; see `vila bag`")
-    parser.add_argument("--watch", action="append", dest="queries", metavar="TEXT", help="a standing query; repeatable")
-    parser.add_argument("--minutes", type=float, default=10.0, help="how long (%(default)s)")
-    parser.add_argument("--checkpoint", type=Path, help="a model's directory; the embedded one if not given")
-    parser.add_argument("--json", type=Path, dest="json_file", help="file for the figures, too")
-    parser.add_argument("--navigator", default="vila_ros.navigator.node", help=argparse.SUPPRESS)
-    values = vars(parser.parse_args(argv))
-    return VideoOptions(**values | {"queries": tuple(values["queries"] or _QUERIES)})
 
 
 if __name__ == "__main__":

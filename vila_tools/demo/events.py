@@ -6,13 +6,12 @@ compares what it publishes with what the simulator says was true.
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ from vila_sim.event_queries import ClipQuery
 from vila_sim.event_score import QueryScore, score_query, total
 from vila_sim.patrol_scenario import DURATION_S, PERIOD_S, PatrolScenario, make_patrol
 from vila_sim.truth import Seconds, as_events, intervals_of
+from vila_tools.command_line import option, parse_options
 from vila_tools.demo.event_film import Lane, Report, Watched, write_event_film
 from vila_tools.session.processes import NodeSpec
 from vila_tools.session.recording import Recorder, write_bag
@@ -43,11 +43,11 @@ _SETTLE_S = 4.0  # of simulated time after the patrol, in which events that have
 class EventDemoOptions:
     """What to do. checkpoint None: the embedded one. navigator: the module that runs as navigator."""
 
-    seed: int = 0
-    duration_s: float = DURATION_S
-    out: Path = Path("out")
-    checkpoint: Path | None = None
-    navigator: str = "vila_ros.navigator.node"
+    seed: int = field(default=0, metadata=option("which flat, route and scripted events (%(default)s)"))
+    duration_s: float = field(default=DURATION_S, metadata=option("seconds of patrol (%(default)s)", flag="--duration"))
+    out: Path = field(default=Path("out"), metadata=option("folder for the film and the rest (%(default)s)"))
+    checkpoint: Path | None = field(default=None, metadata=option("a model's directory; the embedded one if not given"))
+    navigator: str = field(default="vila_ros.navigator.node", metadata=option(None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises VilaError for a node that ends by itself, a query that is refused, and the like.
     """
     begun_s = time.monotonic()
-    options = _parse(argv)
+    options = parse_options(EventDemoOptions, argv, prog="vila demo-events", description=main.__doc__)
     scenario = make_patrol(options.seed, options.duration_s)
     _say(f"a patrol of {options.duration_s:.0f} s in the {scenario.room.name.replace('_', ' ')} of an unseen flat")
     recorder, begun_ns = run(options, scenario)
@@ -280,21 +280,6 @@ def _rounded(intervals: Sequence[Seconds]) -> tuple[Seconds, ...]:
 
 def _log(lanes: Sequence[Lane]) -> dict[str, Any]:
     return {"lanes": [asdict(lane) | {"published_s": lane.published_s} for lane in lanes]}
-
-
-def _parse(argv: Sequence[str] | None) -> EventDemoOptions:
-    default = EventDemoOptions()
-    parser = argparse.ArgumentParser(prog="vila demo-events", description=main.__doc__)
-    parser.add_argument(
-        "--seed", type=int, default=default.seed, help="which flat, route and scripted events (%(default)s)"
-    )
-    parser.add_argument(
-        "--duration", type=float, default=default.duration_s, dest="duration_s", help="seconds of patrol (%(default)s)"
-    )
-    parser.add_argument("--out", type=Path, default=default.out, help="folder for the film and the rest (%(default)s)")
-    parser.add_argument("--checkpoint", type=Path, help="a model's directory; the embedded one if not given")
-    parser.add_argument("--navigator", default=default.navigator, help=argparse.SUPPRESS)
-    return EventDemoOptions(**vars(parser.parse_args(argv)))
 
 
 def _say(line: str) -> None:

@@ -6,7 +6,6 @@ decisions, and judges by ground truth whether the robot stands at what was named
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import statistics
@@ -30,6 +29,7 @@ from vila_ros.navigator.mission import MissionError
 from vila_sim.episodes import SUCCESS_RADIUS_M
 from vila_sim.mujoco.simulator import Simulator
 from vila_sim.scenario import Scenario, make_scenario
+from vila_tools.command_line import option, parse_options
 from vila_tools.demo.film import Place, Story, Thought, map_width_px, short_name, write_film, write_trajectory
 from vila_tools.session.processes import NodeSpec
 from vila_tools.session.recording import Recorder, write_bag
@@ -45,12 +45,12 @@ _SETTLE_S = 0.5  # heard after the result, so that the robot is seen standing
 class DemoOptions:
     """What to do. checkpoint None: the embedded one. navigator: the module that runs as navigator."""
 
-    instruction: str = DEFAULT_INSTRUCTION
-    seed: int = 0
-    out: Path = Path("out")
-    checkpoint: Path | None = None
-    timeout_s: float = 120.0
-    navigator: str = "vila_ros.navigator.node"
+    instruction: str = field(default=DEFAULT_INSTRUCTION, metadata=option("what the robot is told (%(default)s)"))
+    seed: int = field(default=0, metadata=option("which flat and start (%(default)s)"))
+    out: Path = field(default=Path("out"), metadata=option("folder for the film and the rest (%(default)s)"))
+    checkpoint: Path | None = field(default=None, metadata=option("a model's directory; the embedded one if not given"))
+    timeout_s: float = field(default=120.0, metadata=option("seconds for the way (%(default)s)", flag="--timeout"))
+    navigator: str = field(default="vila_ros.navigator.node", metadata=option(None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises VilaError for an instruction that names nothing, a node that ends by itself, and the like.
     """
     begun_s = time.monotonic()
-    options = _parse(argv)
+    options = parse_options(DemoOptions, argv, prog="vila demo", description=main.__doc__)
     scenario = make_scenario(options.instruction, options.seed)
     _say(f"“{options.instruction}”: the {scenario.target.colour} {scenario.target.kind} in the {scenario.target.room},")
     _say(f"{scenario.distance_m(scenario.start):.1f} m away, in an unseen flat (seed {options.seed})")
@@ -295,20 +295,6 @@ def _path_m(recorder: Recorder) -> float:
 
 def _plain(target: str) -> str:
     return " ".join(target.split("_")[:-1])
-
-
-def _parse(argv: Sequence[str] | None) -> DemoOptions:
-    default = DemoOptions()
-    parser = argparse.ArgumentParser(prog="vila demo", description=main.__doc__)
-    parser.add_argument("--instruction", default=default.instruction, help="what the robot is told (%(default)s)")
-    parser.add_argument("--seed", type=int, default=default.seed, help="which flat and start (%(default)s)")
-    parser.add_argument("--out", type=Path, default=default.out, help="folder for the film and the rest (%(default)s)")
-    parser.add_argument("--checkpoint", type=Path, help="a model's directory; the embedded one if not given")
-    parser.add_argument(
-        "--timeout", type=float, default=default.timeout_s, dest="timeout_s", help="seconds for the way (%(default)s)"
-    )
-    parser.add_argument("--navigator", default=default.navigator, help=argparse.SUPPRESS)
-    return DemoOptions(**vars(parser.parse_args(argv)))
 
 
 def _say(line: str) -> None:
