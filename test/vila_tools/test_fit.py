@@ -25,10 +25,17 @@ from vila_core.random_checkpoints.description import (
 from vila_core.random_checkpoints.shapes import SHAPES, tiny
 from vila_core.random_checkpoints.tokenizer import write_tokenizer
 from vila_tools.cli import main as vila
-from vila_tools.fit import here, run
+from vila_tools.fit import here, probe, run
 from vila_tools.fit.devices import DEVICES
 from vila_tools.fit.predict import PRECISIONS, predict, roofline_of
-from vila_tools.fit.probe import Measured, Pass, measure_decision, measure_parts
+from vila_tools.fit.probe import (
+    Measured,
+    Pass,
+    measure_decision,
+    measure_parts,
+    stays_in_caches,
+    with_whole_decisions,
+)
 from vila_tools.fit.steps import missions
 
 LIBRARIES_MB = 300.0
@@ -187,6 +194,20 @@ def test_parts_of_every_kind_are_timed(bits, precision):
     assert [each.new for each in found.passes] == [1, 32, 256] and found.decision_ms == 3.0
     assert found.encode_ms > 0 and found.head_ms > 0 and found.pass_ms(256, 0) > 0
     assert measure_decision(layout, precision) > 0
+
+
+def test_a_small_model_is_measured_whole(monkeypatch):
+    layout = open_layout(EMBEDDED_CHECKPOINT)
+    (mission,) = missions(layout, ["navila"])
+    monkeypatch.setattr(probe, "_decide_ms", lambda *_: 25.0)
+    corrected = with_whole_decisions(parts(3.0), layout, "float32", Storage(4), mission)
+    assert corrected.step_ms(mission.mean) == pytest.approx(25.0)
+    assert dataclasses.replace(corrected, decision_ms=3.0) == parts(3.0)
+
+
+def test_only_what_stays_in_the_caches_is_small(nvila):
+    small, large = (config_of(open_layout(path)) for path in (EMBEDDED_CHECKPOINT, nvila))
+    assert stays_in_caches(small, Storage(4)) and not stays_in_caches(large, Storage(2, 4, 8))
 
 
 def test_only_where_memory_is_shared_does_the_process_count():

@@ -33,6 +33,7 @@ from vila_core.models.vlm import VisionLanguageModel
 from vila_core.quantization.runtime import convert_for_cpu
 from vila_core.random_checkpoints.model import fill_random, with_int4, with_int8
 from vila_tools.decision_speed import measure_decide
+from vila_tools.fit.steps import Mission
 
 _CPU = torch.device("cpu")
 _NEW, _PAST = (1, 32, 256), 1024  # tokens of the passes that are timed
@@ -40,7 +41,7 @@ _LEAST, _MOST, _ENOUGH_S = 3, 30, 0.1  # runs of what is timed, and seconds that
 _CACHE_BYTES = 16 << 20  # a processor's caches: smaller models stay in them between two decisions
 _FLUSH_BYTES = 256 << 20  # read before a layer of a larger one, whose weights come from memory each time
 _HEAD_ROWS = 16384  # of the head that are timed
-_DECISIONS, _WIDTH, _HEIGHT = 8, 640, 480
+_FEW, _MANY, _WIDTH, _HEIGHT = 8, 64, 640, 480  # decisions that are timed, and the size of their pictures
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +91,8 @@ class Measured:
 
 def measure_decision(layout: Layout, precision: str) -> float:
     """Milliseconds of a decision of the checkpoint's model without layers, so whatever its linears are."""
-    config, dtype = config_of(layout), DTYPES[precision]
-    model = _model(layout, config, Storage(dtype.itemsize), dtype, (0, 0))
-    model.relevance_head = load_relevance(layout.root, config, _CPU)  # with one, frames are kept in its size
-    backend, scored = TorchBackend(model, precision), NavigatorConfig(reply="choice")
-    figures = measure_decide(backend, decisions=_DECISIONS, width=_WIDTH, height=_HEIGHT, config=scored)
-    return figures.decide_ms
+    storage = Storage(DTYPES[precision].itemsize)
+    return _decide_ms(layout, config_of(layout), storage, precision, (0, 0), _FEW)
 
 
 @torch.inference_mode()
@@ -120,9 +117,41 @@ def measure_parts(layout: Layout, precision: str, storage: Storage, decision_ms:
     )
 
 
+def stays_in_caches(config: CheckpointConfig, storage: Storage) -> bool:
+    """Whether a model is so small that decisions of the whole of it can be timed here in a second."""
+    return tower_bytes(config.vision, storage) + decoder_bytes(config.language, storage) <= _CACHE_BYTES
+
+
+def with_whole_decisions(
+    measured: Measured, layout: Layout, precision: str, storage: Storage, mission: Mission
+) -> Measured:
+    """Correct what was measured of a model that stays in the caches by decisions of the whole of it.
+
+    Such layers take other times one by one than in a row. mission: of the checkpoint's own frames, under the default
+    history policy. The difference goes to what each decision takes.
+    """
+    config = config_of(layout)
+    whole_ms = _decide_ms(layout, config, storage, precision, (config.vision.layers, config.language.layers), _MANY)
+    return dataclasses.replace(measured, decision_ms=measured.decision_ms + whole_ms - measured.step_ms(mission.mean))
+
+
 def _kept(layers: int, all_bytes: int) -> int:
     """How many layers are made: as many as fit the caches, at least one. all_bytes: of the weights of all."""
     return max(1, min(layers, int(_CACHE_BYTES / all_bytes * layers)))
+
+
+def _decide_ms(
+    layout: Layout,
+    config: CheckpointConfig,
+    storage: Storage,
+    precision: str,
+    layers: tuple[int, int],
+    decisions: int,
+) -> float:
+    model = _model(layout, config, storage, DTYPES[precision], layers)
+    model.relevance_head = load_relevance(layout.root, config, _CPU)  # with one, frames are kept in its size
+    backend, scored = TorchBackend(model, precision), NavigatorConfig(reply="choice")
+    return measure_decide(backend, decisions=decisions, width=_WIDTH, height=_HEIGHT, config=scored).decide_ms
 
 
 def _model(

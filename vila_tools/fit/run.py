@@ -1,6 +1,6 @@
 """`vila fit CHECKPOINT --device NAME`: will it fit there, and how long will a step take? Nothing is loaded.
 
-On this machine a few layers of the checkpoint's shape are made with random weights and timed.
+On this machine a few layers of the checkpoint's shape are made with random weights and timed; a small model whole.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from vila_core.config import HISTORY_POLICIES
+from vila_core.config import HISTORY_POLICIES, HistoryConfig
 from vila_core.engine.memory import tokenizer_bytes
 from vila_core.errors import CheckpointError, ConfigError
 from vila_core.machine.arithmetic import DTYPES
@@ -35,7 +35,7 @@ from vila_tools.fit.predict import (
     slower_than_float32,
     storage_on,
 )
-from vila_tools.fit.probe import Measured, measure_decision, measure_parts
+from vila_tools.fit.probe import Measured, measure_decision, measure_parts, stays_in_caches, with_whole_decisions
 from vila_tools.fit.steps import missions
 from vila_tools.report import with_kernels
 
@@ -101,6 +101,7 @@ def auto_precision(layout: Layout, device: Device) -> Precision:
 
 def _measured(layout: Layout, device: Device, auto: str, precisions: Sequence[str]) -> dict[str, Measured]:
     """Time the parts in each precision; what is emulated would take minutes and is told from float32."""
+    config = config_of(layout)
     found: dict[str, Measured] = {}
     decision_ms: dict[str, float] = {}
     slower = {name: slower_than_float32(device, name) for name in precisions}
@@ -109,7 +110,11 @@ def _measured(layout: Layout, device: Device, auto: str, precisions: Sequence[st
         computed = name if name in DTYPES else auto
         if computed not in decision_ms:
             decision_ms[computed] = measure_decision(layout, computed)
-        found[name] = measure_parts(layout, computed, storage_on(device, name, auto), decision_ms[computed])
+        storage = storage_on(device, name, auto)
+        found[name] = measure_parts(layout, computed, storage, decision_ms[computed])
+        if stays_in_caches(config, storage):
+            (mission,) = missions(layout, (HistoryConfig().policy,))
+            found[name] = with_whole_decisions(found[name], layout, computed, storage, mission)
     return {name: found["float32"].slower(slower[name]) if slower[name] else found[name] for name in precisions}
 
 
