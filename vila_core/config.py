@@ -69,7 +69,7 @@ class NavigatorConfig:
 
 @dataclass(frozen=True, slots=True)
 class EventsConfig:
-    """Standing queries and questions about the past: what is remembered, how often looked at, what is believed."""
+    """Standing queries and questions about the past: what is remembered, how often asked, what is believed."""
 
     max_queries: int = 16  # standing queries; and questions that wait for an answer
     max_query_chars: int = 256  # a longer text is refused

@@ -31,7 +31,7 @@ _SLACK = 0.5  # of a period by which a frame may be early
 
 
 def method_of(info: ModelInfo) -> LocalizationMethod:
-    """The best way to tell time that the model has."""
+    """The best method of telling time that the model has."""
     if info.relevance_period_s is not None:
         return LocalizationMethod.RELEVANCE
     return LocalizationMethod.TIME_TOKENS if len(info.time_tokens) > 1 else LocalizationMethod.TIMESTAMPS
@@ -46,14 +46,14 @@ class Localizer:
         self.method = method_of(backend.info)
         self._most = _most_frames(backend.info, config, self.method)
         self._window = AppendedWindow(self._most, round(config.window_s * 1e9), self._step_ns())
-        self._looked_ns: int | None = None  # newest frame of the last window
+        self._evaluated_ns: int | None = None  # newest frame of the last window
 
     def has_news(self, kept: Sequence[Kept], *, again: bool) -> bool:
         """Tell whether a window of these would show something new. again: some query has not been asked about any."""
-        again = again or self._looked_ns is None
+        again = again or self._evaluated_ns is None
         if self.method == LocalizationMethod.RELEVANCE:
             recent = self._recent(kept)
-            return bool(recent) and (again or recent[-1].stamp_ns != self._looked_ns)
+            return bool(recent) and (again or recent[-1].stamp_ns != self._evaluated_ns)
         return len(kept) > 1 and (again or self._window.awaits(kept[-1].frame))
 
     def window(self, kept: Sequence[Kept]) -> tuple[Frame, ...]:
@@ -62,7 +62,7 @@ class Localizer:
             frames = self._recent(kept)
         else:
             frames = self._appended(kept) if len(kept) > 1 else ()
-        self._looked_ns = frames[-1].stamp_ns if frames else None
+        self._evaluated_ns = frames[-1].stamp_ns if frames else None
         return frames
 
     def can_answer(self, frames: Sequence[Frame]) -> bool:
@@ -72,7 +72,7 @@ class Localizer:
     def forget(self) -> None:
         """Begin a new window: the clock was reset."""
         self._window.clear()
-        self._looked_ns = None
+        self._evaluated_ns = None
 
     def locate_each(self, texts: Sequence[str], frames: tuple[Frame, ...]) -> list[Answer]:
         """Answer all standing queries on the same frames; one that fails does not touch the others."""

@@ -126,7 +126,7 @@ class EventWatcher:
             return self._trackers.pop(query_id).close()
 
     def has_work(self) -> bool:
-        """Tell whether `evaluate` would have something to return or to look at."""
+        """Tell whether `evaluate` would have something to return or to ask the model about."""
         with self._lock:
             if self._pending:
                 return True

@@ -23,7 +23,7 @@ from vila_core.types import Decision, Frame, Instruction, Odometry, Pose
 from vila_tools.options import tell_precision
 from vila_tools.report import with_kernels
 
-STEP_M = 0.25  # between two decisions: each frame joins the history, as on a drive
+STEP_M = 0.25  # between two decisions: each frame joins the history, as in a rollout
 _TEXTURES = 32
 _PERIOD_NS = 100_000_000
 _WARM_UP = 16  # until the prompt has all its frames and caches are filled

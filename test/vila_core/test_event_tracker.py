@@ -85,7 +85,7 @@ def test_an_alarm_of_a_relevance_head_must_be_surer_than_an_answer():
 
 
 @pytest.mark.parametrize(("sure_at", "is_told"), [(6, True), (10, True), (10.5, False), (15, False)])
-def test_what_looks_were_not_sure_of_is_no_alarm_once_it_is_long_over(sure_at, is_told):
+def test_what_evaluations_were_not_sure_of_is_no_alarm_once_it_is_long_over(sure_at, is_told):
     play, told = Play(), []
     for half_seconds in range(8, 40):
         newest = half_seconds / 2
@@ -106,21 +106,21 @@ def test_what_went_on_long_after_it_was_closed_is_open_again():
 
 
 @pytest.mark.parametrize("period", [2, 2.6, 3, 5, 8])
-def test_looks_that_are_slow_may_be_sure_of_what_is_long_over(period):
+def test_evaluations_that_are_slow_may_be_sure_of_what_is_long_over(period):
     play = Play()
-    looks = [period * number for number in range(1, 8)]
-    end = looks[3] - 0.1  # so short before a look that this one is not sure yet
-    told = [play.see(newest, *[(end - 1, end)] * (newest > looks[3]), start=newest - 40) for newest in looks]
+    windows = [period * number for number in range(1, 8)]
+    end = windows[3] - 0.1  # so short before an evaluation that this one is not sure yet
+    told = [play.see(newest, *[(end - 1, end)] * (newest > windows[3]), start=newest - 40) for newest in windows]
     assert told == [[], [], [], [], [], [(1, end - 1, end, False)], []]
 
 
-def test_only_the_first_looks_of_a_query_are_told_what_is_long_over():
+def test_only_the_first_evaluations_of_a_query_are_told_what_is_long_over():
     play = Play()
     play.see(16, (1, 3))
     assert play.see(16.5, (1, 3), (5, 8)) == [(1, 1.0, 3.0, False)]
     assert play.see(17, (1, 3), (5, 8)) == play.see(17.5, (1, 3), (5, 8)) == []
     play.tracker.close()
-    play.see(1, (-9, -8)), play.see(1.5)  # the time begins anew, and with it the first looks
+    play.see(1, (-9, -8)), play.see(1.5)  # the time begins anew, and with it the first evaluations
     assert play.see(2, (-9, -8)) == play.see(2.5, (-9, -8)) == []
 
 
@@ -151,7 +151,7 @@ def test_what_reaches_back_to_the_windows_start_goes_on_after_a_pause():
     play = Play()
     play.see(3, (1, 3))
     play.see(4, (1, 4))
-    assert play.see(40, (24, 40), start=24) == []  # nothing was looked at for 36 s
+    assert play.see(40, (24, 40), start=24) == []  # nothing was evaluated for 36 s
     assert play.see(42, (26, 38), start=26) == [(1, 1.0, 38.0, False)]
 
 
@@ -246,8 +246,8 @@ def test_whatever_is_seen_each_event_is_told_in_order_and_once(steps):
 
 
 @given(st.integers(4, 100), st.integers(4, 200), st.integers(1, 4), st.floats(5.0, 20.0))
-def test_one_happening_seen_through_any_windows_is_one_event(start, length, stride, window):
-    """Quarters of a second; each evaluation sees of the happening what lies in its window."""
+def test_one_scripted_event_seen_through_any_windows_is_one_event(start, length, stride, window):
+    """Quarters of a second; each evaluation sees of the event what lies in its window."""
     first, last = start / 4, (start + length) / 4
     play = Play()
     for number in range(stride, start + length + 40, stride):

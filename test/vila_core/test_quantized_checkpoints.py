@@ -41,7 +41,7 @@ from vila_tools.benchmark.load import measure_load
 from vila_tools.checkpoint.info import checkpoint_facts
 from vila_tools.cli import main as vila
 from vila_tools.quantize.run import main as quantize
-from vila_tools.quantize.sources import bag_drives
+from vila_tools.quantize.sources import bag_rollouts
 
 LENIENT = NavigatorConfig(decision_deadline_s=1e6, max_image_age_s=1e6)
 
@@ -231,7 +231,7 @@ def write_bag(file, frames, encoding="rgb8"):
 
 def test_a_bag_calibrates_without_ros(tmp_path):
     frames = [make_frame(number).image for number in range(12)]
-    compressed, raw = bag_drives(write_bag(tmp_path / "run.mcap", frames), None)
+    compressed, raw = bag_rollouts(write_bag(tmp_path / "run.mcap", frames), None)
     assert all(np.array_equal(seen.image, wanted) for seen, wanted in zip(raw.frames, frames, strict=True))
     assert np.array_equal(compressed.frames[0].image, frames[0]) and compressed.decisions == (1,)
     args = ["--out", str(tmp_path / "out"), "--tokens", "520", "--bag", str(tmp_path / "run.mcap")]
@@ -243,19 +243,19 @@ def test_a_bag_calibrates_without_ros(tmp_path):
 def test_a_long_bag_is_thinned_evenly(tmp_path, monkeypatch):
     monkeypatch.setattr("vila_tools.quantize.sources._BAG_FRAMES", 4)
     frames = [np.full((2, 3, 3), number, dtype=np.uint8) for number in range(19)]
-    _, drive = bag_drives(write_bag(tmp_path / "run.mcap", frames, "bgr8"), "go on")
-    assert [int(frame.image[0, 0, 0]) for frame in drive.frames] == [0, 8, 16] and drive.instruction == "go on"
+    _, rollout = bag_rollouts(write_bag(tmp_path / "run.mcap", frames, "bgr8"), "go on")
+    assert [int(frame.image[0, 0, 0]) for frame in rollout.frames] == [0, 8, 16] and rollout.instruction == "go on"
 
 
 def test_a_bag_that_cannot_be_read_is_named(tmp_path):
     (tmp_path / "run.mcap").write_bytes(b"no bag")
     with pytest.raises(MediaError, match=r"run\.mcap cannot be read as a bag"):
-        list(bag_drives(tmp_path / "run.mcap", None))
+        list(bag_rollouts(tmp_path / "run.mcap", None))
     file = write_bag(tmp_path / "odd.mcap", [make_frame(0).image], "bayer_rggb8")
     with pytest.raises(
         MediaError, match="/raw at 0 ns: image encoding 'bayer_rggb8' is not supported; publish one of: rgb8"
     ):
-        list(bag_drives(file, None))
+        list(bag_rollouts(file, None))
 
 
 # search results

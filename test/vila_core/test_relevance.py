@@ -60,9 +60,9 @@ def inputs(batch: int = 3, frames: int = 5, words: int = 7):
     return *views, pictures, torch.randn(batch, words, 128), known
 
 
-def scores(head, tokens, looks, pictures, words, known):
+def scores(head, tokens, features, pictures, words, known):
     """Logits [B, T]: each clip with a question of its own."""
-    return head(head.still(tokens, looks), pictures, head.question(words, known)[:, None])[0][:, 0]
+    return head(head.still(tokens, features), pictures, head.question(words, known)[:, None])[0][:, 0]
 
 
 def test_one_logit_for_each_frame_of_each_clip(head) -> None:
@@ -70,9 +70,9 @@ def test_one_logit_for_each_frame_of_each_clip(head) -> None:
 
 
 def test_each_question_has_maps_of_the_cells(head) -> None:
-    tokens, looks, pictures, words, known = inputs()
+    tokens, features, pictures, words, known = inputs()
     questions = head.question(words, known)[None].expand(3, 3, -1)
-    logits, maps = head(head.still(tokens, looks), pictures, questions)
+    logits, maps = head(head.still(tokens, features), pictures, questions)
     assert logits.shape == (3, 3, 5) and maps.shape == (3, 3, 5, 256, SIZES.maps)
 
 
@@ -84,8 +84,8 @@ def test_padding_of_a_question_changes_nothing(head) -> None:
 
 
 def test_several_questions_at_once_are_each_alone(head) -> None:
-    tokens, looks, pictures, words, known = inputs()
-    seen = tokens[:1], looks[:1], pictures[:1]
+    tokens, features, pictures, words, known = inputs()
+    seen = tokens[:1], features[:1], pictures[:1]
     together, _ = head(head.still(*seen[:2]), seen[2], head.question(words, known)[None])
     for number in range(3):
         alone = scores(head, *seen, words[number : number + 1], known[number : number + 1])
@@ -93,18 +93,18 @@ def test_several_questions_at_once_are_each_alone(head) -> None:
 
 
 def test_a_frame_far_away_does_not_count(head) -> None:
-    tokens, looks, pictures, words, known = inputs(1, 60)
-    other = [seen.clone() for seen in (tokens, looks, pictures)]
+    tokens, features, pictures, words, known = inputs(1, 60)
+    other = [seen.clone() for seen in (tokens, features, pictures)]
     for seen in other:
         seen[:, 45:] = 0
-    near, far = (scores(head, *seen, words, known)[0, :20] for seen in ((tokens, looks, pictures), other))
+    near, far = (scores(head, *seen, words, known)[0, :20] for seen in ((tokens, features, pictures), other))
     torch.testing.assert_close(near, far, rtol=0, atol=1e-5)
 
 
 def test_what_moves_is_seen_though_the_tower_sees_the_same(head) -> None:
-    tokens, looks, pictures, words, known = inputs(1, 10)
+    tokens, features, pictures, words, known = inputs(1, 10)
     still = pictures[:, :1].expand_as(pictures)
-    same = tokens[:, :1].expand_as(tokens), looks[:, :1].expand_as(looks)
+    same = tokens[:, :1].expand_as(tokens), features[:, :1].expand_as(features)
     quiet, moved = (scores(head, *same, shown, words, known)[0] for shown in (still, pictures))
     assert float((moved - quiet).abs().max()) > 1e-4
 

@@ -19,7 +19,7 @@ replies_sets = st.lists(
 
 
 def greedy(replies, logits_of):
-    """Greedy decoding where only tokens that continue some reply are allowed: the slow, plain way."""
+    """Greedy decoding where only tokens that continue some reply are allowed: the slow, plain method."""
     path: tuple[int, ...] = ()
     while path not in replies:
         allowed = sorted({reply[len(path)] for reply in replies if reply[: len(path)] == path})

@@ -35,18 +35,18 @@ TEXT_INFO = dataclasses.replace(SCRIPTED_INFO, chat_template="qwen2", prompt_sty
 class Seer(ScriptedBackend):
     """Knows what happens when, in seconds, and replies with the times that come nearest."""
 
-    def __init__(self, info, **happenings):
+    def __init__(self, info, **scripted_events):
         super().__init__("I see a room.", info=info)
-        self.happenings = {name.replace("_", " "): times for name, times in happenings.items()}
+        self.scripted_events = {name.replace("_", " "): times for name, times in scripted_events.items()}
         self.failing: set[str] = set()
         self.sizes_px: set[int] = set()  # heights of the images that were shown
-        for name in self.happenings:
+        for name in self.scripted_events:
             self.relevances[name] = lambda frame, name=name: self._relevance(name, frame)
 
     def _relevance(self, name, frame):
         self._may_fail(name)
         self.sizes_px.add(frame.image.shape[0])
-        return float(any(a * S <= frame.stamp_ns <= b * S for a, b in self.happenings[name]))
+        return float(any(a * S <= frame.stamp_ns <= b * S for a, b in self.scripted_events[name]))
 
     def _may_fail(self, name):
         if name in self.failing:
@@ -55,10 +55,10 @@ class Seer(ScriptedBackend):
     def choose(self, prompt, replies):
         self.prompts.append(prompt)
         self.sizes_px.update(visual.frame.image.shape[0] for visual in prompt.visuals)
-        name = next(name for name in self.happenings if name in prompt.text)
+        name = next(name for name in self.scripted_events if name in prompt.text)
         self._may_fail(name)
         stamps = [visual.frame.stamp_ns for visual in prompt.visuals]
-        inside = [at for at, t in enumerate(stamps) if any(a * S <= t <= b * S for a, b in self.happenings[name])]
+        inside = [at for at, t in enumerate(stamps) if any(a * S <= t <= b * S for a, b in self.scripted_events[name])]
         if replies[-1] == NOT_SEEN:
             self._marks = [MARK.findall(reply)[0] for reply in replies[:-1]]
             right = inside[0] if inside else len(replies) - 1
@@ -109,7 +109,7 @@ def test_an_event_longer_than_the_window_keeps_its_start(info):
     assert closed[1] == opened[1] and closed[2] == pytest.approx(60, abs=1.0)
 
 
-def test_two_happenings_are_two_events():
+def test_two_scripted_events_are_two_events():
     watcher = EventWatcher(Seer(RELEVANCE_INFO, the_ball_moves=[(3, 5), (9, 11)]), config())
     watcher.watch("the ball moves")
     reports = run(watcher, 20)

@@ -49,7 +49,7 @@ def prompts_of(backend, frames, queries=QUERIES, cache_slot="events"):
     return asked, marks, method
 
 
-def test_the_checkpoints_tell_time_in_both_ways(model):
+def test_the_checkpoints_tell_time_by_both_methods(model):
     info = TorchBackend(model, "float32").info
     wanted = LocalizationMethod.TIME_TOKENS if info.time_tokens else LocalizationMethod.TIMESTAMPS
     assert method_of(info) == wanted

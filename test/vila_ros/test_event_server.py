@@ -65,7 +65,7 @@ class Lamp(ScriptedBackend):
 
 
 class GatedLamp(Lamp):
-    """Takes each look only when it is allowed to; open at first."""
+    """Takes each evaluation only when it is allowed to; open at first."""
 
     def __init__(self, *script, info=SEEING) -> None:
         super().__init__(*script, info=info)
@@ -548,10 +548,10 @@ def test_a_decision_waits_for_one_look_at_most_while_ten_queries_stand(scene) ->
     lamp.wait_until(backend.inside.is_set)
     instructing = lamp.camera.instructing.call_async(SetInstruction.Request(instruction="go to the lamp"))
     lamp.wait_until(lambda: instructing.done() and lamp.navigator._job, what="a decision to be asked for")
-    looks = len(backend.calls)
+    evaluations = len(backend.calls)
     backend.gate.release()
     lamp.wait_until(lambda: any(action.kind == NavAction.TURN for action in lamp.camera.actions))
-    assert len(backend.calls) == looks + 1
+    assert len(backend.calls) == evaluations + 1
     backend.is_gated = False
     backend.gate.release(100)
 

@@ -1,4 +1,4 @@
-"""`vila agree`: two precisions of one checkpoint on the oracle's drives."""
+"""`vila agree`: two precisions of one checkpoint on the oracle's rollouts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vila_sim.episodes import generate_episodes, write_episodes
 from vila_tools.cli import main as vila
 from vila_tools.evaluation.agreement import Answer, compare, divergence
 from vila_tools.evaluation.agreement import main as agree
-from vila_tools.evaluation.drives import oracle_drive
+from vila_tools.evaluation.rollouts import oracle_rollout
 
 pytestmark = pytest.mark.slow
 
@@ -52,10 +52,10 @@ def test_a_comparison_counts_decisions():
 def test_a_drive_of_the_oracle_ends_at_its_stop():
     (episode,) = generate_episodes("val_seen", 1, seed=3)
     env = FlatEnv()
-    drive = oracle_drive(env, episode)
-    assert env.succeeded and drive.instruction == episode.instruction
-    assert drive.decisions[0] == 1 and drive.decisions[-1] == len(drive.frames)
-    assert list(drive.decisions) == sorted(drive.decisions)
+    rollout = oracle_rollout(env, episode)
+    assert env.succeeded and rollout.instruction == episode.instruction
+    assert rollout.decisions[0] == 1 and rollout.decisions[-1] == len(rollout.frames)
+    assert list(rollout.decisions) == sorted(rollout.decisions)
     env.close()
 
 

@@ -48,8 +48,8 @@ def test_each_side_reads_one_new_frame_an_evaluation(model, all_seen, monkeypatc
     monkeypatch.setattr(TorchBackend, "choose_each", lambda self, p, r: passes.append(len(p)) or original(self, p, r))
     result = events_cost.events_cost(model, "float32", 7, 2, all_seen=all_seen)
     assert result["method"] == "TIME_TOKENS" and result["one_ms"] > 0 and result["ten_ms"] > 0 and result["ratio"] > 0
-    looks = 2 * (1 + 2)  # two sides, what fills the window and two rounds
-    assert len(passes) == (2 * looks if all_seen else looks)
+    evaluations = 2 * (1 + 2)  # two sides, what fills the window and two rounds
+    assert len(passes) == (2 * evaluations if all_seen else evaluations)
     assert set(passes) == {1, 10}
 
 

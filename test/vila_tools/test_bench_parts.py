@@ -73,10 +73,10 @@ def difference(left, right):
 def test_a_decoder_reads_behind_its_prompt_what_it_would_read_in_one_pass(name, target, converter, job):
     decoder = load(name, "decoder", target, converter, job)
     behind = []
-    for way in ("pass8", "decode"):  # whatever was read behind the prompt before is forgotten
-        decoder.prepare(way)
+    for method in ("pass8", "decode"):  # whatever was read behind the prompt before is forgotten
+        decoder.prepare(method)
         behind.append(np.array(decoder.read(NEW)))
-        assert decoder.step(way)["ms"] > 0
+        assert decoder.step(method)["ms"] > 0
     assert behind[0].shape == (decoder.config.language.vocab_size,)
     assert difference(*behind) < 1e-4
     whole = np.array(decoder.prefill(PROMPT + NEW))

@@ -1,4 +1,4 @@
-"""The benchmark of a step: the order of rounds, what each way computes, and a whole small run."""
+"""The benchmark of a step: the order of rounds, what each method computes, and a whole small run."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ KEYS = {
     "missing",
     "versions",
 }
-WAYS = ("cached", "exact", "naive", "rebuild")
+METHODS = ("cached", "exact", "naive", "rebuild")
 
 
 @pytest.fixture(scope="module")
@@ -193,7 +193,7 @@ def test_the_quick_run_prints_one_object_last(tmp_path, capsys):
     assert result == json.loads(file.read_text())
     assert set(result) >= KEYS
     assert result["shape"]["name"] == "nvila-lite-small"
-    assert set(result["rounds"][0]) == set(WAYS)
+    assert set(result["rounds"][0]) == set(METHODS)
     assert result["floor_ms"] > 0
     assert result["ratios"]["naive_over_cached"] == pytest.approx(
         result["ours_naive_ms"] / result["ours_cached_ms"], rel=1e-3

@@ -74,7 +74,7 @@ MUTANTS = [
         "groups.transpose(1, 2) @ groups",
         "(groups**2).sum(1).diag_embed()",
     ),
-    ("one linear for three", "awq_block._search_pair", "ways.get(pair.inspected)", 'ways.get("")'),
+    ("one linear for three", "awq_block._search_pair", "passes.get(pair.inspected)", 'passes.get("")'),
     ("every linear clipped", "awq_block.search_block", "if name not in NOT_CLIPPED", "if True"),
     ("clips left out", "awq_block.search_block", "apply_clip(block.module, name, clips[name])", "pass"),
     ("clips of inputs not scaled", "awq_block.search_block", ".div_(found.scales)", ""),

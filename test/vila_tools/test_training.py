@@ -16,7 +16,7 @@ from vila_core.models.checkpoint import load_checkpoint
 from vila_tools.training.loop import schedule
 from vila_tools.training.recipe import ModelSizes, Recipe, StageRecipe
 from vila_tools.training.samples import VISUAL, Sampler, prompt_ids
-from vila_tools.training.shards import grid_objects, read_drives
+from vila_tools.training.shards import grid_objects, read_rollouts
 from vila_tools.training.train import corpus, create_model, train
 
 KINDS, COLOURS = ("chair", "floor_lamp"), ("red", "blue")
@@ -67,7 +67,7 @@ def data(tmp_path_factory):
         }
         for name, array in arrays.items():
             np.save(shard / f"{name}.npy", array)
-    return read_drives(folder)
+    return read_rollouts(folder)
 
 
 def test_shards_are_joined_with_each_frame_at_its_episode(data):
@@ -122,7 +122,7 @@ def test_the_schedule_warms_up_and_decays():
 
 def test_a_folder_without_data_says_how_to_make_it(tmp_path):
     with pytest.raises(ConfigError, match="vila data --out"):
-        read_drives(tmp_path)
+        read_rollouts(tmp_path)
 
 
 def _folder(path):

@@ -1,4 +1,4 @@
-"""The plain way: every frame encoded and the whole prompt read at each call, the reply decoded token by token.
+"""The plain method: every frame encoded and the whole prompt read at each call, the reply decoded token by token.
 
 What the other backends are measured against, in time and in result.
 """

@@ -14,7 +14,7 @@ from vila_core.types import EventQuery, Interval, LocalizationMethod, TemporalEv
 
 @dataclass(frozen=True, slots=True)
 class EvaluationWindow:
-    """What an evaluation looked at: stamps of its first and newest frame."""
+    """What an evaluation saw: stamps of its first and newest frame."""
 
     start_ns: int
     newest_ns: int
@@ -59,13 +59,13 @@ class EventTracker:
         self._gap_ns = round(config.merge_gap_s * 1e9)
         self._tracks: list[_Track] = []  # and of closed ones those that a window may still show
         self._evaluated: EvaluationWindow | None = None  # the last one
-        self._newest_ns: deque[int] = deque(maxlen=config.confirm_evaluations + 2)  # of the last looks
+        self._newest_ns: deque[int] = deque(maxlen=config.confirm_evaluations + 2)  # of the last windows
 
     def update(self, found: Sequence[Interval], evaluated: EvaluationWindow) -> tuple[TemporalEvent, ...]:
         """Take what an evaluation found and return what is new: events confirmed, open again, or closed.
 
-        found: intervals in which what is asked goes on, inside the look's window, in any order. A look that has no
-        newer frame than the last says nothing new.
+        found: intervals in which what is asked goes on, inside its window, in any order. An evaluation that
+        has no newer frame than the last says nothing new.
         """
         if self._evaluated is not None and evaluated.newest_ns <= self._evaluated.newest_ns:
             return ()
@@ -157,11 +157,11 @@ class EventTracker:
         return lasts_ns >= config.min_duration_s * 1e9 and track.seen >= config.confirm_evaluations
 
     def _is_long_over(self, end_ns: int, evaluated: EvaluationWindow) -> bool:
-        """Whether that was more than confirm_within_s ago, with two looks between it and those that confirm it.
+        """Whether that was more than confirm_within_s ago, with two evaluations between it and those that confirm it.
 
-        Looks that saw all that followed were not sure of it. When it leaves the window, so that less and less of what
-        came before it is seen, one may be, and then it is more often wrong. (A single look may have come too soon.) The
-        first looks of a query, as many as confirm, may be sure of anything.
+        Evaluations that saw all that followed were not sure of it. When it leaves the window, so that less and less of
+        what came before it is seen, one may be, and then it is more often wrong. (A single one may have come too soon.)
+        The first ones of a query, as many as confirm, may be sure of anything.
         """
         if len(self._newest_ns) <= self._config.confirm_evaluations:
             return False

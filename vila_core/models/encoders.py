@@ -1,4 +1,4 @@
-"""From prepared pictures to the rows of embeddings that stand in a prompt (spec: vila_models.md 4).
+"""From prepared pictures to the rows of embeddings that stand in a prompt.
 
 First the visual tokens (tower, S2, projector), then what the checkpoint's encoder makes of them:
 start and end tokens around each picture or frame, and for TSP averages over time and space.
@@ -62,33 +62,33 @@ def encode_pictures(
     return list(projector(features))
 
 
-def encode_image(features: Tensor, config: EncoderConfig, tokens: EncoderTokens) -> Tensor:
+def encode_image(visual_tokens: Tensor, config: EncoderConfig, tokens: EncoderTokens) -> Tensor:
     """Rows [L, D] that take the place of one `<image>` with visual tokens [N, D]."""
     if config.kind != "basic":
         raise CheckpointError(f"image_encoder {config.kind!r} is not supported; supported: basic")
-    return basic_image(features, tokens)
+    return basic_image(visual_tokens, tokens)
 
 
-def encode_video(features: Tensor, config: EncoderConfig, tokens: EncoderTokens) -> Tensor:
+def encode_video(visual_tokens: Tensor, config: EncoderConfig, tokens: EncoderTokens) -> Tensor:
     """Rows [L, D] that take the place of one `<vila/video>` whose frames have visual tokens [T, N, D]."""
     if config.kind == "basic":
-        return basic_video(features, tokens)
+        return basic_video(visual_tokens, tokens)
     if config.kind == "tsp":
-        return tsp_video(features, config.pool_sizes, tokens)
+        return tsp_video(visual_tokens, config.pool_sizes, tokens)
     raise CheckpointError(f"video_encoder {config.kind!r} is not supported; supported: basic, tsp")
 
 
-def basic_image(features: Tensor, tokens: EncoderTokens) -> Tensor:
+def basic_image(visual_tokens: Tensor, tokens: EncoderTokens) -> Tensor:
     """Put the start and end tokens around a picture's visual tokens [N, D]: [L, D]."""
-    return torch.cat([rows for rows in (tokens.start, features, tokens.end) if rows is not None])
+    return torch.cat([rows for rows in (tokens.start, visual_tokens, tokens.end) if rows is not None])
 
 
-def basic_video(features: Tensor, tokens: EncoderTokens) -> Tensor:
+def basic_video(visual_tokens: Tensor, tokens: EncoderTokens) -> Tensor:
     """Put the start and end tokens around every frame [N, D] of [T, N, D], frames in time order: [L, D]."""
-    return torch.cat([basic_image(frame, tokens) for frame in features])
+    return torch.cat([basic_image(frame, tokens) for frame in visual_tokens])
 
 
-def tsp_video(features: Tensor, pool_sizes: Sequence[tuple[int, int, int]], tokens: EncoderTokens) -> Tensor:
+def tsp_video(visual_tokens: Tensor, pool_sizes: Sequence[tuple[int, int, int]], tokens: EncoderTokens) -> Tensor:
     """Average frames [T, N, D] at each pool size, each surrounded as a video and closed by the separator: [L, D].
 
     Raises FrameError if a pool size does not divide the frames, CheckpointError if it does not divide the grid.
@@ -97,20 +97,20 @@ def tsp_video(features: Tensor, pool_sizes: Sequence[tuple[int, int, int]], toke
         raise CheckpointError("video_encoder 'tsp' needs pool_sizes, got none")
     parts: list[Tensor] = []
     for size in pool_sizes:
-        parts.append(basic_video(pool_video(features, size), tokens))
+        parts.append(basic_video(pool_video(visual_tokens, size), tokens))
         if tokens.sep is not None:
             parts.append(tokens.sep)
     return torch.cat(parts)
 
 
-def pool_video(features: Tensor, size: tuple[int, int, int]) -> Tensor:
+def pool_video(visual_tokens: Tensor, size: tuple[int, int, int]) -> Tensor:
     """Average (frames, rows, columns) of tokens [T, N, D], N a square grid: [T / t, N / (h * w), D].
 
     One axis after the other, as the official code does: so the rounding is the same.
     """
-    side = square_side(features.shape[1])
-    _check_pool_size(size, len(features), side)
-    pooled = features.unflatten(1, (side, side))
+    side = square_side(visual_tokens.shape[1])
+    _check_pool_size(size, len(visual_tokens), side)
+    pooled = visual_tokens.unflatten(1, (side, side))
     for axis, step in enumerate(size):
         pooled = pooled.unflatten(axis, (-1, step)).mean(axis + 1)
     return pooled.flatten(1, 2)

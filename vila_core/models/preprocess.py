@@ -1,4 +1,4 @@
-"""From a picture to the pixels that the vision tower reads (spec: vila_models.md 2.2)."""
+"""From a picture to the pixels that the vision tower reads."""
 
 from __future__ import annotations
 

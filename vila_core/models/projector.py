@@ -1,4 +1,4 @@
-"""From patch features to visual tokens: space-to-channel, then an MLP to the decoder's width (spec: vila_models.md 3).
+"""From patch features to visual tokens: space-to-channel, then an MLP to the decoder's width.
 
 Tensor names are `layers.<index in the official Sequential>`, parameter-free modules counted.
 """

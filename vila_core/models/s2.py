@@ -1,4 +1,4 @@
-"""Features at several scales: static S2 (VILA1.5) and dynamic S2 (NVILA); spec: vila_models.md 2.4 and 2.5.
+"""Features at several scales: static S2 (VILA1.5) and dynamic S2 (NVILA).
 
 Static S2 enlarges the tower's input to each scale itself; dynamic S2 is given every scale's tiles.
 Both bring all scales to one grid and put them side by side on the channels, small scales first.

@@ -1,4 +1,4 @@
-"""Cut a picture into the tiles of dynamic resolution (spec: vila_models.md 2.3 and 2.5)."""
+"""Cut a picture into the tiles of dynamic resolution."""
 
 from __future__ import annotations
 

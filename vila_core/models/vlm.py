@@ -132,7 +132,7 @@ class VisionLanguageModel(nn.Module):
         rows = encode_pictures(self.vision_tower, self.projector, pictures, images)
         if variant != "native":
             tokens = self._encoder_tokens(self.config.image_encoder)
-            rows = [encode_image(features, self.config.image_encoder, tokens) for features in rows]
+            rows = [encode_image(visual_tokens, self.config.image_encoder, tokens) for visual_tokens in rows]
         return PreparedMedia(
             tuple(rows),
             tuple(self._encode_video(frames) for frames in videos),
@@ -175,9 +175,9 @@ class VisionLanguageModel(nn.Module):
         return variant != "native" and len(turn.pictures) == 1
 
     def _encode_video(self, frames: Sequence[PreparedImage]) -> Tensor:
-        features = encode_pictures(self.vision_tower, self.projector, frames, self.config.images)
+        visual_tokens = encode_pictures(self.vision_tower, self.projector, frames, self.config.images)
         encoder = self.config.video_encoder
-        return encode_video(torch.stack(features), encoder, self._encoder_tokens(encoder))
+        return encode_video(torch.stack(visual_tokens), encoder, self._encoder_tokens(encoder))
 
     def _encoder_tokens(self, config: EncoderConfig) -> EncoderTokens:
         return encoder_tokens(config, lambda text: self.embed_ids(self._text_ids(text)))
@@ -220,8 +220,8 @@ class VisionLanguageModel(nn.Module):
     def segments(self, text: str) -> list[Segment]:
         """Split a prompt's text at its image tokens and tokenise what lies between.
 
-        The tokenizer's automatic BOS, if it has one, stands once before all (spec: Llama-3
-        prompts so begin with two). The image's start and end tokens stand around each visual.
+        The tokenizer's automatic BOS, if it has one, stands once before all; Llama-3 prompts, whose template writes
+        one too, so begin with two. The image's start and end tokens stand around each visual.
         """
         runs: list[Segment] = []
         chunks = text.split(IMAGE_TOKEN)
@@ -229,8 +229,8 @@ class VisionLanguageModel(nn.Module):
             if index:
                 runs.append(Segment(visual=index - 1))
             head = self.image_end_ids if index else tuple(self.tokenizer.bos_ids)
-            tail = self.image_start_ids if index < len(chunks) - 1 else ()
-            ids = (*head, *self.tokenizer.encode(chunk), *tail)
+            end = self.image_start_ids if index < len(chunks) - 1 else ()
+            ids = (*head, *self.tokenizer.encode(chunk), *end)
             if ids:
                 runs.append(Segment(ids=ids))
         return runs

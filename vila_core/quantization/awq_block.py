@@ -140,8 +140,8 @@ def apply_clip(module: nn.Module, name: str, largest: Tensor) -> None:
 
 def _search_pair(block: Block, pair: Pair, inputs: Mapping[str, Tensor], bits: int, group_size: int) -> Tensor:
     linears = [block.linear(name) for name in pair.linears]
-    ways: dict[str, Callable[[Tensor], Tensor]] = {"self_attn": block.attend, "": linears[0]}
-    inspect = ways.get(pair.inspected) or block.module.get_submodule(pair.inspected)
+    passes: dict[str, Callable[[Tensor], Tensor]] = {"self_attn": block.attend, "": linears[0]}
+    inspect = passes.get(pair.inspected) or block.module.get_submodule(pair.inspected)
     lengths = block.lengths if pair.inspected == "self_attn" else None  # all else looks at each token alone
     return search_scales(linears, inputs[pair.linears[0]], inspect, lengths=lengths, bits=bits, group_size=group_size)
 

@@ -1,4 +1,4 @@
-"""Sizes of the released checkpoints, for random ones of the same shape (spec: vila_models.md 1.2 and 1.3)."""
+"""Sizes of the released checkpoints, for random ones of the same shape."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ class EventHealth:
     """The state of the standing queries."""
 
     queries: int
-    localization: str  # the way in which the model tells time
+    localization: str  # the method by which the model tells time
     evaluations: int  # since activation
     evaluation_ms: float  # of the last one, with the decisions that it gave way to
     evaluation_error: str  # of the last one, empty if it went well

@@ -48,7 +48,7 @@ Response = TypeVar("Response", WatchEvent.Response, UnwatchEvent.Response)
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """One look of all standing queries: what is new, or why that is not known, and how long that took."""
+    """One evaluation of all standing queries: what is new, or why that is not known, and how long that took."""
 
     outcome: tuple[TemporalEvent, ...] | Exception
     duration_ms: float
@@ -57,7 +57,7 @@ class Evaluation:
 class EventServer:
     """~/watch, ~/unwatch, ~/localize, ~/describe and ~/events of a node.
 
-    Made when the node is configured; it looks between `activate` and `deactivate`, and refuses before and after.
+    Made when the node is configured; it evaluates between `activate` and `deactivate`, and refuses before and after.
     """
 
     def __init__(self, node: Node, config: EventsConfig) -> None:
@@ -90,7 +90,7 @@ class EventServer:
         self._node.destroy_publisher(self._publisher)
 
     def activate(self, backend: Backend, worker: InferenceWorker[Any], wake: Callable[[], None]) -> None:
-        """Begin to look; worker: the one that also decides. wake: has `on_wake` called soon, from any thread."""
+        """Begin to evaluate; worker: the one that also decides. wake: has `on_wake` called soon, from any thread."""
         self._watcher = EventWatcher(YieldingBackend(backend, worker.give_way), self._config)
         self._worker, self._wake = worker, wake
         self._first_id, self._is_evaluating = self._last_id, False

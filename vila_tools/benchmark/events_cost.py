@@ -2,7 +2,7 @@
 
 Both see a window of the same length; their evaluations alternate. The frames that fill the window are not encoded: all
 have the visual tokens of the first, as time does not depend on the values. A timed evaluation has frames of its own:
-one, that is appended, or for a relevance head two, with which its window moves on, as many as come between two looks.
+one, that is appended, or for a relevance head two, with which its window moves on, as many as come between two of them.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ QUERIES = (
 )
 SIDES = {"one": 1, "ten": len(QUERIES)}
 _ANYTHING = 1e-12  # a probability that every interval has
-_STEP_NS = 1_000_000_000  # between two frames: as far apart as any way of telling time wants them
+_STEP_NS = 1_000_000_000  # between two frames: as far apart as any method of telling time wants them
 
 
 class Side:
@@ -72,13 +72,13 @@ class Side:
         self._engine.encode(first)
         encoded = self._engine.visual_cache.get(first.key)
         assert encoded is not None
-        self._look(first)
+        self._evaluate(first)
         for _ in range(frames - 2):
             frame = self._next()
             self._engine.visual_cache.put(frame.key, encoded)
-            self._look(frame)
+            self._evaluate(frame)
         self._engine.rests = False
-        self._look(self._next())
+        self._evaluate(self._next())
 
     def step_ms(self) -> float:
         """Evaluate all queries with what is new; milliseconds."""
@@ -86,13 +86,13 @@ class Side:
         began = time.perf_counter()
         for frame in before:
             self.watcher.observe(frame)
-        self._look(newest)
+        self._evaluate(newest)
         return (time.perf_counter() - began) * 1e3
 
-    def _look(self, frame: Frame) -> None:
+    def _evaluate(self, frame: Frame) -> None:
         self.watcher.observe(frame)
         if not self.watcher.has_work() and self._number > 2:
-            raise BackendError(f"frame {self._number} gives the watcher nothing to look at")
+            raise BackendError(f"frame {self._number} gives the watcher nothing to evaluate")
         self.watcher.evaluate()
 
     def _next(self) -> Frame:

@@ -1,4 +1,4 @@
-"""Our engine as a benchmark target: three ways to make the same step, and a fourth that streaming takes now and then.
+"""Our engine as a benchmark target: three methods of making a step, and a fourth that streaming takes now and then.
 
 cached: append-only prompt, one new frame a step. exact: NaVILA's own sampler over a growing history. naive: nothing
 is kept between steps. rebuild: the window begins elsewhere, so that only words and visual tokens are there already.
@@ -28,16 +28,16 @@ from vila_core.prompts.navigation import navigation_prompt
 from vila_core.types import Frame, Prompt, Visual
 from vila_tools.benchmark.target import INSTRUCTION, StepJob, Timings, camera_frame
 
-_EXACT_FRAMES = 40  # in the history when it is first looked at
+_EXACT_FRAMES = 40  # in the history when it is first asked about
 _EXACT_STRIDE = 2  # frames kept between two steps: an action of two units
-_EXACT_NUMBERS = 1_000_000  # the exact history's frames are numbered from here: no other way has seen them
+_EXACT_NUMBERS = 1_000_000  # the exact history's frames are numbered from here: no other method has seen them
 _CPU = torch.device("cpu")
 _BUFFER_BYTES = 512 << 20  # for the bandwidth: far more than any cache
 _SIDE = 2048  # of the matrices multiplied: enough work a byte that memory does not count
 
 
 class Ours:
-    """The ways share one set of weights."""
+    """The methods share one set of weights."""
 
     def __init__(self, job: StepJob) -> None:
         torch.set_num_threads(job.threads)
@@ -59,13 +59,13 @@ class Ours:
         }
         self.facts: dict[str, Any] = self._count() | {"precision": job.precision, "torch": torch.__version__}
 
-    def prepare(self, way: str) -> Timings:
+    def prepare(self, method: str) -> Timings:
         """Bring the engine where a robot's last step left it, and draw the step's new frame."""
-        return self._steps[way][0]()
+        return self._steps[method][0]()
 
-    def step(self, way: str) -> Timings:
+    def step(self, method: str) -> Timings:
         """Make the step that was prepared."""
-        return self._steps[way][1]()
+        return self._steps[method][1]()
 
     def _prepare_cached(self) -> Timings:
         before = self._window[: self._job.frames]
@@ -87,7 +87,7 @@ class Ours:
         self._kept += _EXACT_STRIDE
         frames = self._sampled(self._kept)
         for frame in frames[:-1]:
-            self._backend.encode(frame)  # when it was new; only the frames that are looked at are made
+            self._backend.encode(frame)  # when it was new; only the frames that are used are made
         self._prompt = self._ask(frames, "exact")
         return {"idle_ms": idle_ms}
 

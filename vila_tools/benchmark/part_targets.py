@@ -68,9 +68,9 @@ class DecoderTarget(abc.ABC):
         self.read_tokens = 0  # behind which the next pass reads
         self._filled = False
 
-    def prepare(self, way: str) -> Timings:
+    def prepare(self, method: str) -> Timings:
         """Have the prompt read and nothing behind it, if the part wants that."""
-        if PARTS[way].behind_prompt:
+        if PARTS[method].behind_prompt:
             if not self._filled:
                 self._pass(self.job.prompt_tokens)
                 self._filled = True
@@ -78,9 +78,9 @@ class DecoderTarget(abc.ABC):
             self.read_tokens = self.job.prompt_tokens
         return {}
 
-    def step(self, way: str) -> Timings:
+    def step(self, method: str) -> Timings:
         """Run the part as often as it is repeated: {"ms": the median}. A pass reads behind the one before it."""
-        part = PARTS[way]
+        part = PARTS[method]
         work = self._pass if part.behind_prompt else self.prefill
         return {"ms": typical_ms(part, lambda: work(part.tokens))}
 
@@ -112,13 +112,13 @@ class TowerTarget(abc.ABC):
         self.config: CheckpointConfig = read_checkpoint_config(Path(job.checkpoint))
         self.pixels = picture(self.config, 0)
 
-    def prepare(self, way: str) -> Timings:
+    def prepare(self, method: str) -> Timings:
         """Nothing: the picture is resized and normalised already."""
         return {}
 
-    def step(self, way: str) -> Timings:
+    def step(self, method: str) -> Timings:
         """Encode the picture: {"ms"}."""
-        return {"ms": typical_ms(PARTS[way], self.encode)}
+        return {"ms": typical_ms(PARTS[method], self.encode)}
 
     @abc.abstractmethod
     def encode(self) -> NDArray[np.float32]:

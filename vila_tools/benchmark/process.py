@@ -53,11 +53,11 @@ class WorkerProcess:
         self.facts: dict[str, Any] = ready["facts"]
         self.resident_mb: float = ready["resident_mb"]
 
-    def run(self, way: str) -> dict[str, Any]:
+    def run(self, method: str) -> dict[str, Any]:
         """Make one step: {"ms", "parts", "idle", "resident_mb"}. Raises BackendError if the process fails."""
         assert self._process.stdin is not None
         try:
-            self._process.stdin.write(json.dumps({"way": way}) + "\n")
+            self._process.stdin.write(json.dumps({"method": method}) + "\n")
             self._process.stdin.flush()
         except OSError as err:
             raise BackendError(self._last_words()) from err
@@ -113,7 +113,7 @@ def main() -> int:
     loaded: BenchmarkTarget = getattr(importlib.import_module(module), attribute)(StepJob.from_json(job))
     _reply(channel, facts=loaded.facts, resident_mb=resident_mb())
     for line in sys.stdin:
-        _reply(channel, **_run(loaded, json.loads(line)["way"]))
+        _reply(channel, **_run(loaded, json.loads(line)["method"]))
     return 0
 
 
@@ -124,10 +124,10 @@ def _private_channel() -> IO[str]:
     return channel
 
 
-def _run(target: BenchmarkTarget, way: str) -> dict[str, Any]:
-    idle = target.prepare(way)
+def _run(target: BenchmarkTarget, method: str) -> dict[str, Any]:
+    idle = target.prepare(method)
     began = time.perf_counter()
-    parts = target.step(way)
+    parts = target.step(method)
     milliseconds = (time.perf_counter() - began) * 1e3
     return {"ms": milliseconds, "parts": parts, "idle": idle, "resident_mb": resident_mb()}
 

@@ -38,10 +38,10 @@ class RunningTargets:
         if reason is not None:
             self.missing[name] = reason
 
-    def run_peer(self, name: str, way: str) -> dict[str, Any] | None:
+    def run_peer(self, name: str, method: str) -> dict[str, Any] | None:
         """Run a peer once; one that fails is out from then on, and None is returned."""
         try:
-            return self.peers[name].run(way)
+            return self.peers[name].run(method)
         except BackendError as err:
             self.missing[name] = str(err)
             self.peers.pop(name).close()

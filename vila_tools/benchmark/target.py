@@ -18,15 +18,15 @@ Timings = dict[str, float]
 
 
 class BenchmarkTarget(Protocol):
-    """A loaded model that can make steps in one way, or in several; facts: what it is and runs at, for the result."""
+    """A loaded model that makes steps by one method, or by several; facts: what it is and runs at, for the result."""
 
     facts: dict[str, Any]
 
-    def prepare(self, way: str) -> Timings:
+    def prepare(self, method: str) -> Timings:
         """Reach the state that a running robot would be in; not timed. Returns what is done in idle time, in ms."""
         ...
 
-    def step(self, way: str) -> Timings:
+    def step(self, method: str) -> Timings:
         """Make the step that is timed. Returns its parts in ms, if they can be told apart."""
         ...
 

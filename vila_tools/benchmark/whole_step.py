@@ -29,9 +29,9 @@ from vila_tools.benchmark.running_targets import RunningTargets
 from vila_tools.benchmark.target import StepJob
 
 _OURS = "vila_tools.benchmark.ours:Ours"
-_WAYS = ("cached", "exact", "naive", "rebuild")
+_METHODS = ("cached", "exact", "naive", "rebuild")
 _MACHINE = "machine"
-_OWN = (_MACHINE, *_WAYS)
+_OWN = (_MACHINE, *_METHODS)
 
 
 def bench_step(job: StepJob, peers: Sequence[str], rounds: int, *, warm_up: bool = True) -> dict[str, Any]:
@@ -66,7 +66,7 @@ class _Steps:
 
     @property
     def names(self) -> list[str]:
-        """Those that a round runs: the machine's own figures, our ways, the peers."""
+        """Those that a round runs: the machine's own figures, our methods, the peers."""
         return [*_OWN, *self.targets.peers]
 
     def run(self, name: str) -> dict[str, Any] | None:
@@ -100,7 +100,7 @@ def _result(steps: _Steps, config: CheckpointConfig) -> dict[str, Any]:
     floor_ms = step_floor_ms(config, storage, counts, roofline, chunk=CHUNK)
     return rounded(
         {
-            **{f"ours_{way}_ms": typical.get(way) for way in _WAYS},
+            **{f"ours_{method}_ms": typical.get(method) for method in _METHODS},
             "peers": {name: typical[name] for name in steps.targets.peers},
             "floor_ms": floor_ms,
             "shape": _shape(steps, config),
@@ -142,9 +142,9 @@ def _ratios(steps: _Steps) -> dict[str, float | None]:
 
 
 def _typical(steps: _Steps, key: str) -> dict[str, dict[str, float]]:
-    """Of each of our ways, the median over the rounds of each of its parts."""
-    columns = {way: medians([row[way][key] for row in steps.details]) for way in _WAYS}
-    return {way: column for way, column in columns.items() if column}
+    """Of each of our methods, the median over the rounds of each of its parts."""
+    columns = {method: medians([row[method][key] for row in steps.details]) for method in _METHODS}
+    return {method: column for method, column in columns.items() if column}
 
 
 def _shape(steps: _Steps, config: CheckpointConfig) -> dict[str, Any]:
@@ -175,8 +175,8 @@ def table(result: dict[str, Any]) -> Iterator[str]:
         f"{shape['prompt_tokens']}, answer of {shape['answer_tokens']}, {shape['threads']} threads"
     )
     yield f"{'':16}{'median ms':>12}{'min ms':>12}{'x cached':>10}  precision"
-    for name in (*_WAYS, *result["peers"]):
-        ours = name in _WAYS
+    for name in (*_METHODS, *result["peers"]):
+        ours = name in _METHODS
         typical = result[f"ours_{name}_ms"] if ours else result["peers"][name]
         above = 1.0 if name == "cached" else ratios.get(f"{name}_over_cached") or typical / result["ours_cached_ms"]
         precision = shape["precision"]["ours" if ours else name]

@@ -30,10 +30,10 @@ from vila_core.types import Instruction, Prompt
 from vila_sim.environment import FlatEnv
 from vila_sim.episodes import SPLITS, Episode, generate_episodes
 from vila_tools.evaluation.chosen_episodes import chosen_episodes
-from vila_tools.evaluation.drives import Drive, oracle_drive
 from vila_tools.evaluation.metrics import mean_metrics, wilson_interval
 from vila_tools.evaluation.navigation import EpisodeResult, run_episode
 from vila_tools.evaluation.policies import make_policy
+from vila_tools.evaluation.rollouts import Rollout, oracle_rollout
 from vila_tools.options import add_precision_option, tell_precision
 from vila_tools.report import with_kernels
 
@@ -147,16 +147,16 @@ def _answers(one: TorchBackend, other: TorchBackend, episodes: Sequence[Episode]
     env = FlatEnv()
     try:
         for episode in episodes:
-            drive = oracle_drive(env, episode)
-            for prompt in _prompts(one, drive):
+            rollout = oracle_rollout(env, episode)
+            for prompt in _prompts(one, rollout):
                 yield _answer(one, prompt), _answer(other, prompt)
     finally:
         env.close()
 
 
-def _prompts(backend: TorchBackend, drive: Drive) -> Iterator[Prompt]:
-    for seen in drive.decisions:
-        yield decision_prompt(backend.info, Instruction(drive.instruction), drive.frames[:seen])
+def _prompts(backend: TorchBackend, rollout: Rollout) -> Iterator[Prompt]:
+    for seen in rollout.decisions:
+        yield decision_prompt(backend.info, Instruction(rollout.instruction), rollout.frames[:seen])
 
 
 def _answer(backend: TorchBackend, prompt: Prompt) -> Answer:

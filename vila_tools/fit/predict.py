@@ -18,8 +18,8 @@ from vila_tools.fit.devices import Device
 from vila_tools.fit.probe import Measured
 from vila_tools.fit.steps import Mission
 
-# What TinyChat reaches of its decode floors on an AGX Orin: 26 % with NVILA-2B, 73 % with NVILA-8B (spec:
-# quantization.md). Taken for everything else too.
+# What TinyChat's published tokens per second are of the decode floors of an AGX Orin: 26 % with NVILA-2B, 73 % with
+# NVILA-8B. Taken for everything else too.
 EFFICIENCY = (0.26, 0.73)
 IMAGE_BYTES = 640 * 480 * 3  # of a camera frame in the history
 _HALF, _FULL = Storage(2), Storage(4)

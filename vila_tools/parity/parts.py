@@ -71,7 +71,7 @@ def _projector_checks(
 
 
 def vision_cases(folder: Path, models: ModelStore, limits: Limits) -> Iterator[Case]:
-    """Yield a case for each row of tiling.json and each `<way>.<picture>` of vision.safetensors."""
+    """Yield a case for each row of tiling.json and each `<method>.<picture>` of vision.safetensors."""
     if (folder / "vision" / "tiling.json").is_file():
         yield from _tiling_cases(read_json(folder / "vision" / "tiling.json"))
     if not (folder / "vision" / "vision.json").is_file():
@@ -80,8 +80,8 @@ def vision_cases(folder: Path, models: ModelStore, limits: Limits) -> Iterator[C
     tensors = {**_pictures(folder), **read_tensors(folder / "vision" / "vision.safetensors")}
     known = _Vision(folder, data, tensors, models, limits)
     rows = dict.fromkeys(tuple(key.split(".")[:2]) for key in tensors if not key.startswith("image."))
-    for way, picture in rows:
-        yield Case("vision", f"{way}.{picture}", partial(known.checks, way, picture))
+    for method, picture in rows:
+        yield Case("vision", f"{method}.{picture}", partial(known.checks, method, picture))
 
 
 def _pictures(folder: Path) -> Tensors:
@@ -135,28 +135,30 @@ class _Vision:
     models: ModelStore
     limits: Limits
 
-    def checks(self, way: str, picture: str) -> Sequence[Check]:
-        """Compute one way of one picture with the checkpoint whose configuration the file describes."""
-        if way.startswith("mode_"):
-            return self._mode(way.removeprefix("mode_"), picture)
+    def checks(self, method: str, picture: str) -> Sequence[Check]:
+        """Compute one method on one picture with the checkpoint whose configuration the file describes."""
+        if method.startswith("mode_"):
+            return self._mode(method.removeprefix("mode_"), picture)
         makers: dict[str, Callable[[ModelPath, str], list[Check]]] = {
             "dynamic": self._dynamic,
             "dynamic_s2": self._dynamic_s2,
             "s2": self._s2,
         }
-        if way not in makers:
-            raise ConfigError(f"{way!r} is not known; known: mode_<image_aspect_ratio>, {', '.join(makers)}")
-        fitting = [row for row in checkpoints_of(self.folder) if self._fits(way, row[1])]
+        if method not in makers:
+            raise ConfigError(f"{method!r} is not known; known: mode_<image_aspect_ratio>, {', '.join(makers)}")
+        fitting = [row for row in checkpoints_of(self.folder) if self._fits(method, row[1])]
         if not fitting:
-            raise ConfigError(f"no checkpoint below {self.folder / 'checkpoints'} fits what vision.json says of {way}")
-        tried = [makers[way](row, picture) for row in fitting]
+            raise ConfigError(
+                f"no checkpoint below {self.folder / 'checkpoints'} fits what vision.json says of {method}"
+            )
+        tried = [makers[method](row, picture) for row in fitting]
         return min(tried, key=lambda checks: max(check.error for check in checks))
 
-    def _fits(self, way: str, config: CheckpointConfig) -> bool:
+    def _fits(self, method: str, config: CheckpointConfig) -> bool:
         images, size = config.images, int(self.data["image_processor"]["size"]["height"])
-        if way == "s2":
+        if method == "s2":
             return not images.dynamic_s2 and list(images.s2_scales) == list(self.data["s2"]["scales"])
-        if way == "dynamic_s2":
+        if method == "dynamic_s2":
             return images.dynamic_s2 and list(images.s2_scales) == list(self.data["dynamic_s2"]["scales"])
         return images.aspect_ratio == "dynamic" and config.vision.image_size == size
 

@@ -36,11 +36,11 @@ from vila_core.quantized_checkpoints.quantize import (
 )
 from vila_core.quantized_checkpoints.state import QuantizeState, fingerprint
 from vila_core.quantized_checkpoints.writer import write_checkpoint
-from vila_tools.evaluation.drives import Drive
+from vila_tools.evaluation.rollouts import Rollout
 from vila_tools.options import add_precision_option
-from vila_tools.quantize.sources import bag_drives, calibration_prompts, episode_drives, image_drives
+from vila_tools.quantize.sources import bag_rollouts, calibration_prompts, episode_rollouts, image_rollouts
 
-_MAX_DRIVES = 64
+_MAX_ROLLOUTS = 64
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -53,14 +53,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.bits == BITS and (args.group < 2 or args.group % 2):
         raise ConfigError(f"--group {args.group}: must be even and at least 2")
     known = read_search_result(args.search_result) if args.search_result else None
-    drives = _drives(args)
+    rollouts = _rollouts(args)
     # 2. The model, its decoder's layers left in their files, and what it sees in the calibration.
     layers = StoredLayers()
     precision = calibration_precision(stored, args.precision, args.device)
     model = load_checkpoint(args.checkpoint, device=args.device, precision=precision, layers=layers)
     if known:
         require_matching(known, model)
-    calibration = calibrate(model, calibration_prompts(model, drives), args.tokens) if drives else None
+    calibration = calibrate(model, calibration_prompts(model, rollouts), args.tokens) if rollouts else None
     plan = DecoderPlan(args.bits, args.group, calibration.embeddings if calibration else (), known)
     # 3. Quantize, a layer at a time.
     options = (args.bits, args.group, str(args.search_result))
@@ -92,7 +92,7 @@ def calibration_precision(stored: str, asked: str, device: str) -> str:
     return chosen.name
 
 
-def _drives(args: argparse.Namespace) -> list[Drive]:
+def _rollouts(args: argparse.Namespace) -> list[Rollout]:
     given = [source for source in (args.calibration, args.episodes, args.bag) if source is not None]
     if len(given) > 1:
         raise ConfigError("give one of --calibration, --episodes and --bag")
@@ -103,10 +103,10 @@ def _drives(args: argparse.Namespace) -> list[Drive]:
             return []
         raise ConfigError("give --calibration DIR, --episodes FILE or --bag FILE, or --plain to round without any")
     if args.calibration:
-        return list(islice(image_drives(args.calibration, args.instruction), _MAX_DRIVES))
+        return list(islice(image_rollouts(args.calibration, args.instruction), _MAX_ROLLOUTS))
     if args.episodes:
-        return list(episode_drives(args.episodes, _MAX_DRIVES))
-    return list(bag_drives(args.bag, args.instruction))
+        return list(episode_rollouts(args.episodes, _MAX_ROLLOUTS))
+    return list(bag_rollouts(args.bag, args.instruction))
 
 
 def _summary(args: argparse.Namespace, layout: Layout, calibration: Calibration | None) -> Json:

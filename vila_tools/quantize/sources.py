@@ -1,4 +1,4 @@
-"""Where calibration comes from: folders of images, a file of episodes, a bag. Each becomes drives, then prompts."""
+"""Where calibration comes from: folders of images, a file of episodes, a bag. Each becomes rollouts, then prompts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vila_core.media.films import list_images, read_image
 from vila_core.models.vlm import VisionLanguageModel
 from vila_core.navigator import decision_prompt
 from vila_core.types import Frame, Instruction, Prompt
-from vila_tools.evaluation.drives import Drive, oracle_drive
+from vila_tools.evaluation.rollouts import Rollout, oracle_rollout
 
 INSTRUCTIONS = (
     "go to the door and stop",
@@ -28,19 +28,19 @@ INSTRUCTIONS = (
 _BAG_FRAMES = 400  # of a topic, at most
 
 
-def image_drives(folder: Path, instruction: str | None) -> Iterator[Drive]:
-    """Yield a drive for the folder's images, sorted by name, or for those of each folder in it.
+def image_rollouts(folder: Path, instruction: str | None) -> Iterator[Rollout]:
+    """Yield a rollout for the folder's images, sorted by name, or for those of each folder in it.
 
     Raises MediaError if there are none.
     """
     below = sorted(sub for sub in folder.iterdir() if sub.is_dir()) if folder.is_dir() else []
     for number, sub in enumerate(below or [folder]):
         images = [read_image(file) for file in list_images(sub)]
-        yield _drive(images, instruction or INSTRUCTIONS[number % len(INSTRUCTIONS)], sub.name)
+        yield _rollout(images, instruction or INSTRUCTIONS[number % len(INSTRUCTIONS)], sub.name)
 
 
-def episode_drives(file: Path, limit: int) -> Iterator[Drive]:
-    """Yield the oracle's drives of the first episodes in a file of the VLN-CE form."""
+def episode_rollouts(file: Path, limit: int) -> Iterator[Rollout]:
+    """Yield the oracle's rollouts of the first episodes in a file of the VLN-CE form."""
     from vila_sim.environment import FlatEnv
     from vila_sim.episodes import read_episodes
 
@@ -49,13 +49,13 @@ def episode_drives(file: Path, limit: int) -> Iterator[Drive]:
     env = FlatEnv()
     try:
         for episode in islice(read_episodes(file), limit):
-            yield oracle_drive(env, episode)
+            yield oracle_rollout(env, episode)
     finally:
         env.close()
 
 
-def bag_drives(file: Path, instruction: str | None) -> Iterator[Drive]:
-    """Yield a drive for each image topic of a bag; no ROS is needed to read it.
+def bag_rollouts(file: Path, instruction: str | None) -> Iterator[Rollout]:
+    """Yield a rollout for each image topic of a bag; no ROS is needed to read it.
 
     Raises MediaError for a bag that cannot be read or holds no images.
     """
@@ -65,7 +65,7 @@ def bag_drives(file: Path, instruction: str | None) -> Iterator[Drive]:
     if not topics:
         raise MediaError(f"{file} holds no sensor_msgs/Image or sensor_msgs/CompressedImage")
     for number, (topic, seen) in enumerate(sorted(topics.items())):
-        yield _drive(seen.images, instruction or INSTRUCTIONS[number % len(INSTRUCTIONS)], topic)
+        yield _rollout(seen.images, instruction or INSTRUCTIONS[number % len(INSTRUCTIONS)], topic)
 
 
 class _Thinned:
@@ -84,23 +84,23 @@ class _Thinned:
             self._stride *= 2
 
 
-def _drive(images: list[NDArray[np.uint8]], instruction: str, name: str) -> Drive:
+def _rollout(images: list[NDArray[np.uint8]], instruction: str, name: str) -> Rollout:
     frames = tuple(Frame(image, stamp, name) for stamp, image in enumerate(images))
-    return Drive(instruction, frames, tuple(range(1, len(frames) + 1)))
+    return Rollout(instruction, frames, tuple(range(1, len(frames) + 1)))
 
 
-def calibration_prompts(model: VisionLanguageModel, drives: Sequence[Drive]) -> Iterator[Prompt]:
-    """Yield prompts of decisions spread over all drives: first one of each drive, then another."""
+def calibration_prompts(model: VisionLanguageModel, rollouts: Sequence[Rollout]) -> Iterator[Prompt]:
+    """Yield prompts of decisions spread over all rollouts: first one of each rollout, then another."""
     info = model_info(model, "float32")
-    for turn in range(max((len(drive.decisions) for drive in drives), default=0)):
-        for number, drive in enumerate(drives):
-            count = len(drive.decisions)
+    for turn in range(max((len(rollout.decisions) for rollout in rollouts), default=0)):
+        for number, rollout in enumerate(rollouts):
+            count = len(rollout.decisions)
             if turn < count:
-                seen = drive.decisions[(_spread(turn) + number) % count]
-                named = [Frame(f.image, f.stamp_ns, f"{number} {f.camera}") for f in drive.frames[:seen]]
-                yield decision_prompt(info, Instruction(drive.instruction), named)
+                seen = rollout.decisions[(_spread(turn) + number) % count]
+                named = [Frame(f.image, f.stamp_ns, f"{number} {f.camera}") for f in rollout.frames[:seen]]
+                yield decision_prompt(info, Instruction(rollout.instruction), named)
 
 
 def _spread(turn: int) -> int:
-    """Visits the decisions of a drive in long strides; 7919 is prime, so none is left out but in drives as long."""
+    """Visit the decisions of a rollout in long strides; 7919 is prime, so none is left out but in one as long."""
     return 7919 * (turn + 1)

@@ -13,7 +13,7 @@ from vila_core.models.projector import pool_tokens
 from vila_core.models.vlm import VisionLanguageModel
 from vila_tools.training.recipe import Recipe, StageRecipe
 from vila_tools.training.samples import VISUAL, Batch, Sampler
-from vila_tools.training.shards import Drives
+from vila_tools.training.shards import Rollouts
 from vila_tools.training.vision_stage import augment
 
 
@@ -28,7 +28,7 @@ class PolicyStage(nn.Module):
     def __init__(
         self,
         model: VisionLanguageModel,
-        drives: Drives,
+        rollouts: Rollouts,
         recipe: Recipe,
         rows: range,
         *,
@@ -37,9 +37,9 @@ class PolicyStage(nn.Module):
     ) -> None:
         """features: [frames + 1, P, C] of a frozen tower, the last row black; None trains the tower too."""
         super().__init__()
-        self.model, self.drives, self.recipe, self.stage = model, drives, recipe, stage
+        self.model, self.rollouts, self.recipe, self.stage = model, rollouts, recipe, stage
         self.features = features
-        self.sampler = Sampler(model, drives, recipe, rows)
+        self.sampler = Sampler(model, rollouts, recipe, rows)
         self.grounding_head = nn.Linear(recipe.sizes.width, 1)
         self.aim_head = nn.Linear(recipe.sizes.width, 3)
 
@@ -100,20 +100,20 @@ class PolicyStage(nn.Module):
         return torch.cat((older.flatten(1, 2), tokens[:, -1]), dim=1)
 
     def _see(self, rows: np.ndarray, rng: np.random.Generator) -> Tensor:
-        images = augment(torch.from_numpy(self.drives.images[rows]), rng)
+        images = augment(torch.from_numpy(self.rollouts.images[rows]), rng)
         images[torch.from_numpy(rows < 0)] = 0.0
         images = images.to(self.model.device)
         return self.model.vision_tower(normalise_pixels(images, self.model.config.vision, torch.float32))
 
 
 @torch.inference_mode()
-def frozen_features(model: VisionLanguageModel, drives: Drives) -> Tensor:
+def frozen_features(model: VisionLanguageModel, rollouts: Rollouts) -> Tensor:
     """The tower's features of every frame, and of a black one last: [N + 1, P, C] float16."""
     config, size = model.config.vision, 256
     black = torch.zeros((1, config.image_size, config.image_size, 3), dtype=torch.uint8)
-    out = torch.empty((len(drives) + 1, config.grid**2, config.hidden_size), dtype=torch.float16)
-    for start in tqdm(range(0, len(drives), size), desc="features", unit="batch"):
-        images = torch.from_numpy(drives.images[start : start + size]).to(model.device)
+    out = torch.empty((len(rollouts) + 1, config.grid**2, config.hidden_size), dtype=torch.float16)
+    for start in tqdm(range(0, len(rollouts), size), desc="features", unit="batch"):
+        images = torch.from_numpy(rollouts.images[start : start + size]).to(model.device)
         out[start : start + len(images)] = model.vision_tower(normalise_pixels(images, config, torch.float32))
     out[-1] = model.vision_tower(normalise_pixels(black.to(model.device), config, torch.float32))[0]
     return out.clone()

@@ -1,4 +1,4 @@
-"""Training samples of the policy: a frame of a drive, an object of its room, and what the oracle would do."""
+"""Training samples of the policy: a frame of a rollout, an object of its room, and what the oracle would do."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vila_core.models.vlm import VisionLanguageModel
 from vila_core.prompts.navigation import navigation_prompt
 from vila_core.types import Frame, Instruction, Visual
 from vila_tools.training.recipe import Recipe
-from vila_tools.training.shards import Drives, grid_objects
+from vila_tools.training.shards import Rollouts, grid_objects
 
 VISUAL = -1  # stands for a visual token in a row of ids
 GROUNDING_SHARE = 0.06  # of a visual token's cell, that the named object must cover
@@ -30,7 +30,7 @@ class Batch:
     targets: Tensor  # [B, L] int64: the token that follows; -100 where it is not asked
     weights: Tensor  # [B, L] float32: loss weight of that token
     ask: Tensor  # [B] int64: position of the prompt's last token
-    frames: Tensor  # [B, F] int64 row of drives.images; BLANK for a black one
+    frames: Tensor  # [B, F] int64 row of rollouts.images; BLANK for a black one
     grounding: Tensor  # [B, N] float32: 1 where the current frame's visual token shows the named object
     aim: Tensor  # [B, 3] float32: sine, cosine of the bearing, log of 1 + distance
     aim_known: Tensor  # [B] bool: the object is in the image
@@ -45,16 +45,16 @@ class Batch:
 class Sampler:
     """Draws batches; labels that come up rarely are drawn more often (weight 1 / sqrt(frequency))."""
 
-    def __init__(self, model: VisionLanguageModel, drives: Drives, recipe: Recipe, rows: range) -> None:
-        if drives.sentences != SENTENCES:
+    def __init__(self, model: VisionLanguageModel, rollouts: Rollouts, recipe: Recipe, rows: range) -> None:
+        if rollouts.sentences != SENTENCES:
             raise ValueError("the data's sentences are not those of actions.grammar; make the data again")
-        self.model, self.drives, self.recipe = model, drives, recipe
+        self.model, self.rollouts, self.recipe = model, rollouts, recipe
         self.grid = model.config.vision.grid // model.projector.rate
-        own = np.zeros(drives.labels.shape, dtype=bool)
-        own[np.arange(len(drives)), drives.target_slot] = True
-        self.frame_of, self.slot_of = np.nonzero(drives.labels[rows.start : rows.stop] >= 0)
+        own = np.zeros(rollouts.labels.shape, dtype=bool)
+        own[np.arange(len(rollouts)), rollouts.target_slot] = True
+        self.frame_of, self.slot_of = np.nonzero(rollouts.labels[rows.start : rows.stop] >= 0)
         self.frame_of += rows.start
-        labels = drives.labels[self.frame_of, self.slot_of]
+        labels = rollouts.labels[self.frame_of, self.slot_of]
         counts = np.bincount(labels, minlength=len(SENTENCES)).clip(1)
         share = recipe.own_target_share
         is_own = own[self.frame_of, self.slot_of]
@@ -70,14 +70,14 @@ class Sampler:
 
     def batch(self, rows: NDArray[np.int64], slots: NDArray[np.int64], rng: np.random.Generator) -> Batch:
         """The batch of the given frames and object slots."""
-        drives = self.drives
-        labels = drives.labels[rows, slots].astype(np.int64)
-        objects = drives.slots[rows, slots]
+        rollouts = self.rollouts
+        labels = rollouts.labels[rows, slots].astype(np.int64)
+        objects = rollouts.slots[rows, slots]
         prompts = [self._prompt_ids(row, item, rng) for row, item in zip(rows, objects, strict=True)]
         ids, targets, weights, ask = self._rows(prompts, labels)
-        cells = grid_objects(drives.seg[rows], self.grid, GROUNDING_SHARE)
-        bearing = drives.bearing_rad[rows, slots]
-        aim = np.stack([np.sin(bearing), np.cos(bearing), np.log1p(drives.distance_m[rows, slots])], axis=-1)
+        cells = grid_objects(rollouts.seg[rows], self.grid, GROUNDING_SHARE)
+        bearing = rollouts.bearing_rad[rows, slots]
+        aim = np.stack([np.sin(bearing), np.cos(bearing), np.log1p(rollouts.distance_m[rows, slots])], axis=-1)
         return Batch(
             ids=ids,
             targets=targets,
@@ -86,21 +86,23 @@ class Sampler:
             frames=torch.from_numpy(self._frames(rows)),
             grounding=torch.from_numpy((cells == objects[:, None]).astype(np.float32)),
             aim=torch.from_numpy(np.nan_to_num(aim, posinf=0.0).astype(np.float32)),
-            aim_known=torch.from_numpy(drives.visible[rows, slots]),
+            aim_known=torch.from_numpy(rollouts.visible[rows, slots]),
             labels=torch.from_numpy(labels),
         )
 
     def _prompt_ids(self, row: int, item: int, rng: np.random.Generator) -> list[int]:
-        drives = self.drives
-        colour = drives.colour_names[drives.colours[row, item]]
-        kind = drives.kind_names[drives.kinds[row, item]].replace("_", " ")
-        template = drives.templates[0] if rng.random() < 0.4 else drives.templates[rng.integers(len(drives.templates))]
+        rollouts = self.rollouts
+        colour = rollouts.colour_names[rollouts.colours[row, item]]
+        kind = rollouts.kind_names[rollouts.kinds[row, item]].replace("_", " ")
+        template = (
+            rollouts.templates[0] if rng.random() < 0.4 else rollouts.templates[rng.integers(len(rollouts.templates))]
+        )
         if rng.random() < self.recipe.nonsense_share:
             template = _nonsense(template, rng)
         return prompt_ids(self.model, template.format(colour=colour, kind=kind))
 
     def _frames(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        first = self.drives.first[rows]
+        first = self.rollouts.first[rows]
         picked = [
             [
                 index if index == BLANK else start + index

@@ -1,4 +1,4 @@
-"""Read what `vila data` wrote: frames of simulated drives with the oracle's label for every object in the room."""
+"""Read what `vila data` wrote: frames of simulated rollouts with the oracle's label for every object in the room."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vila_core.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Drives:
+class Rollouts:
     """All frames of a data directory, shards joined. S object slots a frame; a slot is an object of the room."""
 
     images: NDArray[np.uint8]  # [N, S, S, 3]
@@ -37,7 +37,7 @@ class Drives:
         return len(self.labels)
 
 
-def read_drives(folder: Path) -> Drives:
+def read_rollouts(folder: Path) -> Rollouts:
     """Join the shards of a data directory; ConfigError if there are none or meta.json is missing."""
     meta_file = folder / "meta.json"
     shards = sorted(path for path in folder.glob("shard_*") if path.is_dir())
@@ -49,7 +49,7 @@ def read_drives(folder: Path) -> Drives:
     for part, offset in zip(parts, offsets, strict=False):
         part["first"] = part["first"] + offset
     joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    return Drives(
+    return Rollouts(
         **joined,
         kind_names=tuple(meta["kinds"]),
         colour_names=tuple(meta["colours"]),

@@ -19,7 +19,7 @@ from vila_tools.training.create import create_model
 from vila_tools.training.loop import train_stage
 from vila_tools.training.policy_stage import PolicyStage, frozen_features
 from vila_tools.training.recipe import Recipe, StageRecipe
-from vila_tools.training.shards import Drives, read_drives
+from vila_tools.training.shards import Rollouts, read_rollouts
 from vila_tools.training.vision_stage import VisionStage
 
 VALIDATION_SHARE = 0.03  # of the frames, the last ones: flats that are not trained on
@@ -35,32 +35,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     (args.out / "recipe.json").write_text(json.dumps(dataclasses.asdict(recipe), indent=2) + "\n", encoding="utf-8")
     began = time.monotonic()
     checkpoint = args.out / "checkpoint"
-    figures = train(read_drives(args.data), recipe, args.out, checkpoint, pick_device(args.device))
+    figures = train(read_rollouts(args.data), recipe, args.out, checkpoint, pick_device(args.device))
     size = sum(file.stat().st_size for file in checkpoint.rglob("*") if file.is_file())
     summary = {"checkpoint": str(checkpoint), "mb": round(size / 1e6, 2), "seconds": round(time.monotonic() - began)}
     print(json.dumps(summary | figures))
     return 0
 
 
-def train(drives: Drives, recipe: Recipe, folder: Path, checkpoint: Path, device: torch.device) -> dict[str, float]:
+def train(rollouts: Rollouts, recipe: Recipe, folder: Path, checkpoint: Path, device: torch.device) -> dict[str, float]:
     """Run the stages and write the checkpoint after each but the first; returns validation figures."""
-    model = create_model(checkpoint, recipe.sizes, corpus(drives), recipe.seed).to(device)
-    cut = int(len(drives) * (1 - VALIDATION_SHARE))
-    rows, held_out = range(cut), range(cut, len(drives))
+    model = create_model(checkpoint, recipe.sizes, corpus(rollouts), recipe.seed).to(device)
+    cut = int(len(rollouts) * (1 - VALIDATION_SHARE))
+    rows, held_out = range(cut), range(cut, len(rollouts))
 
     torch.manual_seed(recipe.seed)
-    trained, checked = (VisionStage(model, drives, recipe, part).to(device) for part in (rows, held_out))
+    trained, checked = (VisionStage(model, rollouts, recipe, part).to(device) for part in (rows, held_out))
     _run("vision", trained, checked, recipe.vision, recipe, folder)
 
     def policy(stage: StageRecipe, features: torch.Tensor | None) -> tuple[PolicyStage, PolicyStage]:
         torch.manual_seed(recipe.seed)
         trained, checked = (
-            PolicyStage(model, drives, recipe, part, stage=stage, features=features).to(device)
+            PolicyStage(model, rollouts, recipe, part, stage=stage, features=features).to(device)
             for part in (rows, held_out)
         )
         return trained, checked
 
-    frozen_eyed = policy(recipe.policy, frozen_features(model, drives))
+    frozen_eyed = policy(recipe.policy, frozen_features(model, rollouts))
     figures = _run("policy", *frozen_eyed, recipe.policy, recipe, folder)
     save_weights(model, checkpoint, torch.float16)
     for name, stage in (("joint", recipe.joint), ("joint_again", recipe.joint_again)):
@@ -77,13 +77,13 @@ def pick_device(name: str) -> torch.device:
     return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
 
 
-def corpus(drives: Drives) -> list[str]:
+def corpus(rollouts: Rollouts) -> list[str]:
     """The texts that the tokenizer is trained on: every training instruction, the prompt's words, the replies."""
     named = [
         template.format(colour=colour, kind=kind.replace("_", " "))
-        for template in drives.templates
-        for colour in drives.colour_names
-        for kind in drives.kind_names
+        for template in rollouts.templates
+        for colour in rollouts.colour_names
+        for kind in rollouts.kind_names
     ]
     return [nano_text(text, 1) for text in named] + [f"Act: {sentence}" for sentence in SENTENCES] * 20
 

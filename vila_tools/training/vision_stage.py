@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from vila_core.models.preprocess import normalise_pixels
 from vila_core.models.vlm import VisionLanguageModel
 from vila_tools.training.recipe import Recipe
-from vila_tools.training.shards import Drives, grid_objects
+from vila_tools.training.shards import Rollouts, grid_objects
 
 CELL_SHARE = 0.2  # of a patch, that an object must cover to be its label
 
@@ -21,13 +21,13 @@ class VisionStage(nn.Module):
 
     name = "vision"
 
-    def __init__(self, model: VisionLanguageModel, drives: Drives, recipe: Recipe, rows: range) -> None:
+    def __init__(self, model: VisionLanguageModel, rollouts: Rollouts, recipe: Recipe, rows: range) -> None:
         super().__init__()
-        self.model, self.drives, self.recipe, self.rows = model, drives, recipe, rows
+        self.model, self.rollouts, self.recipe, self.rows = model, rollouts, recipe, rows
         width = recipe.sizes.vision_width
         self.norm = nn.LayerNorm(width)
-        self.kind_head = nn.Linear(width, len(drives.kind_names) + 1)
-        self.colour_head = nn.Linear(width, len(drives.colour_names) + 1)
+        self.kind_head = nn.Linear(width, len(rollouts.kind_names) + 1)
+        self.colour_head = nn.Linear(width, len(rollouts.colour_names) + 1)
 
     def groups(self) -> list[tuple[list[nn.Parameter], float]]:
         """Parameters and their learning rates."""
@@ -37,13 +37,13 @@ class VisionStage(nn.Module):
 
     def loss(self, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
         """Loss and figures of one random batch."""
-        drives = self.drives
+        rollouts = self.rollouts
         rows = rng.integers(self.rows.start, self.rows.stop, self.recipe.vision.batch_size)
         grid = self.model.config.vision.grid
-        objects = grid_objects(drives.seg[rows], grid, CELL_SHARE)  # [B, P]
-        kind_target = self._target(drives.kinds[rows], objects)
-        colour_target = self._target(drives.colours[rows], objects)
-        images = augment(torch.from_numpy(drives.images[rows]), rng).to(self.model.device)
+        objects = grid_objects(rollouts.seg[rows], grid, CELL_SHARE)  # [B, P]
+        kind_target = self._target(rollouts.kinds[rows], objects)
+        colour_target = self._target(rollouts.colours[rows], objects)
+        images = augment(torch.from_numpy(rollouts.images[rows]), rng).to(self.model.device)
         features = self.norm(self.model.vision_tower(normalise_pixels(images, self.model.config.vision, torch.float32)))
         kind_logits, colour_logits = self.kind_head(features), self.colour_head(features)
         loss = _balanced(kind_logits, kind_target) + _balanced(colour_logits, colour_target)

@@ -1,4 +1,4 @@
-"""Which of several ways to multiply is quickest, by measurement: once for each size, when a model is loaded."""
+"""Which of several methods of multiplying is quickest, by measurement: once for each size, when a model is loaded."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Candidate(Generic[Weight]):
-    """A way to multiply: (x [M, K], weight) -> [M, N] in x's dtype. supports: whether it takes the problem at all."""
+    """A method of multiplying: (x [M, K], weight) -> [M, N] in x's dtype. supports: whether it takes the problem."""
 
     name: str
     run: Callable[[Tensor, Weight], Tensor]

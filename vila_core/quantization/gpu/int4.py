@@ -1,4 +1,4 @@
-"""Ways to multiply by a 4-bit weight on a GPU.
+"""Methods of multiplying by a 4-bit weight on a GPU.
 
 tinygemm: torch's own kernel, bytes read once, quick for few rows. fused: the same in Triton, for some more rows.
 dequantized: a tile of the weight made plain, then cuBLAS, tile after tile: for many rows, where arithmetic counts.

@@ -1,4 +1,4 @@
-"""Ways to multiply by an 8-bit weight on a GPU, inputs rounded to 8 bits by token.
+"""Methods of multiplying by an 8-bit weight on a GPU, inputs rounded to 8 bits by token.
 
 int_mm: torch's own operators; sums leave the kernel as 32 bits and are scaled afterwards. fused: scaled where they are
 summed, in Triton. plain: the weight in the inputs' dtype; it takes twice the memory and is what the others must beat.

@@ -200,7 +200,7 @@ def asked_of_gpu(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
         "of_floor": _worst([row["of_floor"] for row in rows]),
         "transformers_over_ours": _worst([row["transformers_over_ours"] for row in rows]),
         "tower_bfloat16_over_w8a8": max(
-            (way["bfloat16_over_w8a8"] for batch in batches for way in batch.values()), default=None
+            (row["bfloat16_over_w8a8"] for batch in batches for row in batch.values()), default=None
         ),
     }
     return {name: _judged(ASKED[name], value) for name, value in found.items()}

@@ -53,10 +53,10 @@ def example(language: LanguageConfig, dtype: torch.dtype, length: int = 3, past:
     """Inputs that the decoder can be traced with; no two are one tensor, or the exporter takes them for one input."""
     rows = [torch.zeros(1, language.kv_heads, past, language.head_dim, dtype=dtype) for _ in range(2 * language.layers)]
     embeddings = torch.zeros(1, length, language.hidden_size, dtype=dtype)
-    return (embeddings, *reading(length, past, dtype), *rows)
+    return (embeddings, *mask_and_positions(length, past, dtype), *rows)
 
 
-def reading(length: int, past: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def mask_and_positions(length: int, past: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Mask [1, 1, L, P + L] and positions [1, L] of `length` new tokens behind `past` ones."""
     mask = torch.full((length, past + length), torch.finfo(dtype).min, dtype=dtype).triu(past + 1)
     return mask[None, None], torch.arange(past, past + length)[None]

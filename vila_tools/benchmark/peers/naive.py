@@ -28,11 +28,11 @@ class NaivePeer(abc.ABC):
         self.config: CheckpointConfig = read_checkpoint_config(Path(job.checkpoint))
         self.frames = [camera_frame(number) for number in range(job.frames + 1)]
 
-    def prepare(self, way: str) -> Timings:
+    def prepare(self, method: str) -> Timings:
         """Nothing: a naive step begins from nothing."""
         return {}
 
-    def step(self, way: str) -> Timings:
+    def step(self, method: str) -> Timings:
         """Answer once. The number of tokens is checked, so that no peer stops early."""
         tokens = self.answer(self.frames)
         if tokens != self.job.tokens:

@@ -21,7 +21,7 @@ from torch.export import Dim
 from vila_core.models.config import CheckpointConfig
 from vila_core.types import Frame
 from vila_tools.benchmark.part_targets import Conversion, DecoderTarget, TowerTarget, picture, rows_needed
-from vila_tools.benchmark.peers.exportable import TensorDecoder, example, past_names, reading
+from vila_tools.benchmark.peers.exportable import TensorDecoder, example, mask_and_positions, past_names
 from vila_tools.benchmark.peers.naive import NaivePeer
 from vila_tools.benchmark.target import StepJob, versions
 
@@ -61,7 +61,7 @@ class OnnxRuntimePeer(NaivePeer):
         return read - self.job.prompt_tokens + 1
 
     def _read(self, embeddings: Tensor, past: list[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
-        mask, positions = reading(embeddings.shape[1], past[0].shape[2], torch.float32)
+        mask, positions = mask_and_positions(embeddings.shape[1], past[0].shape[2], torch.float32)
         inputs = {"embeddings": embeddings.numpy(), "mask": mask.numpy(), "positions": positions.numpy()}
         inputs |= dict(zip(past_names(self.config.language, "past"), past, strict=True))
         return self._decoder.run(None, inputs)

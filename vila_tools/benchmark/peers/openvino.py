@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from vila_core.models.config import CheckpointConfig, LanguageConfig
 from vila_core.types import Frame
 from vila_tools.benchmark.part_targets import Conversion, DecoderTarget, TowerTarget, picture
-from vila_tools.benchmark.peers.exportable import TensorDecoder, example, past_names, reading
+from vila_tools.benchmark.peers.exportable import TensorDecoder, example, mask_and_positions, past_names
 from vila_tools.benchmark.peers.naive import NaivePeer
 from vila_tools.benchmark.target import StepJob, versions
 
@@ -57,7 +57,7 @@ class OpenVinoPeer(NaivePeer):
         return read - self.job.prompt_tokens + 1
 
     def _read(self, embeddings: Tensor, past: int) -> Tensor:
-        mask, positions = reading(embeddings.shape[1], past, torch.float32)
+        mask, positions = mask_and_positions(embeddings.shape[1], past, torch.float32)
         inputs = {
             "embeddings": embeddings.float().numpy(),
             "mask": mask.numpy(),
@@ -123,7 +123,7 @@ class Decoder(DecoderTarget):
 
     def _read(self, request: Any, start: int, count: int) -> NDArray[np.float32]:
         embeddings = self._table[torch.from_numpy(self.ids[start : start + count])][None].float()
-        mask, positions = reading(count, start, torch.float32)
+        mask, positions = mask_and_positions(count, start, torch.float32)
         inputs = {"embeddings": embeddings, "mask": mask, "positions": positions, "beam": torch.zeros(1).int()}
         return request.infer({name: value.numpy() for name, value in inputs.items()})["logits"][0]
 

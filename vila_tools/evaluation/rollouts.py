@@ -1,4 +1,4 @@
-"""What a robot sees on its way: frames and where decisions were made, for comparisons off-line."""
+"""Rollouts of the oracle: the frames seen and where decisions were made, for comparisons off-line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from vila_sim.oracle import MAX_DECISIONS, oracle_action
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Drive:
+class Rollout:
     """An instruction and all frames seen while following it, oldest first.
 
     decisions: for each decision, how many of the frames had been seen.
@@ -22,7 +22,7 @@ class Drive:
     decisions: tuple[int, ...]
 
 
-def oracle_drive(env: FlatEnv, episode: Episode) -> Drive:
+def oracle_rollout(env: FlatEnv, episode: Episode) -> Rollout:
     """Let the oracle drive an episode."""
     frames = [env.reset(episode, track_target=True)[0]]
     decisions: list[int] = []
@@ -30,4 +30,4 @@ def oracle_drive(env: FlatEnv, episode: Episode) -> Drive:
         decisions.append(len(frames))
         action = oracle_action(env.pose, env.field, env.target_view())
         frames += [frame for frame, _ in env.act(action)]
-    return Drive(episode.instruction, tuple(frames), tuple(decisions))
+    return Rollout(episode.instruction, tuple(frames), tuple(decisions))
