@@ -11,12 +11,13 @@ import sys
 import psutil
 import pytest
 
-from vila_core.engine import host_memory, memory
+from vila_core.engine import memory
 from vila_core.engine.backend import EMBEDDED_CHECKPOINT, load_backend
 from vila_core.engine.cached_decoder import cache_rows
-from vila_core.engine.host_memory import resident_bytes
 from vila_core.engine.memory import Usage, activation_bytes, plan_memory, require_memory, stored_as, tokenizer_bytes
 from vila_core.errors import BackendError, CheckpointError
+from vila_core.machine import memory as machine_memory
+from vila_core.machine.memory import resident_bytes
 from vila_core.models.config_reader import config_of, read_checkpoint_config
 from vila_core.models.costs import Storage
 from vila_core.models.layouts import open_layout
@@ -33,7 +34,7 @@ from pathlib import Path
 import numpy as np
 from vila_core.actions.grammar import SENTENCES
 from vila_core.engine.backend import load_backend
-from vila_core.engine.host_memory import peak_resident_bytes, resident_bytes
+from vila_core.machine.memory import peak_resident_bytes, resident_bytes
 from vila_core.prompts.navigation import navigation_prompt
 from vila_core.types import Frame, Instruction, Visual
 
@@ -151,16 +152,16 @@ def test_the_container_counts_if_it_has_less_than_the_machine(tmp_path, monkeypa
     rows = (f"{name}: {sizes_kb.get(name, 0)} kB\n" for name in (*sizes_kb, *others))
     (tmp_path / "meminfo").write_text("".join(rows))
     monkeypatch.setattr(psutil, "PROCFS_PATH", str(tmp_path))
-    monkeypatch.setattr(host_memory, "_GROUP", tmp_path)
-    assert (host_memory.total_bytes(), host_memory.available_bytes()) == (8_192_000_000, 4_096_000_000)
+    monkeypatch.setattr(machine_memory, "_GROUP", tmp_path)
+    assert (machine_memory.total_bytes(), machine_memory.available_bytes()) == (8_192_000_000, 4_096_000_000)
     (tmp_path / "memory.max").write_text("max\n")
     (tmp_path / "memory.current").write_text("1000\n")
-    assert host_memory.available_bytes() == 4_096_000_000
+    assert machine_memory.available_bytes() == 4_096_000_000
     (tmp_path / "memory.max").write_text("3000\n")
-    assert (host_memory.total_bytes(), host_memory.available_bytes()) == (3000, 2000)
+    assert (machine_memory.total_bytes(), machine_memory.available_bytes()) == (3000, 2000)
     monkeypatch.setattr(psutil, "PROCFS_PATH", str(tmp_path / "missing"))
-    monkeypatch.setattr(host_memory, "_GROUP", tmp_path / "missing")
-    assert host_memory.available_bytes() is None
+    monkeypatch.setattr(machine_memory, "_GROUP", tmp_path / "missing")
+    assert machine_memory.available_bytes() is None
 
 
 def test_memory_of_another_process_is_told_by_its_number():

@@ -18,10 +18,10 @@ pytest.importorskip("vila_nav")
 
 from rclpy.parameter import Parameter
 
-from vila_ros.common.resources import share_file
 from vila_ros.controller.node import ControllerNode
 from vila_ros.navigator.node import NavigatorNode
 from vila_tools.demo.run import DemoOptions, node_specs
+from vila_tools.session.resources import share_file
 
 ROOT = Path(__file__).resolve().parents[2]
 LAUNCH_FILES = sorted((ROOT / "launch").glob("*.launch.py"))

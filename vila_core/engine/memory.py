@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 
 from vila_core.engine.cached_decoder import CHUNK, cache_rows
-from vila_core.engine.host_memory import available_bytes
 from vila_core.engine.static_decoder import LENGTHS
 from vila_core.errors import BackendError
+from vila_core.machine.memory import available_bytes
 from vila_core.models.checkpoint import DTYPES
 from vila_core.models.config import CheckpointConfig
 from vila_core.models.config_reader import config_of

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from vila_core.models.heap import trim_heap
+from vila_core.machine.memory import trim_heap
 
 _TRIM_BYTES = 64 << 20
 _LARGE = 1 << 18  # values of a float32 weight: below it packing costs more than it saves

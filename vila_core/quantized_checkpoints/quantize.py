@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vila_core.errors import CheckpointError
-from vila_core.models.heap import trim_heap
+from vila_core.machine.memory import trim_heap
 from vila_core.models.language_model import DecoderLayer, LanguageModel, rotary
 from vila_core.models.stored_layers import StoredLayers
 from vila_core.models.vlm import VisionLanguageModel

@@ -20,7 +20,7 @@ from vila_nav.srv import UnwatchEvent, WatchEvent
 from vila_core.config import EventsConfig
 from vila_core.engine.backend import Backend
 from vila_core.errors import BackendError, QueryError
-from vila_core.models.heap import trim_heap
+from vila_core.machine.memory import trim_heap
 from vila_core.types import Frame, LocalizationMethod, TemporalEvent
 from vila_core.watcher import EventWatcher
 from vila_ros.common.conversions import ns_from_stamp

@@ -18,8 +18,8 @@ import time
 from pathlib import Path
 from typing import IO, Any
 
-from vila_core.engine.host_memory import peak_resident_bytes, resident_bytes
 from vila_core.errors import BackendError
+from vila_core.machine.memory import peak_resident_bytes, resident_bytes
 from vila_tools.benchmark.target import BenchmarkTarget, StepJob
 
 _ROOT = Path(__file__).resolve().parents[2]  # the worker imports the same package

@@ -26,10 +26,10 @@ from vila_core.errors import ConfigError, VilaError
 from vila_core.kernels.library import kernels_status
 from vila_core.testing import make_frame
 from vila_ros.common.conversions import image_from_frame
-from vila_ros.common.resources import share_file
 from vila_tools.benchmark.ros_robot import BenchRobot, RoundTrip
 from vila_tools.command_line import option, parse_options
 from vila_tools.session.processes import NodeSpec
+from vila_tools.session.resources import share_file
 from vila_tools.session.session import READY_TIMEOUT_S, Session, running
 
 THREADS = (1, 2)

@@ -21,13 +21,13 @@ from rclpy.node import Node
 from vila_nav.msg import TemporalEvent
 from vila_nav.srv import WatchEvent
 
-from vila_core.engine.host_memory import resident_bytes
 from vila_core.errors import ConfigError, VilaError
+from vila_core.machine.memory import resident_bytes
 from vila_ros.common.qos import latched_qos, reliable_qos
-from vila_ros.common.resources import share_file
 from vila_tools.bags.player import BagPlayer, PlayOptions
 from vila_tools.command_line import option, parse_options
 from vila_tools.session.processes import NodeSpec
+from vila_tools.session.resources import share_file
 from vila_tools.session.session import READY_TIMEOUT_S, Session, running
 
 _TOPIC = "camera/image_raw"

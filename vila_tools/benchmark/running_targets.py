@@ -6,8 +6,8 @@ import contextlib
 import importlib.util
 from typing import Any
 
-from vila_core.engine.host_memory import available_bytes
 from vila_core.errors import BackendError
+from vila_core.machine.memory import available_bytes
 from vila_tools.benchmark.peers.table import Form
 from vila_tools.benchmark.process import WorkerProcess
 from vila_tools.benchmark.target import StepJob

@@ -24,7 +24,6 @@ from vila_nav.msg import DecisionStats, NavAction
 from vila_core.control.limits import STILL_MPS, STILL_RPS
 from vila_core.types import HoldReason
 from vila_ros.common.conversions import action_from_message
-from vila_ros.common.resources import share_file
 from vila_ros.navigator.mission import MissionError
 from vila_sim.episodes import SUCCESS_RADIUS_M
 from vila_sim.mujoco.simulator import Simulator
@@ -33,6 +32,7 @@ from vila_tools.command_line import option, parse_options
 from vila_tools.demo.film import Place, Story, Thought, map_width_px, short_name, write_film, write_trajectory
 from vila_tools.session.processes import NodeSpec
 from vila_tools.session.recording import Recorder, write_bag
+from vila_tools.session.resources import share_file
 from vila_tools.session.session import READY_TIMEOUT_S, Session, running
 
 DEFAULT_INSTRUCTION = "go to the red chair"

@@ -8,9 +8,9 @@ from functools import partial
 import torch
 from torch import nn
 
-from vila_core.engine.host_memory import available_bytes, resident_bytes, total_bytes
 from vila_core.errors import BackendError
 from vila_core.machine.arithmetic import DTYPES, arithmetic_of
+from vila_core.machine.memory import available_bytes, resident_bytes, total_bytes
 from vila_core.machine.speeds import best_s, measure_bandwidth_gbps, measure_tflops
 from vila_core.quantization.int8_linear import Int8Linear
 from vila_core.quantization.runtime import convert_for_cpu

@@ -7,8 +7,8 @@ import sys
 
 import torch
 
-from vila_core.engine.host_memory import resident_bytes
 from vila_core.errors import BackendError
+from vila_core.machine.memory import resident_bytes
 from vila_core.models.config import LanguageConfig, VisionConfig
 
 _CHILD = "import sys; from vila_tools.fit.libraries import child; sys.exit(child())"

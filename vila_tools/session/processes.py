@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 
 from vila_core.errors import VilaError
-from vila_ros.common.resources import share_file
+from vila_tools.session.resources import share_file
 
 OLDER_DISTROS = ("humble", "iron", "jazzy")  # they may know these settings by their older names
 _TAIL_LINES = 15

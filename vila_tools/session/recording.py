@@ -28,7 +28,7 @@ from vila_core.errors import MissingDependencyError
 from vila_core.types import Odometry
 from vila_ros.common.conversions import frame_from_image, odometry_from_message
 from vila_ros.common.qos import reliable_qos, sensor_qos
-from vila_ros.common.resources import share_folder
+from vila_tools.session.resources import share_folder
 
 _JPEG_QUALITY = 90
 

@@ -1,7 +1,9 @@
-"""How much memory this process holds and the machine, or the container, still has."""
+"""How much memory this process holds and the machine, or the container, still has; and handing free memory back."""
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from pathlib import Path
 
 import psutil
@@ -43,6 +45,17 @@ def available_bytes() -> int | None:
     limit, used = _number(_GROUP / "memory.max"), _number(_GROUP / "memory.current")
     left = None if limit is None or used is None else max(0, limit - used)
     return _least(_machine("available"), left)
+
+
+def trim_heap() -> None:
+    """Return free pages of the heap to the system where the C library can (glibc's malloc_trim); else do nothing.
+
+    The library keeps much of what was freed for later.
+    """
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)
 
 
 def _machine(figure: str) -> int | None:
