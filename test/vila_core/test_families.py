@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 from conftest import golden_dir
@@ -10,11 +12,12 @@ from conftest import golden_dir
 from vila_core.engine.backend import EMBEDDED_CHECKPOINT
 from vila_core.errors import CheckpointError
 from vila_core.models.config_reader import read_checkpoint_config
-from vila_core.models.families import FAMILIES
+from vila_core.models.families import FAMILIES, Family
 from vila_core.prompts.navigation import STYLES
 from vila_core.random_checkpoints.make import write_description
 from vila_core.random_checkpoints.shapes import SHAPES, tiny
 
+ROOT = Path(__file__).resolve().parents[2]
 CHECKPOINTS = golden_dir("vila") / "checkpoints"
 WANTED = {
     "vila1.5-3b": "vila1.5",
@@ -83,3 +86,19 @@ def test_only_vila_nano_cannot_describe() -> None:
 def test_rows_ask_as_a_style_does() -> None:
     assert {row.prompt_style for row in FAMILIES} == set(STYLES)
     assert len({row.name for row in FAMILIES}) == len(FAMILIES)
+
+
+def test_the_table_of_the_documents_is_that_of_the_code() -> None:
+    text = (ROOT / "docs" / "checkpoints.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`[\w.-]+` \| `(?:native|nvila)` \|.*) \|$", text, re.MULTILINE)
+    table = [row.split(" | ") for row in rows]
+    told = [(name, generation, prompt, order, replies) for name, generation, _, prompt, order, replies in table]
+    assert told == [
+        (f"`{row.name}`", f"`{row.generation}`", f"`{row.prompt_style}`", row.downsample_order, replies_of(row))
+        for row in FAMILIES
+    ]
+
+
+def replies_of(row: Family) -> str:
+    asked = "ten sentences, scored" if STYLES[row.prompt_style].closed else "its own words, parsed"
+    return f"{asked}; {'describes' if row.describes else 'nothing else'}"

@@ -1,9 +1,10 @@
 """The families of models: how one is recognised, how it is asked, and how its projector writes. One table.
 
-To add a family, write a row: a name, when a checkpoint is one of it, and what differs from the others. Its sizes are
-read from its configuration, its chat template is a row of prompts/conversation.py, its question one of
-prompts/navigation.py. The first row that recognises a checkpoint is its family; `"vila_nav": {"family": NAME}` in
-config.json says it instead. Nothing is decided by a path, nor by the one that is stored in config.json.
+To add a family, write a row: a name, when a checkpoint is one of it, and what differs from the others; and its row of
+the table in docs/checkpoints.md. Its sizes are read from its configuration, its chat template is a row of
+prompts/conversation.py, its question one of prompts/navigation.py, which also says whether it is scored on the ten
+sentences. The first row that recognises a checkpoint is its family; `"vila_nav": {"family": NAME}` in config.json says
+it instead. Nothing is decided by a path, nor by the one that is stored in config.json.
 """
 
 from __future__ import annotations
@@ -37,12 +38,14 @@ class Traits:
 class Family:
     """A row of the table.
 
+    generation: which official code trained it. recognises: by what it is told from the others of that generation.
     prompt_style: of prompts.navigation, unless key vila_nav names another. downsample_order: in which a projector of
     the type "mlp_downsample" writes its tokens; all others write rows. describes: whether it answers freely, or knows
     the ten sentences alone.
     """
 
     name: str
+    generation: Generation
     recognises: Callable[[Traits], bool]
     prompt_style: str = "vila"
     downsample_order: TokenOrder = "row"
@@ -58,25 +61,30 @@ class Family:
 
 
 FAMILIES = (
-    Family("vila-nano", lambda of: of.prompt_style == "nano", prompt_style="nano", describes=False),
+    Family("vila-nano", "nvila", lambda of: of.prompt_style == "nano", prompt_style="nano", describes=False),
     # Llama-3-VILA1.5 looks the same in every file, but nobody asks it to navigate: there say "family": "vila1.5".
     Family(
         "navila",
-        lambda of: of.generation == "native" and of.chat_template == "llama_3",
+        "native",
+        lambda of: of.chat_template == "llama_3",
         prompt_style="navila",
         downsample_order="column",
     ),
-    Family("vila1.5", lambda of: of.generation == "native", downsample_order="column"),
-    Family("nvila-video", lambda of: of.pools_time),
-    Family("nvila-lite", lambda of: of.aspect_ratio == "dynamic" or of.projector == "mlp_downsample_3x3_fix"),
-    Family("nvila", lambda of: True),
+    Family("vila1.5", "native", lambda of: True, downsample_order="column"),
+    Family("nvila-video", "nvila", lambda of: of.pools_time),
+    Family(
+        "nvila-lite",
+        "nvila",
+        lambda of: of.aspect_ratio == "dynamic" or of.projector == "mlp_downsample_3x3_fix",
+    ),
+    Family("nvila", "nvila", lambda of: True),
 )
 
 
 def family_of(traits: Traits, named: str | None = None) -> Family:
     """Return the named row, or the first that recognises the traits. Raises CheckpointError for an unknown name."""
     if named is None:
-        return next(row for row in FAMILIES if row.recognises(traits))
+        return next(row for row in FAMILIES if row.generation == traits.generation and row.recognises(traits))
     found = next((row for row in FAMILIES if row.name == named), None)
     if found is None:
         known = ", ".join(row.name for row in FAMILIES)
