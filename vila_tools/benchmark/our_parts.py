@@ -20,8 +20,7 @@ from vila_core.models.stored_layers import StoredLayers
 from vila_core.models.vlm import VisionLanguageModel
 from vila_core.models.working_precision import stored_dtype
 from vila_core.quantization.linear import BITS
-from vila_core.quantization.w8a8_layer import ALPHA, VISION_FOLDS, quantize_layer_w8a8
-from vila_core.quantized_checkpoints.quantize import DecoderPlan, quantize_decoder
+from vila_core.quantized_checkpoints.quantize import DecoderPlan, quantize_decoder, quantize_tower
 from vila_core.quantized_checkpoints.state import QuantizeState
 from vila_core.quantized_checkpoints.writer import write_checkpoint
 from vila_tools.benchmark.part_targets import PARTS, Conversion, DecoderTarget, TowerTarget, rows_needed
@@ -87,8 +86,7 @@ def _quantize(job: StepJob, folder: Path) -> None:
     layout = open_layout(Path(job.checkpoint))
     layers = StoredLayers()
     model = load_checkpoint(layout.root, precision=job.precision, layers=layers)
-    for layer in model.vision_tower.encoder.layers:
-        quantize_layer_w8a8(layer, VISION_FOLDS, None, ALPHA)
+    quantize_tower(model, None)
     state = QuantizeState(folder, "")
     progress = partial(tqdm, desc="decoder layers", unit="layer", disable=None)
     quantize_decoder(model.language_model, layers, DecoderPlan(BITS, _GROUP), state, progress=progress)

@@ -98,7 +98,7 @@ class DecoderTarget(abc.ABC):
 
     @abc.abstractmethod
     def prefill(self, count: int) -> NDArray[np.float32]:
-        """Read ids[:count] from nothing, the prompt that is read stays; returns the last one's logits [V]."""
+        """Read ids[:count] from nothing; `rewind` brings the prompt back. Returns the last one's logits [V]."""
 
 
 class TowerTarget(abc.ABC):

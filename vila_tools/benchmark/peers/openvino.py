@@ -96,7 +96,7 @@ class Decoder(DecoderTarget):
         language = self.config.language
         self._table = torch.empty(language.vocab_size, language.hidden_size, dtype=torch.bfloat16).normal_(std=0.02)
         model = openvino.Core().compile_model(Path(job.folder) / _DECODER, "CPU", _options(job, **_INT4))
-        self._request, self._spare = model.create_infer_request(), model.create_infer_request()
+        self._request = model.create_infer_request()  # a second one's logits would not always be written (2026.4)
         self._prompt: list[Any] = []  # the state behind the prompt
         self.facts = {
             "precision": "int4 in groups of 128, dynamic int8",
@@ -104,7 +104,7 @@ class Decoder(DecoderTarget):
         }
 
     def rewind(self) -> None:
-        """Set the state that was there behind the prompt, a copy of it."""
+        """Set the state that was there behind the prompt, a copy of it, whatever was read since."""
         states = self._request.query_state()
         if not self._prompt:
             self._prompt = [openvino.Tensor(np.array(state.state.data)) for state in states]
@@ -113,19 +113,21 @@ class Decoder(DecoderTarget):
             state.state = kept
 
     def read(self, count: int) -> NDArray[np.float32]:
-        """One inference on the state."""
-        return self._read(self._request, self.read_tokens, count)
+        """One inference on the state, emptied if this is the prompt."""
+        if self.read_tokens == 0:
+            self._request.reset_state()
+        return self._read(self.read_tokens, count)
 
     def prefill(self, count: int) -> NDArray[np.float32]:
-        """One inference on the state of another request, reset."""
-        self._spare.reset_state()
-        return self._read(self._spare, 0, count)
+        """One inference on an empty state; the prompt's is set again by `rewind`."""
+        self._request.reset_state()
+        return self._read(0, count)
 
-    def _read(self, request: Any, start: int, count: int) -> NDArray[np.float32]:
+    def _read(self, start: int, count: int) -> NDArray[np.float32]:
         embeddings = self._table[torch.from_numpy(self.ids[start : start + count])][None].float()
         mask, positions = mask_and_positions(count, start, torch.float32)
         inputs = {"embeddings": embeddings, "mask": mask, "positions": positions, "beam": torch.zeros(1).int()}
-        return request.infer({name: value.numpy() for name, value in inputs.items()})["logits"][0]
+        return self._request.infer({name: value.numpy() for name, value in inputs.items()})["logits"][0]
 
 
 class Tower(TowerTarget):
