@@ -238,7 +238,7 @@ def test_append_only_policies_read_less_than_navila_s(nvila):
 
 
 def test_the_floors_are_those_of_the_specification(nvila):
-    """Spec quantization.md: NVILA-2B at 4.25 bits reads 820 MB a token, its quantized head among them."""
+    """NVILA-2B at 4.25 bits reads 820 MB a token, its quantized head among them."""
     config, device = read_checkpoint_config(nvila), DEVICES["agx-orin-64gb"]
 
     def decode_ms(storage):
