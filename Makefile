@@ -6,6 +6,8 @@ PYTHON ?= python3
 INSTRUCTION ?= go to the red chair
 SEED ?= 3
 PIP_ARGS ?=
+FUZZ_SEED ?= 0
+FUZZ_SECONDS ?= 300
 
 VENV := $(CURDIR)/.venv
 READY := $(VENV)/.vila_nav_ready
@@ -18,7 +20,7 @@ export CMAKE_PREFIX_PATH := $(VENV)
 # A sourced ROS of the system's must not mix with it.
 unexport PYTHONPATH LD_LIBRARY_PATH _ROS_WHEELS_BOOTSTRAP_COMPLETE
 
-.PHONY: help setup platform system demo demo-events test test-quick test-avx2 coverage lint colcon sanitize neon clip clean
+.PHONY: help setup platform system demo demo-events test test-quick test-avx2 fuzz coverage lint colcon sanitize neon clip clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -34,10 +36,12 @@ PYTEST := $(VENV)/bin/python -m pytest --numprocesses auto --maxprocesses 4 --di
 # What computes: it must give the same on a processor with AVX2 and nothing above.
 AVX2_TESTS := vila_core/test_{golden*,kernels,models,operations,packed*,quanti*,stacked*}.py vila_tools/test_parity*.py
 
+# Damaged inputs are read in the background, at a low priority, while the tests wait for nodes and clocks.
 test: lint  ## ruff, mypy, import contracts, then all tests; results in out/tests.xml and, of AVX2, out/tests-avx2.xml
 	@mkdir -p out
-	$(PYTEST) --junit-xml=out/tests.xml
-	$(MAKE) --no-print-directory test-avx2
+	@nice -n 10 $(MAKE) --no-print-directory fuzz >out/fuzz.txt 2>&1 & damaged=$$!; \
+	$(PYTEST) --junit-xml=out/tests.xml && $(MAKE) --no-print-directory test-avx2; tested=$$?; \
+	wait $$damaged; read=$$?; grep -v '^{' out/fuzz.txt; exit $$((tested ? tested : read))
 
 test-quick: setup  ## the tests that are quick alone
 	$(PYTEST) -m "not slow"
@@ -49,6 +53,9 @@ test-avx2: export VILA_NAV_KERNELS := avx2
 test-avx2: setup  ## what computes, tested as on a processor with AVX2 and nothing above
 	@mkdir -p out
 	$(PYTEST) --junit-xml=out/tests-avx2.xml $(addprefix test/,$(AVX2_TESTS))
+
+fuzz: setup  ## read damaged inputs of every kind for FUZZ_SECONDS=300, as FUZZ_SEED=0 damages them
+	@cd test && ../.venv/bin/python -m fuzzing.fuzz --seed $(FUZZ_SEED) --seconds $(FUZZ_SECONDS)
 
 # Apart from `make test`, which it would make a sixth slower; processes that the tests start are not counted.
 coverage: setup  ## all tests, and the lines they ran: the least covered, out/coverage.xml, a page in out/coverage
