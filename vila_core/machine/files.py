@@ -1,0 +1,107 @@
+"""Write files so that under its name each is there whole or not at all, and name what could not be written."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from vila_core.errors import OutputError
+
+_OS_ERROR = re.compile(r"\(os error (\d+)\)")  # how Rust's libraries tell errno
+_UNWRITTEN = ("PytorchStreamWriter failed", "requested and", "unexpected pos")  # torch and numpy tell none
+_CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)  # of file systems that have no fsync for a folder
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Yield a path of the same name beside the given one, and put what was written there in its place at the end.
+
+    The caller makes a file or a folder of it; a folder takes the place of one that is there. The folders above are
+    made. After an error nothing is left and what was there before stays. A device or a pipe is written to as it is.
+    Raises OutputError where it cannot be written.
+    """
+    if _is_device(path):
+        with _named(path):
+            yield path
+        return
+    path = Path(os.path.realpath(path)) if path.is_symlink() else path  # the link stays, what it names is replaced
+    with _named(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = Path(tempfile.mkdtemp(prefix=f".{path.name[:32]}.", dir=path.parent))
+    try:
+        with _named(path, beside):
+            made = beside / path.name
+            yield made
+            _sync_all(made)
+            _take_place(made, path, beside)
+            _sync(path.parent)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file in UTF-8, whole or not at all; raises as `written_whole`."""
+    with written_whole(path) as made:
+        made.write_text(text, encoding="utf-8")
+
+
+def _is_device(path: Path) -> bool:
+    is_special = path.exists() and not (path.is_file() or path.is_dir())
+    return is_special or path.is_relative_to("/dev") or path.is_relative_to("/proc")
+
+
+@contextmanager
+def _named(path: Path, beside: Path | None = None) -> Iterator[None]:
+    """Turn what a full disk and the like raise, in whatever library's words, into an OutputError with the file."""
+    try:
+        yield
+    except Exception as err:  # libraries have their own classes for it; what is another error goes on as it is
+        reason = _why_unwritten(err, beside)
+        if reason is None:
+            raise
+        raise OutputError(f"{path} cannot be written: {reason}") from err
+
+
+def _why_unwritten(err: Exception, beside: Path | None) -> str | None:
+    """Return the reason in the system's words; None for an error that is about something else."""
+    if isinstance(err, OSError) and err.errno:
+        is_ours = beside is None or err.filename is None or str(beside) in str(err.filename)
+        return os.strerror(err.errno) if is_ours else None
+    if (told := _OS_ERROR.search(str(err))) is not None:
+        return os.strerror(int(told[1]))
+    if any(words in str(err) for words in _UNWRITTEN):
+        return "no space is left, or a limit on the size of files is reached"
+    return None
+
+
+def _take_place(made: Path, path: Path, beside: Path) -> None:
+    """Rename; a folder that is in the way moves aside first, as no folder replaces one that holds something."""
+    if made.is_dir() and path.is_dir():
+        path.rename(beside / "before")
+    made.replace(path)
+
+
+def _sync_all(made: Path) -> None:
+    """Have the disk hold it, all that is below a folder included: a loss of power must not leave half."""
+    if made.is_dir():
+        for entry in made.iterdir():
+            _sync_all(entry)
+    if not made.is_symlink():
+        _sync(made)
+
+
+def _sync(path: Path) -> None:
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    except OSError as err:
+        if err.errno not in _CANNOT_SYNC:
+            raise
+    finally:
+        os.close(number)
