@@ -24,6 +24,7 @@ from sensor_msgs.msg import Image
 
 from vila_core.errors import ConfigError, VilaError
 from vila_core.kernels.library import kernels_status
+from vila_core.machine.files import write_text
 from vila_core.testing import make_frame
 from vila_ros.common.conversions import image_from_frame
 from vila_ros.common.resources import share_file
@@ -100,10 +101,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         "kernels": asdict(kernels_status()),
     }
     line = json.dumps(figures)
-    if options.json_file is not None:
-        options.json_file.parent.mkdir(parents=True, exist_ok=True)
-        options.json_file.write_text(line + "\n")
     _say(line)
+    if options.json_file is not None:
+        write_text(options.json_file, line + "\n")
     return 0
 
 

@@ -23,6 +23,7 @@ from vila_nav.srv import WatchEvent
 
 from vila_core.engine.host_memory import resident_bytes
 from vila_core.errors import ConfigError, VilaError
+from vila_core.machine.files import write_text
 from vila_ros.common.qos import latched_qos, reliable_qos
 from vila_ros.common.resources import share_file
 from vila_tools.bags.player import BagPlayer, PlayOptions
@@ -89,10 +90,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Play, measure, print the figures as one JSON object, write them to a file if asked."""
     options = parse_options(VideoOptions, argv, prog="vila bench video", description=main.__doc__)
     line = json.dumps(measure(options))
-    if options.json_file is not None:
-        options.json_file.parent.mkdir(parents=True, exist_ok=True)
-        options.json_file.write_text(line + "\n")
     print(line, flush=True)
+    if options.json_file is not None:
+        write_text(options.json_file, line + "\n")
     return 0
 
 
