@@ -28,11 +28,21 @@ def sanitize(text: str, max_chars: int, noun: str = "instruction") -> str:
         raise InstructionError(f"the {noun} is empty; say what is wanted")
     if len(cleaned) > max_chars:
         raise InstructionError(f"the {noun} has {len(cleaned)} characters; at most {max_chars} are allowed")
+    require_unicode(cleaned, noun)
     for position, char in enumerate(cleaned):
         if unicodedata.category(char) in _REFUSED_CATEGORIES and char not in _JOINERS:
             raise InstructionError(f"control character U+{ord(char):04X} at position {position}; remove it")
     _refuse_tokens(cleaned, noun)
     return cleaned
+
+
+def require_unicode(text: str, noun: str) -> None:
+    """Raise InstructionError for a text with bytes that are not UTF-8, as a command line may have."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as err:
+        wrong = f"character {err.start} of the {noun}, {text[err.start]!a},"
+        raise InstructionError(f"{wrong} is no Unicode: write the {noun} in UTF-8") from err
 
 
 def _refuse_tokens(text: str, noun: str) -> None:
