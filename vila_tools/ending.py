@@ -89,9 +89,11 @@ def run_program(work: Callable[[], int]) -> int:
     return status
 
 
-def fail(message: str) -> int:
-    """Tell it in a line on stderr; returns the exit status."""
+def fail(message: str, details: str = "") -> int:
+    """Tell it in a line on stderr, behind the details if there are some; returns the exit status."""
     with suppress(OSError):  # nobody may read that either
+        if details:
+            print(details, file=sys.stderr)
         print(f"vila: {message}", file=sys.stderr)
     return INPUT_ERROR
 
@@ -103,7 +105,8 @@ def _status(work: Callable[[], int | None]) -> int:
     except UnheardError as error:
         return _unheard(error.__cause__)
     except VilaError as error:
-        return fail(str(error))
+        details = getattr(error, "details", "")
+        return fail(" ".join(str(error).split()), details)
     except Terminated:
         return TERMINATED
     except KeyboardInterrupt:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from vila_core.errors import WorldError
-from vila_core.machine.files import written_whole
+from vila_core.machine.files import why_no_file, written_whole
 from vila_core.types import Pose
 from vila_sim.flat import generate_flat
 from vila_sim.furniture import COLOURS, KINDS
@@ -112,6 +112,8 @@ def write_episodes(path: Path, episodes: Sequence[Episode]) -> None:
 
 def read_episodes(path: Path) -> list[Episode]:
     """Read what write_episodes wrote; raises WorldError naming the file if it is something else."""
+    if (flaw := why_no_file(path)) is not None:
+        raise WorldError(f"{path} cannot be read: {flaw}")
     try:
         data = path.read_bytes()
         content = json.loads(gzip.decompress(data) if path.suffix == ".gz" else data)

@@ -28,7 +28,6 @@ def sanitize(text: str, max_chars: int, noun: str = "instruction") -> str:
         raise InstructionError(f"the {noun} is empty; say what is wanted")
     if len(cleaned) > max_chars:
         raise InstructionError(f"the {noun} has {len(cleaned)} characters; at most {max_chars} are allowed")
-    require_unicode(cleaned, noun)
     for position, char in enumerate(cleaned):
         if unicodedata.category(char) in _REFUSED_CATEGORIES and char not in _JOINERS:
             raise InstructionError(f"control character U+{ord(char):04X} at position {position}; remove it")

@@ -133,7 +133,7 @@ def measure_in_process(options: BenchOptions, threads: int) -> float:
 
 def navigator_spec(options: BenchOptions) -> NodeSpec:
     """Return the navigator as on a robot, but for a mission that no limit ends."""
-    model: dict[str, object] = {"checkpoint": str(options.checkpoint.resolve())} if options.checkpoint else {}
+    model: dict[str, object] = {"checkpoint": str(options.checkpoint.absolute())} if options.checkpoint else {}
     return NodeSpec(
         "navigator",
         options.navigator,

@@ -107,7 +107,7 @@ def measure(options: VideoOptions) -> dict[str, object]:
 
 def navigator_spec(options: VideoOptions) -> NodeSpec:
     """Return the navigator as on a robot."""
-    model: dict[str, object] = {"checkpoint": str(options.checkpoint.resolve())} if options.checkpoint else {}
+    model: dict[str, object] = {"checkpoint": str(options.checkpoint.absolute())} if options.checkpoint else {}
     return NodeSpec("navigator", options.navigator, share_file("config/robot.yaml"), model, {"image_raw": _TOPIC})
 
 

@@ -104,7 +104,7 @@ def run(options: DemoOptions) -> tuple[Recorder, NavigateInstruction.Result]:
 
 def node_specs(options: DemoOptions) -> tuple[NodeSpec, ...]:
     """Return the nodes to start, with the parameter files that the launch files use too."""
-    model: dict[str, object] = {"checkpoint": str(options.checkpoint.resolve())} if options.checkpoint else {}
+    model: dict[str, object] = {"checkpoint": str(options.checkpoint.absolute())} if options.checkpoint else {}
     parameters = share_file("config/simulation.yaml")
     world = {"seed": options.seed, "instruction": options.instruction}
     return (
