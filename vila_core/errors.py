@@ -59,6 +59,10 @@ class BackendError(VilaError):
     """An inference backend that cannot be loaded or failed."""
 
 
+class OutputError(VilaError):
+    """What a program writes, a file or its standard output, that cannot be written: no space, a limit, read-only."""
+
+
 class WorldError(VilaError):
     """A simulated world that cannot be built, or a target that it does not hold."""
 

@@ -6,12 +6,9 @@ import importlib
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
-from vila_core.errors import Terminated, VilaError
-
-INPUT_ERROR = 2
-INTERRUPTED = 130
-TERMINATED = 143
+from vila_tools.ending import INPUT_ERROR, fail, run_program
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,31 +66,24 @@ COMMANDS = {
     ),
 }
 
-EXTRAS = {
-    "av": "sim",
-    "hypothesis": "test",
-    "mcap": "ros",
-    "rosbags": "ros",
-    "mujoco": "sim",
-    "rclpy": "ros",
-    "scipy": "sim",
-    "vila_nav": "ros",
-}
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `vila SUBCOMMAND ...` and return the exit status.
 
-    2: unknown command, bad input or a missing library, told in one line. 130: interrupted. 143: terminated.
+    2: unknown command, bad input, a missing library or what the machine refuses, told in one line. 70: a bug.
+    130: interrupted. 141: nobody reads what it prints. 143: terminated.
     """
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    return run_program(partial(_command, list(sys.argv[1:] if argv is None else argv)))
+
+
+def _command(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(usage())
         return 0 if arguments else INPUT_ERROR
     name = _command_name(arguments)
     if name is None:
-        return _fail(f"unknown command {' '.join(arguments[:2])!r}; known: {', '.join(COMMANDS)}")
-    return _run(COMMANDS[name], arguments[len(name.split()) :])
+        return fail(f"unknown command {' '.join(arguments[:2])!r}; known: {', '.join(COMMANDS)}")
+    return COMMANDS[name].load()(arguments[len(name.split()) :])
 
 
 def usage() -> str:
@@ -107,33 +97,6 @@ def usage() -> str:
 def _command_name(arguments: list[str]) -> str | None:
     candidates = (" ".join(arguments[:words]) for words in (2, 1))
     return next((name for name in candidates if name in COMMANDS), None)
-
-
-def _run(command: Command, arguments: list[str]) -> int:
-    try:
-        return command.load()(arguments)
-    except VilaError as error:
-        return _fail(str(error))
-    except ModuleNotFoundError as error:
-        return _fail(_missing(error))
-    except Terminated:
-        return TERMINATED
-    except KeyboardInterrupt:
-        return INTERRUPTED
-
-
-def _missing(error: ModuleNotFoundError) -> str:
-    """Name the library and the extra that brings it."""
-    top = (error.name or "").split(".")[0]
-    extra = EXTRAS.get(top, "ros" if top.endswith("_msgs") else None)
-    if extra is None:
-        return f"library {top!r} is not installed; run `pip install .` again"
-    return f"library {top!r} is not installed; run `pip install '.[{extra}]'`"
-
-
-def _fail(message: str) -> int:
-    print(f"vila: {message}", file=sys.stderr)
-    return INPUT_ERROR
 
 
 if __name__ == "__main__":

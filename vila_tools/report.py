@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vila_core.kernels.library import kernels_status
+from vila_core.machine.files import write_text
 
 
 def tell(result: Mapping[str, Any], lines: Iterable[str], file: Path | None) -> None:
@@ -16,9 +17,9 @@ def tell(result: Mapping[str, Any], lines: Iterable[str], file: Path | None) -> 
     for line in lines:
         print(line)
     text = json.dumps(with_kernels(result))
+    print(text)  # first, for the file may be one that cannot be written
     if file:
-        file.write_text(text + "\n", encoding="utf-8")
-    print(text)
+        write_text(file, text + "\n")
 
 
 def with_kernels(result: Mapping[str, Any]) -> dict[str, Any]:

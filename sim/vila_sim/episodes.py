@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from vila_core.errors import WorldError
+from vila_core.machine.files import why_no_file, written_whole
 from vila_core.types import Pose
 from vila_sim.flat import generate_flat
 from vila_sim.furniture import COLOURS, KINDS
@@ -104,16 +105,17 @@ def write_episodes(path: Path, episodes: Sequence[Episode]) -> None:
             "instruction_vocab": {"word_list": ["<pad>", *words]},
         }
     )
-    if path.suffix == ".gz":
-        path.write_bytes(gzip.compress(text.encode(), mtime=0))
-    else:
-        path.write_text(text)
+    content = text.encode()
+    with written_whole(path) as made:
+        made.write_bytes(gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
 
 
 def read_episodes(path: Path) -> list[Episode]:
     """Read what write_episodes wrote; raises WorldError naming the file if it is something else."""
-    data = path.read_bytes()
+    if (flaw := why_no_file(path)) is not None:
+        raise WorldError(f"{path} cannot be read: {flaw}")
     try:
+        data = path.read_bytes()
         content = json.loads(gzip.decompress(data) if path.suffix == ".gz" else data)
         return [_from_json(row) for row in content["episodes"]]
     except (OSError, ValueError, KeyError, TypeError) as err:

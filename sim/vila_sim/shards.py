@@ -5,13 +5,12 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import multiprocessing
-import os
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from vila_core.errors import WorldError
+from vila_core.machine.files import write_text, written_whole
 
 _SHARDS_PER_PROCESS = 8
 
@@ -24,16 +23,11 @@ def shard_path(out: Path, index: int) -> Path:
 def write_shard(target: Path, write: Callable[[Path], None]) -> Path:
     """Let `write` fill a folder and move it to the target in one step; return the target.
 
-    A target that another run finished meanwhile is kept: both made the same.
+    One that another run finished meanwhile is the same. Raises OutputError where it cannot be written.
     """
-    unfinished = target.parent / f".{target.name}.{os.getpid()}"
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
-    write(unfinished)
-    if target.exists():
-        shutil.rmtree(unfinished)
-    else:
-        unfinished.rename(target)
+    with written_whole(target) as unfinished:
+        unfinished.mkdir()
+        write(unfinished)
     return target
 
 
@@ -53,10 +47,19 @@ def write_meta(path: Path, meta: dict[str, Any]) -> None:
     Raises WorldError if it says something else.
     """
     if path.exists():
-        found = json.loads(path.read_text())
-        found.pop("versions", None)
-        if found != json.loads(json.dumps(meta)):
+        found = _read_meta(path)
+        if {**found, "versions": None} != json.loads(json.dumps({**meta, "versions": None})):
             raise WorldError(f"{path} was made with other settings: choose another folder or delete it")
         return
     versions = {name: importlib.metadata.version(name) for name in ("mujoco", "numpy", "scipy", "pillow")}
-    path.write_text(json.dumps({**meta, "versions": versions}, indent=1))
+    write_text(path, json.dumps({**meta, "versions": versions}, indent=1))
+
+
+def _read_meta(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as err:
+        raise WorldError(f"{path} cannot be read: {err}; delete it or choose another folder") from err
+    if not isinstance(found, dict):
+        raise WorldError(f"{path} holds {type(found).__name__}, not an object; delete it or choose another folder")
+    return found

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from vila_tools import cli
+from vila_tools import ending
 
 try:
     import tomllib
@@ -149,7 +149,7 @@ def test_what_the_core_brings_stands_in_no_extra_without_a_reason():
 
 def test_a_missing_library_is_answered_with_the_extra_that_brings_it():
     lists = declared()
-    for module, extra in cli.EXTRAS.items():
+    for module, extra in ending.EXTRAS.items():
         if module != "vila_nav":  # our messages
             assert distribution_of(module) in lists[extra], f"vila: {module} is not in the extra {extra!r}"
 

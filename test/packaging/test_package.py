@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from vila_core.errors import ConfigError, Terminated
-from vila_tools import cli
+from vila_tools import cli, ending
 
 ROOT = Path(__file__).resolve().parents[2]
 MAX_FILE_BYTES = 12 * 2**20
@@ -87,7 +87,7 @@ def test_help_lists_every_subcommand(capsys):
 
 @pytest.mark.parametrize("arguments", [[], ["fly"], ["bench"], ["bench", "fly"]])
 def test_an_unknown_subcommand_is_an_input_error(arguments, capsys):
-    assert cli.main(arguments) == cli.INPUT_ERROR
+    assert cli.main(arguments) == ending.INPUT_ERROR
     assert "demo" in "".join(capsys.readouterr())
 
 
@@ -101,12 +101,12 @@ def raising(error: BaseException):
 @pytest.mark.parametrize(
     ("error", "status", "words"),
     [
-        (ConfigError("seed = -1: must be 0 or more"), cli.INPUT_ERROR, "seed = -1"),
-        (ModuleNotFoundError("no", name="mujoco.egl"), cli.INPUT_ERROR, "pip install '.[sim]'"),
-        (ModuleNotFoundError("no", name="nav_msgs"), cli.INPUT_ERROR, "pip install '.[ros]'"),
-        (ModuleNotFoundError("no", name="torch"), cli.INPUT_ERROR, "pip install ."),
-        (KeyboardInterrupt(), cli.INTERRUPTED, ""),
-        (Terminated(), cli.TERMINATED, ""),
+        (ConfigError("seed = -1: must be 0 or more"), ending.INPUT_ERROR, "seed = -1"),
+        (ModuleNotFoundError("no", name="mujoco.egl"), ending.INPUT_ERROR, "pip install '.[sim]'"),
+        (ModuleNotFoundError("no", name="nav_msgs"), ending.INPUT_ERROR, "pip install '.[ros]'"),
+        (ModuleNotFoundError("no", name="torch"), ending.INPUT_ERROR, "pip install ."),
+        (KeyboardInterrupt(), ending.INTERRUPTED, ""),
+        (Terminated(), ending.TERMINATED, ""),
     ],
 )
 def test_an_error_is_one_line(error, status, words, capsys, monkeypatch):

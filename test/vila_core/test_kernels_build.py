@@ -6,8 +6,11 @@ import ctypes
 import errno
 import json
 import logging
+import os
 import platform
+import re
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
@@ -16,7 +19,7 @@ import pytest
 from vila_core.engine.backend import EMBEDDED_CHECKPOINT, load_backend
 from vila_core.errors import ConfigError
 from vila_core.kernels import build
-from vila_core.kernels.build import WARNINGS, KernelsStatus, compile_library, find_library, sources_digest
+from vila_core.kernels.build import WARNINGS, KernelsStatus, Library, compile_library, find_library, sources_digest
 from vila_core.kernels.library import kernels, kernels_status, load_kernels
 from vila_tools.report import tell
 
@@ -156,7 +159,7 @@ def test_they_are_compiled_once(machine, compiler, compiled, caplog):
     compiler(f"cp {compiled} $out")
     assert [load_kernels().status.origin for _ in range(2)] == ["compiled", "cached"]
     assert (machine / "c++.calls").read_text().count("once") == 1
-    assert len(list((machine / "cache" / "vila_nav").iterdir())) == 1
+    assert len(list((machine / "cache" / "vila_nav").iterdir())) == 2  # it and its record
     assert not caplog.records
 
 
@@ -188,14 +191,127 @@ def no_space(source, target):
     raise OSError(errno.ENOSPC, "No space left on device", str(target))
 
 
+def cut(file: Path) -> None:
+    keep(file, file.read_bytes()[: file.stat().st_size // 3])
+
+
+def zeros(file: Path) -> None:
+    """What a file system leaves of a file whose length came to the disk and whose content did not."""
+    content = file.read_bytes()
+    keep(file, content[: len(content) // 2] + bytes(len(content) - len(content) // 2))
+
+
+def keep(file: Path, content: bytes) -> None:
+    file.unlink()  # not written over: the library is loaded
+    file.write_bytes(content)
+
+
+FLAWS = {
+    "cut": (cut, "it is damaged: .* of .* bytes"),
+    "zeros": (zeros, "its content has changed"),
+    "empty": (lambda file: keep(file, b""), "it is damaged: 0 of"),
+    "text": (lambda file: keep(file, b"no library"), "it is damaged"),
+    "no record": (lambda file: file.with_name(file.name + ".json").unlink(), "its record cannot be read"),
+    "half a record": (lambda file: file.with_name(file.name + ".json").write_text('{"si'), "its record cannot be read"),
+    "a list": (lambda file: file.with_name(file.name + ".json").write_text("[1]"), "it is damaged"),
+    "another's": (lambda file: os.chown(file, 12345, -1), "belongs to user 12345"),
+    "anybody's": (lambda file: file.chmod(0o666), "can be written by anybody"),
+}
+
+
 @needs_kernels
-def test_a_broken_file_in_the_cache_is_replaced(machine, compiler, compiled):
+@pytest.mark.parametrize("flaw", FLAWS)
+def test_a_library_in_the_cache_that_is_not_as_it_was_kept_is_told_and_replaced(
+    flaw, machine, compiler, compiled, caplog
+):
+    if flaw == "another's" and os.geteuid():
+        pytest.skip("only root gives files away")
     compiler(f"cp {compiled} $out")
+    spoil, reason = FLAWS[flaw]
     kept = find_library().file
-    kept.unlink()  # not written over: the library is loaded
-    kept.write_bytes(b"")
-    assert find_library().origin == "compiled"
-    assert kept.stat().st_size == compiled.stat().st_size
+    spoil(kept)
+    loaded = load_kernels()
+    assert loaded.kernels is not None and loaded.status.origin == "compiled"
+    assert re.search(f"is not used: .*{reason}.*; it was compiled anew", loaded.status.reason)
+    assert len(caplog.records) == 1 and str(kept) in caplog.text
+    assert load_kernels().status.text().endswith("cached")
+
+
+@needs_kernels
+def test_a_cut_library_does_not_end_the_process_where_no_compiler_is(machine, compiler, compiled, monkeypatch):
+    compiler(f"cp {compiled} $out")
+    cut(find_library().file)
+    monkeypatch.setattr(build, "_COMPILERS", ())
+    status = load_kernels().status
+    assert status.instruction_set == "" and "it is damaged" in status.reason and "no compiler" in status.reason
+
+
+@needs_kernels
+@pytest.mark.parametrize("part", range(1, 10))
+def test_a_cut_library_that_has_no_record_is_known_by_its_header(part, machine, compiled):
+    packaged = machine / "lib" / f"kernels-{sources_digest()}.so"
+    packaged.parent.mkdir()
+    packaged.write_bytes(compiled.read_bytes()[: compiled.stat().st_size * part // 10])
+    status = load_kernels().status
+    assert status.instruction_set == "" and f"{packaged} is not used: it is cut" in status.reason
+
+
+@needs_kernels
+@pytest.mark.parametrize("flaw", ["anybody's", "another's"])
+def test_nothing_is_loaded_from_a_folder_that_others_can_write(flaw, machine, compiler, compiled):
+    if flaw == "another's" and os.geteuid():
+        pytest.skip("only root gives files away")
+    compiler(f"cp {compiled} $out")
+    folder = find_library().file.parent
+    if flaw == "another's":
+        os.chown(folder, 12345, -1)
+    else:
+        folder.chmod(0o777)
+    found = find_library()
+    assert found.origin == "compiled" and found.file.parent != folder
+    assert str(folder) in found.reason and "not kept for the next time" in found.reason
+
+
+@needs_kernels
+def test_a_library_that_lacks_a_function_is_replaced(machine, compiler, compiled):
+    compiler(f"cp {compiled} $out")
+    find_library()
+    assert "the library lacks vila_new" in find_library(["vila_set", "vila_new"]).reason
+
+
+@needs_kernels
+def test_without_a_home_they_are_compiled_and_that_is_told(machine, compiler, compiled, monkeypatch, caplog):
+    compiler(f"cp {compiled} $out")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", no_home)
+    loaded = load_kernels()
+    assert loaded.kernels is not None and "not kept for the next time: no home" in caplog.text
+
+
+def no_home():
+    raise RuntimeError("Could not determine home directory.")
+
+
+@needs_kernels
+def test_a_cache_that_machines_share_tells_those_apart_that_native_flags_do(machine, monkeypatch):
+    names = set()
+    monkeypatch.setattr(build, "_compiled", lambda flags, cached, *_: names.add(cached.name) or Library())
+    for flags in ("-mtune=generic", "-march=native"):
+        monkeypatch.setenv("VILA_NAV_KERNELS_FLAGS", flags)
+        for model in ("one", "other"):
+            monkeypatch.setattr(build, "processor", lambda model=model: {"model name": model})
+            find_library()
+    assert len(names) == 3
+
+
+@needs_kernels
+def test_two_processes_that_keep_one_at_once_leave_a_whole_one(machine, compiler, compiled):
+    compiler(f"cp {compiled} $out")
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: find_library(), range(8)))
+    assert all(library.file for library in found)
+    assert find_library().origin == "cached"
+    assert len(list((machine / "cache" / "vila_nav").iterdir())) == 2
 
 
 @needs_kernels

@@ -11,8 +11,9 @@ import torch
 from vila_core.engine.backend import EMBEDDED_CHECKPOINT, load_backend
 from vila_core.errors import CheckpointError, ConfigError
 from vila_core.machine import arithmetic, precision
-from vila_core.machine.arithmetic import Arithmetic, kept_arithmetic, measure_rates, processor
+from vila_core.machine.arithmetic import Arithmetic, kept_arithmetic, measure_rates
 from vila_core.machine.precision import SMALL_WEIGHTS, choose_precision
+from vila_core.machine.processor import processor
 from vila_core.models import working_precision as of_checkpoint
 from vila_core.models.checkpoint import load_checkpoint
 from vila_core.models.working_precision import working_precision

@@ -14,6 +14,7 @@ from typing import Any
 from vila_core.errors import BackendError, ConfigError
 from vila_core.export.manifest import ENGINES, Engines, GraphSpec, Limits, Manifest, read_manifest, write_engines
 from vila_core.export.runtimes import MODULES, load_runtime, made, make_logger
+from vila_core.machine.files import written_whole
 
 BUILD_PRECISIONS = ("fp16", "int8", "int4", "fp32")
 TIMING_CACHE = "timing.cache"
@@ -65,7 +66,8 @@ def build_engines(
         profiles = profiles_of(part, graph, manifest.limits, decode=options.decode_profile)
         plan = maker.build(folder / graph.file, profiles)
         files[part] = f"{part}.engine"
-        (folder / files[part]).write_bytes(plan)
+        with written_whole(folder / files[part]) as made_file:
+            made_file.write_bytes(plan)
         seconds[part] = round(time.monotonic() - began, 2)
     engines = Engines(
         runtime=options.runtime,
@@ -178,7 +180,8 @@ class _Maker:
     def _keep_timings(self, config: Any) -> None:
         cache = config.get_timing_cache() if self._times else None
         if cache is not None:
-            self._timings.write_bytes(bytes(cache.serialize()))
+            with written_whole(self._timings) as made_file:
+                made_file.write_bytes(bytes(cache.serialize()))
 
     @property
     def _times(self) -> bool:

@@ -20,6 +20,7 @@ from vila_core.export.int8 import int8_copy
 from vila_core.export.manifest import CHECKPOINT, EMBEDDINGS, MANIFEST, Limits, Manifest, write_manifest
 from vila_core.export.onnx_file import require_exporter, write_onnx
 from vila_core.export.vision_graph import VisionGraph
+from vila_core.machine.files import written_whole
 from vila_core.models.checkpoint import load_checkpoint
 from vila_core.models.preprocess import prepare_image
 from vila_core.models.vlm import VisionLanguageModel
@@ -61,21 +62,15 @@ def export_checkpoint(
     """Export a checkpoint to the directory, which must not hold another export; returns what was exported by name.
 
     calibration: with frames the vision tower is exported with 8-bit linears too. on_part: told each part before it is
-    done. Raises CheckpointError as load_checkpoint, ConfigError for a directory in use, MissingDependencyError.
+    done. Raises CheckpointError as load_checkpoint, ConfigError for a directory in use, MissingDependencyError,
+    OutputError where it cannot be written; nothing of the export is there then.
     """
     versions = require_exporter()
     if (out / MANIFEST).exists():
         raise ConfigError(f"{out} holds an export already; give another --out or delete it")
     model = load_checkpoint(checkpoint, precision=options.precision)
-    out.mkdir(parents=True, exist_ok=True)
     head = quantized_head(model) if options.keep_int4 else None
     graphs = make_graphs(model, calibration, keep_int4=options.keep_int4)
-    for name, graph in graphs.items():
-        on_part(name)
-        write_onnx(graph, out)
-    on_part("embeddings")
-    write_embeddings(model, out / EMBEDDINGS, head)
-    copy_texts(checkpoint, out / CHECKPOINT)
     manifest = Manifest(
         name=model.config.name,
         family=model.config.family,
@@ -85,7 +80,15 @@ def export_checkpoint(
         graphs={name: graph.spec for name, graph in graphs.items()},
         versions=versions,
     )
-    write_manifest(out, manifest)
+    with written_whole(out) as made:
+        made.mkdir()
+        for name, graph in graphs.items():
+            on_part(name)
+            write_onnx(graph, made)
+        on_part("embeddings")
+        write_embeddings(model, made / EMBEDDINGS, head)
+        copy_texts(checkpoint, made / CHECKPOINT)
+        write_manifest(made, manifest)
     return graphs
 
 

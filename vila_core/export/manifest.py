@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vila_core.errors import CheckpointError
+from vila_core.machine.files import write_text
 
 MANIFEST, ENGINES, EMBEDDINGS, CHECKPOINT = "manifest.json", "engines.json", "embeddings.safetensors", "checkpoint"
 FORMAT = 1
@@ -114,7 +115,7 @@ def _graph(raw: dict[str, Any]) -> GraphSpec:
 
 
 def _write(file: Path, value: Manifest | Engines) -> None:
-    file.write_text(json.dumps(dataclasses.asdict(value), indent=1) + "\n", encoding="utf-8")
+    write_text(file, json.dumps(dataclasses.asdict(value), indent=1) + "\n")
 
 
 def _read(file: Path, remedy: str) -> dict[str, Any]:

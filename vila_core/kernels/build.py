@@ -8,7 +8,6 @@ is kept in $XDG_CACHE_HOME/vila_nav.
 from __future__ import annotations
 
 import atexit
-import ctypes
 import hashlib
 import os
 import platform
@@ -18,11 +17,12 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
-from vila_core.errors import ConfigError
-from vila_core.machine.cache import cache_folder, keep_file
+from vila_core.errors import ConfigError, VilaError
+from vila_core.kernels.kept import keep_library, why_not_as_kept, why_unloadable
+from vila_core.machine.cache import cache_folder
+from vila_core.machine.processor import processor
 
 SETS = ("avx512bf16", "avx512", "avxvnni", "avx2", "neon", "scalar")  # of instructions; no processor has all of them
 AUTO, OFF = "auto", "off"
@@ -41,8 +41,8 @@ _TIMEOUT_S = 300.0
 class Library:
     """A compiled library that loads, or why there is none.
 
-    origin: "packaged", "cached" or "compiled", "" if there is none. reason: why there is none, or why one that was
-    compiled could not be kept.
+    origin: "packaged", "cached" or "compiled", "" if there is none. reason: why there is none, why one that was there
+    was not taken, or why one that was compiled could not be kept.
     """
 
     file: Path | None = None
@@ -84,20 +84,36 @@ def chosen_set(wanted: str, runnable: Sequence[str]) -> str:
     return wanted
 
 
-def find_library() -> Library:
-    """Find a library of these sources that loads, compile one if there is none."""
+def find_library(needed: Sequence[str] = ()) -> Library:
+    """Find a library of these sources that is whole and loads, compile one if there is none.
+
+    needed: the functions that it must have.
+    """
     system, machine = platform.system(), platform.machine()
     if system != "Linux" or machine not in _MACHINES:
         return Library(reason=f"there are none for {system} on {machine}")
     flags = (*_FLAGS, *shlex.split(os.environ.get("VILA_NAV_KERNELS_FLAGS", "")))
-    cached = (
-        cache_folder() / f"kernels-{sources_digest()}-{_digest(' '.join((*flags, machine, *platform.libc_ver())))}.so"
-    )
-    if flags == _FLAGS and _why_unloadable(packaged := PACKAGED / f"kernels-{sources_digest()}.so") is None:
-        return Library(packaged, "packaged")
-    if _why_unloadable(cached) is None:
-        return Library(cached, "cached")
-    return _compiled(flags, cached)
+    packaged = PACKAGED / f"kernels-{sources_digest()}.so"
+    flaws = []
+    if flags == _FLAGS and packaged.is_file():
+        if (flaw := why_unloadable(packaged, needed)) is None:
+            return Library(packaged, "packaged")
+        flaws.append(f"{packaged} is not used: {flaw}")
+    try:
+        cached = cache_folder() / f"kernels-{sources_digest()}-{_digest(_identity(flags))}.so"
+    except OSError as err:
+        return _compiled(flags, None, needed, [*flaws, f"not kept for the next time: {err.strerror}"])
+    if cached.is_file():
+        if (flaw := why_not_as_kept(cached) or why_unloadable(cached, needed)) is None:
+            return Library(cached, "cached", "; ".join(flaws))
+        flaws.append(f"{cached} is not used: {flaw}")
+    return _compiled(flags, cached, needed, flaws)
+
+
+def _identity(flags: Sequence[str]) -> str:
+    """What a library was compiled with and for; a cache may be shared by several machines."""
+    native = processor() if any(flag.endswith("=native") for flag in flags) else {}
+    return " ".join((*flags, platform.machine(), *platform.libc_ver(), *native.values()))
 
 
 def sources_digest() -> str:
@@ -121,29 +137,33 @@ def compile_library(compiler: Sequence[str], flags: Sequence[str], file: Path) -
     return f"{compiler[0]}: {_first_error(done)}" if done.returncode else None
 
 
-def _compiled(flags: Sequence[str], cached: Path) -> Library:
+def _compiled(flags: Sequence[str], cached: Path | None, needed: Sequence[str], flaws: Sequence[str]) -> Library:
+    """Compile and keep. cached: where, None for nowhere. flaws: what is to be told of what was there before."""
     try:
         folder = Path(tempfile.mkdtemp(prefix="vila_nav-kernels-"))
     except OSError as err:
-        return Library(reason=f"no place to compile to: {err}")
+        return Library(reason="; ".join([*flaws, f"no place to compile to: {err}"]))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     failures = []
     for compiler in _compilers():
-        made = folder / cached.name
-        failure = compile_library(compiler, flags, made) or _why_unloadable(made)
+        made = folder / "kernels.so"
+        failure = compile_library(compiler, flags, made) or why_unloadable(made, needed)
         if failure is None:
-            return _kept(made, cached)
+            return _kept(made, cached, flaws)
         failures.append(failure)
-    return Library(reason=failures[0] if failures else f"no compiler: none of {', '.join(_COMPILERS)} is here")
+    failure = failures[0] if failures else f"no compiler: none of {', '.join(_COMPILERS)} is here"
+    return Library(reason="; ".join([*flaws, failure]))
 
 
-def _kept(made: Path, cached: Path) -> Library:
+def _kept(made: Path, cached: Path | None, flaws: Sequence[str]) -> Library:
     """Move what was compiled to the cache; where that cannot be written, this process uses it where it is."""
-    try:
-        keep_file(cached, partial(shutil.copy, made))
-    except OSError as err:
-        return Library(made, "compiled", f"not kept for the next time: {err}")
-    return Library(cached, "compiled")
+    if cached is not None:
+        try:
+            keep_library(made, cached)
+            return Library(cached, "compiled", "; ".join([*flaws, *(["it was compiled anew"] if flaws else [])]))
+        except (OSError, VilaError) as err:
+            flaws = [*flaws, f"not kept for the next time: {err}"]
+    return Library(made, "compiled", "; ".join(flaws))
 
 
 def _compilers() -> Iterator[tuple[str, ...]]:
@@ -162,16 +182,6 @@ def _first_error(done: subprocess.CompletedProcess[bytes]) -> str:
     lines = [line.strip() for line in (done.stderr + done.stdout).decode(errors="replace").splitlines()]
     spoken = [line for line in lines if line] or [f"exit status {done.returncode}, no message"]
     return next((line for line in spoken if "error" in line.lower()), spoken[0])
-
-
-def _why_unloadable(file: Path) -> str | None:
-    if not file.is_file():
-        return "no such file"
-    try:
-        ctypes.CDLL(str(file))
-    except OSError as err:
-        return f"the library does not load: {err}"
-    return None
 
 
 def _digest(text: str) -> str:

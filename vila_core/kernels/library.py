@@ -126,6 +126,7 @@ _CALLS: dict[str, tuple[type, ...]] = {
     "tower": (ctypes.POINTER(TowerCall),),
     **{name: (ctypes.POINTER(RowsCall),) for name in ("gelu", "silu_mul", "rms_norm", "layer_norm", "rotate")},
 }
+_SYMBOLS = ("vila_sets", "vila_set", *(f"vila_{name}" for name in (*_PACKINGS, *_CALLS)))
 
 
 class Kernels:
@@ -193,7 +194,7 @@ def load_kernels() -> Loaded:
     wanted = wanted_set()
     if wanted == OFF:
         return Loaded(None, KernelsStatus(reason="switched off by VILA_NAV_KERNELS"))
-    found = find_library()
+    found = find_library(_SYMBOLS)
     loaded = None
     reason = found.reason
     if found.file is not None:

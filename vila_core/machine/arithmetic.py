@@ -7,19 +7,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 import os
 import platform
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 
 import torch
 
-from vila_core.errors import BackendError
-from vila_core.machine.cache import cache_folder, keep_file
+from vila_core.errors import BackendError, OutputError
+from vila_core.machine.cache import cache_folder, make_cache_folder
+from vila_core.machine.files import write_text
+from vila_core.machine.processor import processor
 from vila_core.machine.speeds import clock_s
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -29,10 +32,9 @@ _EMULATED_S = 0.05  # of a product of a few rows: done one number after the othe
 _ROUNDS, _BUDGET_S = 20, 0.15  # of each precision
 # By these torch, oneDNN and our kernels are told to leave instructions unused.
 _SWITCHES = ("ATEN_CPU_CAPABILITY", "DNNL_MAX_CPU_ISA", "ONEDNN_MAX_CPU_ISA", "VILA_NAV_KERNELS")
-_CPUINFO = Path("/proc/cpuinfo")
-_FACTS = ("model name", "cpu part", "flags", "features")  # of x86 and of ARM, in lower case
 
 Rates = dict[str, float]
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,12 @@ def arithmetic_of(device: torch.device) -> Arithmetic:
 @lru_cache(maxsize=8)
 def _known(device: str) -> Arithmetic:
     where = torch.device(device)
-    return kept_arithmetic(identity(where), cache_folder(), partial(measure_rates, where))
+    try:
+        folder = cache_folder()
+    except OSError as err:
+        _logger.warning("the speeds of this machine are not kept for the next time: %s", err.strerror)
+        return Arithmetic(measure_rates(where))
+    return kept_arithmetic(identity(where), folder, partial(measure_rates, where))
 
 
 def identity(device: torch.device) -> dict[str, str]:
@@ -71,20 +78,10 @@ def identity(device: torch.device) -> dict[str, str]:
     return facts | {"machine": platform.machine()} | switches | processor()
 
 
-def processor(cpuinfo: Path = _CPUINFO) -> dict[str, str]:
-    """Return model and instruction flags of the first processor; {} where the system does not tell."""
-    try:
-        lines = cpuinfo.read_text(encoding="utf-8").split("\n\n")[0].splitlines()
-    except (OSError, UnicodeDecodeError):
-        return {}
-    pairs = (line.partition(":") for line in lines)
-    return {name.strip().lower(): value.strip() for name, _, value in pairs if name.strip().lower() in _FACTS}
-
-
 def kept_arithmetic(facts: dict[str, str], folder: Path, measure: Callable[[], Rates]) -> Arithmetic:
     """Return what the folder knows of a machine of these facts, else what is measured, which is written there.
 
-    A file that cannot be read, or makes no sense, is measured anew; a folder that cannot be written is left alone.
+    A file that cannot be read, or makes no sense, is measured anew; a folder that cannot be written is told of.
     """
     name = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
     file = folder / f"arithmetic-{name}.json"
@@ -92,8 +89,11 @@ def kept_arithmetic(facts: dict[str, str], folder: Path, measure: Callable[[], R
     if rates is None:
         rates = measure()
         content = json.dumps({"machine": facts, "tflops": rates}, indent=1) + "\n"
-        with suppress(OSError):
-            keep_file(file, partial(Path.write_text, data=content, encoding="utf-8"))
+        try:
+            make_cache_folder(folder)
+            write_text(file, content)
+        except (OSError, OutputError) as err:
+            _logger.warning("the speeds of this machine are not kept for the next time: %s", err)
     return Arithmetic(rates)
 
 

@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+import errno
 import os
-import tempfile
-from collections.abc import Callable
+import stat
 from pathlib import Path
 
 
 def cache_folder() -> Path:
-    """Return $XDG_CACHE_HOME/vila_nav, or its place in the home directory."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vila_nav"
+    """Return $XDG_CACHE_HOME/vila_nav, or its place in the home directory; OSError where there is no home."""
+    given = os.environ.get("XDG_CACHE_HOME")
+    try:
+        return Path(given or Path.home() / ".cache") / "vila_nav"
+    except RuntimeError as err:  # HOME is not set, and the user has no entry in the list of users
+        raise OSError(errno.ENOENT, "no home directory; set HOME or XDG_CACHE_HOME") from err
 
 
-def keep_file(file: Path, write: Callable[[Path], object]) -> None:
-    """Have a file written beside its place, then put there whole, since another process may be doing the same.
+def make_cache_folder(folder: Path) -> None:
+    """Make the folder, ours alone; raises OSError where that cannot be."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, exist_ok=True)
 
-    write: is given the path to write to. Raises OSError where that cannot be.
+
+def why_untrusted(path: Path) -> str | None:
+    """Return why code in a file, or in a folder, may be another's: its owner, or that anybody can write it.
+
+    None if it is ours or root's alone. Raises OSError as stat.
     """
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=file.parent) as folder:
-        made = Path(folder) / file.name
-        write(made)
-        with made.open("rb") as written:
-            os.fsync(written.fileno())  # a loss of power must not leave half of it in its place
-        made.replace(file)
+    facts = path.stat()
+    if facts.st_uid not in (os.geteuid(), 0):
+        return f"{path} belongs to user {facts.st_uid}, not to {os.geteuid()}"
+    if facts.st_mode & stat.S_IWOTH:
+        return f"{path} can be written by anybody; run chmod o-w"
+    return None

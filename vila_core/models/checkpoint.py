@@ -16,6 +16,7 @@ from torch.overrides import TorchFunctionMode
 
 from vila_core.errors import CheckpointError
 from vila_core.machine.arithmetic import DTYPES
+from vila_core.machine.files import written_whole
 from vila_core.machine.precision import AUTO
 from vila_core.models.config import CheckpointConfig, TokenOrder
 from vila_core.models.config_reader import config_of
@@ -114,8 +115,8 @@ def save_weights(model: VisionLanguageModel, path: Path, dtype: torch.dtype) -> 
             .contiguous()
             for name, tensor in module.state_dict().items()
         }
-        (path / folder).mkdir(parents=True, exist_ok=True)
-        save_file(tensors, path / folder / "model.safetensors", metadata={"format": "pt"})
+        with written_whole(path / folder / "model.safetensors") as made:
+            save_file(tensors, made, metadata={"format": "pt"})
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from vila_core.config import from_mapping
 from vila_core.errors import CheckpointError, ConfigError
+from vila_core.machine.files import written_whole
 from vila_core.models.config import CheckpointConfig
 from vila_core.models.relevance import RelevanceConfig, RelevanceHead
 
@@ -41,13 +42,13 @@ def load_relevance(checkpoint: Path, config: CheckpointConfig, device: torch.dev
 
 
 def save_relevance(head: RelevanceHead, checkpoint: Path, dtype: torch.dtype = torch.float16) -> None:
-    """Write the head into the checkpoint directory."""
-    folder = checkpoint / FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write the head into the checkpoint directory, whole or not at all; OutputError where it cannot be written."""
     tensors = {name: value.detach().to("cpu", dtype).contiguous() for name, value in head.state_dict().items()}
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     text = json.dumps(dataclasses.asdict(head.config), indent=2)
-    (folder / "config.json").write_text(text + "\n", encoding="utf-8")
+    with written_whole(checkpoint / FOLDER) as made:
+        made.mkdir()
+        save_file(tensors, made / "model.safetensors", metadata={"format": "pt"})
+        (made / "config.json").write_text(text + "\n", encoding="utf-8")
 
 
 def _read_config(file: Path) -> RelevanceConfig:

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers
 from tokenizers import Tokenizer as FastTokenizer
 
-from vila_core.errors import CheckpointError
+from vila_core.errors import CheckpointError, InstructionError
 from vila_core.models.config_reader import tokenizer_template
 from vila_core.models.layouts import Json, read_json_if_there
 from vila_core.types import IMAGE_TOKEN
@@ -88,7 +88,14 @@ class Tokenizer:
         return MediaIds(self._id(SENTINEL_TOKEN), self._id(IMAGE_TOKEN), self._id(VIDEO_TOKEN))
 
     def encode(self, text: str, add_bos: bool = False) -> list[int]:
-        """Token ids of the text; add_bos: behind what an ordinary call of the tokenizer puts first."""
+        """Token ids of the text; add_bos: behind what an ordinary call of the tokenizer puts first.
+
+        Raises InstructionError for a text that is not Unicode, such as a command line's that is not UTF-8.
+        """
+        try:
+            text.encode()
+        except UnicodeEncodeError as err:
+            raise InstructionError(f"character {err.start} of a text is no Unicode; write it in UTF-8") from err
         ids = self._codec.encode(text)
         return [*self.bos_ids, *ids] if add_bos else ids
 
@@ -259,7 +266,7 @@ def _open(path: Path, folder: Path, config: Json, slow: bool) -> _Codec:
         if pieces.is_file() and (slow or not file.is_file()):
             return _SentencePiece(pieces, bool(config.get("add_prefix_space", True)), slow)
         if file.is_file():
-            return _Fast(FastTokenizer.from_file(str(file)))
+            return _Fast(FastTokenizer.from_buffer(file.read_bytes()))
         if (folder / "vocab.json").is_file() and "Qwen2" in str(config.get("tokenizer_class")):
             return _Fast(_qwen2(folder))
     except ModuleNotFoundError:

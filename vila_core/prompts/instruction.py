@@ -35,6 +35,15 @@ def sanitize(text: str, max_chars: int, noun: str = "instruction") -> str:
     return cleaned
 
 
+def require_unicode(text: str, noun: str) -> None:
+    """Raise InstructionError for a text with bytes that are not UTF-8, as a command line may have."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as err:
+        wrong = f"character {err.start} of the {noun}, {text[err.start]!a},"
+        raise InstructionError(f"{wrong} is no Unicode: write the {noun} in UTF-8") from err
+
+
 def _refuse_tokens(text: str, noun: str) -> None:
     match = _TOKEN.search(text) or _TOKEN.search(unicodedata.normalize("NFKC", text))
     if match:

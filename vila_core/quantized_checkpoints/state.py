@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from vila_core.errors import CheckpointError, ConfigError
+from vila_core.machine.files import write_text, written_whole
 from vila_core.models.layouts import Layout
 from vila_core.models.weights import StoredTensor, stored_tensors
 from vila_core.quantization.install import install_quantized
@@ -41,11 +42,10 @@ class QuantizeState:
 
     def __init__(self, out: Path, fingerprint: str) -> None:
         """Open or begin; ConfigError if the directory holds something else, or the state of another run."""
-        self._folder = out / ".quantize"
-        note = self._folder / "run.json"
+        self.folder = out / ".quantize"
+        note = self.folder / "run.json"
         if note.is_file():
-            known = json.loads(note.read_text(encoding="utf-8")).get("fingerprint")
-            if known != fingerprint:
+            if _fingerprint_in(note) != fingerprint:
                 raise ConfigError(
                     f"{out} holds the unfinished work of other options, calibration or checkpoint; delete it or give "
                     "another --out"
@@ -53,15 +53,14 @@ class QuantizeState:
             return
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise ConfigError(f"{out} is there and not empty; give another --out or delete it")
-        self._folder.mkdir(parents=True)
-        note.write_text(json.dumps({"fingerprint": fingerprint}) + "\n", encoding="utf-8")
+        write_text(note, json.dumps({"fingerprint": fingerprint}) + "\n")
 
     def finished(self) -> int:
         """How many layers are done."""
         try:
             return int(load_file(self._hidden)["layers"]) if self._hidden.is_file() else 0
         except (OSError, SafetensorError, KeyError) as err:
-            raise ConfigError(f"{self._hidden} cannot be read: {err}; delete {self._folder} to begin again") from err
+            raise ConfigError(f"{self._hidden} cannot be read: {err}; delete {self.folder} to begin again") from err
 
     def hidden(self, device: torch.device) -> Tensor:
         """Hidden states [T, D] behind the last finished layer."""
@@ -70,10 +69,10 @@ class QuantizeState:
     def keep(self, number: int, layer: nn.Module, hidden: Tensor) -> None:
         """Keep a finished layer and what it gave; either both count or none."""
         tensors = {name: value.detach().cpu().contiguous() for name, value in layer.state_dict().items()}
-        save_file(tensors, self._layer(number))
-        unfinished = self._hidden.with_suffix(".part")
-        save_file({"hidden": hidden.cpu().contiguous(), "layers": torch.tensor(number + 1)}, unfinished)
-        unfinished.replace(self._hidden)
+        with written_whole(self._layer(number)) as made:
+            save_file(tensors, made)
+        with written_whole(self._hidden) as made:
+            save_file({"hidden": hidden.cpu().contiguous(), "layers": torch.tensor(number + 1)}, made)
 
     def restore(self, number: int, layer: nn.Module) -> None:
         """Give the layer, which lies on "meta", the form of what was kept of it."""
@@ -84,15 +83,23 @@ class QuantizeState:
         try:
             return stored_tensors(self._layer(number))
         except CheckpointError as err:
-            raise ConfigError(f"{err}; delete {self._folder} to begin again") from err
+            raise ConfigError(f"{err}; delete {self.folder} to begin again") from err
 
     def remove(self) -> None:
         """Delete the files."""
-        shutil.rmtree(self._folder)
+        shutil.rmtree(self.folder)
 
     @property
     def _hidden(self) -> Path:
-        return self._folder / "hidden.safetensors"
+        return self.folder / "hidden.safetensors"
 
     def _layer(self, number: int) -> Path:
-        return self._folder / f"layer_{number:03d}.safetensors"
+        return self.folder / f"layer_{number:03d}.safetensors"
+
+
+def _fingerprint_in(note: Path) -> object:
+    """Return what was noted, None if the note is damaged."""
+    try:
+        return json.loads(note.read_text(encoding="utf-8")).get("fingerprint")
+    except (OSError, ValueError, AttributeError):
+        return None

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from vila_core.machine.files import written_whole
 from vila_core.models.layouts import Json, Layout
 from vila_core.models.relevance_files import save_relevance
 from vila_core.models.vlm import VisionLanguageModel
@@ -29,10 +30,23 @@ def write_checkpoint(
     quantization: Json,
     dtype: torch.dtype,
 ) -> None:
-    """Write the weights, every other file of the checkpoint, and last config.json, without which nothing loads.
+    """Write the weights and every other file of the checkpoint; nothing of it is in the directory until all is written.
 
     state: holds the decoder's layers, which the model has on "meta". dtype: of the matrices that are not quantized.
+    Raises OutputError where it cannot be written; what the state holds stays.
     """
+    with written_whole(out, aside=state.folder) as made:
+        _write(model, state, layout, made, quantization, dtype)
+
+
+def _write(
+    model: VisionLanguageModel,
+    state: QuantizeState,
+    layout: Layout,
+    out: Path,
+    quantization: Json,
+    dtype: torch.dtype,
+) -> None:
     modules: dict[str, tuple[nn.Module, str]] = {
         "vision_tower": (model.vision_tower, "vision_model."),
         "mm_projector": (model.projector, ""),

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from vila_core.errors import ConfigError
+from vila_core.machine.files import written_whole
 from vila_core.models.config_reader import read_checkpoint_config
 from vila_core.random_checkpoints.description import (
     language_json,
@@ -36,8 +37,23 @@ def make_random(
     """Write a random checkpoint in bfloat16 to the directory, which must not be there or be empty.
 
     progress: passes the parts' names on as they are written, tqdm for one; not asked for the one file of "hf".
-    Raises ConfigError for a directory in use, or a layout that such a model has no form in.
+    Raises ConfigError for a directory in use, or a layout that such a model has no form in; OutputError where it cannot
+    be written. Nothing of it is in the directory until all is written.
     """
+    _require_unused(out)
+    with written_whole(out) as made:
+        _write(made, shape, name, layout, seed, shard_mb, progress)
+
+
+def _write(
+    out: Path,
+    shape: ModelShape,
+    name: str,
+    layout: str,
+    seed: int,
+    shard_mb: float,
+    progress: Callable[[Sequence[str]], Iterable[str]],
+) -> None:
     write_description(out, shape, name=name, layout=layout)
     parts = stored_parts(read_checkpoint_config(out))
     if layout == "hf":
@@ -50,8 +66,7 @@ def make_random(
 
 def write_description(out: Path, shape: ModelShape, *, name: str, layout: str = "classic") -> None:
     """Write all of a random checkpoint but its weights: configuration and tokenizer. Raises ConfigError as above."""
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(f"{out} is there and not empty; give another --out or delete it")
+    _require_unused(out)
     if layout == "hf" and (shape.native or shape.time_tokens or shape.pool_sizes):
         raise ConfigError(f"{name} has no form in the layout 'hf'; only the NVILA and NVILA-Lite image models have")
     flat = layout == "hf"
@@ -62,3 +77,8 @@ def write_description(out: Path, shape: ModelShape, *, name: str, layout: str = 
         write_json(out / "llm" / "config.json", language_json(shape))
         write_json(out / "vision_tower" / "config.json", vision_json(shape))
         write_json(out / "mm_projector" / "config.json", projector_json(shape))
+
+
+def _require_unused(out: Path) -> None:
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(f"{out} is there and not empty; give another --out or delete it")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from types import FrameType
@@ -13,7 +14,9 @@ from rclpy.logging import get_logger
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
+from vila_core.bug import BUG, bug_report
 from vila_core.errors import VilaError
+from vila_ros.common.machine import prepare_machine
 
 BAD_CONFIGURATION = 2
 _POLL_S = 0.1  # how long a signal may wait
@@ -24,10 +27,18 @@ def run_node(make: Callable[[], Node], name: str) -> int:
 
     Our nodes stop what moves and join their threads in `destroy_node`.
 
-    Returns the exit status: 0 after a signal, 2 if the configuration was refused. Signal handlers
-    are ours, not rclpy's: rclpy's would end the context before the last zero velocity is out.
+    Returns the exit status: 0 after a signal, 2 if the configuration or ROS's arguments were refused, 70 after a bug,
+    which is told with its traceback. Signal handlers are ours, not rclpy's: rclpy's would end the context before the
+    last zero velocity is out.
     """
-    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        flaws = prepare_machine()
+        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    except (VilaError, RuntimeError) as err:  # there is no logger yet
+        sys.stderr.write(f"{name}: ROS cannot start: {str(err).splitlines()[0]}\n")
+        return BAD_CONFIGURATION
+    for flaw in flaws:
+        get_logger(name).warning(flaw)
     stopping = threading.Event()
     _on_signals(stopping)
     node: Node | None = None
@@ -37,6 +48,9 @@ def run_node(make: Callable[[], Node], name: str) -> int:
     except VilaError as err:
         get_logger(name).fatal(str(err))
         return BAD_CONFIGURATION
+    except Exception as err:  # noqa: BLE001  # the end of the program: whatever it is, it is a bug
+        sys.stderr.write(bug_report(err) + "\n")
+        return BUG
     finally:
         if node is not None:
             node.destroy_node()

@@ -28,6 +28,7 @@ from vila_core.models.media_prompt import VARIANTS, Part, Picture, Video
 from vila_core.models.time_tokens import decode_times
 from vila_core.models.vlm import Prepared, VisionLanguageModel
 from vila_core.prompts.conversation import render, stop_token_ids
+from vila_core.prompts.instruction import require_unicode
 from vila_tools.options import add_model_options, told_precision
 
 _UNFINISHED = "\ufffd"  # what a character decodes to while some of its bytes are still to come
@@ -80,9 +81,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def read_question(items: Sequence[tuple[str, str]], sampling: Sampling) -> Question:
     """Read the media of the items, ("text" | "image" | "video", value) in the order of the command line.
 
-    Raises MediaError for a file that cannot be read, ConfigError if the media do not fit the marks in the texts.
+    Raises MediaError for a file that cannot be read, ConfigError if the media do not fit the marks in the texts,
+    InstructionError for a text that is not UTF-8.
     """
     texts = [value for kind, value in items if kind == "text"]
+    for text in texts:
+        require_unicode(text, "text")
     is_marked = any(mark in text for text in texts for mark in _MARKS.values())
     ordered = _at_marks(items) if is_marked else items
     parts: list[Part] = []

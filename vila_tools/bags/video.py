@@ -44,7 +44,6 @@ class BagOptions:
 def main(argv: Sequence[str] | None = None) -> int:
     """Write a video file as an MCAP bag of images, with the video's own times."""
     options = parse_options(BagOptions, argv, prog="vila bag", description=main.__doc__)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
     report = {"bag": str(options.out), **convert(options)}
     print(json.dumps(report))
     return 0
@@ -62,12 +61,7 @@ def convert(options: BagOptions) -> dict[str, object]:
             written.append(record.time_ns)
             yield record
 
-    part = options.out.with_name(options.out.name + ".part")
-    try:
-        write_bag(part, records())
-        part.replace(options.out)
-    finally:
-        part.unlink(missing_ok=True)
+    write_bag(options.out, records())
     duration_s = (written[-1] - written[0]) / 1e9 if written else 0.0
     return {"topic": topic_of(options), "images": len(written), "duration_s": round(duration_s, 3)}
 

@@ -24,6 +24,7 @@ from sensor_msgs.msg import Image
 
 from vila_core.errors import ConfigError, VilaError
 from vila_core.kernels.library import kernels_status
+from vila_core.machine.files import write_text
 from vila_core.testing import make_frame
 from vila_ros.common.conversions import image_from_frame
 from vila_tools.benchmark.ros_robot import BenchRobot, RoundTrip
@@ -100,10 +101,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         "kernels": asdict(kernels_status()),
     }
     line = json.dumps(figures)
-    if options.json_file is not None:
-        options.json_file.parent.mkdir(parents=True, exist_ok=True)
-        options.json_file.write_text(line + "\n")
     _say(line)
+    if options.json_file is not None:
+        write_text(options.json_file, line + "\n")
     return 0
 
 
@@ -133,7 +133,7 @@ def measure_in_process(options: BenchOptions, threads: int) -> float:
 
 def navigator_spec(options: BenchOptions) -> NodeSpec:
     """Return the navigator as on a robot, but for a mission that no limit ends."""
-    model: dict[str, object] = {"checkpoint": str(options.checkpoint.resolve())} if options.checkpoint else {}
+    model: dict[str, object] = {"checkpoint": str(options.checkpoint.absolute())} if options.checkpoint else {}
     return NodeSpec(
         "navigator",
         options.navigator,

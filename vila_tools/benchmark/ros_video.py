@@ -22,6 +22,7 @@ from vila_nav.msg import TemporalEvent
 from vila_nav.srv import WatchEvent
 
 from vila_core.errors import ConfigError, VilaError
+from vila_core.machine.files import write_text
 from vila_core.machine.memory import resident_bytes
 from vila_ros.common.qos import latched_qos, reliable_qos
 from vila_tools.bags.player import BagPlayer, PlayOptions
@@ -89,10 +90,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Play, measure, print the figures as one JSON object, write them to a file if asked."""
     options = parse_options(VideoOptions, argv, prog="vila bench video", description=main.__doc__)
     line = json.dumps(measure(options))
-    if options.json_file is not None:
-        options.json_file.parent.mkdir(parents=True, exist_ok=True)
-        options.json_file.write_text(line + "\n")
     print(line, flush=True)
+    if options.json_file is not None:
+        write_text(options.json_file, line + "\n")
     return 0
 
 
@@ -107,7 +107,7 @@ def measure(options: VideoOptions) -> dict[str, object]:
 
 def navigator_spec(options: VideoOptions) -> NodeSpec:
     """Return the navigator as on a robot."""
-    model: dict[str, object] = {"checkpoint": str(options.checkpoint.resolve())} if options.checkpoint else {}
+    model: dict[str, object] = {"checkpoint": str(options.checkpoint.absolute())} if options.checkpoint else {}
     return NodeSpec("navigator", options.navigator, share_file("config/robot.yaml"), model, {"image_raw": _TOPIC})
 
 

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFont
 
+from vila_core.machine.files import written_whole
+
 SIZE = (1280, 720)
 FPS = 10
 BACKGROUND, INK, FAINT = (18, 21, 27), (235, 238, 242), (120, 128, 140)
@@ -21,7 +23,7 @@ ACCENT, GOOD, BAD, BAR = (255, 176, 32), (72, 199, 116), (240, 90, 80), (70, 120
 
 def write_video(path: Path, pictures: Iterable[NDArray[np.uint8]]) -> None:
     """Write pictures [720, 1280, 3] RGB as H.264 video, 10 a second."""
-    with av.open(str(path), "w") as container:
+    with written_whole(path) as made, av.open(str(made), "w") as container:
         stream = container.add_stream("libx264", rate=Fraction(FPS), options={"preset": "veryfast", "crf": "23"})
         stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
         for picture in pictures:

@@ -22,6 +22,7 @@ from vila_nav.srv import UnwatchEvent, WatchEvent
 
 from vila_core.config import EventsConfig
 from vila_core.errors import VilaError
+from vila_core.machine.files import write_text
 from vila_ros.common.conversions import ns_from_stamp
 from vila_sim.event_queries import ClipQuery
 from vila_sim.event_score import QueryScore, score_query, total
@@ -115,7 +116,7 @@ def run(options: EventDemoOptions, scenario: PatrolScenario) -> tuple[Recorder, 
 
 def node_specs(options: EventDemoOptions) -> tuple[NodeSpec, ...]:
     """Return the nodes to start, with the parameter files that the launch files use too."""
-    model: dict[str, object] = {"checkpoint": str(options.checkpoint.resolve())} if options.checkpoint else {}
+    model: dict[str, object] = {"checkpoint": str(options.checkpoint.absolute())} if options.checkpoint else {}
     parameters = share_file("config/simulation.yaml")
     world = {
         "seed": options.seed,
@@ -163,7 +164,7 @@ def write_outputs(
     title = f"Patrol with scripted events, seed {options.seed}"
     write_event_film(out / "events.mp4", Watched(title, lanes, images, images[-1][0], verdict(result)))
     write_bag(out / "events.mcap", recorder.records)
-    (out / "events.json").write_text(json.dumps(asdict(result) | _log(lanes), indent=1) + "\n")
+    write_text(out / "events.json", json.dumps(asdict(result) | _log(lanes), indent=1) + "\n")
     return result
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from vila_core.actions.grammar import ACTIONS
+from vila_core.machine.files import written_whole
 from vila_core.types import Action, MoveForward, Odometry, Pose, Stop
 from vila_tools.demo.canvas import (
     ACCENT,
@@ -112,7 +113,8 @@ def write_trajectory(path: Path, story: Story) -> None:
     draw.text((12, 8), f"“{story.instruction}”", font=font(22), fill=INK)
     draw.text((12, 38), story.verdict, font=font(16), fill=colour)
     _draw_way(draw, story, story.odometry, (0, 64), 2.0)
-    canvas.save(path)
+    with written_whole(path) as made:
+        canvas.save(made)
 
 
 def _pictures(story: Story) -> Iterator[NDArray[np.uint8]]:

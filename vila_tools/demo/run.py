@@ -22,6 +22,7 @@ from vila_nav.action import NavigateInstruction
 from vila_nav.msg import DecisionStats, NavAction
 
 from vila_core.control.limits import STILL_MPS, STILL_RPS
+from vila_core.machine.files import write_text
 from vila_core.types import HoldReason
 from vila_ros.common.conversions import action_from_message
 from vila_ros.navigator.mission import MissionError
@@ -103,7 +104,7 @@ def run(options: DemoOptions) -> tuple[Recorder, NavigateInstruction.Result]:
 
 def node_specs(options: DemoOptions) -> tuple[NodeSpec, ...]:
     """Return the nodes to start, with the parameter files that the launch files use too."""
-    model: dict[str, object] = {"checkpoint": str(options.checkpoint.resolve())} if options.checkpoint else {}
+    model: dict[str, object] = {"checkpoint": str(options.checkpoint.absolute())} if options.checkpoint else {}
     parameters = share_file("config/simulation.yaml")
     world = {"seed": options.seed, "instruction": options.instruction}
     return (
@@ -183,7 +184,7 @@ def write_outputs(
     write_bag(out / "run.mcap", recorder.records)
     files = tuple(str(out / name) for name in ("demo.mp4", "trajectory.png", "run.json", "run.mcap"))
     values = asdict(result) | {"files": files, "wall_s": round(time.monotonic() - begun_s, 2)}
-    (out / "run.json").write_text(json.dumps(values | _log(recorder), indent=1) + "\n")
+    write_text(out / "run.json", json.dumps(values | _log(recorder), indent=1) + "\n")
     return DemoResult(**values)
 
 

@@ -24,6 +24,7 @@ from tqdm import tqdm
 from vila_core.config import HISTORY_POLICIES, HistoryConfig
 from vila_core.engine.backend import EMBEDDED_CHECKPOINT, Backend, load_backend
 from vila_core.errors import ConfigError
+from vila_core.machine.files import write_text
 from vila_sim.environment import FlatEnv
 from vila_sim.episodes import SPLITS, SUCCESS_RADIUS_M, Episode
 from vila_sim.oracle import MAX_DECISIONS
@@ -86,10 +87,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     report = with_kernels(report)
     report["precision"], report["seed"], report["history"] = precision, args.seed, args.history
     print(make_table(report))
-    if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(report, indent=1) + "\n")
     print(json.dumps(report))
+    if args.json:
+        write_text(args.json, json.dumps(report, indent=1) + "\n")
     return 0
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vila_core.errors import ConfigError
+from vila_core.machine.files import write_text
 from vila_tools.cli import COMMANDS
 from vila_tools.reference.graph import node_faces
 from vila_tools.reference.page import reference_page
@@ -27,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     page = reference_page(faces, COMMANDS)
     before = file.read_text() if file.is_file() else ""
     if not arguments.check:
-        file.write_text(page)
+        write_text(file, page)
     elif before != page:
         new = f"{file}, as `vila reference` writes it"
         sys.stderr.writelines(

@@ -21,7 +21,13 @@ _TAIL_LINES = 15
 
 
 class ProcessError(VilaError):
-    """A node that ended by itself; the message holds the end of its output."""
+    """A node that ended by itself; the message holds its last word, details the end of its output."""
+
+    def __init__(self, name: str, status: int, output: str) -> None:
+        lines = [line for line in output.splitlines() if line.strip()] or ["it said nothing"]
+        self.details = "\n".join(lines[-_TAIL_LINES:])
+        last = next((line for line in reversed(lines) if "[FATAL]" in line), lines[-1])
+        super().__init__(f"node {name} ended with status {status}: {last.strip()}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +119,7 @@ class ProcessGroup:
         """Raise ProcessError if a node has ended by itself."""
         for name, process in self._running.items():
             if process.poll() is not None:
-                tail = "\n".join(self.log_file(name).read_text(errors="replace").splitlines()[-_TAIL_LINES:])
-                raise ProcessError(f"node {name} ended with status {process.returncode}; its last words:\n{tail}")
+                raise ProcessError(name, process.returncode, self.log_file(name).read_text(errors="replace"))
 
     def stop(self, timeout_s: float = 5.0) -> dict[str, int]:
         """Ask all nodes to end, kill those that do not; returns their exit statuses by name."""

@@ -25,6 +25,7 @@ from std_msgs.msg import String
 from vila_nav.msg import DecisionStats, NavAction, TemporalEvent
 
 from vila_core.errors import MissingDependencyError
+from vila_core.machine.files import written_whole
 from vila_core.types import Odometry
 from vila_ros.common.conversions import frame_from_image, odometry_from_message
 from vila_ros.common.qos import reliable_qos, sensor_qos
@@ -90,9 +91,10 @@ def jpeg_from_image(image: NDArray[np.uint8]) -> bytes:
 def write_bag(path: Path, records: Iterable[Recorded]) -> None:
     """Write the messages as an MCAP bag of the ROS 2 profile, with their definitions inside.
 
-    Raises MissingDependencyError if a message's definition is not installed.
+    Raises MissingDependencyError if a message's definition is not installed, OutputError where it cannot be written,
+    and what the records raise; no bag is left then.
     """
-    with path.open("wb") as file:
+    with written_whole(path) as made, made.open("wb") as file:
         writer = Writer(file)
         writer.start(profile="ros2", library="vila_nav")
         channels: dict[str, int] = {}

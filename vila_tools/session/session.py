@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +18,7 @@ from rclpy.signals import SignalHandlerOptions
 
 from vila_core.errors import VilaError
 from vila_ros.common.interrupt import Interrupt
+from vila_ros.common.machine import prepare_machine
 from vila_tools.session.domain import leased_domain
 from vila_tools.session.processes import NodeSpec, ProcessGroup, node_environment
 
@@ -84,6 +86,7 @@ def running(specs: Sequence[NodeSpec], out: Path | None = None) -> Iterator[Sess
     Logs are in out/log; without a folder they are gone with the run. Raises as `on_graph`.
     """
     with ExitStack() as stack:
+        _prepare()
         environment = node_environment(stack.enter_context(leased_domain()))
         os.environ.update(environment)
         interrupt = stack.enter_context(_ros(int(environment["ROS_DOMAIN_ID"])))
@@ -102,10 +105,16 @@ def on_graph() -> Iterator[Session]:
 
     Raises KeyboardInterrupt at the end, at the latest, if Ctrl-C came at any time, and Terminated if SIGTERM did.
     """
+    _prepare()
     with _ros() as interrupt, ExitStack() as stack:
         session = Session(interrupt)
         stack.callback(session.close)
         yield session
+
+
+def _prepare() -> None:
+    for flaw in prepare_machine():
+        print(flaw, file=sys.stderr)
 
 
 @contextmanager

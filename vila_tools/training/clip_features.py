@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from vila_core.machine.files import written_whole
 from vila_core.models.relevance import THUMBNAIL_PX, RelevanceHead, thumbnail
 from vila_core.models.vlm import VisionLanguageModel
 from vila_tools.training.autocast import autocast
@@ -51,11 +56,26 @@ def _encode(
         (np.float16, (config.grid**2, config.eyes_width)),
         (np.uint8, (THUMBNAIL_PX, THUMBNAIL_PX, 3)),
     )
-    parts = [file.with_suffix(".part") for file in files]
-    arrays = [
-        open_memmap(part, mode="w+", dtype=dtype, shape=(len(clips), clips.frames, *shape))
-        for part, (dtype, shape) in zip(parts, shapes, strict=True)
-    ]
+    with ExitStack() as stack:
+        parts = [stack.enter_context(written_whole(file)) for file in files]
+        arrays = [
+            _blank(part, np.dtype(dtype), (len(clips), clips.frames, *shape))
+            for part, (dtype, shape) in zip(parts, shapes, strict=True)
+        ]
+        _fill(arrays, model, head, clips, recipe)
+
+
+def _blank(file: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    """Map a new file whose place on the disk is taken: in a mapped file a full disk would end the process (SIGBUS)."""
+    array = open_memmap(file, mode="w+", dtype=dtype, shape=shape)
+    with file.open("r+b") as stream:
+        os.posix_fallocate(stream.fileno(), 0, file.stat().st_size)
+    return array
+
+
+def _fill(
+    arrays: Sequence[NDArray[Any]], model: VisionLanguageModel, head: RelevanceHead, clips: Clips, recipe: EventRecipe
+) -> None:
     for clip in tqdm(range(len(clips)), desc="features", unit="clip"):
         film = np.array(clips.film(clip))
         once, again = still_frames(film)
@@ -65,9 +85,6 @@ def _encode(
             views = visual_tokens(model, on_device).half(), head.features(on_device).half(), thumbnails(pictures)
         for array, view in zip(arrays, views, strict=True):
             array[clip] = view.cpu().numpy()[again]
-    for array, part, file in zip(arrays, parts, files, strict=True):
-        array.flush()
-        part.replace(file)
 
 
 def visual_tokens(model: VisionLanguageModel, pictures: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 from tokenizers import Tokenizer as FastTokenizer
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
+from vila_core.machine.files import naming_output
 from vila_core.models.checkpoint import build_model
 from vila_core.models.config_reader import read_checkpoint_config
 from vila_core.models.tokenizer import Tokenizer
@@ -22,8 +23,9 @@ BOS, EOS = "<s>", "</s>"
 
 def create_model(path: Path, sizes: ModelSizes, corpus: Iterable[str], seed: int) -> VisionLanguageModel:
     """Write the configuration and tokenizer of a vila-nano and return the model with random weights."""
-    write_config(path, sizes)
-    train_tokenizer(corpus, sizes.vocab_size).save(str(path / "llm" / "tokenizer.json"))
+    with naming_output(path):
+        write_config(path, sizes)
+        train_tokenizer(corpus, sizes.vocab_size).save(str(path / "llm" / "tokenizer.json"))
     torch.manual_seed(seed)
     config = read_checkpoint_config(path)
     model = build_model(config, Tokenizer(path / "llm" / "tokenizer.json"))

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from vila_core.machine.files import naming_output, written_whole
 from vila_tools.training.recipe import StageRecipe
 
 SAVE_EVERY, LOG_EVERY = 200, 20
@@ -81,7 +82,8 @@ def train_stage(
             if done % SAVE_EVERY == 0 or done == recipe.steps:
                 line |= {f"val_{key}": round(value, 4) for key, value in validate().items()}
                 _save(state_file, stage, optimizer, done)
-            with (folder / "log.jsonl").open("a", encoding="utf-8") as log:
+            log_file = folder / "log.jsonl"
+            with naming_output(log_file), log_file.open("a", encoding="utf-8") as log:
                 log.write(json.dumps(line) + "\n")
             sums, count = {}, 0
 
@@ -104,6 +106,5 @@ def _resume(file: Path, stage: Stage, optimizer: torch.optim.Optimizer) -> int:
 
 
 def _save(file: Path, stage: Stage, optimizer: torch.optim.Optimizer, step: int) -> None:
-    part = file.with_suffix(".part")
-    torch.save({"stage": stage.state_dict(), "optimizer": optimizer.state_dict(), "step": step}, part)
-    part.replace(file)
+    with written_whole(file) as made:
+        torch.save({"stage": stage.state_dict(), "optimizer": optimizer.state_dict(), "step": step}, made)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +14,9 @@ import numpy as np
 import torch
 
 from vila_core.actions.grammar import SENTENCES
+from vila_core.machine.files import write_text, written_whole
 from vila_core.models.checkpoint import save_weights
+from vila_core.models.vlm import VisionLanguageModel
 from vila_core.prompts.navigation import nano_text
 from vila_tools.training.create import create_model
 from vila_tools.training.loop import train_stage
@@ -31,11 +34,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     torch.set_num_threads(args.threads)
     recipe = scaled(dataclasses.replace(Recipe(), seed=args.seed), args.scale)
-    args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / "recipe.json").write_text(json.dumps(dataclasses.asdict(recipe), indent=2) + "\n", encoding="utf-8")
+    rollouts = read_rollouts(args.data)
+    write_text(args.out / "recipe.json", json.dumps(dataclasses.asdict(recipe), indent=2) + "\n")
     began = time.monotonic()
     checkpoint = args.out / "checkpoint"
-    figures = train(read_rollouts(args.data), recipe, args.out, checkpoint, pick_device(args.device))
+    figures = train(rollouts, recipe, args.out, checkpoint, pick_device(args.device))
     size = sum(file.stat().st_size for file in checkpoint.rglob("*") if file.is_file())
     summary = {"checkpoint": str(checkpoint), "mb": round(size / 1e6, 2), "seconds": round(time.monotonic() - began)}
     print(json.dumps(summary | figures))
@@ -44,7 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def train(rollouts: Rollouts, recipe: Recipe, folder: Path, checkpoint: Path, device: torch.device) -> dict[str, float]:
     """Run the stages and write the checkpoint after each but the first; returns validation figures."""
-    model = create_model(checkpoint, recipe.sizes, corpus(rollouts), recipe.seed).to(device)
+    described = folder / ".description"  # the checkpoint without its weights
+    model = create_model(described, recipe.sizes, corpus(rollouts), recipe.seed).to(device)
     cut = int(len(rollouts) * (1 - VALIDATION_SHARE))
     rows, held_out = range(cut), range(cut, len(rollouts))
 
@@ -62,14 +66,21 @@ def train(rollouts: Rollouts, recipe: Recipe, folder: Path, checkpoint: Path, de
 
     frozen_eyed = policy(recipe.policy, frozen_features(model, rollouts))
     figures = _run("policy", *frozen_eyed, recipe.policy, recipe, folder)
-    save_weights(model, checkpoint, torch.float16)
+    _keep(model, described, checkpoint)
     for name, stage in (("joint", recipe.joint), ("joint_again", recipe.joint_again)):
         if stage.steps:
             open_eyed = policy(stage, None)
             _share_heads(frozen_eyed[0], open_eyed[0])
             figures = _run(name, *open_eyed, stage, recipe, folder)
-            save_weights(model, checkpoint, torch.float16)
+            _keep(model, described, checkpoint)
     return figures
+
+
+def _keep(model: VisionLanguageModel, described: Path, checkpoint: Path) -> None:
+    """Write the checkpoint; nothing of it takes its place until all is written."""
+    with written_whole(checkpoint) as made:
+        shutil.copytree(described, made)
+        save_weights(model, made, torch.float16)
 
 
 def pick_device(name: str) -> torch.device:

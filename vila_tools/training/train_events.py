@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from vila_core.engine.backend import EMBEDDED_CHECKPOINT
+from vila_core.machine.files import naming_output
 from vila_core.models.checkpoint import load_checkpoint
 from vila_core.models.relevance import RelevanceConfig, RelevanceHead
 from vila_core.models.relevance_files import save_relevance
@@ -38,13 +39,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Train, resuming what is in --out, and write the head into the checkpoint; the last line is one JSON object."""
     args = _parser().parse_args(argv)
     torch.set_num_threads(args.threads)
-    args.out.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     model = load_checkpoint(args.checkpoint, device=pick_device(args.device), precision="float32")
     chosen = autocast_precision(args.precision, model.device)
     print(f"autocast in {chosen}", file=sys.stderr)
     recipe = scaled(EventRecipe(seed=args.seed, precision=chosen.name), args.scale)
-    head, figures = train_events(model, read_clips(args.data), recipe, args.out)
+    clips = read_clips(args.data)
+    with naming_output(args.out):
+        args.out.mkdir(parents=True, exist_ok=True)
+    head, figures = train_events(model, clips, recipe, args.out)
     save_relevance(head, args.checkpoint)
     print(json.dumps({"checkpoint": str(args.checkpoint), "seconds": round(time.monotonic() - began)} | figures))
     return 0

@@ -19,9 +19,20 @@ if sys.platform == "linux":
     os.environ.setdefault("MUJOCO_GL", "egl")
 os.environ.setdefault("LP_NUM_THREADS", "1")
 
-import mujoco  # noqa: E402
-
 from vila_core.errors import MissingDependencyError, WorldError  # noqa: E402
+
+_REMEDY = "set MUJOCO_GL to egl or osmesa; on Debian and Ubuntu: apt-get install libegl1 libgl1, or libosmesa6"
+try:
+    import mujoco
+except ModuleNotFoundError as err:
+    if (err.name or "").partition(".")[0] != "OpenGL":
+        raise
+    raise MissingDependencyError(f"no OpenGL for MuJoCo: {err}; run `pip install pyopengl`") from err
+except (ImportError, AttributeError, OSError, RuntimeError) as err:  # it opens OpenGL's library when it is imported
+    raise MissingDependencyError(
+        f"no OpenGL for MuJoCo (MUJOCO_GL={os.environ.get('MUJOCO_GL')!r}): {err}; {_REMEDY}"
+    ) from err
+
 from vila_core.types import Odometry, Pose, VelocityCommand, wrap_angle  # noqa: E402
 from vila_sim.mujoco.mjcf import (  # noqa: E402
     GROUP_DECOR,
@@ -299,10 +310,9 @@ def _new_renderer(model: Any, width: int, height: int) -> Any:
     model.vis.global_.offwidth, model.vis.global_.offheight = width, height
     try:
         return mujoco.Renderer(model, height, width, max_geom=model.ngeom + 64)
-    except (ImportError, AttributeError, OSError) as err:
+    except (ImportError, AttributeError, OSError, RuntimeError) as err:
         raise MissingDependencyError(
-            f"no OpenGL for MuJoCo (MUJOCO_GL={os.environ.get('MUJOCO_GL')!r}): {err}."
-            " On Debian and Ubuntu: apt-get install libegl1 libgl1"
+            f"no OpenGL for MuJoCo (MUJOCO_GL={os.environ.get('MUJOCO_GL')!r}): {err}; {_REMEDY}"
         ) from err
 
 

@@ -19,7 +19,7 @@ pytest.importorskip("vila_sim.mujoco.simulator")
 
 from conftest import HANG_S
 
-from vila_tools.cli import INTERRUPTED, TERMINATED
+from vila_tools.ending import INTERRUPTED, TERMINATED
 
 pytestmark = pytest.mark.slow
 NAVIGATOR = """

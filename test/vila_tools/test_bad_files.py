@@ -1,0 +1,168 @@
+"""Every subcommand, given each kind of bad file for each of its files: status 2 and one line, and it comes back."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vila_core.engine.backend import EMBEDDED_CHECKPOINT
+from vila_tools.cli import COMMANDS, main
+from vila_tools.ending import INPUT_ERROR
+
+HANG_S = 60
+NEEDS = {"play": "rclpy", "bag": "rclpy", "bench video": "rclpy", "bench ros": "rclpy", "demo": "rclpy"}
+NEEDS |= {"demo-events": "rclpy", "reference": "rclpy", "engine build": "onnx"}
+GOOD = str(EMBEDDED_CHECKPOINT)
+# BAD stands for the file in question, OUT for a place to write to, PICTURES for a folder of pictures.
+ROWS = [
+    "chat BAD question",
+    f"chat {GOOD} question --image BAD",
+    f"chat {GOOD} question --video BAD",
+    "decide BAD forward --images PICTURES",
+    f"decide {GOOD} forward --images BAD",
+    "fit BAD --device orin-nano-8gb",
+    "info BAD",
+    "make-random --like nvila-lite-2b --tiny --out BAD/out",
+    "engine export BAD --out OUT",
+    f"engine export {GOOD} --out OUT --calibration BAD",
+    "engine build BAD",
+    "quantize BAD --out OUT --plain",
+    f"quantize {GOOD} --out OUT --calibration BAD",
+    f"quantize {GOOD} --out OUT --episodes BAD",
+    f"quantize {GOOD} --out OUT --bag BAD",
+    f"quantize {GOOD} --out OUT --plain --search-result BAD",
+    f"quantize {GOOD} --out BAD/out --plain",
+    "parity BAD",
+    "agree BAD BAD",
+    f"agree {GOOD} {GOOD} --episode-file BAD",
+    "reference --file BAD/reference.md",
+    "data --out BAD/out --frames 1",
+    "clips --out BAD/out --clips 1",
+    "train --data BAD --out OUT",
+    "train-events --data BAD --out OUT",
+    "train-events --checkpoint BAD --out OUT",
+    "bench events --checkpoint BAD",
+    "bench events-cost --checkpoint BAD",
+    "bag --video BAD --out OUT.mcap",
+    "play --bag BAD",
+    "bench history BAD",
+    "bench load BAD",
+    "bench step --checkpoint BAD",
+    "bench flat --checkpoint BAD",
+    "bench nav --policies model --checkpoint BAD --episodes 1",
+    "bench nav --policies oracle --episode-file BAD",
+    "bench video --bag BAD",
+    "bench ros --checkpoint BAD",
+    "demo --checkpoint BAD --out OUT",
+    "demo-events --checkpoint BAD --out OUT",
+]
+WITHOUT_FILES = {"bench gpu"}
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935\nsize 12345\n"
+
+
+def _loop(file: Path) -> None:
+    file.symlink_to(file)
+
+
+KINDS: dict[str, tuple[str, Callable[[Path], object]]] = {
+    "missing": ("bad.bin", lambda file: None),
+    "directory": ("bad.bin", Path.mkdir),
+    "empty": ("bad.bin", Path.touch),
+    "binary": ("bad.bin", lambda file: file.write_bytes(bytes(range(256)) * 40)),
+    "text": ("bad.json", lambda file: file.write_text("once upon a time\n")),
+    "a JSON list": ("bad.json", lambda file: file.write_text("[1, 2]")),
+    "an empty bag": ("bad.mcap", Path.touch),
+    "git-lfs pointer": ("bad.mp4", lambda file: file.write_text(POINTER)),
+    "below a file": ("file/bad.png", lambda file: file.parent.touch()),
+    "pipe": ("bad.bin", os.mkfifo),
+    "a link to itself": ("bad.bin", _loop),
+    "wrong suffix": ("bad.png", lambda file: file.write_bytes(Path(__file__).read_bytes())),
+    "a long name": ("b" * 300, lambda file: None),
+}
+
+
+@pytest.fixture
+def impatient():
+    """End what hangs."""
+
+    def hang(number: int, frame: object) -> None:
+        raise AssertionError(f"it hangs for {HANG_S} s")
+
+    before = signal.signal(signal.SIGALRM, hang)
+    signal.alarm(HANG_S)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def name_of(row: str) -> str:
+    words = row.split()
+    return next(name for name in (" ".join(words[:2]), words[0]) if name in COMMANDS)
+
+
+def test_every_subcommand_has_a_row():
+    assert {name_of(row) for row in ROWS} | WITHOUT_FILES == set(COMMANDS)
+
+
+SLOWEST = ("demo", "bench ros")  # they start nodes
+WAITS = pytest.mark.xfail(run=False, reason="read_image waits for a pipe")
+
+
+def cells():
+    """All of the table; a part of it that has every row and every kind runs always."""
+    for number, row in enumerate(ROWS):
+        for offset, kind in enumerate(KINDS):
+            is_slow = (number + offset) % len(KINDS) or row.startswith(SLOWEST)
+            marks = [pytest.mark.slow] if is_slow else []
+            marks += [WAITS] if kind == "pipe" and "--image BAD" in row else []
+            yield pytest.param(kind, row, marks=marks, id=f"{kind}-{name_of(row)}-{number}")
+
+
+@pytest.mark.parametrize(("kind", "row"), cells())
+def test_a_bad_file_is_one_line_and_status_2(kind, row, tmp_path, capsys, monkeypatch, impatient):
+    name = name_of(row)
+    if name in NEEDS and importlib.util.find_spec(NEEDS[name]) is None:
+        pytest.skip(f"needs {NEEDS[name]}")
+    relative, make = KINDS[kind]
+    if "BAD/" in row and kind in ("missing", "directory"):
+        pytest.skip("a place to write to")
+    (tmp_path / "pictures").mkdir()
+    Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(tmp_path / "pictures" / "a.png")
+    bad = tmp_path / relative
+    make(bad)
+    values = {"BAD": str(bad), "OUT": str(tmp_path / "out"), "PICTURES": str(tmp_path / "pictures")}
+    arguments = row.split()
+    for word, value in values.items():
+        arguments = [argument.replace(word, value) for argument in arguments]
+    monkeypatch.chdir(tmp_path)
+    status = _status(arguments)
+    told = capsys.readouterr().err
+    lines = [line for line in told.splitlines() if line.startswith("vila: ")]
+    assert status == INPUT_ERROR, told[-3000:]
+    assert len(lines) == 1 and "Traceback" not in told and told.rstrip().splitlines()[-1] == lines[0], told
+    assert name.startswith("demo") or not (tmp_path / "out").exists()
+
+
+def _status(arguments: list[str]) -> int:
+    try:
+        return main(arguments)
+    except SystemExit as end:
+        return int(end.code or 0)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+@pytest.mark.parametrize("row", [row for row in ROWS if "BAD/" not in row])
+def test_a_file_that_may_not_be_read_is_one_line(row, tmp_path, capsys, monkeypatch, impatient):
+    KINDS["unreadable"] = ("bad.bin", lambda file: (file.write_text("a"), file.chmod(stat.S_IWUSR)))
+    try:
+        test_a_bad_file_is_one_line_and_status_2("unreadable", row, tmp_path, capsys, monkeypatch, impatient)
+    finally:
+        del KINDS["unreadable"]
