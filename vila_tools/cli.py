@@ -72,12 +72,14 @@ COMMANDS = {
 EXTRAS = {
     "av": "sim",
     "hypothesis": "test",
+    "lz4": "ros",
     "mcap": "ros",
     "rosbags": "ros",
     "mujoco": "sim",
     "rclpy": "ros",
     "scipy": "sim",
     "vila_nav": "ros",
+    "zstandard": "ros",
 }
 
 
