@@ -61,7 +61,7 @@ def bag_images(path: Path, topics: Sequence[str] = ()) -> Iterator[BagImage]:
                 progress.take(stored)
                 yield BagImage(stored.topic.name, stored.time_ns, _decoded(stored, progress))
     _check_topics(path, selection)
-    for topic in sorted(selection.found & plan.promised.keys()):
+    for topic in sorted(selection.asked & plan.promised.keys() if topics else plan.promised):
         if progress.counts[topic] < plan.promised[topic]:
             raise MediaError(
                 f"{path} is cut or damaged: it holds {progress.counts[topic]} messages on {shown(topic)}, its "
@@ -126,7 +126,7 @@ def _stored_messages(file: Path, selection: Selection) -> Iterator[StoredMessage
         yield from _by_bytes(file, ros1.ros1_messages, selection)
     elif head.startswith(sqlite.MAGIC):
         yield from sqlite.sqlite_messages(file, selection)
-    elif any(known.startswith(head) for known in (mcap.MAGIC, ros1.MAGIC, sqlite.MAGIC)):
+    elif any(known.startswith(head) for known in (mcap.MAGIC, ros1.MAGIC, sqlite.MAGIC, ZSTD_MAGIC)):
         raise CutError(f"it holds {len(head)} bytes")
     else:
         raise RefusedError(f"its first bytes, {head[:8].hex(' ')}, are not those of MCAP, SQLite or a ROS 1 bag")
@@ -176,7 +176,8 @@ def _decoded(stored: StoredMessage, progress: _Progress) -> NDArray[np.uint8]:
             return decode_image(parse_image(data, is_ros1=topic.is_ros1))
         return decode_compressed(parse_compressed(data, is_ros1=topic.is_ros1))
     except (FrameError, BagError) as err:
-        raise MediaError(f"{progress.file}: {progress.of_last()}: {err}") from err
+        others = "; to pass this topic over, name those to read" if len(progress.counts) > 1 else ""
+        raise MediaError(f"{progress.file}: {progress.of_last()}: {err}{others}") from err
 
 
 def _check_topics(path: Path, selection: Selection) -> None:

@@ -109,10 +109,12 @@ def _check_head(data: bytes, name: str) -> None:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(data), formats=_FORMATS) as head:  # reads the head alone
                 width, height = head.size
+    except Image.DecompressionBombError:
+        width = height = LARGEST_PIXELS
     except Exception as err:  # the parsers of Pillow meet any bytes
         raise FrameError(f"{name} of {len(data)} bytes cannot be decoded") from err
     if width * height > LARGEST_PIXELS:
-        raise FrameError(f"{name} claims {width} x {height} pixels; the limit is {LARGEST_PIXELS}")
+        raise FrameError(f"{name} of {len(data)} bytes claims more than {LARGEST_PIXELS} pixels")
 
 
 def _is_cut_jpeg(data: bytes) -> bool:

@@ -11,7 +11,7 @@ from typing import BinaryIO, TypeVar
 LARGEST_BYTES = 1 << 28  # of a chunk or message, packed or not; more is taken for a damaged length
 _OPEN_BYTES = 1 << 28  # of chunks that are unpacked at the same time, where their times overlap
 
-_KINDS = {
+IMAGE_KINDS = {
     "sensor_msgs/msg/Image": "Image",
     "sensor_msgs/msg/CompressedImage": "CompressedImage",
     "sensor_msgs/Image": "Image",
@@ -54,7 +54,7 @@ class StoredMessage:
 class Selection:
     """Which topics are read: those asked for, or every one of images; and which have been found.
 
-    Shared by all files of a bag. counts: messages that a file's own tables promise, by topic, for who reads the last.
+    Shared by all files of a bag.
     """
 
     asked: frozenset[str]
@@ -66,7 +66,7 @@ class Selection:
 
         Raises RefusedError for one that is asked for by name and holds no images that can be decoded.
         """
-        kind = _KINDS.get(type_name) if encoding in _ENCODINGS else None
+        kind = IMAGE_KINDS.get(type_name) if encoding in _ENCODINGS else None
         if self.asked and name not in self.asked:
             if kind is not None:
                 self.others.add(name)
@@ -121,6 +121,21 @@ class Part:
     is_chunk: bool = True
     is_cut: bool = False  # the file ends in it
     counts: dict[int, int] = field(default_factory=dict)
+
+
+def parts_with(parts: Iterable[Part], passed: set[int]) -> list[Part]:
+    """Return the parts but those whose index names passed channels alone.
+
+    The first part of each channel stays even so: it defines the channel, so a type that was damaged in the one or the
+    other place is found.
+    """
+    found: list[Part] = []
+    seen: set[int] = set()
+    for part in parts:
+        if not part.counts or not part.counts.keys() <= passed & seen:
+            found.append(part)
+        seen |= part.counts.keys()
+    return found
 
 
 Unpack = Callable[[Part], Sequence[StoredMessage]]

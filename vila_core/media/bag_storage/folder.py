@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from vila_core.errors import MediaError
-from vila_core.media.bag_storage.common import shown
+from vila_core.media.bag_storage.common import IMAGE_KINDS, shown
 
 _SUFFIXES = (".mcap", ".db3", ".mcap.zstd", ".db3.zstd")
 _METADATA = "metadata.yaml"
@@ -21,7 +21,7 @@ _LARGEST_METADATA = 1 << 22  # bytes; a bag of 10,000 files has a tenth
 
 @dataclass(frozen=True, slots=True)
 class BagPlan:
-    """files: in their order. promised: messages by topic, as metadata.yaml tells; empty where there is none."""
+    """files: in their order. promised: messages by topic of images, as metadata.yaml tells; empty if there is none."""
 
     files: tuple[Path, ...]
     promised: dict[str, int] = field(default_factory=dict)
@@ -101,16 +101,17 @@ def _listed(description: Path) -> BagPlan:
 
 
 def _promised(description: Path, told: dict[str, Any]) -> dict[str, int]:
-    """Messages by topic; an old or foreign writer may list none."""
+    """Messages by topic of images; an old or foreign writer may list none."""
     found: dict[str, int] = {}
     if "topics_with_message_count" not in told:
         return found
     for topic in _entry(description, told, "topics_with_message_count", list):
         if not isinstance(topic, dict):
             raise _damaged(description, f"topics_with_message_count holds {shown(repr(topic))}, not a mapping")
-        name = _entry(description, _entry(description, topic, "topic_metadata", dict), "name", str)
-        count = _entry(description, topic, "message_count", int)
-        found[name] = found.get(name, 0) + count
+        about = _entry(description, topic, "topic_metadata", dict)
+        name, count = _entry(description, about, "name", str), _entry(description, topic, "message_count", int)
+        if _entry(description, about, "type", str) in IMAGE_KINDS:
+            found[name] = found.get(name, 0) + count
     return found
 
 

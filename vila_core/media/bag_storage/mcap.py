@@ -23,6 +23,7 @@ from vila_core.media.bag_storage.common import (
     Topic,
     in_file_order,
     in_time_order,
+    parts_with,
     shown,
 )
 from vila_core.media.bag_storage.unpack import unpack, unpack_begin
@@ -175,10 +176,8 @@ class _Reader:
         return bool(self._channels) and all(part.counts.keys() <= self._channels.keys() for part in self.parts)
 
     def wanted_parts(self) -> list[Part]:
-        """The parts that can hold selected messages: all but chunks whose index names other channels alone."""
-        topics = {channel: self._topic(channel) for channel in self._channels}
-        passed = {channel for channel, topic in topics.items() if topic is None}
-        return [part for part in self.parts if not part.counts or not part.counts.keys() <= passed]
+        """The parts that can hold selected messages, as parts_with tells."""
+        return parts_with(self.parts, {channel for channel in self._channels if self._topic(channel) is None})
 
     def _topic(self, channel: int) -> Topic | None:
         """The topic of a channel if it is read. Raises BagError for a channel that was not defined."""

@@ -22,6 +22,7 @@ from vila_core.media.bag_storage.common import (
     Topic,
     in_file_order,
     in_time_order,
+    parts_with,
     shown,
 )
 from vila_core.media.bag_storage.unpack import unpack, unpack_begin
@@ -119,8 +120,9 @@ class _Reader:
             raise BagError(f"a record of kind {kind} at byte {data}")
 
     def _take_chunk(self, header: _Header, data: int, length: int, *, is_cut: bool = False) -> None:
+        codec = header.get(b"compression", b"").decode(errors="replace")
+        self._chunks[data] = codec, _number(header, b"size")
         self.parts.append(Part(-1, data, length, is_cut=is_cut))
-        self._chunks[data] = header.get(b"compression", b"").decode(errors="replace"), _number(header, b"size")
 
     def _take_index(self, header: _Header, data: int, length: int) -> None:
         """Note how many messages of a connection the last chunk holds, and when the first was recorded."""
@@ -158,9 +160,8 @@ class _Reader:
                 raise BagError(f"its index lists {indexed[connection]} of {count} messages of connection {connection}")
 
     def wanted_parts(self) -> list[Part]:
-        """The chunks that can hold selected messages: all but those whose index names other connections alone."""
-        passed = {connection for connection in self._topics if self._topic(connection) is None}
-        return [part for part in self.parts if not part.counts or not part.counts.keys() <= passed]
+        """The chunks that can hold selected messages, as parts_with tells."""
+        return parts_with(self.parts, {one for one in self._topics if self._topic(one) is None})
 
     def _topic(self, connection: int) -> Topic | None:
         """The topic of a connection if it is read. Raises BagError for one that was not defined."""

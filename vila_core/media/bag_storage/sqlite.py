@@ -42,7 +42,10 @@ def sqlite_messages(path: Path, selection: Selection) -> Iterator[StoredMessage]
                 yield from _messages(base, topics, "NOT INDEXED", "")
             else:
                 yield from _whole(base, topics)
-    except sqlite3.Error as err:
+    except BagError:
+        if not missing:
+            raise
+    except (sqlite3.Error, UnicodeDecodeError) as err:  # the latter: for what SQLite says of damaged names
         if not missing:
             raise BagError(f"SQLite says: {shown(str(err))}") from err
     if missing:
