@@ -184,7 +184,6 @@ def _check_topics(path: Path, selection: Selection) -> None:
     """Raise MediaError for a topic that was asked for and is not there."""
     missing = sorted(selection.asked - selection.found)
     if missing:
+        absent = ", ".join(shown(name) for name in missing)
         there = ", ".join(shown(name) for name in sorted(selection.found | selection.others))
-        raise MediaError(
-            f"{path} holds no topic {', '.join(shown(name) for name in missing)}; of images it holds {there or 'none'}"
-        )
+        raise MediaError(f"{path} holds no images on {absent}; it holds them on {there or 'none'}")

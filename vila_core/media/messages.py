@@ -25,7 +25,7 @@ ENCODINGS: dict[str, tuple[int, tuple[int, int, int]]] = {
     "mono8": (1, (0, 0, 0)),
 }
 
-LARGEST_PIXELS = 1 << 26  # of a compressed image: 8192 x 8192
+LARGEST_PIXELS = 1 << 25  # of a compressed image: 7680 x 4320 fits
 _FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "JPEG2000", "PPM")
 
 
