@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,9 @@ import pytest
 pytest.importorskip("mcap")
 pytest.importorskip("rosbags")
 
+from mcap.writer import CompressionType
 from mcap.writer import Writer as McapWriter
-from rosbags.rosbag2 import CompressionFormat, StoragePlugin, Writer
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
 TYPES = get_typestore(Stores.ROS2_HUMBLE)
@@ -58,10 +59,10 @@ def write_folder(folder: Path, messages: Iterable[Timed], *, storage: str = "MCA
     return folder
 
 
-def write_mcap(file: Path, messages: Iterable[Timed], *, foreign: bool = False, chunk_size: int = 1 << 20) -> Path:
-    """One MCAP file; foreign: with topics of JSON and of no schema beside."""
+def write_mcap(file: Path, messages: Iterable[Timed], *, foreign: bool = False, **options: Any) -> Path:
+    """One MCAP file; foreign: with topics of JSON and of no schema beside; options: of mcap's Writer."""
     with file.open("wb") as stream:
-        writer = McapWriter(stream, chunk_size=chunk_size)
+        writer = McapWriter(stream, enable_data_crcs=True, **options)
         writer.start(profile="ros2", library="test")
         if foreign:
             json = writer.register_schema("Status", "jsonschema", b'{"type": "object"}')
@@ -77,3 +78,101 @@ def write_mcap(file: Path, messages: Iterable[Timed], *, foreign: bool = False, 
             writer.add_message(channels[topic], log_time=time_ns, publish_time=time_ns, data=serialized(message))
         writer.finish()
     return file
+
+
+# Small healthy bags of each kind: a function writes one below a folder and returns its path. What reads bags is tried
+# on `mutated` copies of them, here and by whoever fuzzes all readers.
+
+
+def small_images(count: int = 6, seed: int = 0) -> list[Timed]:
+    """Raw images on /raw and one compressed on /c/compressed, 100 ms apart."""
+    rng = np.random.default_rng(seed)
+    pixels = [rng.integers(0, 256, (6, 8, 3), dtype=np.uint8) for _ in range(count)]
+    raw = [(10**9 + number * 10**8, "/raw", padded_image(one)) for number, one in enumerate(pixels)]
+    return [*raw, (10**9 + count * 10**8, "/c/compressed", png_image(pixels[0]))]
+
+
+def write_ros1(file: Path, messages: Iterable[Timed], compression: str = "none") -> Path:
+    """A ROS 1 bag of raw and compressed images, one chunk for a few; compression: none, bz2 or lz4."""
+    from rosbags import rosbag1
+
+    types = get_typestore(Stores.ROS1_NOETIC)
+    writer = rosbag1.Writer(file)
+    if compression != "none":
+        writer.set_compression(rosbag1.Writer.CompressionFormat[compression.upper()])
+    writer.chunk_threshold = 600  # bytes
+    stamp = types.types["builtin_interfaces/msg/Time"](0, 0)
+    head = types.types["std_msgs/msg/Header"](0, stamp, "camera")
+    with writer:
+        connections: dict[str, Any] = {}
+        for time_ns, topic, message in messages:
+            name = message.__msgtype__
+            fields = {key: getattr(message, key) for key in message.__dataclass_fields__ if key != "__msgtype__"}
+            old = types.types[name](**{**fields, "header": head})
+            if topic not in connections:
+                connections[topic] = writer.add_connection(topic, name, typestore=types)
+            writer.write(connections[topic], time_ns, bytes(types.serialize_ros1(old, name)))
+    return file
+
+
+def _mcap(compression: str, *, chunk_size: int = 600, use_chunking: bool = True) -> Callable[[Path], Path]:
+    options = {"compression": CompressionType[compression], "chunk_size": chunk_size, "use_chunking": use_chunking}
+    return lambda folder: write_mcap(folder / "a.mcap", small_images(), foreign=True, **options)
+
+
+def _folder(storage: str, compression: str | None) -> Callable[[Path], Path]:
+    mode = compression and CompressionMode[compression]
+    return lambda folder: write_folder(folder / "bag", small_images(), storage=storage, compression=mode)
+
+
+BAG_KINDS: dict[str, Callable[[Path], Path]] = {
+    "mcap none": _mcap("NONE"),
+    "mcap zstd": _mcap("ZSTD"),
+    "mcap lz4": _mcap("LZ4"),
+    "mcap unchunked": _mcap("NONE", use_chunking=False),
+    "mcap folder": _folder("MCAP", None),
+    "mcap folder, zstd file": _folder("MCAP", "FILE"),
+    "mcap folder, zstd messages": _folder("MCAP", "MESSAGE"),
+    "sqlite folder": _folder("SQLITE3", None),
+    "sqlite folder, zstd file": _folder("SQLITE3", "FILE"),
+    "sqlite folder, zstd messages": _folder("SQLITE3", "MESSAGE"),
+    "ros1 none": lambda folder: write_ros1(folder / "a.bag", small_images()),
+    "ros1 bz2": lambda folder: write_ros1(folder / "a.bag", small_images(), "bz2"),
+    "ros1 lz4": lambda folder: write_ros1(folder / "a.bag", small_images(), "lz4"),
+}
+
+
+_NUMBERS = (0, 1, 2**31, 2**32 - 1, 2**60, 2**64 - 1)  # odd lengths and counts
+
+
+def mutated(data: bytes, rng: np.random.Generator) -> bytes:
+    """The bytes with one to four random changes: bits, bytes, huge numbers, cuts, zeros, copies, insertions."""
+    found = bytearray(data)
+    for _ in range(int(rng.integers(1, 5))):
+        if not found:
+            break
+        at = int(rng.integers(len(found)))
+        size = int(rng.integers(1, 65))
+        match int(rng.integers(9)):
+            case 0 | 1:
+                found[at] ^= 1 << int(rng.integers(8))
+            case 2 | 3:
+                found[at] = int(rng.integers(256))
+            case 4:
+                found[at : at + 8] = _NUMBERS[int(rng.integers(len(_NUMBERS)))].to_bytes(8, "little")
+            case 5:
+                del found[at:]
+            case 6:
+                found[at : at + size] = bytes(size)
+            case 7:
+                found[at:at] = rng.bytes(size)
+            case _:
+                del found[at : at + size]
+    return bytes(found)
+
+
+def mutate_bag(bag: Path, rng: np.random.Generator) -> None:
+    """Change one file of a bag in place."""
+    files = sorted(bag.iterdir()) if bag.is_dir() else [bag]
+    file = files[int(rng.integers(len(files)))]
+    file.write_bytes(mutated(file.read_bytes(), rng))

@@ -24,12 +24,14 @@ TERMINATED = 143
 EXTRAS = {
     "av": "sim",
     "hypothesis": "test",
+    "lz4": "ros",
     "mcap": "ros",
     "rosbags": "ros",
     "mujoco": "sim",
     "rclpy": "ros",
     "scipy": "sim",
     "vila_nav": "ros",
+    "zstandard": "ros",
 }
 _OURS = ("vila_core", "vila_ros", "vila_sim", "vila_tools")
 # What a machine refuses, rather than what a program does wrong.

@@ -234,6 +234,7 @@ def test_a_bag_calibrates_without_ros(tmp_path):
     compressed, raw = bag_rollouts(write_bag(tmp_path / "run.mcap", frames), None)
     assert all(np.array_equal(seen.image, wanted) for seen, wanted in zip(raw.frames, frames, strict=True))
     assert np.array_equal(compressed.frames[0].image, frames[0]) and compressed.decisions == (1,)
+    assert [len(drive.frames) for drive in bag_drives(tmp_path / "run.mcap", None, ["/compressed"])] == [1]
     args = ["--out", str(tmp_path / "out"), "--tokens", "520", "--bag", str(tmp_path / "run.mcap")]
     assert quantize([str(EMBEDDED_CHECKPOINT), *args]) == 0
     raw = json.loads((tmp_path / "out" / "config.json").read_text())["quantization_config"]
@@ -253,7 +254,8 @@ def test_a_bag_that_cannot_be_read_is_named(tmp_path):
         list(bag_rollouts(tmp_path / "run.mcap", None))
     file = write_bag(tmp_path / "odd.mcap", [make_frame(0).image], "bayer_rggb8")
     with pytest.raises(
-        MediaError, match="/raw at 0 ns: image encoding 'bayer_rggb8' is not supported; publish one of: rgb8"
+        MediaError,
+        match="message 1 of /raw at 0 ns: image encoding 'bayer_rggb8' is not supported; publish one of: rgb8",
     ):
         list(bag_rollouts(file, None))
 

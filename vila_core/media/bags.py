@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
-import functools
-import re
-import struct
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from vila_core.errors import FrameError, MediaError
+from vila_core.media.bag_storage import mcap, ros1, sqlite
+from vila_core.media.bag_storage.common import (
+    BagError,
+    CutError,
+    FileBytes,
+    RefusedError,
+    Selection,
+    StoredMessage,
+    shown,
+)
+from vila_core.media.bag_storage.folder import bag_plan
+from vila_core.media.bag_storage.unpack import ZSTD_MAGIC, unpack_file
 from vila_core.media.messages import decode_compressed, decode_image
+from vila_core.media.serialized import parse_compressed, parse_image
 
-_DECODERS: dict[str, Callable[[Any], NDArray[np.uint8]]] = {
-    "sensor_msgs/msg/Image": decode_image,
-    "sensor_msgs/msg/CompressedImage": decode_compressed,
-}
-_SUFFIXES = (".mcap", ".db3")
-_CDR_HEADER = 4  # bytes
+_MAGIC_BYTES = 16  # of the longest
+_FREE_SHARE = 0.9  # of the free space that an unpacked bag may take
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,140 +42,148 @@ class BagImage:
     image: NDArray[np.uint8]
 
 
-@dataclass(frozen=True, slots=True)
-class _Stored:
-    """An image message as it lies in a bag: CDR, or the serialization of ROS 1."""
+def bag_images(path: Path, topics: Sequence[str] = ()) -> Iterator[BagImage]:
+    """Yield the images of a bag in order of time; one is in memory at a time, and the chunk of the file it lies in.
 
-    topic: str
-    kind: str  # of _DECODERS
-    time_ns: int
-    data: bytes
-    is_ros1: bool = False
-
-
-def bag_images(path: Path) -> Iterator[BagImage]:
-    """Yield the images of a bag, of all topics, in order of time; one is in memory at a time.
-
-    path: a bag's directory, or one file of it (.mcap, .db3, .bag). Messages of other types are never decoded. Raises
-    MediaError, naming file and topic, for an image that cannot be decoded; and for a bag that cannot be read, a cut
-    one after the images in front of the cut.
+    path: a bag's directory, or one file of it (.mcap, .db3, .bag, packed by zstd or not). topics: which to read, those
+    of images without any named; messages of other topics are never decoded. Nothing is passed over in silence: the
+    first message that cannot be decoded stops the reading, as does the first place where the bag is cut, is damaged or
+    holds less than its own tables say. The images before it have been yielded then, and MediaError names the file, the
+    topic, the number of the message in its topic (from 1) and the time. Raises it too for a topic that is not there.
     """
-    for stored in _messages(path):
-        try:
-            yield BagImage(stored.topic, stored.time_ns, _DECODERS[stored.kind](_deserialized(stored)))
-        except FrameError as err:
-            raise MediaError(f"{path}: {stored.topic} at {stored.time_ns} ns: {err}") from err
+    progress = _Progress(path)
+    selection = Selection(frozenset(topics))
+    with _told(progress):
+        plan = bag_plan(path)
+        for file in plan.files:
+            progress.file = file
+            for stored in _stored_messages(file, selection):
+                progress.take(stored)
+                yield BagImage(stored.topic.name, stored.time_ns, _decoded(stored, progress))
+    _check_topics(path, selection)
+    for topic in sorted(selection.asked & plan.promised.keys() if topics else plan.promised):
+        if progress.counts[topic] < plan.promised[topic]:
+            raise MediaError(
+                f"{path} is cut or damaged: it holds {progress.counts[topic]} messages on {shown(topic)}, its "
+                f"metadata.yaml says {plan.promised[topic]}"
+            )
 
 
-def _messages(path: Path) -> Iterator[_Stored]:
-    """The image messages, each topic's in order of time. Raises MediaError, which names the file."""
-    if not path.exists():
-        raise MediaError(f"{path} cannot be read as a bag: there is no such file")
-    file, count = path, 0
+@dataclass(slots=True)
+class _Progress:
+    """How far a bag has been read."""
+
+    file: Path
+    counts: Counter[str] = field(default_factory=Counter)  # messages by topic
+    last: StoredMessage | None = None
+
+    def take(self, stored: StoredMessage) -> None:
+        self.last = stored
+        self.counts[stored.topic.name] += 1
+
+    def __str__(self) -> str:
+        if self.last is None:
+            return "before its first image"
+        return f"behind {self.of_last()} ({self.counts.total()} images were read)"
+
+    def of_last(self) -> str:
+        """Name the message that was read last."""
+        assert self.last is not None
+        name = self.last.topic.name
+        return f"message {self.counts[name]} of {shown(name)} at {self.last.time_ns} ns"
+
+
+@contextmanager
+def _told(progress: _Progress) -> Iterator[None]:
+    """Turn what is wrong with a bag into a MediaError of one line."""
     try:
-        for file in _files(path):
-            count = 0
-            for stored in _mcap_messages(file) if file.suffix == ".mcap" else _rosbag_messages(file):
-                yield stored
-                count += 1
+        yield
     except MediaError:
         raise
-    except Exception as err:  # of either library: what they raise for damaged bytes is not theirs alone
-        told = f"is cut or damaged behind {count} images" if count else "cannot be read as a bag"
-        raise MediaError(f"{file} {told}: {type(err).__name__}: {' '.join(str(err).split())}") from err
+    except CutError as err:
+        raise MediaError(f"{progress.file} is cut {progress}: {err}") from err
+    except RefusedError as err:
+        raise MediaError(f"{progress.file} cannot be read as a bag: {err}") from err
+    except BagError as err:
+        raise MediaError(f"{progress.file} is damaged {progress}: {err}") from err
+    except OSError as err:
+        raise MediaError(f"{progress.file} cannot be read {progress}: {err.strerror or err}") from err
+    except (MemoryError, RecursionError) as err:
+        raise MediaError(f"{progress.file} is damaged {progress}: {type(err).__name__}") from err
 
 
-def _files(path: Path) -> list[Path]:
-    """The files of a bag in their order; itself if it is a file, or compressed by rosbag2 around the storage."""
-    if not path.is_dir():
-        return [path]
-    description = path / "metadata.yaml"
-    if not description.is_file():
-        return _unlisted_files(path)
-    told = yaml.safe_load(description.read_text(encoding="utf-8"))["rosbag2_bagfile_information"]
-    files = [path / Path(name).name for name in told["relative_file_paths"]]
-    is_plain = str(told.get("compression_mode") or "none").lower() == "none"
-    return files if is_plain and all(file.suffix in _SUFFIXES for file in files) else [path]
+def _stored_messages(file: Path, selection: Selection) -> Iterator[StoredMessage]:
+    """The messages of a file, whose first bytes tell what it is, whatever its name."""
+    with file.open("rb") as stream:
+        head = stream.read(_MAGIC_BYTES)
+    if not head:
+        raise CutError("it is empty")
+    if head.startswith(ZSTD_MAGIC):
+        yield from _packed_file(file, selection)
+    elif head.startswith(mcap.MAGIC):
+        yield from _by_bytes(file, mcap.mcap_messages, selection)
+    elif head.startswith(ros1.MAGIC):
+        yield from _by_bytes(file, ros1.ros1_messages, selection)
+    elif head.startswith(sqlite.MAGIC):
+        yield from sqlite.sqlite_messages(file, selection)
+    elif any(known.startswith(head) for known in (mcap.MAGIC, ros1.MAGIC, sqlite.MAGIC, ZSTD_MAGIC)):
+        raise CutError(f"it holds {len(head)} bytes")
+    else:
+        raise RefusedError(f"its first bytes, {head[:8].hex(' ')}, are not those of MCAP, SQLite or a ROS 1 bag")
 
 
-def _unlisted_files(folder: Path) -> list[Path]:
-    """The files of a bag whose recording was ended before it could list them, by their numbers: NAME_0, NAME_1, ..."""
-    files = [file for file in folder.iterdir() if file.suffix in _SUFFIXES]
-    if not files:
-        raise MediaError(f"{folder} cannot be read as a bag: it holds no metadata.yaml, and no .mcap or .db3 file")
-    return sorted(files, key=lambda file: ([int(part) for part in re.findall(r"\d+", file.stem)[-1:]], file.name))
+_Reader = Callable[[FileBytes, Selection], Iterator[StoredMessage]]
 
 
-def _rosbag_messages(path: Path) -> Iterator[_Stored]:
-    from rosbags.rosbag1 import Reader as Reader1
-    from rosbags.rosbag2 import Reader as Reader2
-
-    is_ros1 = path.suffix == ".bag"
-    with (Reader1 if is_ros1 else Reader2)(path) as reader:
-        wanted = [connection for connection in reader.connections if connection.msgtype in _DECODERS]
-        if not wanted:
-            return
-        for connection, time_ns, data in reader.messages(connections=wanted):
-            yield _Stored(connection.topic, connection.msgtype, time_ns, data, is_ros1)
+def _by_bytes(file: Path, reader: _Reader, selection: Selection) -> Iterator[StoredMessage]:
+    with file.open("rb", buffering=0) as stream:
+        yield from reader(FileBytes(stream), selection)
 
 
-def _mcap_messages(path: Path) -> Iterator[_Stored]:
-    """By the library of the format: unlike rosbags it reads up to a cut, and beside schemas that are not ROS's."""
-    from mcap.exceptions import McapError
-    from mcap.reader import SeekingReader
-
-    with path.open("rb") as stream:
-        reader = SeekingReader(stream)
+def _packed_file(file: Path, selection: Selection) -> Iterator[StoredMessage]:
+    """The messages of a file that rosbag2 packed as a whole; it is unpacked into a temporary file."""
+    with tempfile.TemporaryDirectory() as folder:
+        plain = Path(folder) / file.stem
+        limit = int(shutil.disk_usage(folder).free * _FREE_SHARE)
+        fault: BagError | None = None
         try:
-            summary = reader.get_summary()
-        except (McapError, struct.error):
-            summary = None
-        if summary is None:  # cut, or written by somebody who keeps none
-            stream.seek(0)
-            yield from _in_file_order(stream)
-            return
-        wanted = {
-            channel.topic
-            for channel in summary.channels.values()
-            if channel.schema_id in summary.schemas and summary.schemas[channel.schema_id].name in _DECODERS
-        }
-        for schema, channel, message in reader.iter_messages(topics=wanted) if wanted else ():
-            if schema is not None and schema.name in _DECODERS:
-                yield _Stored(channel.topic, schema.name, message.log_time, message.data)
+            with file.open("rb") as source, plain.open("wb") as target:
+                unpack_file(source, target, limit)
+        except BagError as err:
+            fault = err
+        with plain.open("rb") as stream:
+            is_packed_twice = stream.read(len(ZSTD_MAGIC)) == ZSTD_MAGIC
+        if is_packed_twice:
+            raise RefusedError("it is packed by zstd twice")
+        yield from _read_part(plain, selection) if fault else _stored_messages(plain, selection)
+        if fault is not None:
+            raise fault
 
 
-def _in_file_order(stream: IO[bytes]) -> Iterator[_Stored]:
-    """As they were written, up to the end of the file, or to the error of the library where it was cut."""
-    from mcap.records import Channel, Message, Schema
-    from mcap.stream_reader import StreamReader
-
-    schemas: dict[int, str] = {}
-    channels: dict[int, tuple[str, str]] = {}
-    for record in StreamReader(stream).records:
-        if isinstance(record, Schema):
-            schemas[record.id] = record.name
-        elif isinstance(record, Channel):
-            channels[record.id] = record.topic, schemas.get(record.schema_id, "")
-        elif isinstance(record, Message) and channels.get(record.channel_id, ("", ""))[1] in _DECODERS:
-            yield _Stored(*channels[record.channel_id], record.log_time, record.data)
-
-
-def _deserialized(stored: _Stored) -> Any:
-    """The message. Raises FrameError for bytes that are none."""
+def _read_part(plain: Path, selection: Selection) -> Iterator[StoredMessage]:
+    """What was unpacked in front of a fault, which its reader cannot but find cut; who calls tells the cause."""
     try:
-        if stored.is_ros1:
-            return _types("ROS1_NOETIC").deserialize_ros1(stored.data, stored.kind)
-        if len(stored.data) < _CDR_HEADER:
-            raise FrameError(f"a message of {len(stored.data)} bytes")
-        return _types("ROS2_HUMBLE").deserialize_cdr(stored.data, stored.kind)
-    except FrameError:
-        raise
-    except Exception as err:  # generated code that meets any bytes
-        raise FrameError(f"not a {stored.kind}: {type(err).__name__}: {err}") from err
+        yield from _stored_messages(plain, selection)
+    except BagError:
+        return
 
 
-@functools.cache
-def _types(store: str) -> Any:
-    from rosbags.typesys import Stores, get_typestore
+def _decoded(stored: StoredMessage, progress: _Progress) -> NDArray[np.uint8]:
+    topic = stored.topic
+    try:
+        data = sqlite.unpacked_message(stored.data)
+        if topic.kind == "Image":
+            return decode_image(parse_image(data, is_ros1=topic.is_ros1))
+        return decode_compressed(parse_compressed(data, is_ros1=topic.is_ros1))
+    except (FrameError, BagError) as err:
+        others = "; to pass this topic over, name those to read" if len(progress.counts) > 1 else ""
+        raise MediaError(f"{progress.file}: {progress.of_last()}: {err}{others}") from err
 
-    return get_typestore(Stores[store])
+
+def _check_topics(path: Path, selection: Selection) -> None:
+    """Raise MediaError for a topic that was asked for and is not there."""
+    missing = sorted(selection.asked - selection.found)
+    if missing:
+        absent = ", ".join(shown(name) for name in missing)
+        there = ", ".join(shown(name) for name in sorted(selection.found | selection.others))
+        raise MediaError(f"{path} holds no images on {absent}; it holds them on {there or 'none'}")

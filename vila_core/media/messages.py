@@ -5,11 +5,14 @@ A message is anything with the fields of sensor_msgs/Image or CompressedImage; n
 
 from __future__ import annotations
 
+import io
+import warnings
 from typing import Any, Protocol
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from vila_core.errors import FrameError
 
@@ -22,22 +25,32 @@ ENCODINGS: dict[str, tuple[int, tuple[int, int, int]]] = {
     "mono8": (1, (0, 0, 0)),
 }
 
+LARGEST_PIXELS = 1 << 25  # of a compressed image: 7680 x 4320 fits
+_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "JPEG2000", "PPM")
+
 
 class RawImage(Protocol):
     """The fields of sensor_msgs/Image that are read."""
 
-    height: int
-    width: int
-    encoding: str
-    step: int
-    data: Any
+    @property
+    def height(self) -> int: ...  # noqa: D102
+    @property
+    def width(self) -> int: ...  # noqa: D102
+    @property
+    def encoding(self) -> str: ...  # noqa: D102
+    @property
+    def step(self) -> int: ...  # noqa: D102
+    @property
+    def data(self) -> Any: ...  # noqa: D102
 
 
 class CompressedPicture(Protocol):
     """The fields of sensor_msgs/CompressedImage that are read."""
 
-    format: str
-    data: Any
+    @property
+    def format(self) -> str: ...  # noqa: D102
+    @property
+    def data(self) -> Any: ...  # noqa: D102
 
 
 def decode_image(message: RawImage) -> NDArray[np.uint8]:
@@ -48,7 +61,7 @@ def decode_image(message: RawImage) -> NDArray[np.uint8]:
     """
     if message.encoding not in ENCODINGS:
         raise FrameError(
-            f"image encoding {message.encoding!r} is not supported; publish one of: {', '.join(ENCODINGS)}"
+            f"image encoding {message.encoding[:40]!r} is not supported; publish one of: {', '.join(ENCODINGS)}"
         )
     size, channels = ENCODINGS[message.encoding]
     pixels = _rows(message, size)[:, : message.width * size].reshape(message.height, message.width, size)
@@ -62,23 +75,46 @@ def decode_image(message: RawImage) -> NDArray[np.uint8]:
 def decode_compressed(message: CompressedPicture) -> NDArray[np.uint8]:
     """Return the pixels of a CompressedImage, [H, W, 3] uint8 RGB.
 
-    Raises FrameError for data that cannot be decoded whole, and for more than 8 bits a channel, such as depth.
+    Raises FrameError for data that cannot be decoded whole, for more than 8 bits a channel, such as depth, and for more
+    than LARGEST_PIXELS pixels, which a few bytes can claim.
     """
     data = np.frombuffer(message.data, np.uint8)
-    name = f"compressed image ({message.format!r})"
+    name = f"compressed image ({message.format[:40]!r})"
     if not data.size:
         raise FrameError(f"{name} holds no data")
+    _check_head(data.tobytes(), name)
     if _is_cut_jpeg(data.tobytes()):
         raise FrameError(f"{name} of {data.size} bytes is cut short: a JPEG without its end")
     try:
         picture = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     except cv2.error as err:
         raise FrameError(f"{name} cannot be decoded: {err.err}") from err
+    except MemoryError as err:  # of a codec that takes a damaged size for true
+        raise FrameError(f"{name} of {data.size} bytes cannot be decoded in memory") from err
     if picture is None:
         raise FrameError(f"{name} of {data.size} bytes cannot be decoded")
     if picture.dtype != np.uint8:
         raise FrameError(f"{name} holds {picture.dtype} pixels; publish one of 8 bits a channel")
     return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+def _check_head(data: bytes, name: str) -> None:
+    """Raise FrameError unless the first bytes are those of a picture of a size that can be true."""
+    if data.startswith(b"\0\0\0\1") or data.startswith(b"\0\0\1"):
+        raise FrameError(f"{name} is a packet of video; convert the topic to JPEG images")
+    if data[12:].startswith(b"\x89PNG") and not data.startswith(b"\x89PNG"):
+        raise FrameError(f"{name} is a depth image; choose the topic of a colour camera")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(data), formats=_FORMATS) as head:  # reads the head alone
+                width, height = head.size
+    except Image.DecompressionBombError:
+        width = height = LARGEST_PIXELS
+    except Exception as err:  # the parsers of Pillow meet any bytes
+        raise FrameError(f"{name} of {len(data)} bytes cannot be decoded") from err
+    if width * height > LARGEST_PIXELS:
+        raise FrameError(f"{name} of {len(data)} bytes claims more than {LARGEST_PIXELS} pixels")
 
 
 def _is_cut_jpeg(data: bytes) -> bool:

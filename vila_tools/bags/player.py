@@ -103,13 +103,14 @@ class BagPlayer(Node):
 
     def _bag(self) -> Iterator[BagImage]:
         source, count = self._options.source, 0
-        for seen in bag_images(self._options.bag):
+        for seen in bag_images(self._options.bag, (source,) if source else ()):
             source = source or seen.topic
-            if seen.topic == source:
-                count += 1
-                yield seen
-            elif not self._options.source:
-                raise MediaError(f"{self._options.bag} holds images on {source} and {seen.topic}; name one of them")
+            if seen.topic != source:
+                raise MediaError(
+                    f"{self._options.bag} holds images on {source} and {seen.topic}; name one of them by --source"
+                )
+            count += 1
+            yield seen
         if not count:
             raise MediaError(f"{self._options.bag} holds no images{f' on {source}' if source else ''}")
 

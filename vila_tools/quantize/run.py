@@ -98,6 +98,8 @@ def _rollouts(args: argparse.Namespace) -> list[Rollout]:
         raise ConfigError("give one of --calibration, --episodes and --bag")
     if args.plain and given:
         raise ConfigError("--plain rounds without looking at data: leave the calibration out")
+    if args.topic and not args.bag:
+        raise ConfigError("--topic names what to read of a --bag")
     if not given:
         if args.plain or (args.search_result and not args.vision):
             return []
@@ -106,7 +108,7 @@ def _rollouts(args: argparse.Namespace) -> list[Rollout]:
         return list(islice(image_rollouts(args.calibration, args.instruction), _MAX_ROLLOUTS))
     if args.episodes:
         return list(episode_rollouts(args.episodes, _MAX_ROLLOUTS))
-    return list(bag_rollouts(args.bag, args.instruction))
+    return list(bag_rollouts(args.bag, args.instruction, args.topic))
 
 
 def _summary(args: argparse.Namespace, layout: Layout, calibration: Calibration | None) -> Json:
@@ -133,6 +135,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--episodes", type=Path, metavar="FILE", help="simulated episodes in the JSON form of VLN-CE")
     parser.add_argument(
         "--bag", type=Path, metavar="FILE", help="a bag with images: a rosbag2 folder, .mcap, .db3, or a ROS 1 .bag"
+    )
+    parser.add_argument(
+        "--topic", action="append", default=[], help="of the bag, once for each to read; default: all of images"
     )
     parser.add_argument("--instruction", help="what the robot was told in the images or the bag")
     parser.add_argument("--tokens", type=int, default=4096, help="of calibration, about; default: %(default)s")

@@ -54,13 +54,13 @@ def episode_rollouts(file: Path, limit: int) -> Iterator[Rollout]:
         env.close()
 
 
-def bag_rollouts(file: Path, instruction: str | None) -> Iterator[Rollout]:
-    """Yield a rollout for each image topic of a bag; no ROS is needed to read it.
+def bag_rollouts(file: Path, instruction: str | None, wanted: Sequence[str] = ()) -> Iterator[Rollout]:
+    """Yield a rollout for each image topic of a bag, or for the wanted ones; no ROS is needed to read it.
 
     Raises MediaError for a bag that cannot be read or holds no images.
     """
     topics: dict[str, _Thinned] = {}
-    for found in bag_images(file):
+    for found in bag_images(file, wanted):
         topics.setdefault(found.topic, _Thinned()).add(found.image)
     if not topics:
         raise MediaError(f"{file} holds no sensor_msgs/Image or sensor_msgs/CompressedImage")
