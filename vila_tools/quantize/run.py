@@ -38,7 +38,7 @@ from vila_core.quantized_checkpoints.state import QuantizeState, fingerprint
 from vila_core.quantized_checkpoints.writer import write_checkpoint
 from vila_tools.evaluation.drives import Drive
 from vila_tools.options import add_precision_option
-from vila_tools.quantize.sources import bag_drives, calibration_prompts, episode_drives, image_drives
+from vila_tools.quantize.sources import bag_drives, calibration_prompts, episode_drives, film_drive, image_drives
 
 _MAX_DRIVES = 64
 
@@ -102,6 +102,8 @@ def _drives(args: argparse.Namespace) -> list[Drive]:
         if args.plain or (args.search_result and not args.vision):
             return []
         raise ConfigError("give --calibration DIR, --episodes FILE or --bag FILE, or --plain to round without any")
+    if args.calibration and args.calibration.is_file():
+        return [film_drive(args.calibration, args.instruction)]
     if args.calibration:
         return list(islice(image_drives(args.calibration, args.instruction), _MAX_DRIVES))
     if args.episodes:
@@ -129,7 +131,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="vila quantize", description=__doc__)
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--out", type=Path, required=True, help="the directory to write")
-    parser.add_argument("--calibration", type=Path, metavar="DIR", help="a folder of images, or of such folders")
+    parser.add_argument(
+        "--calibration", type=Path, metavar="PATH", help="a folder of images, or of such folders, or a video file"
+    )
     parser.add_argument("--episodes", type=Path, metavar="FILE", help="simulated episodes in the JSON form of VLN-CE")
     parser.add_argument(
         "--bag", type=Path, metavar="FILE", help="a bag with images: a rosbag2 folder, .mcap, .db3, or a ROS 1 .bag"

@@ -1,7 +1,8 @@
-"""Where calibration comes from: folders of images, a file of episodes, a bag. Each becomes drives, then prompts."""
+"""Where calibration comes from: images, a film, episodes, a bag. Each becomes drives, then prompts."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -12,7 +13,8 @@ from numpy.typing import NDArray
 from vila_core.engine.torch_backend import model_info
 from vila_core.errors import MediaError
 from vila_core.media.bags import bag_images
-from vila_core.media.films import list_images, read_image
+from vila_core.media.film_reader import Film
+from vila_core.media.pictures import list_images, read_image
 from vila_core.models.vlm import VisionLanguageModel
 from vila_core.navigator import decision_prompt
 from vila_core.types import Frame, Instruction, Prompt
@@ -25,7 +27,7 @@ INSTRUCTIONS = (
     "turn around and go to the kitchen",
     "find the chair next to the window",
 )  # of images that come without words
-_BAG_FRAMES = 400  # of a topic, at most
+_MOST_FRAMES = 400  # of a film, or of a bag's topic
 
 
 def image_drives(folder: Path, instruction: str | None) -> Iterator[Drive]:
@@ -37,6 +39,19 @@ def image_drives(folder: Path, instruction: str | None) -> Iterator[Drive]:
     for number, sub in enumerate(below or [folder]):
         images = [read_image(file) for file in list_images(sub)]
         yield _drive(images, instruction or INSTRUCTIONS[number % len(INSTRUCTIONS)], sub.name)
+
+
+def film_drive(file: Path, instruction: str | None) -> Drive:
+    """Return a film as a drive; what of it cannot be read is told on stderr.
+
+    Raises MediaError, naming the file, if nothing can.
+    """
+    film, seen = Film(file), _Thinned()
+    for frame in film.frames():
+        seen.add(frame.image())
+    for problem in film.problems:
+        print(problem, file=sys.stderr)
+    return _drive(seen.images, instruction or INSTRUCTIONS[0], file.name)
 
 
 def episode_drives(file: Path, limit: int) -> Iterator[Drive]:
@@ -69,7 +84,7 @@ def bag_drives(file: Path, instruction: str | None) -> Iterator[Drive]:
 
 
 class _Thinned:
-    """The images of a topic at even distances, few enough to be kept."""
+    """The images of a topic or a film at even distances, few enough to be kept."""
 
     def __init__(self) -> None:
         self.images: list[NDArray[np.uint8]] = []
@@ -79,7 +94,7 @@ class _Thinned:
         if self._count % self._stride == 0:
             self.images.append(image)
         self._count += 1
-        if len(self.images) > _BAG_FRAMES:
+        if len(self.images) > _MOST_FRAMES:
             self.images = self.images[::2]
             self._stride *= 2
 
