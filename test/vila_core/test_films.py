@@ -340,3 +340,12 @@ def test_random_changes_are_read_or_named(tmp_path):
                 assert str(film.file) in str(err)
             else:
                 assert all(early < late for early, late in zip(times, times[1:], strict=False))
+
+
+@pytest.mark.parametrize("kept", range(50, 100, 3))
+def test_a_cut_stream_of_packets_is_told_wherever_it_ends(tmp_path, kept):
+    file = write_film(tmp_path / "a.ts", "libx264", EVEN, form="mpegts", is_noisy=True)
+    size = file.stat().st_size * kept // 100
+    file.write_bytes(file.read_bytes()[: size + (size % 188 == 0)])
+    film = Film(file)
+    assert len(times_of(film)) <= N and film.problems

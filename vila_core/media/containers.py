@@ -9,7 +9,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-_BLOCKS = (188, 192, 204)  # bytes of a packet of MPEG-TS: plain, with a time (Blu-ray), with a checksum
+_SYNC = 0x47  # begins each packet of MPEG-TS
+_BLOCKS = (
+    (188, 0),
+    (192, 4),
+    (204, 0),
+)  # bytes of one, and where it begins: plain, a time before (Blu-ray), a checksum
 _TAIL = 65536
 
 Check = Callable[[BinaryIO, int], str]  # of an open file of so many bytes: what is wrong with its end
@@ -59,8 +64,11 @@ def _riff(stream: BinaryIO, size: int) -> str:
 
 
 def _packets(stream: BinaryIO, size: int) -> str:
-    if all(size % block for block in _BLOCKS):
-        return f"it is cut in the middle of a packet, at byte {size}"
+    head = stream.read(2048)
+    for block, first in _BLOCKS:
+        begins = head[first::block]
+        if len(begins) > 2 and set(begins) == {_SYNC}:
+            return f"it is cut in the middle of a packet, at byte {size}" if size % block else ""
     return ""
 
 

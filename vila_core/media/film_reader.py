@@ -197,7 +197,8 @@ def _opened(file: Path) -> Iterator[tuple[Any, Any]]:
             what = "sound but no pictures" if container.streams.audio else "no pictures"
             raise MediaError(f"video {file} holds {what}")
         if moving[0].codec_context is None:
-            raise MediaError(f"video {file} is coded in a way that the installed FFmpeg cannot decode")
+            why = ending(file, container.format.name) or "the installed FFmpeg does not know how it is coded"
+            raise MediaError(f"video {file} cannot be decoded: {why}")
         yield container, moving[0]
 
 
