@@ -13,9 +13,10 @@ from PIL import Image, UnidentifiedImageError
 from vila_core.errors import MediaError
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
-_16_BITS = 257  # 65535 / 255, as libpng and ImageMagick make 8 bits of 16
+_16_BITS = 65535  # white; as 255 it is 257 times as much, as libpng and ImageMagick have it
 _12_BITS = 4095  # the whitest of 12-bit sensors, which write their numbers into 16 bits as they are
-_TIFF_BITS, _TIFF_KIND = 258, 339  # tags: BitsPerSample, SampleFormat (1: unsigned integers)
+# BitsPerSample, SampleFormat (1: unsigned), PhotometricInterpretation (0: white is 0), and what they are if not told
+_TIFF_TAGS = ((258, (1,)), (339, (1,)), (262, 1))
 
 
 def read_image(file: Path) -> NDArray[np.uint8]:
@@ -85,23 +86,33 @@ def _rgb(file: Path, image: Image.Image) -> NDArray[np.uint8]:
 
 
 def _grey(file: Path, image: Image.Image) -> NDArray[np.uint8]:
-    """Scale 16-bit pixels to 8 bits, rounded to the nearest; with others nothing tells which number is white."""
+    """Scale pixels to 8 bits, rounded to the nearest, if the file tells which number is white."""
     pixels = np.asarray(image)
     low, high = pixels.min(), pixels.max()
-    if not _has_16_bits(image):
+    black, white = _black_and_white(image)
+    if black == white:
         kind = "floating-point" if image.mode == "F" else "signed or 32-bit"
         raise MediaError(f"image {file} has {kind} pixels from {low:g} to {high:g}; convert it to 8 bits")
-    if 0 < high <= _12_BITS:
+    if (black, white) == (0, _16_BITS) and 0 < high <= _12_BITS:
         why = "10 or 12 bits written as 16? It would be black"
         raise MediaError(
             f"image {file} is of 16 bits, its brightest pixel {high} of 65535: {why}; convert it to 8 bits"
         )
-    return ((pixels.astype(np.uint32) + _16_BITS // 2) // _16_BITS).astype(np.uint8)
+    numbers = np.arange(max(black, white) + 1)
+    table = np.abs(numbers - black) * 255.0 / abs(white - black)
+    return np.round(table).astype(np.uint8)[pixels]
 
 
-def _has_16_bits(image: Image.Image) -> bool:
-    """Pillow reads some 16-bit files into 32 bits: PNG and PGM have no wider grey, a TIFF tells bits and sign."""
-    if image.format == "TIFF":
-        tags = getattr(image, "tag_v2", {})
-        return tags.get(_TIFF_BITS, (1,))[0] == 16 and tags.get(_TIFF_KIND, (1,))[0] == 1
-    return image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM"))
+def _black_and_white(image: Image.Image) -> tuple[int, int]:
+    """Return the numbers of black and white, twice the same if nothing tells them.
+
+    Pillow reads some 16-bit files into 32 bits: PNG and PGM have no wider grey, a TIFF tells bits, sign and order.
+    """
+    if image.format != "TIFF":
+        is_wide = image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM"))
+        return 0, _16_BITS if is_wide else 0
+    bits, kind, order = (image.tag_v2.get(tag, other) for tag, other in _TIFF_TAGS)  # type: ignore[attr-defined]
+    if bits[0] not in (12, 16) or kind[0] != 1:
+        return 0, 0
+    white = (1 << bits[0]) - 1
+    return (white, 0) if order == 0 else (0, white)
