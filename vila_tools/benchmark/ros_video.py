@@ -106,12 +106,12 @@ def measure(options: VideoOptions) -> dict[str, object]:
 
     Raises ProcessError if the navigator ends by itself, VilaError if it refuses a query or tells nothing.
     """
-    with _as_bag(options.bag) as bag, running([navigator_spec(options)]) as session:
+    with playable(options.bag) as bag, running([navigator_spec(options)]) as session:
         return _Run(dataclasses.replace(options, bag=bag), session).figures()
 
 
 @contextmanager
-def _as_bag(path: Path) -> Iterator[Path]:
+def playable(path: Path) -> Iterator[Path]:
     """Yield a bag as it is, and of a film one of its frames that is removed afterwards."""
     if path.suffix in _BAGS or not path.is_file():
         yield path

@@ -27,7 +27,7 @@ INSTRUCTIONS = (
     "turn around and go to the kitchen",
     "find the chair next to the window",
 )  # of images that come without words
-_MOST_FRAMES = 400  # of a film, or of a bag's topic
+_BAG_FRAMES = 400  # of a topic or a film, at most
 
 
 def image_drives(folder: Path, instruction: str | None) -> Iterator[Drive]:
@@ -94,7 +94,7 @@ class _Thinned:
         if self._count % self._stride == 0:
             self.images.append(image)
         self._count += 1
-        if len(self.images) > _MOST_FRAMES:
+        if len(self.images) > _BAG_FRAMES:
             self.images = self.images[::2]
             self._stride *= 2
 
