@@ -286,7 +286,22 @@ def written(folder, data, name="a.mp4"):
     return folder / name
 
 
+def giant_webp(folder):
+    Image.new("RGB", (64, 48)).save(folder / "a.webp", save_all=True, append_images=[Image.new("RGB", (64, 48), "red")])
+    data = bytearray((folder / "a.webp").read_bytes())
+    data[24:30] = 2 * (12000 - 1).to_bytes(3, "little")  # width and height of VP8X
+    return written(folder, data, "a.webp")
+
+
+def giant_gif(folder):
+    data = bytearray(write_film(folder / "a.gif", "gif", range(3), pixels="rgb8", tick=CENTI).read_bytes())
+    data[6:10] = struct.pack("<HH", 60000, 60000)
+    return written(folder, data, "a.gif")
+
+
 REFUSED = {
+    "giant webp": (giant_webp, "claims 12000 x 12000 pixels"),
+    "giant gif": (giant_gif, "has no frame that can be decoded"),
     "sound alone": (sound, "holds sound but no pictures"),
     "another size": (two_sizes, "64 x 48 then 96 x 64 at frame 5"),
     "no bytes": (lambda folder: written(folder, b""), "is empty: 0 bytes"),

@@ -13,6 +13,7 @@ from PIL import Image
 
 from vila_core.errors import MediaError
 
+MAX_PIXELS = 8192 * 4320  # of a frame: 8K; some hundred damaged bytes can claim any size
 _HEAD = 12  # bytes: "RIFF", the size of what follows, "WEBP"
 _UNTOLD_MS = 100  # what browsers make of a frame that lasts 0
 
@@ -52,6 +53,10 @@ def _frames(file: Path, data: bytes) -> Iterator[tuple[float, float, NDArray[np.
     except Exception as err:  # as in pictures: Pillow raises whatever it runs into
         raise MediaError(f"video {file} is corrupt or cut short: {err}") from err
     with image:
+        if image.width * image.height > MAX_PIXELS:
+            raise MediaError(
+                f"video {file} claims {image.width} x {image.height} pixels; at most {MAX_PIXELS} are read"
+            )
         for number in range(getattr(image, "n_frames", 1)):
             try:
                 image.seek(number)

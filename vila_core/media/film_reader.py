@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vila_core.errors import MediaError, MissingDependencyError
-from vila_core.media.animated_webp import is_webp, webp_frames
+from vila_core.media.animated_webp import MAX_PIXELS, is_webp, webp_frames
 from vila_core.media.containers import ending
 from vila_core.media.film_clock import FilmClock
 from vila_core.media.pictures import require_file
@@ -199,6 +199,13 @@ def _opened(file: Path) -> Iterator[tuple[Any, Any]]:
         if moving[0].codec_context is None:
             why = ending(file, container.format.name) or "the installed FFmpeg does not know how it is coded"
             raise MediaError(f"video {file} cannot be decoded: {why}")
+        context = moving[0].codec_context
+        if context.width * context.height > MAX_PIXELS:
+            raise MediaError(
+                f"video {file} claims {context.width} x {context.height} pixels; at most {MAX_PIXELS} are read"
+            )
+        context.options = {"max_pixels": str(MAX_PIXELS)}  # for what changes later
+        moving[0].thread_type = "SLICE"  # threads for frames lose the last ones, and marks of damage
         yield container, moving[0]
 
 
