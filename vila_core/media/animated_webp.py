@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +50,9 @@ def webp_frames(file: Path) -> WebpFrames:
 def _frames(file: Path, data: bytes) -> Iterator[tuple[float, float, NDArray[np.uint8]]]:
     begins_ms = 0
     try:
-        image = Image.open(io.BytesIO(data))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about large pictures, which are refused below
+            image = Image.open(io.BytesIO(data))
     except Exception as err:  # as in pictures: Pillow raises whatever it runs into
         raise MediaError(f"video {file} is corrupt or cut short: {err}") from err
     with image:
