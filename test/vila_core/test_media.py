@@ -9,7 +9,9 @@ from PIL import Image
 
 from vila_core.errors import MediaError
 from vila_core.history.video_sampling import frames_at_rate, uniform_frames
-from vila_core.media.films import list_images, read_image, read_video, stream_video
+from vila_core.media.film_reader import Film
+from vila_core.media.films import read_video
+from vila_core.media.pictures import list_images, read_image
 
 FRAMES, FPS = 30, 10.0
 
@@ -117,7 +119,7 @@ def test_frames_that_are_not_there_are_refused(video):
 
 
 def test_a_video_is_streamed_with_its_times(video):
-    frames = list(stream_video(video))
+    frames = [(frame.time_s, frame.image()) for frame in Film(video).frames()]
     assert [time_s for time_s, _ in frames] == pytest.approx([index / FPS for index in range(FRAMES)])
     assert [image.mean() for _, image in frames] == pytest.approx([8 * index for index in range(FRAMES)], abs=4)
     assert frames[0][1].shape == (48, 64, 3) and frames[0][1].dtype == np.uint8
@@ -125,7 +127,7 @@ def test_a_video_is_streamed_with_its_times(video):
 
 def test_a_video_that_cannot_be_streamed_is_named(video, tmp_path):
     with pytest.raises(MediaError, match=r"none\.mp4 does not exist"):
-        list(stream_video(tmp_path / "none.mp4"))
+        list(Film(tmp_path / "none.mp4").frames())
     video.write_bytes(video.read_bytes()[:200])
     with pytest.raises(MediaError, match=r"a\.mp4"):
-        list(stream_video(video))
+        list(Film(video).frames())

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from bag_files import padded_image, png_image, write_mcap
+from film_files import LEVELS, write_film
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
@@ -41,7 +42,7 @@ from vila_tools.benchmark.load import measure_load
 from vila_tools.checkpoint.info import checkpoint_facts
 from vila_tools.cli import main as vila
 from vila_tools.quantize.run import main as quantize
-from vila_tools.quantize.sources import bag_rollouts
+from vila_tools.quantize.sources import bag_rollouts, film_rollout
 
 LENIENT = NavigatorConfig(decision_deadline_s=1e6, max_image_age_s=1e6)
 
@@ -234,7 +235,7 @@ def test_a_bag_calibrates_without_ros(tmp_path):
     compressed, raw = bag_rollouts(write_bag(tmp_path / "run.mcap", frames), None)
     assert all(np.array_equal(seen.image, wanted) for seen, wanted in zip(raw.frames, frames, strict=True))
     assert np.array_equal(compressed.frames[0].image, frames[0]) and compressed.decisions == (1,)
-    assert [len(drive.frames) for drive in bag_drives(tmp_path / "run.mcap", None, ["/compressed"])] == [1]
+    assert [len(rollout.frames) for rollout in bag_rollouts(tmp_path / "run.mcap", None, ["/compressed"])] == [1]
     args = ["--out", str(tmp_path / "out"), "--tokens", "520", "--bag", str(tmp_path / "run.mcap")]
     assert quantize([str(EMBEDDED_CHECKPOINT), *args]) == 0
     raw = json.loads((tmp_path / "out" / "config.json").read_text())["quantization_config"]
@@ -246,6 +247,16 @@ def test_a_long_bag_is_thinned_evenly(tmp_path, monkeypatch):
     frames = [np.full((2, 3, 3), number, dtype=np.uint8) for number in range(19)]
     _, rollout = bag_rollouts(write_bag(tmp_path / "run.mcap", frames, "bgr8"), "go on")
     assert [int(frame.image[0, 0, 0]) for frame in rollout.frames] == [0, 8, 16] and rollout.instruction == "go on"
+
+
+def test_a_film_calibrates_as_far_as_it_goes(tmp_path, capsys):
+    file = write_film(tmp_path / "a.mkv", "ffv1", range(20), pixels="bgr0")
+    whole = film_rollout(file, "go on")
+    assert [int(frame.image[0, 0, 0]) for frame in whole.frames] == [LEVELS * number for number in range(20)]
+    assert (whole.instruction, len(whole.decisions), capsys.readouterr().err) == ("go on", 20, "")
+    file.write_bytes(file.read_bytes()[: file.stat().st_size * 2 // 3])
+    assert 0 < len(film_rollout(file, None).frames) < 20
+    assert "a.mkv is not read as a whole: it is cut" in capsys.readouterr().err
 
 
 def test_a_bag_that_cannot_be_read_is_named(tmp_path):

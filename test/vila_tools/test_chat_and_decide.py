@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 from conftest import golden_dir
+from film_files import write_film
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -105,6 +106,16 @@ def test_a_folder_as_a_video(chat):
 def test_how_many_frames_of_a_video(chat, options, frames):
     _, report = chat("nvila_tiny", "--video", "v.mp4", *options, "What is happening?")
     assert report["visual_tokens"] == frames * 5 if frames > 1 else report["visual_tokens"]
+
+
+def test_a_cut_video_is_asked_about_and_told(media, capsys):
+    cut = write_film(media / "cut.mkv", "libx264", range(30), is_noisy=True)
+    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
+    arguments = ["chat", str(CHECKPOINTS / "nvila_tiny"), "--video", str(cut), "What?", "--max-new-tokens", "2"]
+    assert main(arguments) == 0
+    told = capsys.readouterr()
+    (problem,) = json.loads(told.out.splitlines()[-1])["problems"]
+    assert problem in told.err and "cut.mkv is not read as a whole: it is cut" in problem
 
 
 def test_times_are_told_in_seconds(chat):

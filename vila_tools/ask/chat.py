@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,8 @@ import torch
 from vila_core.engine.decode import greedy_ids, room_for
 from vila_core.errors import ConfigError, MediaError
 from vila_core.history.video_sampling import frames_at_rate, native_frames, uniform_frames
-from vila_core.media.films import read_image, read_video
+from vila_core.media.films import read_video
+from vila_core.media.pictures import read_image
 from vila_core.models.checkpoint import load_checkpoint
 from vila_core.models.config import CheckpointConfig, TokenOrder
 from vila_core.models.config_reader import read_checkpoint_config
@@ -52,10 +54,14 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """The parts of the prompt. duration_s: of its only video, 0 if there is none or its time is not known."""
+    """The parts of the prompt. duration_s: of its only video, 0 if there is none or its time is not known.
+
+    problems: sentences about videos that could not be read whole.
+    """
 
     parts: tuple[Part, ...]
     duration_s: float = 0.0
+    problems: tuple[str, ...] = ()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -65,6 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     order: TokenOrder | None = args.token_order or ("row" if later else None)
     sampling = _sampling(args, read_checkpoint_config(args.checkpoint))
     question = read_question([*(args.items or ()), ("text", args.question)], sampling)
+    for problem in question.problems:
+        print(problem, file=sys.stderr)
     precision = told_precision(args.checkpoint, args.precision, args.device)
     model = load_checkpoint(args.checkpoint, device=args.device, precision=precision, token_order=order)
     began = time.perf_counter()
@@ -91,6 +99,7 @@ def read_question(items: Sequence[tuple[str, str]], sampling: Sampling) -> Quest
     ordered = _at_marks(items) if is_marked else items
     parts: list[Part] = []
     durations: list[float] = []
+    problems: list[str] = []
     for kind, value in ordered:
         if kind == "text":
             parts.append(value)
@@ -99,8 +108,9 @@ def read_question(items: Sequence[tuple[str, str]], sampling: Sampling) -> Quest
         else:
             video = read_video(Path(value), sampling.choose)
             durations.append(video.duration_s)
+            problems += video.problems
             parts.append(Video(video.images))
-    return Question(tuple(parts), durations[0] if len(durations) == 1 else 0.0)
+    return Question(tuple(parts), durations[0] if len(durations) == 1 else 0.0, tuple(problems))
 
 
 _MARKS = {"image": "<image>", "video": "<video>"}
@@ -203,6 +213,8 @@ def _report(
         "visual_tokens": sum(map(len, (*prepared.media.pictures, *prepared.media.videos))),
         "reply_tokens": len(ids),
     }
+    if question.problems:
+        report["problems"] = question.problems
     if model.config.time_tokens.count > 1 and question.duration_s > 0:
         report["reply_in_seconds"] = decode_times(reply, question.duration_s, model.config.time_tokens)
     return report

@@ -14,7 +14,7 @@ from vila_core.actions.grammar import SENTENCES
 from vila_core.config import NavigatorConfig
 from vila_core.engine.backend import BACKENDS, load_backend
 from vila_core.history.navila_policy import BLANK, select_frames
-from vila_core.media.films import list_images, read_image
+from vila_core.media.pictures import list_images, read_image
 from vila_core.navigator import decision_prompt
 from vila_core.prompts.instruction import sanitize
 from vila_core.types import Choice, Frame, Instruction

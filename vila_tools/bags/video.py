@@ -7,13 +7,14 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image
 
 from vila_core.errors import ConfigError
-from vila_core.media.films import stream_video
+from vila_core.media.film_reader import Film
 from vila_core.types import Frame
 from vila_ros.common.conversions import image_from_frame, stamp_from_ns
 from vila_tools.command_line import option, parse_options
@@ -45,33 +46,38 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Write a video file as an MCAP bag of images, with the video's own times."""
     options = parse_options(BagOptions, argv, prog="vila bag", description=main.__doc__)
     report = {"bag": str(options.out), **convert(options)}
+    for problem in report.get("problems", ()):
+        print(problem, file=sys.stderr)
     print(json.dumps(report))
     return 0
 
 
-def convert(options: BagOptions) -> dict[str, object]:
-    """Write the bag; returns its topic, number of images and duration in seconds.
+def convert(options: BagOptions) -> dict[str, Any]:
+    """Write the bag; returns its topic, number of images and duration in seconds, and problems if there are any.
 
-    Raises MediaError for a video that cannot be read whole; no bag is left then.
+    Of a video that is cut or damaged it holds what can be decoded, and the problems are sentences that say what cannot.
+    Raises MediaError for a video of which nothing can; no bag is left then.
     """
     written: list[int] = []
+    film = Film(options.video)
 
     def records() -> Iterator[Recorded]:
-        for record in video_records(options):
+        for record in film_records(film, options):
             written.append(record.time_ns)
             yield record
 
     write_bag(options.out, records())
     duration_s = (written[-1] - written[0]) / 1e9 if written else 0.0
-    return {"topic": topic_of(options), "images": len(written), "duration_s": round(duration_s, 3)}
+    report = {"topic": topic_of(options), "images": len(written), "duration_s": round(duration_s, 3)}
+    return {**report, "problems": film.problems} if film.problems else report
 
 
-def video_records(options: BagOptions) -> Iterator[Recorded]:
-    """Yield the video's frames as messages, one in memory at a time."""
-    for number, (time_s, image) in enumerate(stream_video(options.video)):
+def film_records(film: Film, options: BagOptions) -> Iterator[Recorded]:
+    """Yield a film's frames as messages, one in memory at a time."""
+    for number, frame in enumerate(film.frames()):
         if number % options.every == 0:
-            stamp_ns = _FIRST_NS + round(time_s * 1e9)
-            yield Recorded(topic_of(options), stamp_ns, _message(image, stamp_ns, is_raw=options.is_raw))
+            stamp_ns = _FIRST_NS + round(frame.time_s * 1e9)
+            yield Recorded(topic_of(options), stamp_ns, _message(frame.image(), stamp_ns, is_raw=options.is_raw))
 
 
 def topic_of(options: BagOptions) -> str:

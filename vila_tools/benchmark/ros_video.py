@@ -6,11 +6,14 @@ in a loop. Once a second /diagnostics tell what the last evaluation took, and th
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import statistics
 import sys
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -26,11 +29,13 @@ from vila_core.machine.files import write_text
 from vila_core.machine.memory import resident_bytes
 from vila_ros.common.qos import latched_qos, reliable_qos
 from vila_tools.bags.player import BagPlayer, PlayOptions
+from vila_tools.bags.video import BagOptions, convert
 from vila_tools.command_line import option, parse_options
 from vila_tools.session.processes import NodeSpec
 from vila_tools.session.resources import share_file
 from vila_tools.session.session import READY_TIMEOUT_S, Session, running
 
+_BAGS = (".mcap", ".db3", ".bag")
 _TOPIC = "camera/image_raw"
 _QUERIES = ("a person walks", "two people meet")
 
@@ -39,7 +44,7 @@ _QUERIES = ("a person walks", "two people meet")
 class VideoOptions:
     """What to play and to ask. checkpoint None: the embedded one. navigator: the module that runs as navigator."""
 
-    bag: Path = field(metadata=option("what to play, in a loop; see `vila bag`"))
+    bag: Path = field(metadata=option("what to play, in a loop: a bag, or a video file"))
     queries: tuple[str, ...] = field(
         default=_QUERIES, metadata=option("a standing query; repeatable", flag="--watch", metavar="TEXT")
     )
@@ -101,8 +106,21 @@ def measure(options: VideoOptions) -> dict[str, object]:
 
     Raises ProcessError if the navigator ends by itself, VilaError if it refuses a query or tells nothing.
     """
-    with running([navigator_spec(options)]) as session:
-        return _Run(options, session).figures()
+    with playable(options.bag) as bag, running([navigator_spec(options)]) as session:
+        return _Run(dataclasses.replace(options, bag=bag), session).figures()
+
+
+@contextmanager
+def playable(path: Path) -> Iterator[Path]:
+    """Yield a bag as it is, and of a film one of its frames that is removed afterwards."""
+    if path.suffix in _BAGS or not path.is_file():
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        bag = Path(folder) / "film.mcap"
+        for problem in convert(BagOptions(path, bag)).get("problems", ()):
+            print(problem, file=sys.stderr)
+        yield bag
 
 
 def navigator_spec(options: VideoOptions) -> NodeSpec:

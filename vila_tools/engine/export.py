@@ -15,7 +15,7 @@ from tqdm import tqdm
 from vila_core.export.compare import is_close
 from vila_core.export.exporter import MOST_FRAMES, PRECISIONS, ExportOptions, check_export, export_checkpoint
 from vila_core.export.manifest import read_manifest
-from vila_core.media.films import list_images, read_image
+from vila_core.media.pictures import list_images, read_image
 from vila_core.types import Frame
 
 

@@ -38,7 +38,13 @@ from vila_core.quantized_checkpoints.state import QuantizeState, fingerprint
 from vila_core.quantized_checkpoints.writer import write_checkpoint
 from vila_tools.evaluation.rollouts import Rollout
 from vila_tools.options import add_precision_option
-from vila_tools.quantize.sources import bag_rollouts, calibration_prompts, episode_rollouts, image_rollouts
+from vila_tools.quantize.sources import (
+    bag_rollouts,
+    calibration_prompts,
+    episode_rollouts,
+    film_rollout,
+    image_rollouts,
+)
 
 _MAX_ROLLOUTS = 64
 
@@ -104,6 +110,8 @@ def _rollouts(args: argparse.Namespace) -> list[Rollout]:
         if args.plain or (args.search_result and not args.vision):
             return []
         raise ConfigError("give --calibration DIR, --episodes FILE or --bag FILE, or --plain to round without any")
+    if args.calibration and args.calibration.is_file():
+        return [film_rollout(args.calibration, args.instruction)]
     if args.calibration:
         return list(islice(image_rollouts(args.calibration, args.instruction), _MAX_ROLLOUTS))
     if args.episodes:
@@ -131,7 +139,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="vila quantize", description=__doc__)
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--out", type=Path, required=True, help="the directory to write")
-    parser.add_argument("--calibration", type=Path, metavar="DIR", help="a folder of images, or of such folders")
+    parser.add_argument(
+        "--calibration", type=Path, metavar="PATH", help="a folder of images, or of such folders, or a video file"
+    )
     parser.add_argument("--episodes", type=Path, metavar="FILE", help="simulated episodes in the JSON form of VLN-CE")
     parser.add_argument(
         "--bag", type=Path, metavar="FILE", help="a bag with images: a rosbag2 folder, .mcap, .db3, or a ROS 1 .bag"

@@ -1,7 +1,8 @@
-"""Where calibration comes from: folders of images, a file of episodes, a bag. Each becomes rollouts, then prompts."""
+"""Where calibration comes from: images, a film, episodes, a bag. Each becomes rollouts, then prompts."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -12,7 +13,8 @@ from numpy.typing import NDArray
 from vila_core.engine.torch_backend import model_info
 from vila_core.errors import MediaError
 from vila_core.media.bags import bag_images
-from vila_core.media.films import list_images, read_image
+from vila_core.media.film_reader import Film
+from vila_core.media.pictures import list_images, read_image
 from vila_core.models.vlm import VisionLanguageModel
 from vila_core.navigator import decision_prompt
 from vila_core.types import Frame, Instruction, Prompt
@@ -25,7 +27,7 @@ INSTRUCTIONS = (
     "turn around and go to the kitchen",
     "find the chair next to the window",
 )  # of images that come without words
-_BAG_FRAMES = 400  # of a topic, at most
+_BAG_FRAMES = 400  # of a topic or a film, at most
 
 
 def image_rollouts(folder: Path, instruction: str | None) -> Iterator[Rollout]:
@@ -37,6 +39,19 @@ def image_rollouts(folder: Path, instruction: str | None) -> Iterator[Rollout]:
     for number, sub in enumerate(below or [folder]):
         images = [read_image(file) for file in list_images(sub)]
         yield _rollout(images, instruction or INSTRUCTIONS[number % len(INSTRUCTIONS)], sub.name)
+
+
+def film_rollout(file: Path, instruction: str | None) -> Rollout:
+    """Return a film as a rollout; what of it cannot be read is told on stderr.
+
+    Raises MediaError, naming the file, if nothing can.
+    """
+    film, seen = Film(file), _Thinned()
+    for frame in film.frames():
+        seen.add(frame.image())
+    for problem in film.problems:
+        print(problem, file=sys.stderr)
+    return _rollout(seen.images, instruction or INSTRUCTIONS[0], file.name)
 
 
 def episode_rollouts(file: Path, limit: int) -> Iterator[Rollout]:
@@ -69,7 +84,7 @@ def bag_rollouts(file: Path, instruction: str | None, wanted: Sequence[str] = ()
 
 
 class _Thinned:
-    """The images of a topic at even distances, few enough to be kept."""
+    """The images of a topic or a film at even distances, few enough to be kept."""
 
     def __init__(self) -> None:
         self.images: list[NDArray[np.uint8]] = []

@@ -12,6 +12,7 @@ pytest.importorskip("rclpy")
 pytest.importorskip("vila_nav")
 pytest.importorskip("rosbags")
 
+from film_files import write_film
 from nav_msgs.msg import Odometry
 from rclpy.node import Node
 from rosbags.highlevel import AnyReader
@@ -26,7 +27,7 @@ from vila_ros.common.qos import reliable_qos
 from vila_tools.bags import video as video_bag
 from vila_tools.bags.player import BagPlayer, PlayOptions
 from vila_tools.bags.video import BagOptions, convert
-from vila_tools.benchmark.ros_video import VideoOptions
+from vila_tools.benchmark.ros_video import VideoOptions, playable
 from vila_tools.session.recording import Recorded, message_definition, write_bag
 
 FRAMES, FPS = 20, 10.0  # of the video of conftest.py
@@ -46,6 +47,40 @@ def test_the_program_tells_what_it_wrote(video, tmp_path, capsys) -> None:
     out = tmp_path / "bags" / "a.mcap"
     assert video_bag.main(["--video", str(video), "--out", str(out), "--every", "5"]) == 0
     assert json.loads(capsys.readouterr().out)["images"] == FRAMES / 5 == len(list(bag_images(out)))
+
+
+def test_a_bag_keeps_the_times_of_a_film_that_pauses(tmp_path) -> None:
+    ticks = [*range(10), *range(70, 80)]
+    convert(BagOptions(write_film(tmp_path / "a.mkv", "libx264", ticks), tmp_path / "a.mcap"))
+    times_ns = [one.time_ns for one in bag_images(tmp_path / "a.mcap")]
+    assert [(time_ns - times_ns[0]) / 1e9 for time_ns in times_ns] == pytest.approx([t / 30 for t in ticks], abs=1e-3)
+
+
+def test_stamps_rise_where_a_films_clock_starts_over(tmp_path) -> None:
+    file = write_film(tmp_path / "a.ts", "libx264", range(50), form="mpegts")
+    file.write_bytes(2 * file.read_bytes())
+    convert(BagOptions(file, tmp_path / "a.mcap"))
+    times_ns = [one.time_ns for one in bag_images(tmp_path / "a.mcap")]
+    assert len(times_ns) == 100 and all(early < late for early, late in zip(times_ns, times_ns[1:], strict=False))
+
+
+def test_of_a_cut_film_the_bag_holds_what_there_is_and_the_program_tells(tmp_path, capsys) -> None:
+    file = write_film(tmp_path / "a.mkv", "libx264", range(40), is_noisy=True)
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    assert video_bag.main(["--video", str(file), "--out", str(tmp_path / "a.mcap")]) == 0
+    told = capsys.readouterr()
+    report = json.loads(told.out)
+    assert 0 < report["images"] < 40 and report["images"] == len(list(bag_images(tmp_path / "a.mcap")))
+    (problem,) = report["problems"]
+    assert problem in told.err and "it is cut" in problem and f"it has {report['images']} frames" in problem
+
+
+def test_the_benchmark_plays_a_film_as_a_bag_of_it(video, bag) -> None:
+    with playable(video) as made:
+        assert len(list(bag_images(made))) == FRAMES
+    assert not made.exists()
+    with playable(bag) as same:
+        assert same == bag
 
 
 def test_a_written_bag_brings_the_definitions_of_its_messages(tmp_path) -> None:
