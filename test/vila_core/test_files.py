@@ -91,6 +91,7 @@ def big_array(made: Path) -> None:
 WRITERS = {
     "text": big_text,
     "numpy": big_array,
+    "numpy's tofile": lambda made: np.arange(LIMIT).tofile(made),
     "torch": lambda made: torch.save(torch.zeros(LIMIT), made),
     "safetensors": lambda made: save_file({"a": torch.zeros(LIMIT)}, made),
     "tokenizers": lambda made: Tokenizer(models.WordLevel({str(n): n for n in range(LIMIT)}, "0")).save(str(made)),

@@ -128,6 +128,7 @@ def compile_library(compiler: Sequence[str], flags: Sequence[str], file: Path) -
     command = [*compiler, *flags, "-o", str(file), *sources]
     environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}  # is not for compilers
     environment["LC_ALL"] = "C"  # its errors are looked for by a word
+    environment["TMPDIR"] = str(file.absolute().parent)  # it does not look for another if that one is missing
     try:
         done = subprocess.run(command, capture_output=True, check=False, timeout=_TIMEOUT_S, env=environment)
     except subprocess.TimeoutExpired:

@@ -15,7 +15,12 @@ from pathlib import Path
 from vila_core.errors import OutputError
 
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")  # how Rust's libraries tell errno
-_UNWRITTEN = ("PytorchStreamWriter failed", "unexpected pos", " requested and ")  # torch and numpy tell none
+_UNWRITTEN = (
+    "PytorchStreamWriter failed",
+    "unexpected pos",
+    " requested and ",
+    "problem writing element",
+)  # torch and numpy tell none
 _CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)  # of file systems that have no fsync for a folder
 _LAST = ("config.json", "manifest.json")  # without which nothing takes a folder for whole
 
