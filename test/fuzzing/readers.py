@@ -80,7 +80,7 @@ def _pictures(folder: Path) -> dict[str, Path]:
 
 
 def _read_picture(path: Path) -> None:
-    from vila_core.media.films import read_image
+    from vila_core.media.pictures import read_image
 
     read_image(path)
 
@@ -105,17 +105,19 @@ def _films(folder: Path) -> dict[str, Path]:
 
 
 def _read_film(path: Path) -> None:
-    from vila_core.media.films import read_video, stream_video
+    from vila_core.media.films import read_video
 
     read_video(path, lambda count, fps: range(min(count, 4)))
-    for _ in stream_video(path):
-        pass
 
 
 def _bags(folder: Path) -> dict[str, Path]:
     from bag_files import BAG_KINDS
 
-    return {kind: make(folder) for kind, make in BAG_KINDS.items()}
+    found = {}
+    for kind, make in BAG_KINDS.items():
+        (folder / kind).mkdir()
+        found[kind] = make(folder / kind)
+    return found
 
 
 def _read_bag(path: Path) -> None:
@@ -181,6 +183,7 @@ READERS: dict[str, Reader] = {
     "weights": Reader(_checkpoints, _read_checkpoint, ("*.safetensors", "*.index.json")),
     "pictures": Reader(_pictures, _read_picture),
     "films": Reader(_films, _read_film),
+    "bags": Reader(_bags, _read_bag),
     "texts": Reader(_texts, _read_text),
     "episodes": Reader(_episodes, _read_episodes),
 }
