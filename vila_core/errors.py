@@ -71,5 +71,9 @@ class MissingDependencyError(VilaError):
     """An optional library is not installed; the message says how to install it."""
 
 
+class NotFiniteError(BackendError):
+    """A model that computes NaN or infinity; the message names the stage where it began."""
+
+
 class Terminated(KeyboardInterrupt):
     """SIGTERM: ends a program as Ctrl-C does, so it is no VilaError either; only the exit status differs."""

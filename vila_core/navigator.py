@@ -13,7 +13,7 @@ from vila_core.actions.repetition_guard import RepetitionGuard, best_allowed
 from vila_core.config import HistoryConfig, NavigatorConfig
 from vila_core.control.limits import MAX_FUTURE_S
 from vila_core.engine.backend import Backend, ModelInfo
-from vila_core.errors import BackendError, ConfigError, FrameError, ReplyError, VilaError
+from vila_core.errors import BackendError, ConfigError, FrameError, NotFiniteError, ReplyError, VilaError
 from vila_core.history.buffer import FrameHistory
 from vila_core.history.frozen_camera import FrozenCamera
 from vila_core.history.navila_policy import NavilaPolicy
@@ -294,6 +294,8 @@ def _checked(choice: Choice) -> Choice:
 def _reason_of(err: VilaError) -> HoldReason:
     if isinstance(err, ReplyError):
         return HoldReason.UNPARSEABLE_REPLY
+    if isinstance(err, NotFiniteError):
+        return HoldReason.NOT_FINITE
     return HoldReason.BAD_IMAGE if isinstance(err, FrameError) else HoldReason.BACKEND_ERROR
 
 

@@ -234,6 +234,7 @@ class HoldReason(enum.IntEnum):
     LATE_DECISION = 9
     BACKEND_ERROR = 10
     LOW_PROBABILITY = 11
+    NOT_FINITE = 12
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from vila_core.engine.prefix_cache import Piece, Placement, PrefixCache
 from vila_core.engine.static_decoder import StaticDecoder
-from vila_core.errors import BackendError
+from vila_core.errors import BackendError, NotFiniteError
 from vila_core.models.functional import upload
 from vila_core.models.kv_cache import AttentionContext, KVCache
 from vila_core.models.vlm import VisionLanguageModel
@@ -43,6 +44,9 @@ class TokenTree:
 
 # inputs [1, L, D], positions [L], what they see -> hidden states [1, L, D]
 Decoder = Callable[[Tensor, Tensor, AttentionContext], Tensor]
+
+
+_Step = tuple[Tensor, Tensor]  # a token and its logit, [1] each
 
 
 class CachedDecoder:
@@ -83,7 +87,8 @@ class CachedDecoder:
     ) -> Iterator[int]:
         """Prefill a prompt and yield greedily one token after the other, max_new_tokens at most.
 
-        On a GPU the next token is on its way before the last one is looked at.
+        On a GPU the next token is on its way before the last one is looked at. Raises NotFiniteError for logits that
+        are NaN or infinite.
         """
         placement = self._place(cache_slot, pieces, max_new_tokens, max_new_tokens)
         hidden = self._run(placement, embed, None)[0]
@@ -91,8 +96,15 @@ class CachedDecoder:
         steps = self._tokens(placement, hidden)
         if self._model.device.type == "cuda":
             steps = _ahead(steps)
-        for token in steps:
+        for token, logit in steps:
+            if not math.isfinite(float(logit)):
+                raise NotFiniteError("the logits of the next token are not finite")
             yield int(token)
+
+    def forget(self) -> None:
+        """Drop all prompts, and their keys and values: what is not seen is still multiplied, by zero."""
+        self.prefixes.forget()
+        self._kv.clear()
 
     def close(self) -> None:
         """Drop the model and the keys and values."""
@@ -163,14 +175,17 @@ class CachedDecoder:
         seen = upload(mask, self._model.device, self._model.dtype)
         return AttentionContext(self._kv, self._rows(rows), extent, seen), self._tensor(positions)
 
-    def _tokens(self, placement: Placement, hidden: Tensor) -> Iterator[Tensor]:
-        """Yield the tokens [1] behind a prompt whose last hidden state is given, one for each row of scratch."""
+    def _tokens(self, placement: Placement, hidden: Tensor) -> Iterator[_Step]:
+        """Yield the tokens [1] behind a prompt whose last hidden state is given, one for each row of scratch.
+
+        With each comes its logit [1], the largest: NaN if any is NaN.
+        """
         language, last = self._model.language_model, len(placement.scratch) - 1
         mask = torch.full((1, placement.extent), float("-inf"), dtype=self._model.dtype, device=self._model.device)
         mask[:, self._tensor(placement.rows)] = 0.0
         for count, row in enumerate(placement.scratch.tolist()):
-            token = language.logits(hidden).argmax().view(1)
-            yield token
+            logit, token = language.logits(hidden).max(-1, keepdim=True)
+            yield token, logit
             if count < last:
                 mask[:, row] = 0.0
                 context = AttentionContext(self._kv, slice(row, row + 1), placement.extent, mask)
@@ -197,7 +212,7 @@ def _embeddings(pieces: Sequence[Piece], embed: Callable[[int], Tensor], begin: 
     return torch.cat(parts)
 
 
-def _ahead(steps: Iterator[Tensor]) -> Iterator[Tensor]:
+def _ahead(steps: Iterator[_Step]) -> Iterator[_Step]:
     """Ask for each next item before giving the last one out."""
     waiting = next(steps, None)
     while waiting is not None:

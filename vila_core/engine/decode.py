@@ -1,4 +1,4 @@
-"""Greedy decoding of one prompt from its first token on, nothing reused."""
+"""One prompt read from its first token on, nothing reused, and decoded greedily."""
 
 from __future__ import annotations
 
@@ -7,9 +7,24 @@ from collections.abc import Collection, Iterator
 import torch
 from torch import Tensor
 
+from vila_core.engine.finite import require_finite
+from vila_core.engine.frame_encoder import embed_visual
 from vila_core.errors import BackendError
 from vila_core.models.kv_cache import KVCache, append
 from vila_core.models.vlm import VisionLanguageModel
+from vila_core.types import Prompt
+
+
+def whole_pass(model: VisionLanguageModel, prompt: Prompt) -> Tensor:
+    """Return the logits [V] behind a prompt, its frames encoded and all of it read anew."""
+    rows = [embed_visual(visual, lambda frame: model.encode_frames([frame])[0]) for visual in prompt.visuals]
+    return behind(model, model.embed(model.segments(prompt.text), rows))
+
+
+def behind(model: VisionLanguageModel, embeddings: Tensor) -> Tensor:
+    """Return the logits [V] behind embeddings [L, D]."""
+    hidden = model.language_model(embeddings[None], torch.arange(len(embeddings), device=model.device))
+    return model.language_model.logits(hidden[0, -1])
 
 
 def room_for(model: VisionLanguageModel, needed: int) -> KVCache:
@@ -23,7 +38,7 @@ def room_for(model: VisionLanguageModel, needed: int) -> KVCache:
 def greedy_steps(model: VisionLanguageModel, embeddings: Tensor, kv: KVCache) -> Iterator[tuple[int, Tensor]]:
     """Yield token after token with the logits [V] it was taken from, for ever or until the cache is full.
 
-    embeddings: [L, D] of the prompt; kv: filled on the way.
+    embeddings: [L, D] of the prompt; kv: filled on the way. Raises NotFiniteError for logits that are NaN or infinite.
     """
     length = 0
     while True:
@@ -33,6 +48,7 @@ def greedy_steps(model: VisionLanguageModel, embeddings: Tensor, kv: KVCache) ->
         length = context.extent
         logits = model.language_model.logits(hidden)
         token = int(logits.argmax())
+        require_finite(logits[token], "the logits of the next token")
         yield token, logits
         embeddings = model.embed_ids([token])
 

@@ -62,6 +62,10 @@ class FrameEncoder:
             self.cache.put(frame.key, found)
         return found.ready()
 
+    def forget(self) -> None:
+        """Drop all visual tokens."""
+        self.cache.clear()
+
     def close(self) -> None:
         """Drop the model and all visual tokens."""
         del self._model

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from vila_core.engine.backend import CacheCounts
-from vila_core.engine.decode import greedy_ids, room_for
+from vila_core.engine.decode import greedy_ids, room_for, whole_pass
+from vila_core.engine.finite import traced
 from vila_core.engine.frame_encoder import embed_visual
 from vila_core.engine.reply_trie import choose_reply, make_grammar
 from vila_core.engine.torch_backend import load_model, model_info, stop_ids
@@ -46,7 +47,12 @@ class NaiveBackend:
     @torch.inference_mode()
     def choose(self, prompt: Prompt, replies: Sequence[str]) -> Choice:
         """Score the replies: a pass over the whole prompt for each place where they part."""
-        model, embeddings = self.model, self._embed(prompt)
+        model = self.model
+        with traced(model, self.info.precision, lambda: whole_pass(model, prompt)):
+            return self._choose(model, prompt, replies)
+
+    def _choose(self, model: VisionLanguageModel, prompt: Prompt, replies: Sequence[str]) -> Choice:
+        embeddings = self._embed(prompt)
         trie = make_grammar(model, replies).trie
         scores = []
         for branching in trie.branchings:
@@ -66,9 +72,9 @@ class NaiveBackend:
         model, embeddings = self.model, self._embed(prompt)
         kv = room_for(model, len(embeddings) + max_new_tokens)
         stop = stop_ids(model, prompt.stop)
-        return model.tokenizer.decode(
-            list(greedy_ids(model, embeddings, kv, max_new_tokens=max_new_tokens, stop_ids=stop))
-        )
+        with traced(model, self.info.precision, lambda: whole_pass(model, prompt)):
+            ids = list(greedy_ids(model, embeddings, kv, max_new_tokens=max_new_tokens, stop_ids=stop))
+        return model.tokenizer.decode(ids)
 
     def encode(self, frame: Frame) -> bool:
         """Do nothing: nothing would be kept."""

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vila_core.engine.finite import require_finite
 from vila_core.engine.frame_encoder import FrameEncoder
 from vila_core.engine.visual_cache import VisualCache
 from vila_core.errors import BackendError
@@ -53,13 +54,19 @@ class RelevanceScorer:
         asked.told = {sight: asked.told[sight] for sight in shown}
         self._cells = {sight: self._cells[sight] for sight in shown if sight in self._cells}
         told = torch.stack([asked.told[sight] for sight in sights])
-        return tuple(head.over_time(told[None, None], asked.vector)[0, 0].sigmoid().tolist())
+        scores = head.over_time(told[None, None], asked.vector)[0, 0]
+        require_finite(scores, "the relevance scores")
+        return tuple(scores.sigmoid().tolist())
+
+    def forget(self) -> None:
+        """Drop all that is kept of frames and questions."""
+        self._asked.cache_clear()
+        self._cells = {}
+        self._views.clear()
 
     def close(self) -> None:
         """Drop the model and all that is kept."""
-        self._asked.cache_clear()
-        self._cells = {}
-        self._views = VisualCache(1)
+        self.forget()
         del self._model, self._encoder
 
     def _head(self) -> RelevanceHead:

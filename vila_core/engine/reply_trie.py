@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vila_core.engine.cached_decoder import TokenTree
+from vila_core.errors import NotFiniteError
 from vila_core.models.vlm import VisionLanguageModel
 from vila_core.types import Choice
 
@@ -147,7 +148,8 @@ def choose_reply(trie: ReplyTrie, scores: Sequence[NDArray[np.float32]]) -> Choi
     """Turn the model's scores into a choice.
 
     scores: for each branching the logits of its tokens. There the probability is their softmax; a reply's is the
-    product along its path. The index is that of greedy decoding under the same grammar.
+    product along its path. The index is that of greedy decoding under the same grammar. Raises NotFiniteError for
+    scores that are NaN or infinite.
     """
     share = [1.0] * len(trie.tokens)  # of its parent's probability
     greedy = [True] * len(trie.tokens)
@@ -156,6 +158,8 @@ def choose_reply(trie: ReplyTrie, scores: Sequence[NDArray[np.float32]]) -> Choi
         best = int(logits.argmax())
         weights = [math.exp(logit - row[best]) for logit in row]
         total = sum(weights)
+        if math.isnan(total):  # also behind an infinite one: it is subtracted from itself
+            raise NotFiniteError(f"the scores of the replies are not finite ({row})")
         for at, node in enumerate(branching.below):
             share[node], greedy[node] = weights[at] / total, at == best
     for node, parent in enumerate(trie.parents):  # topological: a parent is done before its children

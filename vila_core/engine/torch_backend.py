@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from torch import Tensor
 
 from vila_core.engine.backend import CacheCounts, ModelInfo
 from vila_core.engine.cached_decoder import CHUNK, CachedDecoder
+from vila_core.engine.decode import whole_pass
+from vila_core.engine.finite import traced
 from vila_core.engine.frame_encoder import Encoded, FrameEncoder, embed_visual
 from vila_core.engine.memory import require_memory
 from vila_core.engine.prefix_cache import Piece, pieces_of
@@ -18,7 +21,7 @@ from vila_core.engine.relevance_scorer import RelevanceScorer
 from vila_core.engine.reply_trie import make_grammar
 from vila_core.engine.shared_prefix import Suffix, split_hidden, split_prompts, suffix_groups, suffix_tree
 from vila_core.engine.visual_cache import VisualCache
-from vila_core.errors import BackendError
+from vila_core.errors import BackendError, NotFiniteError
 from vila_core.kernels.library import kernels_status
 from vila_core.kernels.linear import KERNEL_TYPES
 from vila_core.machine.precision import AUTO
@@ -153,9 +156,10 @@ class TorchBackend:
         #    vision tower and the projector only for frames whose visual tokens it does not have.
         embed = self._embed(prompt)
         # 4. Prefill what no cache slot holds, and score the trie's nodes in the same pass.
-        hidden = self.decoder.prefill(prompt.cache_slot, pieces, embed, grammar.tree)
-        # 5. Turn the hidden states into probabilities where replies part, and these into one for each reply.
-        return grammar.choose(hidden)
+        with self._finite(lambda: whole_pass(self.model, prompt)):
+            hidden = self.decoder.prefill(prompt.cache_slot, pieces, embed, grammar.tree)
+            # 5. Turn the hidden states into probabilities where replies part, and these into one for each reply.
+            return grammar.choose(hidden)
 
     @torch.inference_mode()
     def choose_each(self, prompts: Sequence[Prompt], replies: Sequence[Sequence[str]]) -> tuple[Choice, ...]:
@@ -171,21 +175,23 @@ class TorchBackend:
         for group in suffix_groups(suffixes, CHUNK):
             # 3. Prefill the prefix, which the second group finds in the cache, and as many suffixes as one pass takes.
             tree, embed = suffix_tree(self.model, suffixes[group]), self._embed(prompts[0])
-            hidden = self.decoder.prefill(prompts[0].cache_slot, shared.prefix, embed, tree)
-            # 4. Choose for each prompt from its own part of the hidden states.
-            parts = split_hidden(hidden, suffixes[group])
-            choices += (grammar.choose(part) for grammar, part in zip(grammars[group], parts, strict=True))
+            with self._finite(lambda: whole_pass(self.model, prompts[0])):
+                hidden = self.decoder.prefill(prompts[0].cache_slot, shared.prefix, embed, tree)
+                # 4. Choose for each prompt from its own part of the hidden states.
+                parts = split_hidden(hidden, suffixes[group])
+                choices += (grammar.choose(part) for grammar, part in zip(grammars[group], parts, strict=True))
         return tuple(choices)
 
     @torch.inference_mode()
     def generate(self, prompt: Prompt, max_new_tokens: int) -> str:
         """Decode greedily up to a stop token or max_new_tokens."""
         model, ids = self.model, []
-        stop = stop_ids(model, prompt.stop)
-        for token in self.decoder.decode(prompt.cache_slot, self._pieces(prompt), self._embed(prompt), max_new_tokens):
-            if token in stop:
-                break
-            ids.append(token)
+        stop, pieces, embed = stop_ids(model, prompt.stop), self._pieces(prompt), self._embed(prompt)
+        with self._finite(lambda: whole_pass(model, prompt)):
+            for token in self.decoder.decode(prompt.cache_slot, pieces, embed, max_new_tokens):
+                if token in stop:
+                    break
+                ids.append(token)
         return model.tokenizer.decode(ids)
 
     @torch.inference_mode()
@@ -211,8 +217,9 @@ class TorchBackend:
     @torch.inference_mode()
     def relevance(self, question: str, frames: Sequence[Frame]) -> tuple[float, ...]:
         """Score each frame; see Backend.relevance."""
-        self._require_open()
-        return self._scorer.score(question, frames)
+        model = self.model
+        with self._finite(lambda: model.encode_frames(frames), "the relevance head"):
+            return self._scorer.score(question, frames)
 
     def close(self) -> None:
         """Drop the weights and caches."""
@@ -222,6 +229,18 @@ class TorchBackend:
         self.decoder.close()
         self.encoder.close()
         self._loaded = None
+
+    @contextmanager
+    def _finite(self, compute: Callable[[], object], otherwise: str = "") -> Iterator[None]:
+        """Trace what is not finite, as engine.finite does, and keep nothing that may hold it."""
+        try:
+            with traced(self.model, self.info.precision, compute, otherwise):
+                yield
+        except NotFiniteError:
+            self.encoder.forget()
+            self.decoder.forget()
+            self._scorer.forget()
+            raise
 
     def _pieces(self, prompt: Prompt) -> tuple[Piece, ...]:
         self._require_open()

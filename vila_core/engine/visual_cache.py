@@ -38,6 +38,10 @@ class VisualCache(Generic[T]):
         while len(self._tokens) > self.capacity:
             self._tokens.popitem(last=False)
 
+    def clear(self) -> None:
+        """Forget all frames; the counts stay."""
+        self._tokens.clear()
+
     def __contains__(self, key: FrameKey) -> bool:
         """Tell if the frame's visual tokens are there; counts nothing."""
         return key in self._tokens

@@ -30,6 +30,11 @@ class KVCache:
         """What it occupies."""
         return 2 * self.keys.numel() * self.keys.element_size()
 
+    def clear(self) -> None:
+        """Make all zeros."""
+        self.keys.zero_()
+        self.values.zero_()
+
     def write(self, layers: int | slice, rows: Rows, keys: Tensor, values: Tensor) -> None:
         """Store keys and values [..., H, L, head_dim] of one layer or of several in the rows, L of them."""
         if isinstance(rows, slice):

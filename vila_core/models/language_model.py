@@ -65,6 +65,11 @@ class LanguageModel(nn.Module):
             )
         return self._stack is not None
 
+    def split_layers(self) -> bool:
+        """Have the layers run one by one again; tells if they were joined."""
+        was_joined, self._stack = self._stack is not None, None
+        return was_joined
+
     def logits(self, hidden: Tensor) -> Tensor:
         """[..., D] -> [..., V]."""
         return F.linear(hidden, self.embed_tokens.weight) if self.lm_head is None else self.lm_head(hidden)

@@ -56,6 +56,11 @@ class VisionEncoder(nn.Module):
             self._stack = TowerStack.of(kernels(), fit, heads=self.config.heads, eps=self.config.eps)
         return self._stack is not None
 
+    def split_layers(self) -> bool:
+        """Have the layers run one by one again; tells if they were joined."""
+        was_joined, self._stack = self._stack is not None, None
+        return was_joined
+
     def forward(self, hidden: Tensor) -> Tensor:
         """[B, N, C] -> [B, N, C]."""
         if self._stack is not None and self._stack.takes(hidden):

@@ -162,6 +162,20 @@ def read_tensor(stored: AnyTensor, device: torch.device, dtype: torch.dtype) -> 
     return target
 
 
+def tensor_parts(stored: AnyTensor) -> Iterator[Tensor]:
+    """Yield a tensor's values as they are stored, flat, at most CHUNK_BYTES of a safetensors file at a time.
+
+    Raises CheckpointError if the file cannot be read.
+    """
+    if isinstance(stored, MadeTensor):
+        yield stored.make().flatten()
+        return
+    try:
+        yield from _parts(stored)
+    except OSError as err:
+        raise CheckpointError(f"{stored.file} cannot be read: {err.strerror}") from err
+
+
 def _parts(stored: StoredTensor) -> Iterator[Tensor]:
     """The tensor's values, mapped from the file a chunk at a time."""
     grain = mmap.ALLOCATIONGRANULARITY

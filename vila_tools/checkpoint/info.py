@@ -8,9 +8,13 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
+from vila_core.errors import CheckpointError
 from vila_core.models.checkpoint import DTYPES
 from vila_core.models.config import CheckpointConfig
 from vila_core.models.config_reader import config_of
@@ -19,18 +23,39 @@ from vila_core.models.encoders import frame_tokens
 from vila_core.models.layouts import open_layout
 from vila_core.models.quantized_weights import stored_quantization
 from vila_core.models.tokenizer import Tokenizer
+from vila_core.models.weight_check import check_weights
 from vila_tools.report import with_kernels
+
+_TOLD = 20  # odd tensors at most
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print what the checkpoint is; the last line on stdout is one JSON object."""
     parser = argparse.ArgumentParser(prog="vila info", description=__doc__)
     parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("--check", action="store_true", help="read all weights, too: are any NaN, infinite or zero?")
     args = parser.parse_args(argv)
     facts = with_kernels(checkpoint_facts(args.checkpoint))
     for line in _lines(facts):
         print(line)
+    if args.check:
+        return _check(args.checkpoint, facts)
     print(json.dumps(facts))
+    return 0
+
+
+def _check(checkpoint: Path, facts: dict[str, Any]) -> int:
+    """Look through the weights; CheckpointError, behind the tensors and the JSON object, if any are not finite."""
+    faults = check_weights(open_layout(checkpoint), partial(tqdm, desc="weights", unit="tensor", disable=None))
+    for fault in faults[:_TOLD]:
+        print(fault)
+    damaged = [fault for fault in faults if fault.is_damaged]
+    print(json.dumps(facts | {"odd_tensors": len(faults), "damaged_tensors": len(damaged)}))
+    if damaged:
+        raise CheckpointError(
+            f"{checkpoint}: {len(damaged)} tensors hold NaN or infinity, the first is {damaged[0]}; download or "
+            "make it again"
+        )
     return 0
 
 

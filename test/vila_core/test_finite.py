@@ -1,0 +1,181 @@
+"""Weights and activations that are not finite: one line that names the stage, and nothing of them is kept."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from vila_core.config import HistoryConfig, NavigatorConfig
+from vila_core.engine.backend import EMBEDDED_CHECKPOINT, load_backend
+from vila_core.engine.decode import whole_pass
+from vila_core.engine.finite import first_stage
+from vila_core.engine.torch_backend import TorchBackend
+from vila_core.errors import NotFiniteError
+from vila_core.navigator import Navigator
+from vila_core.random_checkpoints.make import make_random
+from vila_core.random_checkpoints.shapes import model_shape, tiny
+from vila_core.testing import make_frame
+from vila_core.types import Frame, HoldReason, Instruction, Odometry, Pose, Prompt, Visual
+from vila_tools.cli import main as vila
+
+NAN, INF = float("nan"), float("inf")
+REPLIES = ("left", "right")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("finite")
+    for like in ("nvila-lite-2b", "navila-8b"):
+        make_random(folder / like, tiny(model_shape(like)), name=like)
+    return folder
+
+
+def edited(source: Path, target: Path, part: str, name: str, change) -> Path:
+    """A copy of the checkpoint, tensors of the part whose names hold the word changed."""
+    shutil.copytree(source, target)
+    (file,) = (target / part).glob("*.safetensors")
+    tensors = load_file(file)
+    found = [value for key, value in tensors.items() if name in key]
+    assert found
+    for value in found:
+        change(value)
+    save_file(tensors, file, metadata={"format": "pt"})
+    return target
+
+
+def prompt_of(frame: Frame) -> Prompt:
+    return Prompt("a <image> b", (Visual(frame),))
+
+
+DAMAGES = {
+    "tower": ("vision_tower", "layers.0.layer_norm1.weight", NAN, "layer 0 of the vision tower"),
+    "patches": ("vision_tower", "patch_embedding", INF, "the patch embedding of the vision tower"),
+    "projector": ("mm_projector", "weight", NAN, "the projector"),
+    "layer": ("llm", "layers.1.mlp.down_proj.weight", INF, "layer 1 of the language model"),
+    "norm": ("llm", "model.norm.weight", INF, "the last norm of the language model"),
+}
+
+
+@pytest.mark.parametrize("backend", ["torch", "torch-naive"])
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("like", ["nvila-lite-2b", "navila-8b"])
+def test_the_stage_is_named_however_the_model_is_asked(made, tmp_path, like, damage, backend) -> None:
+    part, name, value, stage = DAMAGES[damage]
+    path = edited(made / like, tmp_path / "a", part, name, lambda tensor: tensor.fill_(value))
+    model = load_backend(backend, path, precision="float32")
+    prompt = prompt_of(make_frame())
+    for ask in (
+        lambda: model.choose(prompt, REPLIES),
+        lambda: model.choose_each([prompt, prompt], [REPLIES, REPLIES]),
+        lambda: model.generate(prompt, 4),
+    ):
+        with pytest.raises(NotFiniteError, match=rf"first behind {stage}: .*`vila info --check") as found:
+            ask()
+        assert "\n" not in str(found.value)
+
+
+def test_an_overflow_of_float16_says_what_to_take_instead(made, tmp_path) -> None:
+    path = edited(made / "navila-8b", tmp_path / "a", "llm", "mlp", lambda tensor: tensor.mul_(3e3))
+    prompt = prompt_of(make_frame())
+    with pytest.raises(NotFiniteError, match=r"float16 may overflow: try precision bfloat16 or float32"):
+        load_backend("torch", path, precision="float16").choose(prompt, REPLIES)
+    assert sum(load_backend("torch", path, precision="float32").choose(prompt, REPLIES).probabilities) == pytest.approx(
+        1
+    )
+
+
+@pytest.fixture
+def nano() -> TorchBackend:
+    backend = load_backend("torch", EMBEDDED_CHECKPOINT, precision="float32")
+    assert isinstance(backend, TorchBackend)
+    return backend
+
+
+def spoiled(backend: TorchBackend, monkeypatch, count: int) -> None:
+    """The next pictures' visual tokens are NaN, as after a fault of the memory; later ones are not."""
+    encode, left = backend.model.encode_frames, [count]
+
+    def faulty(frames):
+        left[0] -= 1
+        return encode(frames) * (NAN if left[0] >= 0 else 1.0)
+
+    monkeypatch.setattr(backend.model, "encode_frames", faulty)
+
+
+@pytest.mark.parametrize("ask", ["choose", "generate", "relevance"])
+def test_nothing_of_a_faulty_pass_is_kept(nano, monkeypatch, ask) -> None:
+    prompt = Prompt("go: <image> ", (Visual(make_frame(seed=1)),))
+    calls = {
+        "choose": lambda: nano.choose(prompt, REPLIES),
+        "generate": lambda: nano.generate(prompt, 3),
+        "relevance": lambda: nano.relevance("a red chair", [make_frame(seed=1)]),
+    }
+    wanted = calls[ask]()
+    nano.encoder.forget()
+    nano._scorer.forget()
+    nano.decoder.forget()
+    spoiled(nano, monkeypatch, 1)
+    with pytest.raises(NotFiniteError):
+        calls[ask]()
+    assert calls[ask]() == pytest.approx(wanted) if ask == "relevance" else calls[ask]() == wanted
+    assert not bool(nano.decoder._kv.keys.isnan().any())
+
+
+def test_a_decision_holds_with_its_own_reason_and_the_next_one_moves(nano, monkeypatch) -> None:
+    navigator = Navigator(nano, NavigatorConfig(decision_deadline_s=1e6), HistoryConfig())
+    navigator.start(Instruction("go to the red chair"))
+    spoiled(nano, monkeypatch, 1)
+    decisions = []
+    for number in (1, 2):
+        frame = dataclasses.replace(make_frame(seed=number), stamp_ns=number * 10**8)
+        navigator.observe(frame, Odometry(frame.stamp_ns, Pose()))
+        decisions.append(navigator.decide(frame.stamp_ns))
+    assert decisions[0].action is None and decisions[0].hold is HoldReason.NOT_FINITE
+    assert "NotFiniteError: the model computes NaN or infinity" in decisions[0].detail
+    assert decisions[1].action is not None
+
+
+def test_layers_that_were_joined_are_joined_again(nano) -> None:
+    prompt = Prompt("go: <image> ", (Visual(make_frame()),))
+    was = nano.model.language_model._stack is not None
+    assert first_stage(nano.model, lambda: whole_pass(nano.model, prompt)) == ""
+    assert (nano.model.language_model._stack is not None) == was
+
+
+def test_chat_and_decide_say_it_in_one_line(made, tmp_path, capsys) -> None:
+    path = edited(made / "nvila-lite-2b", tmp_path / "a", "llm", "model.norm.weight", lambda tensor: tensor.fill_(NAN))
+    from PIL import Image
+
+    (tmp_path / "pictures").mkdir()
+    for number in range(2):
+        Image.fromarray(make_frame(seed=number).image).save(tmp_path / f"pictures/{number}.png")
+    for command in (
+        ["chat", str(path), "--image", str(tmp_path / "pictures/0.png"), "--max-new-tokens", "4", "what?"],
+        ["decide", str(path), "--images", str(tmp_path / "pictures"), "go to the door"],
+    ):
+        assert vila(command) == 2
+        told = capsys.readouterr().err.splitlines()[-1]
+        assert "the model computes NaN or infinity, first behind the last norm of the language model" in told
+
+
+def test_info_check_finds_them_in_the_files(made, tmp_path, capsys) -> None:
+    source = made / "nvila-lite-2b"
+    assert vila(["info", str(source), "--check"]) == 0
+    assert '"odd_tensors": 0, "damaged_tensors": 0' in capsys.readouterr().out
+
+    def spoil(tensor: torch.Tensor) -> None:
+        tensor.view(-1)[:3] = torch.tensor([NAN, INF, -INF])
+
+    damaged = edited(source, tmp_path / "a", "llm", "layers.1.mlp.up_proj.weight", spoil)
+    assert vila(["info", str(damaged), "--check"]) == 2
+    told = capsys.readouterr()
+    assert "model.layers.1.mlp.up_proj.weight: 1 NaN, 2 infinite" in told.out
+    assert "1 tensors hold NaN or infinity, the first is model.safetensors: model.layers.1" in told.err
+    blank = edited(source, tmp_path / "b", "vision_tower", "layer_norm1.weight", lambda tensor: tensor.zero_())
+    assert vila(["info", str(blank), "--check"]) == 0
+    assert "layer_norm1.weight: all zeros" in capsys.readouterr().out
