@@ -8,6 +8,8 @@ from pathlib import Path
 
 from vila_core.engine.backend import ModelInfo
 from vila_core.machine.precision import AUTO, PRECISIONS
+from vila_core.models.config_reader import config_of
+from vila_core.models.layouts import open_layout
 from vila_core.models.working_precision import working_precision
 
 
@@ -23,6 +25,17 @@ def add_precision_option(
 ) -> None:
     """Add the precision of what is not quantized, "auto" if it is not given."""
     parser.add_argument(name, choices=PRECISIONS, default=AUTO, help=f"{about} (default: %(default)s)")
+
+
+def model_parameters(checkpoint: Path | None) -> dict[str, object]:
+    """Return the parameters with which a node loads a checkpoint; none for the embedded one.
+
+    Raises CheckpointError, before any node is started, for a directory that no node could load.
+    """
+    if checkpoint is None:
+        return {}
+    config_of(open_layout(checkpoint))
+    return {"checkpoint": str(checkpoint.absolute())}
 
 
 def told_precision(checkpoint: Path, asked: str, device: str = "cpu") -> str:

@@ -112,17 +112,11 @@ def test_every_subcommand_has_a_row():
     assert {name_of(row) for row in ROWS} | WITHOUT_FILES == set(COMMANDS)
 
 
-SLOWEST = ("demo", "bench ros")  # they start nodes
-WAITS = pytest.mark.xfail(run=False, reason="read_image waits for a pipe")
-
-
 def cells():
     """All of the table; a part of it that has every row and every kind runs always."""
     for number, row in enumerate(ROWS):
         for offset, kind in enumerate(KINDS):
-            is_slow = (number + offset) % len(KINDS) or row.startswith(SLOWEST)
-            marks = [pytest.mark.slow] if is_slow else []
-            marks += [WAITS] if kind == "pipe" and "--image BAD" in row else []
+            marks = [pytest.mark.slow] if (number + offset) % len(KINDS) else []
             yield pytest.param(kind, row, marks=marks, id=f"{kind}-{name_of(row)}-{number}")
 
 

@@ -29,6 +29,7 @@ from vila_core.testing import make_frame
 from vila_ros.common.conversions import image_from_frame
 from vila_tools.benchmark.ros_robot import BenchRobot, RoundTrip
 from vila_tools.command_line import option, parse_options
+from vila_tools.options import model_parameters
 from vila_tools.session.processes import NodeSpec
 from vila_tools.session.resources import share_file
 from vila_tools.session.session import READY_TIMEOUT_S, Session, running
@@ -133,7 +134,7 @@ def measure_in_process(options: BenchOptions, threads: int) -> float:
 
 def navigator_spec(options: BenchOptions) -> NodeSpec:
     """Return the navigator as on a robot, but for a mission that no limit ends."""
-    model: dict[str, object] = {"checkpoint": str(options.checkpoint.absolute())} if options.checkpoint else {}
+    model = model_parameters(options.checkpoint)
     return NodeSpec(
         "navigator",
         options.navigator,

@@ -31,6 +31,7 @@ from vila_ros.common.qos import latched_qos, reliable_qos
 from vila_tools.bags.player import BagPlayer, PlayOptions
 from vila_tools.bags.video import BagOptions, convert
 from vila_tools.command_line import option, parse_options
+from vila_tools.options import model_parameters
 from vila_tools.session.processes import NodeSpec
 from vila_tools.session.resources import share_file
 from vila_tools.session.session import READY_TIMEOUT_S, Session, running
@@ -125,7 +126,7 @@ def playable(path: Path) -> Iterator[Path]:
 
 def navigator_spec(options: VideoOptions) -> NodeSpec:
     """Return the navigator as on a robot."""
-    model: dict[str, object] = {"checkpoint": str(options.checkpoint.absolute())} if options.checkpoint else {}
+    model = model_parameters(options.checkpoint)
     return NodeSpec("navigator", options.navigator, share_file("config/robot.yaml"), model, {"image_raw": _TOPIC})
 
 

@@ -30,6 +30,7 @@ from vila_sim.patrol_scenario import DURATION_S, PERIOD_S, PatrolScenario, make_
 from vila_sim.truth import Seconds, as_events, intervals_of
 from vila_tools.command_line import option, parse_options
 from vila_tools.demo.event_film import Lane, Report, Watched, write_event_film
+from vila_tools.options import model_parameters
 from vila_tools.session.processes import NodeSpec
 from vila_tools.session.recording import Recorder, write_bag
 from vila_tools.session.resources import share_file
@@ -116,7 +117,7 @@ def run(options: EventDemoOptions, scenario: PatrolScenario) -> tuple[Recorder, 
 
 def node_specs(options: EventDemoOptions) -> tuple[NodeSpec, ...]:
     """Return the nodes to start, with the parameter files that the launch files use too."""
-    model: dict[str, object] = {"checkpoint": str(options.checkpoint.absolute())} if options.checkpoint else {}
+    model = model_parameters(options.checkpoint)
     parameters = share_file("config/simulation.yaml")
     world = {
         "seed": options.seed,

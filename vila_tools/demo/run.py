@@ -31,6 +31,7 @@ from vila_sim.mujoco.simulator import Simulator
 from vila_sim.scenario import Scenario, make_scenario
 from vila_tools.command_line import option, parse_options
 from vila_tools.demo.film import Place, Story, Thought, map_width_px, short_name, write_film, write_trajectory
+from vila_tools.options import model_parameters
 from vila_tools.session.processes import NodeSpec
 from vila_tools.session.recording import Recorder, write_bag
 from vila_tools.session.resources import share_file
@@ -104,7 +105,7 @@ def run(options: DemoOptions) -> tuple[Recorder, NavigateInstruction.Result]:
 
 def node_specs(options: DemoOptions) -> tuple[NodeSpec, ...]:
     """Return the nodes to start, with the parameter files that the launch files use too."""
-    model: dict[str, object] = {"checkpoint": str(options.checkpoint.absolute())} if options.checkpoint else {}
+    model = model_parameters(options.checkpoint)
     parameters = share_file("config/simulation.yaml")
     world = {"seed": options.seed, "instruction": options.instruction}
     return (
