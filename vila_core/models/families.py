@@ -12,8 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from vila_core.errors import CheckpointError
-
+CHAT_TEMPLATES = ("llama_3", "vicuna_v1", "hermes-2", "qwen2", "nano", "plain")  # rows of prompts/conversation.py
 TokenOrder = Literal["row", "column"]
 Generation = Literal["native", "nvila"]
 
@@ -74,11 +73,5 @@ FAMILIES = (
 
 
 def family_of(traits: Traits, named: str | None = None) -> Family:
-    """Return the named row, or the first that recognises the traits. Raises CheckpointError for an unknown name."""
-    if named is None:
-        return next(row for row in FAMILIES if row.recognises(traits))
-    found = next((row for row in FAMILIES if row.name == named), None)
-    if found is None:
-        known = ", ".join(row.name for row in FAMILIES)
-        raise CheckpointError(f"config.json: vila_nav.family {named!r} is not known; known: {known}")
-    return found
+    """Return the named row, or the first that recognises the traits."""
+    return next(row for row in FAMILIES if (row.recognises(traits) if named is None else row.name == named))
