@@ -10,7 +10,8 @@ import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from functools import lru_cache
+from typing import Any, TypeVar, get_type_hints
 
 from vila_core.errors import ConfigError
 
@@ -38,6 +39,7 @@ class HistoryConfig:
     memory_frames: int = -1  # places in the prompt for all that was seen before the window; -1: the model's
 
     def __post_init__(self) -> None:
+        check_fields(self)
         _require(self.capacity >= 16, "capacity", self.capacity, "at least 16")
         _require_positive(self, "min_translation_m", "min_rotation_rad")
         _require(self.policy in HISTORY_POLICIES, "policy", self.policy, f"one of {', '.join(HISTORY_POLICIES)}")
@@ -62,6 +64,7 @@ class NavigatorConfig:
     reply: str = "auto"  # choice: scores the ten sentences; free: parses what the model writes; auto: as trained
 
     def __post_init__(self) -> None:
+        check_fields(self)
         _require_positive(self, "max_image_age_s", "decision_deadline_s", "max_instruction_chars", "frozen_frames")
         _require(0.0 <= self.min_probability < 1.0, "min_probability", self.min_probability, "in [0, 1)")
         _require(self.reply in REPLY_MODES, "reply", self.reply, f"one of {', '.join(REPLY_MODES)}")
@@ -88,6 +91,7 @@ class EventsConfig:
     max_reply_tokens: int = 128  # longest answer of ~/describe
 
     def __post_init__(self) -> None:
+        check_fields(self)
         _require_positive(self, *[f.name for f in dataclasses.fields(self) if f.name != "min_duration_s"])
         _require(0 < self.min_probability < 1, "min_probability", self.min_probability, "in (0, 1)")
         _require(0 < self.confirm_relevance < 1, "confirm_relevance", self.confirm_relevance, "in (0, 1)")
@@ -122,6 +126,7 @@ class ControlConfig:
     max_turn_rad: float = math.radians(45.0)  # a larger action is refused
 
     def __post_init__(self) -> None:
+        check_fields(self)
         _require_positive(self, *[f.name for f in dataclasses.fields(self)])
 
 
@@ -131,25 +136,51 @@ def from_mapping(kind: type[T], values: Mapping[str, Any]) -> T:
     Raises ConfigError for an unknown key (naming the closest known one), a value of the
     wrong type, or one that the dataclass refuses.
     """
-    fields = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    fields = {f.name for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
     for key in values:
         if key not in fields:
-            close = difflib.get_close_matches(key, fields, n=1)
+            close = difflib.get_close_matches(str(key), fields, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(sorted(fields))}"
             raise ConfigError(f"unknown key {key!r} for {kind.__name__}; {hint}")
-    return kind(**{k: _coerce(kind, fields[k], v) for k, v in values.items()})
+    missing = [f.name for f in dataclasses.fields(kind) if _is_needed(f) and f.name not in values]  # type: ignore[arg-type]
+    if missing:
+        raise ConfigError(f"{kind.__name__} lacks the key {missing[0]!r}")
+    types = field_types(kind)
+    return kind(**{key: _checked(f"{kind.__name__}.{key}", types[key], value) for key, value in values.items()})
 
 
-def _coerce(kind: type, field: dataclasses.Field[Any], value: Any) -> Any:
-    default = field.default
-    expected = type(default) if default is not dataclasses.MISSING else None
-    if expected is float and isinstance(value, int) and not isinstance(value, bool):
+def check_fields(config: object) -> None:
+    """Raise ConfigError for a field of a dataclass that is not of its type, or not finite."""
+    for name, expected in field_types(type(config)).items():
+        _checked(f"{type(config).__name__}.{name}", expected, getattr(config, name))
+
+
+def field_types(kind: type) -> dict[str, Any]:
+    """Return the types of a dataclass's fields."""
+    return _hints(kind)
+
+
+_hints = lru_cache(maxsize=64)(get_type_hints)
+
+
+def _is_needed(field: dataclasses.Field[Any]) -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+
+
+def _checked(name: str, expected: Any, value: Any) -> Any:
+    """The value, a whole number as a float where that is wanted; types that are not of one word are left alone."""
+    if expected not in (bool, int, float, str):
+        return value
+    if expected is float and type(value) is int and abs(value) < _MOST_WHOLE:
         return float(value)
-    if expected is not None and type(value) is not expected:
-        raise ConfigError(
-            f"{kind.__name__}.{field.name} = {value!r}: expected {expected.__name__}, got {type(value).__name__}"
-        )
+    if type(value) is not expected:
+        raise ConfigError(f"{name} = {value!r}: expected {expected.__name__}, got {type(value).__name__}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{name} = {value!r}: must be finite")
     return value
+
+
+_MOST_WHOLE = 10**300
 
 
 def _require(condition: bool, name: str, value: object, rule: str) -> None:

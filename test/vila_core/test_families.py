@@ -73,7 +73,9 @@ def test_navila_is_known_without_a_stored_path(tmp_path) -> None:
 def test_a_key_names_the_family(tmp_path) -> None:
     config = described(tmp_path / "a", "navila-8b", vila_nav={"family": "vila1.5"})
     assert (config.family, config.navigation.prompt_style, config.projector.order) == ("vila1.5", "vila", "column")
-    with pytest.raises(CheckpointError, match=r"vila_nav\.family 'llava' is not known; known: vila-nano, navila"):
+    with pytest.raises(
+        CheckpointError, match=r"vila_nav\.family 'llava' is not supported; supported: vila-nano, navila"
+    ):
         described(tmp_path / "b", "navila-8b", vila_nav={"family": "llava"})
 
 

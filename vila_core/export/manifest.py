@@ -6,13 +6,15 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from vila_core.errors import CheckpointError
+from vila_core.json_object import JsonObject, read_object, show
+from vila_core.machine.arithmetic import DTYPES
 from vila_core.machine.files import write_text
 
 MANIFEST, ENGINES, EMBEDDINGS, CHECKPOINT = "manifest.json", "engines.json", "embeddings.safetensors", "checkpoint"
 FORMAT = 1
+_MOST = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +86,18 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Read manifest.json; CheckpointError if there is none or it is of another release."""
-    raw = _read(folder / MANIFEST, "write one with `vila engine export CHECKPOINT --out DIR`")
-    try:
-        graphs = {name: _graph(graph) for name, graph in raw.pop("graphs").items()}
-        return Manifest(limits=Limits(**raw.pop("limits")), graphs=graphs, **raw)
-    except (KeyError, TypeError, AttributeError) as err:
-        raise CheckpointError(f"{folder / MANIFEST} is not whole: {err!r}; export the checkpoint again") from err
+    """Read manifest.json; CheckpointError if there is none, it is not whole, or it is of another release."""
+    given = _read(folder / MANIFEST, "write one with `vila engine export CHECKPOINT --out DIR`")
+    limits, graphs, versions = given.object("limits"), given.object("graphs"), given.object("versions")
+    return Manifest(
+        name=given.text("name"),
+        family=given.text("family"),
+        precision=given.choice("precision", tuple(DTYPES)),
+        opset=given.integer("opset", most=1000),
+        limits=Limits(*(limits.integer(each.name, most=_MOST) for each in dataclasses.fields(Limits))),
+        graphs={name: _graph(graphs.object(name)) for name in graphs.raw},
+        versions={name: versions.text(name) for name in versions.raw},
+    )
 
 
 def write_engines(folder: Path, engines: Engines) -> None:
@@ -99,33 +106,48 @@ def write_engines(folder: Path, engines: Engines) -> None:
 
 
 def read_engines(folder: Path) -> Engines:
-    """Read engines.json; CheckpointError if nothing was built or it is of another release."""
-    raw = _read(folder / ENGINES, "build them on this device with `vila engine build DIR`")
-    try:
-        return Engines(**raw)
-    except TypeError as err:
-        raise CheckpointError(f"{folder / ENGINES} is not whole: {err}; build the engines again") from err
+    """Read engines.json; CheckpointError if nothing was built, it is not whole, or it is of another release."""
+    given = _read(folder / ENGINES, "build them on this device with `vila engine build DIR`")
+    files, profiles, seconds = given.object("files"), given.object("profiles"), given.object("seconds")
+    return Engines(
+        runtime=given.text("runtime"),
+        version=given.text("version"),
+        precision=given.text("precision"),
+        device=given.text("device"),
+        files={name: _file_name(files, name) for name in ("vision", "decoder", *files.raw)},
+        profiles={name: profiles.integer(name, least=0, most=_MOST) for name in ("prefill", "decode", *profiles.raw)},
+        seconds={name: seconds.number(name) for name in seconds.raw},
+    )
 
 
-def _graph(raw: dict[str, Any]) -> GraphSpec:
+def _graph(given: JsonObject) -> GraphSpec:
     def specs(key: str) -> tuple[TensorSpec, ...]:
-        return tuple(TensorSpec(spec["name"], spec["dtype"], tuple(spec["shape"])) for spec in raw[key])
+        return tuple(TensorSpec(row.text("name"), row.text("dtype"), _shape(row)) for row in given.objects(key))
 
-    return GraphSpec(raw["file"], specs("inputs"), specs("outputs"))
+    return GraphSpec(_file_name(given, "file"), specs("inputs"), specs("outputs"))
+
+
+def _shape(given: JsonObject) -> tuple[int | str, ...]:
+    axes = given.items("shape", most=16)
+    return tuple(
+        axes.text(each) if isinstance(size, str) else axes.integer(each, least=0) for each, size in axes.raw.items()
+    )
+
+
+def _file_name(given: JsonObject, key: str) -> str:
+    name = given.text(key)
+    if not name or name != Path(name).name or "\0" in name:
+        raise given.wrong(key, "the name of a file beside it")
+    return name
 
 
 def _write(file: Path, value: Manifest | Engines) -> None:
     write_text(file, json.dumps(dataclasses.asdict(value), indent=1) + "\n")
 
 
-def _read(file: Path, remedy: str) -> dict[str, Any]:
-    try:
-        raw = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as err:
-        raise CheckpointError(f"cannot read {file}: {err.strerror}; {remedy}") from err
-    except ValueError as err:
-        raise CheckpointError(f"{file} is not JSON: {err}") from err
-    found = raw.get("format") if isinstance(raw, dict) else None
-    if found != FORMAT:
-        raise CheckpointError(f"{file} has format {found!r}, this release reads {FORMAT}; {remedy}")
-    return raw
+def _read(file: Path, remedy: str) -> JsonObject:
+    given = read_object(file, remedy=remedy)
+    if given.raw.get("format") != FORMAT:
+        found = show(given.raw.get("format"))
+        raise CheckpointError(f"{file} has format {found}, this release reads {FORMAT}; {remedy}")
+    return given

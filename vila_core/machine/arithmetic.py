@@ -137,6 +137,6 @@ def _read(file: Path) -> Rates | None:
     try:
         stored = json.loads(file.read_text(encoding="utf-8"))["tflops"]
         rates = {name: float(stored[name]) for name in DTYPES}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
     return rates if all(math.isfinite(rate) and rate > 0 for rate in rates.values()) else None

@@ -13,8 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from vila_core.errors import CheckpointError
-
+CHAT_TEMPLATES = ("llama_3", "vicuna_v1", "hermes-2", "qwen2", "nano", "plain")  # rows of prompts/conversation.py
 TokenOrder = Literal["row", "column"]
 Generation = Literal["native", "nvila"]
 
@@ -82,11 +81,7 @@ FAMILIES = (
 
 
 def family_of(traits: Traits, named: str | None = None) -> Family:
-    """Return the named row, or the first that recognises the traits. Raises CheckpointError for an unknown name."""
-    if named is None:
-        return next(row for row in FAMILIES if row.generation == traits.generation and row.recognises(traits))
-    found = next((row for row in FAMILIES if row.name == named), None)
-    if found is None:
-        known = ", ".join(row.name for row in FAMILIES)
-        raise CheckpointError(f"config.json: vila_nav.family {named!r} is not known; known: {known}")
-    return found
+    """Return the named row, or the first that recognises the traits."""
+    if named is not None:
+        return next(row for row in FAMILIES if row.name == named)
+    return next(row for row in FAMILIES if row.generation == traits.generation and row.recognises(traits))

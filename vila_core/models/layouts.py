@@ -1,19 +1,17 @@
 """Where a checkpoint directory keeps its parts: the classic layout, `-hf-preview` and the flat native `-hf`.
 
-What is found here is raw: JSON objects and places of tensors. models.config gives it types.
+What is found here is raw: JSON objects and places of tensors. models.config_reader gives it types.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from vila_core.errors import CheckpointError
-
-Json = dict[str, Any]
+from vila_core.files import is_file, is_folder, is_there
+from vila_core.json_object import Json, JsonObject, read_object, show
 
 FLAT_TYPES = ("nvila", "nvila_lite")
 CLASSIC_TYPES = ("llava_llama", "vila")
@@ -50,35 +48,22 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """A JSON object and the file, for messages, that it came from."""
-
-    raw: Json
-    file: Path
-
-    def need(self, key: str) -> Any:
-        """Return the key's value; CheckpointError if it is missing or null."""
-        if self.raw.get(key) is None:
-            raise CheckpointError(f"{self.file} lacks the key {key!r}")
-        return self.raw[key]
-
-
-@dataclass(frozen=True, slots=True)
 class Layout:
     """A checkpoint directory opened, nothing but JSON read.
 
     kind: "classic" | "hf-preview" | "hf". tokenizer: the folder of its files. parts: by the names in PARTS.
-    generation: generation_config.json of the root, {} without one.
+    generation: generation_config.json of the root, an empty
+    object without one.
     """
 
     root: Path
     kind: str
-    top: Source
-    language: Source
-    vision: Source
-    pixels: Json
-    projector: Json
-    generation: Json
+    top: JsonObject
+    language: JsonObject
+    vision: JsonObject
+    pixels: JsonObject
+    projector: JsonObject
+    generation: JsonObject
     tokenizer: Path
     parts: Mapping[str, Part]
 
@@ -89,84 +74,84 @@ def open_layout(path: Path) -> Layout:
     A directory `model` with a config.json inside is descended into, as the official code does. Raises
     CheckpointError naming the file that is missing or unreadable, or a model_type that is not supported.
     """
-    if (path / "model" / "config.json").is_file():
+    if is_file(path / "model" / "config.json"):
         path = path / "model"
-    if (path / "adapter_config.json").is_file():
+    if is_there(path / "adapter_config.json"):
         raise CheckpointError(f"{path} holds a LoRA adapter, which is not supported; merge it into its base model")
-    top = Source(read_json(path / "config.json"), path / "config.json")
+    top = read_json(path / "config.json")
     model_type = top.raw.get("model_type")
     if model_type in FLAT_TYPES:
         return _flat(path, top)
     if model_type not in CLASSIC_TYPES:
         supported = ", ".join(CLASSIC_TYPES + FLAT_TYPES)
-        raise CheckpointError(f"{top.file}: model_type {model_type!r} is not supported; supported: {supported}")
+        raise CheckpointError(f"{top.file}: model_type {show(model_type)} is not supported; supported: {supported}")
     return _classic(path, top, "hf-preview" if model_type == "vila" else "classic")
 
 
-def read_json(file: Path) -> Json:
+def read_json(file: Path) -> JsonObject:
     """Read a JSON object; CheckpointError naming the file if that cannot be done."""
-    try:
-        value = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as err:
-        raise CheckpointError(
-            f"cannot read {file}: {err.strerror}; a checkpoint is a directory with config.json, llm/, vision_tower/ "
-            "and mm_projector/, or a flat one of model_type nvila or nvila_lite"
-        ) from err
-    except ValueError as err:
-        raise CheckpointError(f"{file} is not JSON: {err}") from err
-    if not isinstance(value, dict):
-        raise CheckpointError(f"{file}: expected an object, got {type(value).__name__}")
-    return value
+    return read_object(file, remedy=_REMEDY)
 
 
-def read_json_if_there(file: Path) -> Json:
-    """Read a JSON object, {} if there is no such file."""
-    return read_json(file) if file.is_file() else {}
+_REMEDY = (
+    "a checkpoint is a directory with config.json, llm/, vision_tower/ and mm_projector/, or a flat one of model_type "
+    "nvila or nvila_lite"
+)
 
 
-def _classic(path: Path, top: Source, kind: str) -> Layout:
+def read_json_if_there(file: Path) -> JsonObject:
+    """Read a JSON object, an empty one if there is no such file."""
+    return read_object(file) if is_there(file) else JsonObject({}, file)
+
+
+def _classic(path: Path, top: JsonObject, kind: str) -> Layout:
     folders = {part: _component(path, top, part) for part in PARTS}
     llm, vision = folders["llm"], folders["vision_tower"]
     return Layout(
         root=path,
         kind=kind,
         top=top,
-        language=Source(read_json(llm / "config.json"), llm / "config.json"),
-        vision=Source(read_json(vision / "config.json"), vision / "config.json"),
+        language=read_json(llm / "config.json"),
+        vision=read_json(vision / "config.json"),
         pixels=read_json(vision / "preprocessor_config.json"),
         projector=read_json(folders["mm_projector"] / "config.json"),
         generation=read_json_if_there(path / "generation_config.json"),
-        tokenizer=llm if (llm / "tokenizer_config.json").is_file() else llm / "llm",
+        tokenizer=llm if is_file(llm / "tokenizer_config.json") else llm / "llm",
         parts={part: Part(folder, "") for part, folder in folders.items()},
     )
 
 
-def _component(path: Path, top: Source, part: str) -> Path:
+def _component(path: Path, top: JsonObject, part: str) -> Path:
     """The component's folder: by its name, or where config.json says it is, if that is a string."""
-    place = top.raw.get(f"{part}_cfg")
-    if not isinstance(place, str) or (path / part).is_dir():
+    key = f"{part}_cfg"
+    if top.has(key) and not isinstance(top.raw[key], dict | str):
+        raise top.wrong(key, "an object in braces, or the name of a folder")
+    place = top.raw.get(key)
+    if not isinstance(place, str) or is_folder(path / part):
         return path / part
     for folder in (path / place, path.parent / place):
-        if (folder / "config.json").is_file():
+        if is_file(folder / "config.json"):
             return folder
     raise CheckpointError(
-        f"{top.file}: {part}_cfg names {place!r}, which is no local directory; download it to {path / part}"
+        f"{top.file}: {key} names {show(place)}, which is no local directory; download it to {path / part}"
     )
 
 
-def _flat(path: Path, top: Source) -> Layout:
+def _flat(path: Path, top: JsonObject) -> Layout:
     processor = read_json_if_there(path / "processor_config.json")
-    pixels = read_json_if_there(path / "preprocessor_config.json") or processor.get("image_processor", {})
+    pixels = read_json_if_there(path / "preprocessor_config.json")
     lite = top.raw["model_type"] == "nvila_lite"
+    kind = "mlp_downsample_3x3_fix" if lite else "mlp_downsample"
     return Layout(
         root=path,
         kind="hf",
         top=top,
-        language=Source({**_TEXT_DEFAULTS, **top.need("text_config")}, top.file),
-        vision=Source({**_VISION_DEFAULTS, **top.need("vision_config")}, top.file),
-        pixels=pixels,
-        projector={"mm_projector_type": "mlp_downsample_3x3_fix" if lite else "mlp_downsample"},
-        generation={},  # the official code decodes greedily whatever this file says: it has no model-level one
+        language=_with_defaults(top.object("text_config"), _TEXT_DEFAULTS),
+        vision=_with_defaults(top.object("vision_config"), _VISION_DEFAULTS),
+        pixels=pixels if pixels.raw else processor.object("image_processor", {}),
+        projector=JsonObject({"mm_projector_type": kind}, top.file),
+        # the official code decodes greedily whatever this file says: it has no model-level one
+        generation=JsonObject({}, path / "generation_config.json"),
         tokenizer=path,
         parts={
             "vision_tower": Part(path, "vision_tower."),
@@ -174,3 +159,7 @@ def _flat(path: Path, top: Source) -> Layout:
             "llm": Part(path, "llm."),
         },
     )
+
+
+def _with_defaults(given: JsonObject, defaults: Json) -> JsonObject:
+    return JsonObject({**defaults, **given.raw}, given.file, given.where)

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from vila_core.errors import CheckpointError
-from vila_core.models.layouts import Json, Layout, Source, read_json_if_there
+from vila_core.json_object import JsonObject, show
+from vila_core.models.layouts import Layout, read_json_if_there
 from vila_core.models.weights import AnyTensor, MadeTensor, folder_tensors, read_tensor
 from vila_core.quantization.formats.autoawq import unpack_gemm
 from vila_core.quantization.formats.nibbles import PER_INT32, pack_pairs
@@ -29,43 +30,52 @@ from vila_core.quantization.formats.tinychat import (
 
 OWN_METHOD, OWN_VERSION = "vila-nav", 1
 _DEFAULT_GROUP, _WHOLE_ROW = 128, -1
+_MOST_GROUP = 1 << 20
 _LEAVES = ("qweight", "scales", "scaled_zeros", "qzeros")
 
 
-def quantization_json(layout: Layout) -> Json:
-    """Return the checkpoint's `quantization_config`, {} without one; AutoAWQ's older quant_config.json is one too."""
-    for source in (layout.top, layout.language, Source(_dict(layout.top.raw.get("llm_cfg")), layout.top.file)):
-        found = source.raw.get("quantization_config")
-        if found:
-            return _dict(found)
+def quantization_json(layout: Layout) -> JsonObject:
+    """Return the checkpoint's `quantization_config`, an empty object without one.
+
+    AutoAWQ's older quant_config.json is one too. Raises CheckpointError for one that is no object.
+    """
+    old_place = layout.top.raw.get("llm_cfg")
+    nested = layout.top.object("llm_cfg") if isinstance(old_place, dict) else JsonObject({}, layout.top.file)
+    for source in (layout.top, layout.language, nested):
+        found = source.object(_KEY, {})
+        if found.raw:
+            return found
     old = read_json_if_there(layout.parts["llm"].folder / "quant_config.json")
-    if not old:
-        return {}
-    group, bits = old.get("q_group_size", _DEFAULT_GROUP), old.get("w_bit", 4)
-    return {"quant_method": "awq", "group_size": group, "bits": bits, "version": old.get("version", "gemm"), **old}
+    if not old.raw:
+        return JsonObject({}, layout.top.file, _KEY)
+    return JsonObject({"quant_method": "awq", **old.raw}, old.file)
+
+
+_KEY = "quantization_config"
 
 
 def stored_group_size(layout: Layout) -> int:
     """Group size of foreign quantized weights. Raises CheckpointError naming a method that is not supported."""
-    raw, file = quantization_json(layout), layout.top.file
-    method = raw.get("quant_method", "awq")
+    given = quantization_json(layout)
+    method = given.choice("quant_method", (OWN_METHOD, "awq"), "awq")
     if method == OWN_METHOD:
-        if raw.get("version") != OWN_VERSION:
+        if given.raw.get("version") != OWN_VERSION:
             raise CheckpointError(
-                f"{file}: quantized by format version {raw.get('version')!r}; this release reads {OWN_VERSION}"
+                f"{given.file}: quantized by format version {show(given.raw.get('version'))}; this release reads "
+                f"{OWN_VERSION}"
             )
         return _DEFAULT_GROUP
-    version = str(raw.get("version") or raw.get("format") or "gemm").lower()
-    bits, group_size = raw.get("bits", raw.get("w_bit", 4)), raw.get("group_size", _DEFAULT_GROUP)
-    if method != "awq":
-        raise CheckpointError(f"{file}: quant_method {method!r} is not supported; supported: {OWN_METHOD}, awq")
-    if version not in ("gemm", "gemv_fast") or bits != 4 or not raw.get("zero_point", True):
+    version = given.text("version" if given.has("version") else "format", "gemm").lower()
+    bits = given.integer("w_bit" if given.has("w_bit") else "bits", 4)
+    if version not in ("gemm", "gemv_fast") or bits != 4 or not given.flag("zero_point", True):
         raise CheckpointError(
-            f"{file}: awq version {version!r} with {bits} bits is not supported; supported: gemm or gemv_fast with "
-            "4 bits and zero points"
+            f"{given.file}: awq version {show(version)} with {bits} bits is not supported; supported: gemm or "
+            "gemv_fast with 4 bits and zero points"
         )
-    if not isinstance(group_size, int) or (group_size < 1 and group_size != _WHOLE_ROW):
-        raise CheckpointError(f"{file}: group_size {group_size!r} is not supported; it is a number, -1 for whole rows")
+    key = "q_group_size" if given.has("q_group_size") else "group_size"
+    group_size = given.integer(key, _DEFAULT_GROUP, least=_WHOLE_ROW, most=_MOST_GROUP)
+    if group_size == 0 or (key in given.raw and not given.has(key)):
+        raise given.wrong(key, "a whole number of at least 1, or -1 for whole rows")
     return group_size
 
 
@@ -94,7 +104,7 @@ _KINDS = {"weight_int4": "w4a16", "weight_int8": "w8a8"}
 
 def require_plain(layout: Layout) -> None:
     """Raise CheckpointError for a checkpoint of which anything is quantized."""
-    if quantization_json(layout) or stored_quantization(layout):
+    if quantization_json(layout).raw or stored_quantization(layout):
         raise CheckpointError(f"{layout.root} is quantized already; give the checkpoint that it was made of")
 
 
@@ -218,7 +228,3 @@ def _groups(width: int, group_size: int) -> tuple[int, int]:
 
 def _whole(stored: AnyTensor) -> Tensor:
     return read_tensor(stored, torch.device("cpu"), stored.dtype)
-
-
-def _dict(value: Any) -> Json:
-    return value if isinstance(value, dict) else {}

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from vila_core.config import check_fields
 from vila_core.errors import CheckpointError
 from vila_core.models.config import VisionConfig
 from vila_core.models.preprocess import normalise_pixels
@@ -31,6 +32,7 @@ from vila_core.models.vision_tower import VisionTower
 
 THUMBNAIL_PX = 96
 PLACE_MAP, EVENT_MAP = 0, 1  # of a question's maps: where the thing is; where what is asked goes on
+_MOST_LAYERS, _MOST_SIZE = 1000, 1 << 16
 _DILATIONS = (1, 2, 4, 8, 1)
 
 
@@ -56,9 +58,13 @@ class RelevanceConfig:
     period_s: float = 0.25
 
     def __post_init__(self) -> None:
+        check_fields(self)
         for name in self.__slots__:
-            if getattr(self, name) <= 0:
-                raise CheckpointError(f"relevance head: {name} = {getattr(self, name)!r} must be above 0")
+            most = _MOST_LAYERS if name.endswith("layers") else _MOST_SIZE
+            if not 0 < getattr(self, name) <= most:
+                raise CheckpointError(
+                    f"relevance head: {name} = {getattr(self, name)!r} must be above 0, at most {most}"
+                )
         if math.isqrt(self.visual_tokens) ** 2 != self.visual_tokens:
             raise CheckpointError(f"relevance head: visual_tokens = {self.visual_tokens} are no square grid")
         if self.picture_px % self.patch_px or self.eyes_width % self.eyes_heads:

@@ -12,9 +12,12 @@ from safetensors.torch import load_file, save_file
 
 from vila_core.config import from_mapping
 from vila_core.errors import CheckpointError, ConfigError
+from vila_core.json_object import read_object
 from vila_core.machine.files import written_whole
 from vila_core.models.config import CheckpointConfig
+from vila_core.models.encoders import frame_tokens
 from vila_core.models.relevance import RelevanceConfig, RelevanceHead
+from vila_core.models.weights import stored_tensors
 
 FOLDER = "relevance_head"
 
@@ -30,15 +33,34 @@ def load_relevance(checkpoint: Path, config: CheckpointConfig, device: torch.dev
     sizes = _read_config(folder / "config.json")
     if sizes.visual_width != config.language.hidden_size or sizes.text_width != config.language.hidden_size:
         raise CheckpointError(
-            f"{folder}: made for visual tokens and embeddings {sizes.visual_width} and {sizes.text_width} wide, "
-            f"the decoder's are {config.language.hidden_size}"
+            f"{folder / 'config.json'}: made for visual tokens and embeddings visual_width {sizes.visual_width} and "
+            f"text_width {sizes.text_width} wide, the decoder's are {config.language.hidden_size}"
         )
+    if sizes.visual_tokens != frame_tokens(config):
+        raise CheckpointError(
+            f"{folder / 'config.json'}: visual_tokens {sizes.visual_tokens}, but a frame has {frame_tokens(config)}"
+        )
+    file = folder / "model.safetensors"
+    _require_shapes(file, sizes)
     head = RelevanceHead(sizes)
     try:
-        head.load_state_dict({name: value.float() for name, value in load_file(folder / "model.safetensors").items()})
+        head.load_state_dict({name: value.float() for name, value in load_file(file).items()})
     except (OSError, SafetensorError, RuntimeError) as err:
-        raise CheckpointError(f"{folder / 'model.safetensors'} cannot be loaded: {err}") from err
+        raise CheckpointError(f"{file} cannot be loaded: {err}") from err
     return head.to(device).eval().requires_grad_(False)
+
+
+def _require_shapes(file: Path, sizes: RelevanceConfig) -> None:
+    """Compare a head of these sizes, which takes no memory, with what the file holds."""
+    with torch.device("meta"):
+        expected = {name: tuple(value.shape) for name, value in RelevanceHead(sizes).state_dict().items()}
+    found = {tensor.name: tensor.shape for tensor in stored_tensors(file)}
+    for name in sorted({*expected, *found}):
+        if expected.get(name) != found.get(name):
+            shapes = [None if shape is None else list(shape) for shape in (expected.get(name), found.get(name))]
+            raise CheckpointError(
+                f"{file}: {name}: expected shape {shapes[0]} by the sizes in config.json, got {shapes[1]}"
+            )
 
 
 def save_relevance(head: RelevanceHead, checkpoint: Path, dtype: torch.dtype = torch.float16) -> None:
@@ -52,8 +74,8 @@ def save_relevance(head: RelevanceHead, checkpoint: Path, dtype: torch.dtype = t
 
 
 def _read_config(file: Path) -> RelevanceConfig:
+    given = read_object(file)
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-        return from_mapping(RelevanceConfig, values)
-    except (OSError, ValueError, TypeError, AttributeError, ConfigError) as err:
-        raise CheckpointError(f"{file} cannot be read: {err}") from err
+        return from_mapping(RelevanceConfig, given.raw)
+    except (ConfigError, CheckpointError) as err:
+        raise CheckpointError(f"{file}: {err}") from err

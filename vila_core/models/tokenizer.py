@@ -7,24 +7,29 @@ LlamaTokenizer(legacy=False) for VILA1.5. The two agree where both exist.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers
 from tokenizers import Tokenizer as FastTokenizer
 
 from vila_core.errors import CheckpointError, InstructionError
+from vila_core.files import is_there, read_bytes, require_file
+from vila_core.json_object import JsonObject
+from vila_core.models.config_checks import MOST_TOKENS
 from vila_core.models.config_reader import tokenizer_template
-from vila_core.models.layouts import Json, read_json_if_there
+from vila_core.models.layouts import read_json_if_there
 from vila_core.types import IMAGE_TOKEN
 
 SENTINEL_TOKEN, VIDEO_TOKEN = "<vila/sentinel>", "<vila/video>"
 NATIVE_IMAGE_ID = -200  # stands for an image among the ids of VILA1.5's code; never a token
 _SPACE = "\u2581"  # SentencePiece's mark of a space
 _UNKNOWN = "<unk>"
+_SAMPLE = "Turn left 15 degrees, then stop.\n"
 # normalizer_spec { add_dummy_prefix: false } as protocol buffer bytes: appended to a model, it is merged into it
 _NO_DUMMY_PREFIX = b"\x1a\x02\x18\x00"
 # Qwen2's pre-tokenizer (Qwen2Converter of transformers)
@@ -68,7 +73,7 @@ class Tokenizer:
         folder = path if path.is_dir() else path.parent
         self._slow = slow
         self._config = read_json_if_there(folder / "tokenizer_config.json")
-        self._names = {**read_json_if_there(folder / "special_tokens_map.json"), **self._config}
+        self._names = (self._config, read_json_if_there(folder / "special_tokens_map.json"))
         self._codec = _open(path, folder, self._config, slow)
         self._codec.add(_added_tokens(folder, self._config, self._codec))
         self._codec.add(AddedToken(token, special=True) for token in (SENTINEL_TOKEN, IMAGE_TOKEN, VIDEO_TOKEN))
@@ -76,7 +81,8 @@ class Tokenizer:
         self.pad_id = self._special("pad_token")
         self.bos_ids = self._automatic_bos()
         self.chat_template = tokenizer_template(folder, self._config)
-        self._clean_up = bool(self._config.get("clean_up_tokenization_spaces", False))
+        self._clean_up = self._config.flag("clean_up_tokenization_spaces", False)
+        self.encode(_SAMPLE)  # a file may be read and yet not work
 
     def __len__(self) -> int:
         """Number of tokens, media tokens included: it may exceed the embedding's rows."""
@@ -131,25 +137,30 @@ class Tokenizer:
         return found
 
     def _special(self, role: str) -> int | None:
-        token = self._names.get(role)
-        text = token.get("content") if isinstance(token, dict) else token
-        return None if text is None else self._codec.id_of(str(text))
+        source = next((each for each in self._names if role in each.raw), None)
+        if source is None or not source.has(role):
+            return None
+        token = source.raw[role]
+        text = source.object(role).text("content") if isinstance(token, dict) else source.text(role)
+        return self._codec.id_of(text)
 
     def _automatic_bos(self) -> list[int]:
         if isinstance(self._codec, _Fast) and not _is_llama(self._config):
             return self._codec.automatic_bos()
-        adds = bool(self._config.get("add_bos_token", True))
+        adds = self._config.flag("add_bos_token", True)
         return [self.bos_id] if adds and self.bos_id is not None else []
 
 
 class _Fast:
-    """A tokenizer of the tokenizers library."""
+    """A tokenizer of the tokenizers library, read from a file."""
 
-    def __init__(self, fast: FastTokenizer) -> None:
+    def __init__(self, fast: FastTokenizer, file: Path) -> None:
         self._fast = fast
+        self._file = file
 
     def encode(self, text: str) -> list[int]:
-        return self._fast.encode(text, add_special_tokens=False).ids
+        with _foreign(self._file):
+            return self._fast.encode(text, add_special_tokens=False).ids
 
     def decode(self, ids: Sequence[int], slow: bool) -> str:
         return self._fast.decode(list(ids), skip_special_tokens=True)
@@ -165,7 +176,8 @@ class _Fast:
 
     def automatic_bos(self) -> list[int]:
         """What the post-processor puts before an empty text."""
-        return self._fast.encode("", add_special_tokens=True).ids[:1]
+        with _foreign(self._file):
+            return self._fast.encode("", add_special_tokens=True).ids[:1]
 
 
 class _SentencePiece:
@@ -178,7 +190,8 @@ class _SentencePiece:
     def __init__(self, file: Path, prefix_space: bool, slow: bool) -> None:
         import sentencepiece  # only checkpoints of VILA1.5 need it
 
-        self._model = sentencepiece.SentencePieceProcessor(model_proto=file.read_bytes() + _NO_DUMMY_PREFIX)
+        with _foreign(file):
+            self._model = sentencepiece.SentencePieceProcessor(model_proto=read_bytes(file) + _NO_DUMMY_PREFIX)
         self._prefix_space = prefix_space
         self._slow = slow
         self._unknown_pieces = len(self._model.EncodeAsPieces(_UNKNOWN))
@@ -258,30 +271,45 @@ class _SentencePiece:
         return max([pieces, *(id_ + 1 for id_ in self._added.values())])
 
 
-def _open(path: Path, folder: Path, config: Json, slow: bool) -> _Codec:
+def _open(path: Path, folder: Path, config: JsonObject, slow: bool) -> _Codec:
     """The folder's tokenizer: whichever files it has."""
     file = folder / "tokenizer.json" if path.is_dir() else path
     pieces = folder / "tokenizer.model"
-    try:
-        if pieces.is_file() and (slow or not file.is_file()):
-            return _SentencePiece(pieces, bool(config.get("add_prefix_space", True)), slow)
-        if file.is_file():
-            return _Fast(FastTokenizer.from_buffer(file.read_bytes()))
-        if (folder / "vocab.json").is_file() and "Qwen2" in str(config.get("tokenizer_class")):
-            return _Fast(_qwen2(folder))
-    except ModuleNotFoundError:
-        raise
-    except Exception as err:  # both libraries raise it, and errors of C++, for bad files
-        raise CheckpointError(f"the tokenizer in {folder} cannot be read: {err}; download it again") from err
+    if is_there(pieces) and (slow or not is_there(file)):
+        return _SentencePiece(pieces, config.flag("add_prefix_space", True), slow)
+    if is_there(file):
+        require_file(file)
+        with _foreign(file):
+            return _Fast(FastTokenizer.from_file(str(file)), file)
+    if is_there(folder / "vocab.json") and "Qwen2" in config.text("tokenizer_class", ""):
+        return _Fast(_qwen2(folder), folder / "vocab.json")
     raise CheckpointError(
         f"{folder} holds no tokenizer: expected tokenizer.json, tokenizer.model (SentencePiece), or Qwen2's vocab.json "
         "and merges.txt"
     )
 
 
+@contextmanager
+def _foreign(file: Path) -> Iterator[None]:
+    """Name the file in whatever a tokenizer library raises."""
+    try:
+        yield
+    except (ModuleNotFoundError, CheckpointError):
+        raise
+    except BaseException as err:  # for bad files they raise Exception, errors of C++, and Rust's panics
+        if not isinstance(err, Exception) and type(err).__name__ != "PanicException":
+            raise
+        reason = " ".join(str(err).split())[:300]
+        raise CheckpointError(f"the tokenizer {file} cannot be read: {reason}; download it again") from err
+
+
 def _qwen2(folder: Path) -> FastTokenizer:
     """The fast form of Qwen2's slow tokenizer files."""
-    model = models.BPE.from_file(str(folder / "vocab.json"), str(folder / "merges.txt"))
+    files = [folder / "vocab.json", folder / "merges.txt"]
+    for file in files:
+        require_file(file)
+    with _foreign(files[0]):
+        model = models.BPE.from_file(*map(str, files))
     fast = FastTokenizer(model)
     fast.normalizer = normalizers.NFC()
     split = pre_tokenizers.Split(Regex(_QWEN2_WORDS), behavior="isolated", invert=False)
@@ -291,16 +319,14 @@ def _qwen2(folder: Path) -> FastTokenizer:
     return fast
 
 
-def _added_tokens(folder: Path, config: Json, codec: _Codec) -> list[AddedToken]:
+def _added_tokens(folder: Path, config: JsonObject, codec: _Codec) -> list[AddedToken]:
     """The tokens that tokenizer_config.json or added_tokens.json add, by id; those that the codec has are kept as is.
 
     Raises CheckpointError if a token's id would not be the one written there.
     """
-    rows: dict[int, AddedToken] = {
-        int(id_): AddedToken(token, special=False)
-        for token, id_ in read_json_if_there(folder / "added_tokens.json").items()
-    }
-    rows.update({int(id_): _added_token(raw) for id_, raw in config.get("added_tokens_decoder", {}).items()})
+    names, described = read_json_if_there(folder / "added_tokens.json"), config.object("added_tokens_decoder", {})
+    rows = {_token_id(names, token): AddedToken(_token(names, token), special=False) for token in names.raw}
+    rows.update({_number(described, key): _added_token(described.object(key)) for key in described.raw})
     size = codec.size()
     for id_, token in sorted(rows.items()):
         known = codec.id_of(token.content)
@@ -312,19 +338,31 @@ def _added_tokens(folder: Path, config: Json, codec: _Codec) -> list[AddedToken]
     return [row for _, row in sorted(rows.items()) if not keep_as_is or codec.id_of(row.content) is None]
 
 
-def _added_token(raw: Any) -> AddedToken:
-    return AddedToken(
-        raw["content"],
-        special=bool(raw.get("special", False)),
-        lstrip=bool(raw.get("lstrip", False)),
-        rstrip=bool(raw.get("rstrip", False)),
-        single_word=bool(raw.get("single_word", False)),
-        normalized=bool(raw.get("normalized", False)),
-    )
+def _token_id(names: JsonObject, token: str) -> int:
+    return names.integer(token, least=0, most=MOST_TOKENS)
 
 
-def _is_llama(config: Json) -> bool:
-    return str(config.get("tokenizer_class")) in ("LlamaTokenizer", "LlamaTokenizerFast")
+def _token(names: JsonObject, token: str) -> str:
+    """The token, which is a key, if it is one."""
+    return JsonObject({"token": token}, names.file).text("token")
+
+
+def _number(described: JsonObject, key: str) -> int:
+    if not re.fullmatch(r"\d{1,8}", key, re.ASCII):
+        raise described.wrong(key, "named by a token's id")
+    return int(key)
+
+
+def _added_token(given: JsonObject) -> AddedToken:
+    flags = {name: given.flag(name, False) for name in ("special", "lstrip", "rstrip", "single_word", "normalized")}
+    content = given.text("content")
+    if not content:
+        raise given.wrong("content", "a text that is not empty")
+    return AddedToken(content, **flags)
+
+
+def _is_llama(config: JsonObject) -> bool:
+    return config.text("tokenizer_class", "") in ("LlamaTokenizer", "LlamaTokenizerFast")
 
 
 def _clean_up(text: str) -> str:

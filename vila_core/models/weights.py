@@ -5,22 +5,23 @@ Also what becomes a tensor only by being converted, and the `.pt` files that AWQ
 
 from __future__ import annotations
 
-import json
 import math
 import mmap
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from vila_core.errors import CheckpointError
+from vila_core.files import is_there, require_file
+from vila_core.json_object import JsonObject, parse_object, read_object, show
 from vila_core.quantization.search_file import load_pickle
 
 CHUNK_BYTES = 16 << 20  # what of a file is mapped into memory at a time
 _HEADER_LIMIT = 100 << 20  # the format's own
+_MOST_AXES, _MOST_SIZE = 8, 1 << 40
 STORED_DTYPES = {
     "F64": torch.float64,
     "F32": torch.float32,
@@ -93,7 +94,7 @@ def _pickled(file: Path, name: str, value: Tensor) -> MadeTensor:
 
 
 def _has_safetensors(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in ("model.safetensors", "model.safetensors.index.json"))
+    return any(is_there(folder / name) for name in ("model.safetensors", "model.safetensors.index.json"))
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -102,43 +103,61 @@ def weight_files(folder: Path) -> list[Path]:
     Raises CheckpointError if there are none, if one is missing, or for an index that cannot be read.
     """
     single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
-    if single.is_file():
+    if is_there(single):
         return [single]
-    if not index.is_file():
+    if not is_there(index):
         raise CheckpointError(f"{folder} holds no model.safetensors; pickle files (.bin, .pt) are not loaded")
-    try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as err:
-        raise CheckpointError(f"{index} is not an index of safetensors files: {err!r}; download it again") from err
-    files = [folder / str(name) for name in names]
-    for file in files:
-        if file.suffix != ".safetensors":
-            raise CheckpointError(f"{index} names {file.name!r}; only safetensors files are loaded")
-        if not file.is_file():
-            raise CheckpointError(f"{file} is missing, though {index.name} names it; download it again")
-    return files
+    rows = read_object(index).object("weight_map")
+    named = {rows.text(key): key for key in rows.raw}
+    for name, key in sorted(named.items()):
+        if not name.endswith(".safetensors"):
+            raise CheckpointError(f"{index} names {show(name)} for {rows.path(key)}; only safetensors files are loaded")
+        if name != Path(name).name or "\0" in name:
+            raise rows.wrong(key, "the name of a file beside it")
+        if not is_there(folder / name):
+            raise CheckpointError(f"{folder / name} is missing, though {index.name} names it; download it again")
+    if not named:
+        raise CheckpointError(f"{index}: weight_map names no files; download it again")
+    return [folder / name for name in sorted(named)]
 
 
 def stored_tensors(file: Path) -> list[StoredTensor]:
     """The tensors of a file, in the order of their bytes; only its header is read.
 
-    Raises CheckpointError for a file that is cut short or no safetensors, and for a dtype that no model uses.
+    Raises CheckpointError for a file that is cut short or no safetensors, for tensors that overlap or leave bytes out,
+    and for a dtype that no model uses.
     """
+    size = require_file(file)
     try:
-        size = file.stat().st_size
         with file.open("rb") as stream:
             length = int.from_bytes(stream.read(8), "little")
             if not 2 <= length <= min(_HEADER_LIMIT, size - 8):
-                raise ValueError(f"a header of {length} bytes in a file of {size}")
-            header: dict[str, Any] = json.loads(stream.read(length))
-        header.pop("__metadata__", None)
-        tensors = [_stored(file, name, row, 8 + length) for name, row in header.items()]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as err:
-        raise CheckpointError(f"{file} cannot be read: {err}; download it again") from err
+                raise CheckpointError(
+                    f"{file} cannot be read: a header of {length} bytes in a file of {size}; download it again"
+                )
+            text = stream.read(length)
+    except OSError as err:
+        raise CheckpointError(f"{file} cannot be read: {err.strerror}; download it again") from err
+    header = JsonObject(parse_object(text, file, place="its header"), file)
+    tensors = [_stored(header, name, 8 + length) for name in header.raw if name != "__metadata__"]
+    tensors.sort(key=lambda tensor: (tensor.begin, tensor.end))
+    _check_extents(file, tensors, 8 + length, size)
+    return tensors
+
+
+def _check_extents(file: Path, tensors: Sequence[StoredTensor], begin: int, size: int) -> None:
+    """Each tensor begins where the one before ends, the last ends with the file, as the format wants it."""
     for tensor in tensors:
         if tensor.end > size:
             raise CheckpointError(f"{file} is cut short: {tensor.name!r} ends at byte {tensor.end} of {size}")
-    return sorted(tensors, key=lambda tensor: tensor.begin)
+        if tensor.begin != begin:
+            raise CheckpointError(
+                f"{file} cannot be read: {tensor.name!r} begins at byte {tensor.begin}, the one before it ends at "
+                f"{begin}; download it again"
+            )
+        begin = tensor.end
+    if begin != size:
+        raise CheckpointError(f"{file} cannot be read: its tensors end at byte {begin} of {size}; download it again")
 
 
 def read_tensor(stored: AnyTensor, device: torch.device, dtype: torch.dtype) -> Tensor:
@@ -191,12 +210,15 @@ def _parts(stored: StoredTensor) -> Iterator[Tensor]:
             del part
 
 
-def _stored(file: Path, name: str, row: dict[str, Any], origin: int) -> StoredTensor:
-    if row["dtype"] not in STORED_DTYPES:
+def _stored(header: JsonObject, name: str, origin: int) -> StoredTensor:
+    row = header.object(name)
+    code = row.text("dtype")
+    if code not in STORED_DTYPES:
         supported = ", ".join(STORED_DTYPES)
-        raise CheckpointError(f"{file}: {name!r} is stored as {row['dtype']}; supported: {supported}")
-    dtype, shape = STORED_DTYPES[row["dtype"]], tuple(int(size) for size in row["shape"])
-    begin, end = (int(offset) for offset in row["data_offsets"])
-    if min((begin, *shape)) < 0 or end - begin != math.prod(shape) * dtype.itemsize:
-        raise ValueError(f"{name!r} has shape {list(shape)} in bytes {begin} to {end}")
-    return StoredTensor(file, name, dtype, shape, origin + begin, origin + end)
+        raise CheckpointError(f"{header.file}: {name!r} is stored as {code}; supported: {supported}")
+    dtype, sizes, offsets = STORED_DTYPES[code], row.items("shape", most=_MOST_AXES), row.items("data_offsets")
+    shape = tuple(sizes.integer(each, least=0, most=_MOST_SIZE) for each in sizes.raw)
+    span = [offsets.integer(each, least=0) for each in offsets.raw]
+    if len(span) != 2 or span[1] - span[0] != math.prod(shape) * dtype.itemsize:
+        raise row.wrong("data_offsets", f"[begin, end] of a tensor of shape {list(shape)} stored as {code}")
+    return StoredTensor(header.file, name, dtype, shape, origin + span[0], origin + span[1])

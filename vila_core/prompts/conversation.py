@@ -9,8 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, Protocol
+from typing import Protocol
 
 from vila_core.errors import ConfigError
 
@@ -190,27 +189,9 @@ def _is_jinja(template: str) -> bool:
 
 
 def _render_jinja(template: str, turns: Sequence[str], generation_prompt: bool, system_prompt: bool) -> str:
-    from jinja2 import TemplateError
+    from vila_core.chat_sandbox import render_template  # only templates of checkpoints need Jinja
 
     messages = [{"role": "assistant" if i % 2 else "user", "content": turn} for i, turn in enumerate(turns)]
     if not system_prompt:
         messages.insert(0, {"role": "system", "content": ""})
-    try:
-        compiled = _compile(template)
-        return str(compiled.render(messages=messages, add_generation_prompt=generation_prompt))
-    except TemplateError as err:
-        raise ConfigError(f"the checkpoint's chat template fails: {err}; template: {template[:80]!r}...") from err
-
-
-@lru_cache(maxsize=8)
-def _compile(template: str) -> Any:
-    """Compile Jinja source in a sandbox, with the settings of transformers' apply_chat_template."""
-    from jinja2 import TemplateError
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-    def fail(message: str) -> None:
-        raise TemplateError(message)
-
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
-    environment.globals["raise_exception"] = fail
-    return environment.from_string(template)
+    return render_template(template, messages, generation_prompt)

@@ -5,7 +5,6 @@ Form: {"scale": [(previous, (linears), tensor)], "clip": [(linear, tensor)]} wit
 
 from __future__ import annotations
 
-import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +14,7 @@ import torch
 from torch import Tensor
 
 from vila_core.errors import CheckpointError
-from vila_core.machine.files import why_no_file
+from vila_core.files import require_file
 from vila_core.quantization.awq_block import LINEARS, PAIRS, BlockResult, FoundScale
 
 _LAYER = re.compile(r"(?:.*\.)?layers\.(\d+)\.(.+)")
@@ -51,16 +50,15 @@ def load_pickle(file: Path) -> Mapping[str, Any]:
 
     Raises CheckpointError for one that holds anything else.
     """
-    if (flaw := why_no_file(file)) is not None:
-        raise CheckpointError(f"{file} cannot be read: {flaw}")
+    require_file(file)
     try:
         try:
             raw = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
         except RuntimeError:  # written in the old form, which cannot be mapped
             raw = torch.load(file, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as err:
-        reason = str(err).strip().splitlines() or [type(err).__name__]
-        raise CheckpointError(f"{file} cannot be read without running code from it: {reason[0]}") from err
+    except Exception as err:  # a stranger's pickle may raise anything while it is read
+        reason = " ".join(str(err).split())[:300] or type(err).__name__
+        raise CheckpointError(f"{file} cannot be read without running code from it: {reason}") from err
     if not isinstance(raw, dict) or not all(isinstance(key, str) for key in raw):
         raise CheckpointError(f"{file} holds no names with values")
     return raw

@@ -14,6 +14,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from vila_core.errors import CheckpointError, ConfigError
+from vila_core.files import is_there
+from vila_core.json_object import read_object
 from vila_core.machine.files import write_text, written_whole
 from vila_core.models.layouts import Layout
 from vila_core.models.weights import StoredTensor, stored_tensors
@@ -44,8 +46,9 @@ class QuantizeState:
         """Open or begin; ConfigError if the directory holds something else, or the state of another run."""
         self.folder = out / ".quantize"
         note = self.folder / "run.json"
-        if note.is_file():
-            if _fingerprint_in(note) != fingerprint:
+        if is_there(note):
+            again = f"delete {self.folder} to begin again"
+            if read_object(note, error=ConfigError, remedy=again).text("fingerprint") != fingerprint:
                 raise ConfigError(
                     f"{out} holds the unfinished work of other options, calibration or checkpoint; delete it or give "
                     "another --out"
@@ -58,8 +61,11 @@ class QuantizeState:
     def finished(self) -> int:
         """How many layers are done."""
         try:
-            return int(load_file(self._hidden)["layers"]) if self._hidden.is_file() else 0
-        except (OSError, SafetensorError, KeyError) as err:
+            if not is_there(self._hidden):
+                return 0
+            kept = load_file(self._hidden)
+            return int(kept["layers"]) if kept["hidden"].dim() == 2 else 0
+        except (OSError, SafetensorError, KeyError, RuntimeError) as err:
             raise ConfigError(f"{self._hidden} cannot be read: {err}; delete {self.folder} to begin again") from err
 
     def hidden(self, device: torch.device) -> Tensor:

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from vila_core.errors import ConfigError
+from vila_core.json_object import JsonObject
 from vila_core.models.config import CheckpointConfig, ImageConfig, ProjectorConfig, TokenOrder
 from vila_core.models.config_reader import encoder_of
 from vila_core.models.encoders import encode_image, encode_pictures, encode_video, encoder_tokens
-from vila_core.models.layouts import Source
 from vila_core.models.preprocess import PreparedImage, prepare_image
 from vila_core.models.projector import Projector, downsample_rate, space_to_channel
 from vila_core.models.s2 import encode_dynamic_s2, encode_s2, merge_pictures, split_blocks
@@ -288,7 +288,7 @@ class _Encoders:
     def checks(self, name: str, case: Any) -> Iterator[Check]:
         """Compute a configuration's rows for the stored features."""
         model = self._model()
-        config = encoder_of(Source({"encoder": case["config"]}, Path("encoders.json")), "encoder")
+        config = encoder_of(JsonObject({"encoder": case["config"]}, Path("encoders.json")), "encoder")
         weight = self.tensors["embed_tokens_weight_used"].to(model.device, model.dtype)
         for role in ("start_tokens", "end_tokens", "sep_tokens"):
             text = getattr(config, role)

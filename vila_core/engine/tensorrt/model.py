@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import NoReturn, cast
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from vila_core.engine.tensorrt.runner import Runner
 from vila_core.errors import BackendError, CheckpointError
 from vila_core.export.manifest import CHECKPOINT, EMBEDDINGS, Manifest
+from vila_core.files import require_file
 from vila_core.models.checkpoint import DTYPES
 from vila_core.models.config import CheckpointConfig
 from vila_core.models.config_reader import config_of
@@ -68,9 +70,10 @@ def load_engine_model(folder: Path, manifest: Manifest, vision: Runner, device: 
 
 def _language(config: CheckpointConfig, file: Path, dtype: torch.dtype, device: torch.device) -> LanguageModel:
     """Embeddings and head, no layers: they and the last normalisation are in the engine."""
+    require_file(file, remedy="export the checkpoint again")
     try:
         tensors = load_file(file, device=str(device))
-    except (OSError, ValueError) as err:
+    except (OSError, ValueError, SafetensorError) as err:
         raise CheckpointError(f"{file} cannot be read: {err}; export the checkpoint again") from err
     tied = not any(name.startswith("lm_head.") for name in tensors)
     with torch.device("meta"):
