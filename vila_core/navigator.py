@@ -110,8 +110,8 @@ class Navigator:
         """Take the camera's next frame, with the odometry of its stamp if there is one.
 
         Raises FrameError for a frame that `FrameHistory.add` refuses. A stamp that goes back by
-        more than 0.05 s means that the clock was reset: the history starts again with this
-        frame, which should be of another `clock_epoch`, and decisions hold until the next `start`.
+        more than MAX_REORDER_NS means that the clock was reset: the history starts again with this
+        frame, which must then have another `clock_epoch`, and decisions hold until the next `start`.
         """
         with self._lock:
             newest = self._history.newest

@@ -11,13 +11,13 @@ from collections import deque
 from vila_core.control.limits import MAX_FUTURE_S
 
 USUAL_CLOCK_HZ = 50
-MAX_CLOCK_STEP_S = 0.125  # MotionController.step needs 10 Hz; a quarter more is left for jitter: 8 Hz
+MAX_CLOCK_STEP_S = 0.135  # MotionController.step needs 10 Hz, and jitter some more: 8 Hz will do, 7 will not
 MAX_SPEED = 2.5  # the controller's 20 Hz are then 8 Hz of simulated time
 MAX_STANDSTILL_S = 0.5  # as long as odometry and heartbeat may be silent
 _MAX_START_S = 2.0  # the first message may come so long after the node
 _LOST = 2  # steps that the clock may be behind: one message of /clock may be lost
-_STEPS = 10  # that the usual step is taken from
-_SPEED_SPAN_S = 1.0  # a shorter span tells no speed: a simulator that was held up catches up in bursts
+_STEPS = 5  # that the usual step is taken from
+_SPEED_SPAN_S = 0.5  # a shorter span tells no speed: a simulator that was held up catches up in bursts
 _SPEED_EVERY_S = 0.1
 _BACK_SPAN_S = 5.0
 _BACK_TIMES = 3  # jumps back in that span: two clocks, not a reset
@@ -66,9 +66,21 @@ class ClockWatch:
         return (last - first) / span_ns if span_ns >= _SPEED_SPAN_S * 1e9 else None
 
     @property
+    def is_known(self) -> bool:
+        """True once step and speed have been measured."""
+        return self.step_s is not None and self.speed is not None
+
+    @property
     def max_future_s(self) -> float:
         """How far ahead of the clock a healthy stamp may lie, MAX_FUTURE_S and what the clock may be behind."""
         return MAX_FUTURE_S + _LOST * min(self.step_s or 0.0, self._max_step_ns / 1e9)
+
+    def is_doubtful(self, steady_ns: int) -> bool:
+        """Return True if the newest step was too long, or the next one will be: it may be one message that was lost."""
+        if self._last is None or (self._steps_ns and self._steps_ns[-1] > self._max_step_ns):
+            return True
+        speed = 1.0 if self.speed is None else self.speed
+        return (steady_ns - self._last[1]) * speed > self._max_step_ns
 
     def fault(self, steady_ns: int) -> str:
         """Return why nothing may be driven by this clock, empty if it may."""

@@ -54,6 +54,16 @@ class NodeClock:
         return self._watch.fault(time.monotonic_ns()) if self.is_simulated else ""
 
     @property
+    def is_known(self) -> bool:
+        """True once it is known how the clock goes; at once of wall time."""
+        return not self.is_simulated or self._watch.is_known
+
+    @property
+    def is_doubtful(self) -> bool:
+        """True if the newest step of simulated time was too long, or the next one will be."""
+        return self.is_simulated and self._watch.is_doubtful(time.monotonic_ns())
+
+    @property
     def speed(self) -> float | None:
         """Simulated seconds in one of real time; None of wall time, or before that is known."""
         return self._watch.speed if self.is_simulated else None

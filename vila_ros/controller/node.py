@@ -125,7 +125,7 @@ class ControllerNode(Node):
         self._odometry = Receipt(odometry.stamp_ns, time.monotonic_ns())
         age_s = (self._now_ns() - odometry.stamp_ns) / 1e9  # large while the clock of a simulation is unknown
         is_fresh = -self._clock_watch.max_future_s <= age_s < self._control.odometry_timeout_s
-        if self._execution is None and is_fresh and not self._fault():
+        if self._execution is None and is_fresh and self._clock_watch.is_known and not self._fault():
             self._announce()
 
     def _on_heartbeat(self, message: Header) -> None:

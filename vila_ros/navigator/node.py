@@ -147,7 +147,7 @@ class NavigatorNode(ManagedNode):
         self._undo_later(self._events.deactivate)
         self._undo_later(self._worker.stop)
         self._worker.start()
-        self._readiness = Readiness(self, "image_raw", "odom", self._navigation.max_image_age_s)
+        self._readiness = Readiness(self, "image_raw", "odom", "controller", self._navigation.max_image_age_s)
         self._undo_later(self._readiness.close)
         self._subscribe()
         self._camera = CameraReader(
@@ -326,7 +326,7 @@ class NavigatorNode(ManagedNode):
             self._active.mission.on_bad_image(f"the image is {ahead_s:.2f} s in the future")
             return
         self._active.mission.on_image(time.monotonic_ns())
-        if self._is_controller_there() and not self._readiness.is_odometry_doubtful:
+        if self._is_controller_there() and not self._readiness.is_doubtful:
             self._ask()
 
     def _ask(self) -> None:
@@ -422,7 +422,10 @@ class NavigatorNode(ManagedNode):
     def _watch_readiness(self) -> None:
         """Hold the robot as soon as clock or stamps are at fault; end the mission if they stay so."""
         fault = self._readiness.fault()
-        if self._active is None or fault is None:
+        if self._active is None:
+            return
+        self._active.mission.on_controller_fault(self._readiness.controller_fault if fault is None else fault.text)
+        if fault is None:
             return
         if self._readiness.is_lasting():
             self._stop_mission(fault.error, f"not ready: {fault.text}")
