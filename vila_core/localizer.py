@@ -31,14 +31,17 @@ _SLACK = 0.5  # of a period by which a frame may be early
 
 
 def method_of(info: ModelInfo) -> LocalizationMethod:
-    """The best method of telling time that the model has."""
+    """Return the best method of telling time that the model has."""
     if info.relevance_period_s is not None:
         return LocalizationMethod.RELEVANCE
     return LocalizationMethod.TIME_TOKENS if len(info.time_tokens) > 1 else LocalizationMethod.TIMESTAMPS
 
 
 class Localizer:
-    """Finds intervals for queries. Knows no lock: `window`, `has_news` and `forget` need the caller's."""
+    """Find the intervals in which queries hold.
+
+    Not thread-safe: call `window`, `has_news` and `forget` under one lock.
+    """
 
     def __init__(self, backend: Backend, config: EventsConfig) -> None:
         self._backend = backend
@@ -49,7 +52,10 @@ class Localizer:
         self._evaluated_ns: int | None = None  # newest frame of the last window
 
     def has_news(self, kept: Sequence[Kept], *, again: bool) -> bool:
-        """Tell whether a window of these would show something new. again: some query has not been asked about any."""
+        """Return True if a window of these would show something new.
+
+        again: some query has not been asked about any window yet.
+        """
         again = again or self._evaluated_ns is None
         if self.method == LocalizationMethod.RELEVANCE:
             recent = self._recent(kept)
@@ -165,7 +171,7 @@ class Localizer:
 
 
 def _ends(choice: Choice, starts: Sequence[int], count: int) -> dict[int, list[float]]:
-    """For each start what of its own probability each end has; the choice is among `pair_replies`."""
+    """Return for each start the probabilities of its ends, which sum to 1, from a choice among `pair_replies`."""
     ends, at = dict[int, list[float]](), 0
     for start in starts:
         row = choice.probabilities[at : at + count - start]
@@ -185,7 +191,7 @@ def _tried(
 
 
 def _most_frames(info: ModelInfo, config: EventsConfig, method: LocalizationMethod) -> int:
-    """How many frames a prompt may show: as configured, and as the model can read and tell apart."""
+    """Return how many frames a prompt may show, as configured and as the model can read and tell apart."""
     room = int(info.max_tokens * (1 - _WORDS)) // ((info.history_tokens or info.visual_tokens) + 8)
     limits = [config.max_frames, room]
     if method == LocalizationMethod.TIME_TOKENS:

@@ -110,8 +110,8 @@ class Navigator:
         """Take the camera's next frame, with the odometry of its stamp if there is one.
 
         Raises FrameError for a frame that `FrameHistory.add` refuses. A stamp that goes back by
-        more than 0.05 s means that the clock was reset: the history starts again with this
-        frame, which should be of another `clock_epoch`, and decisions hold until the next `start`.
+        more than MAX_REORDER_NS means that the clock was reset: the history starts again with this
+        frame, which must then have another `clock_epoch`, and decisions hold until the next `start`.
         """
         with self._lock:
             newest = self._history.newest
@@ -123,10 +123,11 @@ class Navigator:
             self._frozen.add(frame, odometry)
             self._pose = None if odometry is None else odometry.pose
 
-    def decide(self, now_ns: int) -> Decision:
+    def decide(self, now_ns: int, max_future_s: float = MAX_FUTURE_S) -> Decision:
         """Choose the next action; whatever is wrong becomes a decision to hold, with its reason.
 
-        now_ns: the robot's time, on the clock of the frames' stamps.
+        now_ns: the robot's time, on the clock of the frames' stamps. max_future_s: how far ahead of it the newest frame
+        may be stamped.
         """
         with self._lock:
             # 1. Copy the state: other threads observe, start and stop while the model is asked.
@@ -138,7 +139,7 @@ class Navigator:
                 self._repetition_guard.allowed(self._pose) if self._config.avoid_repeats else (True,) * len(ACTIONS)
             )
             # 2. Hold, and do not even ask the model, without an instruction or an image that can be trusted.
-            hold = self._hold(frames, now_ns)
+            hold = self._hold(frames, now_ns, max_future_s)
             if hold is not None:
                 return hold
             # 3. Select what the prompt shows, and how many visual tokens each frame gets.
@@ -187,7 +188,7 @@ class Navigator:
         self._prefilled = task
         return True
 
-    def _hold(self, frames: Sequence[Frame], now_ns: int) -> Decision | None:
+    def _hold(self, frames: Sequence[Frame], now_ns: int, max_future_s: float) -> Decision | None:
         """Return why not even to ask the model, or None."""
         if self._instruction is None:
             return Decision.holding(HoldReason.NO_INSTRUCTION)
@@ -197,7 +198,7 @@ class Navigator:
             return Decision.holding(HoldReason.NO_IMAGE)
         stamp_ns = frames[-1].stamp_ns
         age_s = (now_ns - stamp_ns) / 1e9
-        if age_s < -MAX_FUTURE_S:
+        if age_s < -max_future_s:
             return Decision.holding(HoldReason.CLOCK_JUMP, stamp_ns, f"the image is {-age_s:.2f} s in the future")
         if age_s > self._config.max_image_age_s:
             detail = f"the image is {age_s:.2f} s old, limit {self._config.max_image_age_s} s"

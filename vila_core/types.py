@@ -9,18 +9,17 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-MAX_REORDER_NS = 50_000_000  # by so much an image may come late, out of order
+MAX_REORDER_NS = 50_000_000  # a stamp may be so much older than the newest before it; more is a clock reset
 
 FrameKey = tuple[str, int, int]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """One camera image.
+    """Hold one camera image and the time at which it was taken.
 
-    image: [H, W, 3] uint8, RGB. stamp_ns: capture time, nanoseconds of the robot's clock. clock_epoch: how often that
-    clock was reset before, as a simulator's is: what is kept of a frame must not be taken for another's of the same
-    stamp.
+    image: [H, W, 3] uint8, RGB. stamp_ns: capture time, nanoseconds of the robot's clock. clock_epoch: how many times
+    that clock had been reset by then, as a simulator's may be; it keeps frames apart that have the same stamp.
     """
 
     image: NDArray[np.uint8]  # [H, W, 3] RGB
@@ -30,11 +29,11 @@ class Frame:
 
     @property
     def key(self) -> FrameKey:
-        """Identity of the frame in caches: camera, stamp and clock_epoch."""
+        """Return what identifies the frame in caches: camera, stamp and clock_epoch."""
         return (self.camera, self.stamp_ns, self.clock_epoch)
 
     def shows_clock_reset(self, newest_ns: int | None) -> bool:
-        """Whether this frame, which came after one of stamp newest_ns, is too old for images that are out of order."""
+        """Return True if the stamp lies more than MAX_REORDER_NS before newest_ns, the newest so far, None if none."""
         return newest_ns is not None and newest_ns - self.stamp_ns > MAX_REORDER_NS
 
 
@@ -75,7 +74,7 @@ class Odometry:
 
 @dataclass(frozen=True, slots=True)
 class Instruction:
-    """What the robot was told, after sanitising; stamp_ns is when it was told."""
+    """Hold the sanitised text that the robot was told, and when."""
 
     text: str
     stamp_ns: int = 0
@@ -127,7 +126,7 @@ class LocalizationMethod(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class EventQuery:
-    """What to look out for: text as the model is asked, label as it is published."""
+    """Hold a standing query, with the text that the model is asked and the label that is published."""
 
     id: str
     text: str
@@ -136,7 +135,7 @@ class EventQuery:
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """One answer to "when?": start and end, how probable, and the step between two times that could be told."""
+    """Hold start, end and probability of an event, and the step between two times that could be told."""
 
     start_ns: int
     end_ns: int
@@ -146,7 +145,7 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class TemporalEvent:
-    """Something that happened, or is happening: the answer to a standing query, followed over time.
+    """Report an event that a standing query found, going on or over.
 
     number: the same for all reports of one event, growing. is_open: it was still going on at stamp_ns, the stamp of
     the newest image used; end_ns is then the last time at which it was seen to go on.
@@ -167,7 +166,7 @@ class TemporalEvent:
 
 @dataclass(frozen=True, slots=True)
 class Visual:
-    """A frame's place in a prompt; tokens limits its visual tokens, None keeps them all.
+    """Place a frame in a prompt, with at most `tokens` visual tokens, or all of them for None.
 
     merged: frames whose visual tokens are averaged with the frame's: the frames before it, oldest first.
     """
@@ -178,12 +177,12 @@ class Visual:
 
     @property
     def frames(self) -> tuple[Frame, ...]:
-        """All frames that are in it, oldest first."""
+        """Return all its frames, oldest first."""
         return (*self.merged, self.frame)
 
     @property
     def key(self) -> tuple[object, ...]:
-        """Identity of its visual tokens in caches."""
+        """Return what identifies its visual tokens in caches."""
         return (self.tokens, self.frame.key, *(frame.key for frame in self.merged))
 
 
@@ -213,7 +212,7 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The scores of a finite set of replies: the index of the best and all probabilities."""
+    """Hold the probabilities of a finite set of replies, and the index of the best."""
 
     index: int
     probabilities: tuple[float, ...]  # sums to 1
@@ -239,7 +238,7 @@ class HoldReason(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What to do, and the stamp of the frame that it answers.
+    """Say what to do, and which frame that answers by its stamp.
 
     action is None exactly if the robot is to hold; hold then says why.
     probabilities: one for each of the ten replies of actions.grammar, or empty.

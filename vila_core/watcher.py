@@ -25,15 +25,15 @@ from vila_core.types import EventQuery, Frame, Interval, LocalizationMethod, Tem
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """What an evaluation works on, copied under the lock."""
+    """Hold the queries and frames of one evaluation, copied under the lock."""
 
-    clock_epoch: int  # grows with every clock jump: an evaluation of an older one is void
+    clock_epoch: int  # grows with every clock reset; an evaluation begun before a reset is void
     queries: tuple[EventQuery, ...]
     frames: tuple[Frame, ...]
 
 
 class EventWatcher:
-    """Follows what happens before a camera, and answers when something did.
+    """Find the events of standing queries in a camera's frames, and answer questions about the past.
 
     `evaluate`, `localize` and `describe` ask the model: they must not overlap each other, nor other calls of the
     backend. Everything else may be called from any thread meanwhile: inference works on a copy of the state.
@@ -59,7 +59,7 @@ class EventWatcher:
 
     @property
     def method(self) -> LocalizationMethod:
-        """How times are told: as the model can."""
+        """Return the method by which the model tells times."""
         return self._localizer.method
 
     @property
@@ -84,9 +84,9 @@ class EventWatcher:
     def observe(self, frame: Frame) -> None:
         """Take the camera's next frame.
 
-        Raises FrameError as FrameMemory.add does. A stamp that goes back by more than 0.05 s means that the clock was
-        reset: all frames are forgotten, open events are closed (the next `evaluate` returns that), queries live on. The
-        frame should be of another `clock_epoch`.
+        Raises FrameError as FrameMemory.add does. A stamp that goes back by more than MAX_REORDER_NS means that the
+        clock was reset: all frames are forgotten, open events are closed (the next `evaluate` returns that), queries
+        live on. The frame must then have another `clock_epoch` than those before it.
         """
         with self._lock:
             if frame.shows_clock_reset(self._memory.newest_ns):
@@ -171,7 +171,7 @@ class EventWatcher:
         return self._localizer.describe(text, self._between(start_ns, end_ns))
 
     def _note(self, work: _Work, answers: list[Answer]) -> tuple[TemporalEvent, ...]:
-        """Hand the answers to the trackers; void if the clock jumped meanwhile."""
+        """Hand the answers to the trackers, unless the clock was reset meanwhile."""
         evaluated = EvaluationWindow(
             work.frames[0].stamp_ns, work.frames[-1].stamp_ns, work.frames[-1].camera, self.method
         )

@@ -115,15 +115,15 @@ class MotionController:
             self._goal = anchor.turned(action.angle_rad)
             self._enter(_Phase.TURN, now_ns)
 
-    def step(self, odometry: Odometry, now_ns: int) -> MotionStep:
+    def step(self, odometry: Odometry, now_ns: int, max_future_s: float = MAX_FUTURE_S) -> MotionStep:
         """Return the command for now; it never raises, and after the end it is zero.
 
-        Aborted are: odometry that is not finite, older than odometry_timeout_s or from the
-        future; a clock that goes back; no progress for stall_timeout_s; a goal that was missed.
+        Aborted are: odometry that is not finite, older than odometry_timeout_s or more than
+        max_future_s ahead; a clock that goes back; no progress for stall_timeout_s; a goal that was missed.
         """
         if self._state is not MotionState.RUNNING:
             return self._last
-        fault = self._input_fault(odometry, now_ns)
+        fault = self._input_fault(odometry, now_ns, max_future_s)
         if fault:
             return self._end(MotionState.ABORTED, fault)
         error = self._error(odometry.pose)
@@ -141,14 +141,14 @@ class MotionController:
         """End the motion; the command is zero from now on."""
         self._end(MotionState.ABORTED, detail)
 
-    def _input_fault(self, odometry: Odometry, now_ns: int) -> str:
+    def _input_fault(self, odometry: Odometry, now_ns: int, max_future_s: float) -> str:
         pose = odometry.pose
         if not _is_finite(pose):
             return f"odometry is not finite: {pose}"
         age_s = (now_ns - odometry.stamp_ns) / 1e9
         if age_s > self._config.odometry_timeout_s:
             return f"odometry is {age_s:.2f} s old, limit {self._config.odometry_timeout_s} s"
-        if age_s < -MAX_FUTURE_S or now_ns < self._last_ns:
+        if age_s < -max_future_s or now_ns < self._last_ns:
             return f"the clock jumped: odometry {odometry.stamp_ns} ns, now {now_ns} ns, before {self._last_ns} ns"
         return ""
 

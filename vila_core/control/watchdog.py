@@ -21,40 +21,46 @@ class Receipt:
 
 
 def silence(
-    odometry: Receipt | None, heartbeat: Receipt | None, *, now_ns: int, steady_ns: int, config: ControlConfig
+    odometry: Receipt | None,
+    heartbeat: Receipt | None,
+    *,
+    now_ns: int,
+    steady_ns: int,
+    config: ControlConfig,
+    max_future_s: float = MAX_FUTURE_S,
 ) -> str | None:
     """Return why a motion must end now, or None while all is well.
 
     odometry, heartbeat: the latest of each, None if none came. now_ns: the node's clock;
-    steady_ns: the steady clock. A heartbeat's stamp is that of the newest image in use, which
-    may be one heartbeat_timeout_s old when sent and as much again when checked.
+    steady_ns: the steady clock. max_future_s: how far ahead of now_ns a stamp may lie. A heartbeat's
+    stamp is that of the newest image in use, which may be one heartbeat_timeout_s old when sent and
+    as much again when checked.
     """
-    return _silence("odometry", odometry, now_ns, steady_ns, config.odometry_timeout_s, config.odometry_timeout_s) or (
-        _silence("heartbeat", heartbeat, now_ns, steady_ns, config.heartbeat_timeout_s, 2 * config.heartbeat_timeout_s)
+    rows = (
+        ("odometry", odometry, config.odometry_timeout_s, config.odometry_timeout_s),
+        ("heartbeat", heartbeat, config.heartbeat_timeout_s, 2 * config.heartbeat_timeout_s),
     )
-
-
-def decision_refusal(stamp_ns: int, now_ns: int, config: ControlConfig) -> str | None:
-    """Return why a decision for the image of that stamp comes too late (or too early), or None."""
-    age_s = (now_ns - stamp_ns) / 1e9
-    if age_s > config.max_decision_age_s:
-        return f"the decision answers an image {age_s:.2f} s old, limit {config.max_decision_age_s} s"
-    if age_s < -MAX_FUTURE_S:
-        return f"the decision answers an image {-age_s:.2f} s in the future"
+    for name, last, max_silence_s, max_age_s in rows:
+        if last is None:
+            return f"no {name} yet"
+        silent_s = (steady_ns - last.received_ns) / 1e9
+        if silent_s > max_silence_s:
+            return f"no {name} for {silent_s:.2f} s, limit {max_silence_s} s"
+        age_s = (now_ns - last.stamp_ns) / 1e9
+        if age_s > max_age_s:
+            return f"{name} stamped {age_s:.2f} s ago, limit {max_age_s} s"
+        if age_s < -max_future_s:
+            return f"{name} stamped {-age_s:.2f} s in the future"
     return None
 
 
-def _silence(
-    name: str, last: Receipt | None, now_ns: int, steady_ns: int, max_silence_s: float, max_age_s: float
+def decision_refusal(
+    stamp_ns: int, now_ns: int, config: ControlConfig, max_future_s: float = MAX_FUTURE_S
 ) -> str | None:
-    if last is None:
-        return f"no {name} yet"
-    silent_s = (steady_ns - last.received_ns) / 1e9
-    if silent_s > max_silence_s:
-        return f"no {name} for {silent_s:.2f} s, limit {max_silence_s} s"
-    age_s = (now_ns - last.stamp_ns) / 1e9
-    if age_s > max_age_s:
-        return f"{name} stamped {age_s:.2f} s ago, limit {max_age_s} s"
-    if age_s < -MAX_FUTURE_S:
-        return f"{name} stamped {-age_s:.2f} s in the future"
+    """Return why a decision for the image of that stamp comes too late, or too early by max_future_s, or None."""
+    age_s = (now_ns - stamp_ns) / 1e9
+    if age_s > config.max_decision_age_s:
+        return f"the decision answers an image {age_s:.2f} s old, limit {config.max_decision_age_s} s"
+    if age_s < -max_future_s:
+        return f"the decision answers an image {-age_s:.2f} s in the future"
     return None

@@ -101,11 +101,3 @@ class QuantizeState:
 
     def _layer(self, number: int) -> Path:
         return self.folder / f"layer_{number:03d}.safetensors"
-
-
-def _fingerprint_in(note: Path) -> object:
-    """Return what was noted, None if the note is damaged."""
-    try:
-        return json.loads(note.read_text(encoding="utf-8")).get("fingerprint")
-    except (OSError, ValueError, AttributeError):
-        return None

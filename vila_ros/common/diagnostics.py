@@ -1,7 +1,8 @@
-"""What the navigator tells /diagnostics: its model, its speed, its health."""
+"""What the nodes tell /diagnostics: whether they are ready, the navigator also its model, its speed, its health."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from builtin_interfaces.msg import Time
@@ -26,7 +27,8 @@ class EventHealth:
 class Health:
     """The state of the navigator.
 
-    image_age_s: since the newest accepted image came, inf if none did.
+    image_age_s: since the newest accepted image came, inf if none did. not_ready: what is wrong with the clock or with
+    the stamps of a topic, empty if nothing is.
     """
 
     instruction: str
@@ -41,6 +43,8 @@ class Health:
     decisions: int
     holds: int
     dropped_frames: int
+    clock: str  # which it is, and how it goes
+    not_ready: str
     events: EventHealth
 
 
@@ -52,7 +56,7 @@ def precision_text(info: ModelInfo) -> str:
 def diagnostic_array(name: str, stamp: Time, health: Health, max_image_age_s: float) -> DiagnosticArray:
     """Return the health as one status.
 
-    WARN while the robot holds or if a query fails, ERROR without images that someone needs.
+    WARN while the robot holds or if a query fails, ERROR if it is not ready or without images that someone needs.
     """
     status = DiagnosticStatus(name=name, hardware_id="", level=DiagnosticStatus.OK, message="idle")
     if health.events.queries:
@@ -65,8 +69,22 @@ def diagnostic_array(name: str, stamp: Time, health: Health, max_image_age_s: fl
             status.level, status.message = DiagnosticStatus.WARN, f"holding: {health.last_hold}"
     if (health.instruction or health.events.queries) and health.image_age_s > max_image_age_s:
         status.level, status.message = DiagnosticStatus.ERROR, "no fresh image"
+    if health.not_ready:
+        status.level, status.message = DiagnosticStatus.ERROR, f"not ready: {health.not_ready}"
     values = asdict(health)
     values |= values.pop("events")
+    return _array(status, stamp, values)
+
+
+def readiness_array(name: str, stamp: Time, fault: str, message: str, values: Mapping[str, object]) -> DiagnosticArray:
+    """Return a status that is OK with the message, or ERROR with the fault if there is one."""
+    status = DiagnosticStatus(name=name, hardware_id="", level=DiagnosticStatus.OK, message=message)
+    if fault:
+        status.level, status.message = DiagnosticStatus.ERROR, f"not ready: {fault}"
+    return _array(status, stamp, values)
+
+
+def _array(status: DiagnosticStatus, stamp: Time, values: Mapping[str, object]) -> DiagnosticArray:
     status.values = [KeyValue(key=key, value=_text(value)) for key, value in values.items()]
     message = DiagnosticArray(status=[status])
     message.header.stamp = stamp

@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import Twist, TwistStamped
 from nav_msgs.msg import Odometry as OdometryMsg
 from rclpy.clock import Clock, ClockType
@@ -25,13 +26,18 @@ from vila_core.config import ControlConfig
 from vila_core.control.limits import action_refusal
 from vila_core.control.motion import MotionController, MotionState
 from vila_core.control.pose_buffer import PoseBuffer
+from vila_core.control.stamp_watch import StampWatch
 from vila_core.control.watchdog import Receipt, decision_refusal, silence
 from vila_core.errors import ConfigError
 from vila_core.types import Action, Odometry, Stop, VelocityCommand
 from vila_ros.common.conversions import OdometryError, action_from_message, ns_from_stamp, odometry_from_message
+from vila_ros.common.diagnostics import readiness_array
+from vila_ros.common.node_clock import NodeClock
 from vila_ros.common.node_main import run_node
 from vila_ros.common.parameters import declare, read, refuse_unknown
 from vila_ros.common.qos import publisher_events, reliable_qos, sensor_qos, subscription_events
+
+_WARN_EVERY_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +67,9 @@ class ControllerNode(Node):
         self._config = read(self, ControllerNodeConfig)
         self._control = read(self, ControlConfig, "control")
         self._motion = MotionController(self._control)
+        self._clock_watch = NodeClock(self, min(self._control.odometry_timeout_s, self._control.heartbeat_timeout_s))
         self._poses = PoseBuffer()
+        self._stamps = StampWatch(self.resolve_topic_name("odom"), self._control.odometry_timeout_s)
         self._odometry: Receipt | None = None
         self._heartbeat: Receipt | None = None
         self._running: NavAction | None = None
@@ -70,9 +78,12 @@ class ControllerNode(Node):
         kind = TwistStamped if self._config.stamped_velocity else Twist
         events = publisher_events(self, "cmd_vel")
         self._velocity = self.create_publisher(kind, "cmd_vel", reliable_qos(1), event_callbacks=events)
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", reliable_qos())
         self._is_closed = False
         self._subscribe()
-        self.create_timer(1.0 / self._config.rate_hz, self._on_timer, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        steady = Clock(clock_type=ClockType.STEADY_TIME)  # it runs on when simulated time stands still
+        self.create_timer(1.0 / self._config.rate_hz, self._on_timer, clock=steady)
+        self.create_timer(1.0, self._on_diagnostics, clock=steady)
 
     def close(self) -> None:
         """Abort the motion and send zero velocity; calls after the first do nothing."""
@@ -87,6 +98,7 @@ class ControllerNode(Node):
     def destroy_node(self) -> None:
         """Close, then leave the graph."""
         self.close()
+        self._clock_watch.close()
         super().destroy_node()
 
     def _subscribe(self) -> None:
@@ -101,6 +113,7 @@ class ControllerNode(Node):
         self._execution = self.create_publisher(NavAction, "~/execution", reliable_qos())
 
     def _on_odometry(self, message: OdometryMsg) -> None:
+        self._clock_watch.note(self._stamps, message.header.stamp)
         try:
             odometry = odometry_from_message(message)
         except OdometryError as err:
@@ -111,7 +124,8 @@ class ControllerNode(Node):
         self._poses.add(odometry)
         self._odometry = Receipt(odometry.stamp_ns, time.monotonic_ns())
         age_s = (self._now_ns() - odometry.stamp_ns) / 1e9  # large while the clock of a simulation is unknown
-        if self._execution is None and abs(age_s) < self._control.odometry_timeout_s:
+        is_fresh = -self._clock_watch.max_future_s <= age_s < self._control.odometry_timeout_s
+        if self._execution is None and is_fresh and self._clock_watch.is_known and not self._fault():
             self._announce()
 
     def _on_heartbeat(self, message: Header) -> None:
@@ -137,7 +151,7 @@ class ControllerNode(Node):
         now_ns, stamp_ns = self._now_ns(), ns_from_stamp(message.header.stamp)
         refusal = (
             action_refusal(action, self._control)
-            or decision_refusal(stamp_ns, now_ns, self._control)
+            or decision_refusal(stamp_ns, now_ns, self._control, self._clock_watch.max_future_s)
             or self._silence(now_ns)
         )
         if refusal:
@@ -164,6 +178,14 @@ class ControllerNode(Node):
     def _on_timer(self) -> None:
         self._publish_velocity(self._next_command())
 
+    def _on_diagnostics(self) -> None:
+        fault = self._fault()
+        if fault:
+            self.get_logger().error(f"not ready: {fault}", throttle_duration_sec=_WARN_EVERY_S)
+        waits = "waiting for fresh odometry" if self._execution is None else "ready"
+        stamp, name = self.get_clock().now().to_msg(), self.get_fully_qualified_name()
+        self._diagnostics.publish(readiness_array(name, stamp, fault, waits, {"clock": self._clock_watch.describe()}))
+
     def _next_command(self) -> VelocityCommand:
         newest = self._poses.newest
         if self._running is None or newest is None:
@@ -177,7 +199,7 @@ class ControllerNode(Node):
 
     def _step(self, odometry: Odometry, now_ns: int) -> VelocityCommand:
         assert self._running is not None
-        step = self._motion.step(odometry, now_ns)
+        step = self._motion.step(odometry, now_ns, self._clock_watch.max_future_s)
         executed = (step.executed_m, step.executed_rad)
         if step.state is MotionState.RUNNING:
             self._report_running(executed)
@@ -188,9 +210,18 @@ class ControllerNode(Node):
         return VelocityCommand()
 
     def _silence(self, now_ns: int) -> str | None:
-        return silence(
-            self._odometry, self._heartbeat, now_ns=now_ns, steady_ns=time.monotonic_ns(), config=self._control
+        return self._fault() or silence(
+            self._odometry,
+            self._heartbeat,
+            now_ns=now_ns,
+            steady_ns=time.monotonic_ns(),
+            config=self._control,
+            max_future_s=self._clock_watch.max_future_s,
         )
+
+    def _fault(self) -> str:
+        """Return what is wrong with the clock or the stamps of odometry, empty if nothing is known to be."""
+        return self._clock_watch.fault() or self._stamps.fault
 
     def _end(self, state: int, detail: str) -> None:
         """End the running motion, if there is one, with zero velocity and a report."""
@@ -239,7 +270,7 @@ class ControllerNode(Node):
         self._velocity.publish(stamped)
 
     def _now_ns(self) -> int:
-        return self.get_clock().now().nanoseconds
+        return self._clock_watch.now_ns()
 
 
 def main() -> int:

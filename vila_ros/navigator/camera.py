@@ -10,6 +10,7 @@ import dataclasses
 import threading
 from collections.abc import Callable
 
+from builtin_interfaces.msg import Time
 from rclpy.executors import ExternalShutdownException, ShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from sensor_msgs.msg import Image
@@ -24,7 +25,7 @@ class CameraReader:
     """Subscribes to the owner's image topic (with its remappings) on a helper node and thread.
 
     on_frame: gets each frame in the camera's thread; may raise FrameError. on_error: gets each
-    FrameError, whoever raised it, in the same thread.
+    FrameError, whoever raised it, in the same thread. on_stamp: gets the stamp of each message, good or bad, before.
     """
 
     def __init__(
@@ -36,10 +37,12 @@ class CameraReader:
         camera: str,
         on_frame: Callable[[Frame], None],
         on_error: Callable[[FrameError], None],
+        on_stamp: Callable[[Time], None] = lambda _: None,
     ) -> None:
         self._camera = camera
         self._on_frame = on_frame
         self._on_error = on_error
+        self._on_stamp = on_stamp
         self._newest_ns: int | None = None
         self._clock_epoch = 0
         self.topic = owner.resolve_topic_name(topic)
@@ -81,13 +84,14 @@ class CameraReader:
             return
 
     def _on_image(self, message: Image) -> None:
+        self._on_stamp(message.header.stamp)
         try:
             self._on_frame(self._dated(frame_from_image(message, self._camera)))
         except FrameError as err:
             self._on_error(err)
 
     def _dated(self, frame: Frame) -> Frame:
-        """The frame in its clock_epoch: stamps that went back may come again."""
+        """Return the frame in its clock_epoch: stamps that went back may come again."""
         if frame.shows_clock_reset(self._newest_ns):
             self._clock_epoch += 1
             self._newest_ns = None

@@ -126,6 +126,7 @@ class Mission:
         self._image_ns = now_ns
         self._image_hold_ns: int | None = None  # since when every decision found fault with the image
         self._image_fault = ""
+        self._controller_fault = ""
         self._odometry_ns = now_ns
         self._report_ns = now_ns
         self._stop_ns = now_ns
@@ -153,6 +154,10 @@ class Mission:
         """Note that a controller is there; while it moves the robot, its reports count instead."""
         if self.state is not MissionState.MOVING:
             self._report_ns = now_ns
+
+    def on_controller_fault(self, detail: str) -> None:
+        """Note why the controller may not be ready; the mission's end will name it if the controller stays away."""
+        self._controller_fault = detail
 
     def pause(self) -> None:
         """Forget the running action, as the robot was told to hold; the next frame is answered anew."""
@@ -250,13 +255,14 @@ class Mission:
         stopping = self.state is MissionState.STOPPING
         image_ns = self._image_ns if self._image_hold_ns is None else min(self._image_ns, self._image_hold_ns)
         image_fault = f": {self._image_fault}" if self._image_fault else ""
+        controller_fault = f": {self._controller_fault}" if self._controller_fault else ""
         rows = (
             (over(image_ns, c.image_timeout_s), MissionError.IMAGE_LOST,
              f"no usable image for {c.image_timeout_s:g} s{image_fault}"),
             (over(self._odometry_ns, c.odometry_timeout_s), MissionError.ODOMETRY_LOST,
              f"no odometry for {c.odometry_timeout_s:g} s"),
             (over(self._report_ns, c.controller_timeout_s), MissionError.CONTROLLER_LOST,
-             f"nothing from the controller for {c.controller_timeout_s:g} s"),
+             f"nothing from the controller for {c.controller_timeout_s:g} s{controller_fault}"),
             (stopping and over(self._stop_ns, c.stop_timeout_s), MissionError.STUCK,
              f"the robot still moves {c.stop_timeout_s:g} s after stop"),
             (over(self._start_ns, c.max_duration_s), MissionError.TIMEOUT,

@@ -28,13 +28,12 @@ from vila_nav.msg import NavAction
 from vila_nav.srv import CancelInstruction, SetInstruction
 
 from vila_core.config import EventsConfig, HistoryConfig, NavigatorConfig
-from vila_core.control.limits import MAX_FUTURE_S
 from vila_core.control.watchdog import Receipt
 from vila_core.engine.backend import CacheCounts, ModelInfo, load_backend
 from vila_core.errors import ConfigError, FrameError, InstructionError, VilaError
 from vila_core.navigator import Navigator
 from vila_core.prompts.instruction import sanitize
-from vila_core.types import Decision, Frame, HoldReason, Instruction, Odometry
+from vila_core.types import MAX_REORDER_NS, Decision, Frame, HoldReason, Instruction, Odometry
 from vila_ros.common.conversions import OdometryError, odometry_from_message
 from vila_ros.common.diagnostics import Health, precision_text
 from vila_ros.common.lifecycle import ManagedNode
@@ -56,10 +55,10 @@ from vila_ros.navigator.mission import (
     limited,
 )
 from vila_ros.navigator.outputs import DecisionContext, NavigatorOutputs
+from vila_ros.navigator.readiness import Readiness
 from vila_ros.navigator.worker import InferenceWorker
 
 EXECUTION_TOPIC = "controller/execution"
-_CLOCK_BACK_NS = 50_000_000
 _WARN_EVERY_S = 5.0
 
 REPORTS = {
@@ -110,7 +109,7 @@ class NavigatorNode(ManagedNode):
         self._job: Job | None = None
         self._image: Receipt | None = None
         self._image_fault = ""
-        self._image_held = False
+        self._held = False
         self._odometry: Odometry | None = None
         self._last_now_ns = 0
         self._answers: deque[tuple[Job, Decision]] = deque()
@@ -148,6 +147,8 @@ class NavigatorNode(ManagedNode):
         self._undo_later(self._events.deactivate)
         self._undo_later(self._worker.stop)
         self._worker.start()
+        self._readiness = Readiness(self, "image_raw", "odom", "controller", self._navigation.max_image_age_s)
+        self._undo_later(self._readiness.close)
         self._subscribe()
         self._camera = CameraReader(
             self,
@@ -156,6 +157,7 @@ class NavigatorNode(ManagedNode):
             camera=self._config.camera,
             on_frame=self._observe,
             on_error=self._on_bad_frame,
+            on_stamp=self._readiness.note_image,
         )
         self._undo_later(self._camera.stop)
         self._camera.start()
@@ -216,7 +218,7 @@ class NavigatorNode(ManagedNode):
 
     def _decide(self, job: Job) -> Decision:
         begun_ns = time.monotonic_ns()
-        decision = self._navigator.decide(self._now_ns())
+        decision = self._navigator.decide(self._now_ns(), self._readiness.max_future_s)
         return dataclasses.replace(decision, latency_ms=(time.monotonic_ns() - begun_ns) / 1e6)
 
     def _deliver(self, job: Job, decision: Decision) -> None:
@@ -278,11 +280,14 @@ class NavigatorNode(ManagedNode):
         except InstructionError as err:
             self.get_logger().error(f"instruction refused: {err}")
             return MissionError.BAD_INSTRUCTION, str(err)
+        if (fault := self._readiness.fault()) is not None:
+            self.get_logger().error(f"instruction refused, not ready: {fault.text}")
+            return fault.error, f"not ready: {fault.text}"
         self._stop_mission(MissionError.PREEMPTED, "a newer instruction came")
         self._navigator.start(instruction)
         self._missions += 1
         self._active = ActiveMission(self._missions, Mission(config, time.monotonic_ns()), instruction.text, goal)
-        self._last_now_ns, self._image_held = now_ns, False
+        self._last_now_ns, self._held = now_ns, False
         self.get_logger().info(f"instruction: {instruction.text}")
         self._beat()
         return MissionError.NONE, ""
@@ -313,15 +318,15 @@ class NavigatorNode(ManagedNode):
         while self._answers:
             self._on_answer(*self._answers.popleft())
         self._events.on_wake()
-        if self._active is None or not self._is_image_fresh():
+        if self._active is None or not self._is_image_fresh() or self._readiness.fault() is not None:
             return
-        self._image_held = False
+        self._held = False
         ahead_s = (self._image_stamp() - self._now_ns()) / 1e9
-        if ahead_s > MAX_FUTURE_S:  # or our clock is late: simulated time comes as messages
+        if ahead_s > self._readiness.max_future_s:  # or our clock is late: simulated time comes as messages
             self._active.mission.on_bad_image(f"the image is {ahead_s:.2f} s in the future")
             return
         self._active.mission.on_image(time.monotonic_ns())
-        if self._is_controller_there():
+        if self._is_controller_there() and not self._readiness.is_doubtful:
             self._ask()
 
     def _ask(self) -> None:
@@ -376,6 +381,7 @@ class NavigatorNode(ManagedNode):
         self._settle()
 
     def _on_odometry(self, message: OdometryMsg) -> None:
+        self._readiness.note_odometry(message.header.stamp)
         try:
             self._odometry = odometry_from_message(message)
         except OdometryError as err:
@@ -394,6 +400,7 @@ class NavigatorNode(ManagedNode):
         if self._is_controller_there():
             active.mission.on_controller(time.monotonic_ns())
         self._watch_clock()
+        self._watch_readiness()
         self._watch_image()
         self._watch_deadline()
         active.mission.tick(time.monotonic_ns())
@@ -402,29 +409,47 @@ class NavigatorNode(ManagedNode):
 
     def _beat(self) -> None:
         image = self._image
-        if self._active is not None and image is not None and self._is_image_fresh():
+        is_ready = self._readiness.fault() is None
+        if self._active is not None and image is not None and self._is_image_fresh() and is_ready:
             self._outputs.publish_heartbeat(image.stamp_ns)
 
     def _watch_clock(self) -> None:
         now_ns = self._now_ns()
-        if now_ns < self._last_now_ns - _CLOCK_BACK_NS:
+        if now_ns < self._last_now_ns - MAX_REORDER_NS:
             self._stop_mission(MissionError.CLOCK_JUMP, f"time went back from {self._last_now_ns} to {now_ns} ns")
         self._last_now_ns = now_ns
 
+    def _watch_readiness(self) -> None:
+        """Hold the robot as soon as clock or stamps are at fault; end the mission if they stay so."""
+        fault = self._readiness.fault()
+        if self._active is None:
+            return
+        self._active.mission.on_controller_fault(self._readiness.controller_fault if fault is None else fault.text)
+        if fault is None:
+            return
+        if self._readiness.is_lasting():
+            self._stop_mission(fault.error, f"not ready: {fault.text}")
+        elif not self._held:
+            self._hold(fault.hold, fault.text)
+
     def _watch_image(self) -> None:
         """Hold the robot as soon as the newest image is too old; ask anew when images come again."""
-        active = self._active
-        if active is None or self._image_held or self._is_image_fresh():
+        if self._active is None or self._held or self._is_image_fresh():
             return
-        self._image_held = True
         if self._image_fault:
             reason, detail = HoldReason.BAD_IMAGE, self._image_fault
         elif self._image is None:
             reason, detail = HoldReason.NO_IMAGE, self._no_image()
         else:
             reason, detail = HoldReason.STALE_IMAGE, self._no_image()
-        active.mission.on_bad_image(detail)
-        active.mission.pause()
+        self._hold(reason, detail)
+
+    def _hold(self, reason: HoldReason, detail: str) -> None:
+        """Have the robot stand until the inputs are good again."""
+        assert self._active is not None
+        self._held = True
+        self._active.mission.on_bad_image(detail)
+        self._active.mission.pause()
         self._job = None
         self._outputs.publish_action(Decision.holding(reason, self._image_stamp(), detail))
         self.get_logger().warning(f"the robot holds: {detail}")
@@ -441,7 +466,9 @@ class NavigatorNode(ManagedNode):
         age_s = self._image_age_s()
         if age_s > _WARN_EVERY_S:
             self.get_logger().warning(self._no_image(), throttle_duration_sec=_WARN_EVERY_S)
-        last = self._outputs.last
+        last, fault = self._outputs.last, self._readiness.fault()
+        if fault is not None:
+            self.get_logger().error(f"not ready: {fault.text}", throttle_duration_sec=_WARN_EVERY_S)
         health = Health(
             instruction="" if self._active is None else self._active.instruction,
             checkpoint=self._backend.info.name,
@@ -455,6 +482,8 @@ class NavigatorNode(ManagedNode):
             decisions=self._outputs.decisions,
             holds=self._outputs.holds,
             dropped_frames=self._worker.dropped,
+            clock=self._readiness.clock_text,
+            not_ready="" if fault is None else fault.text,
             events=self._events.health,
         )
         self._outputs.publish_diagnostics(health, self._navigation.max_image_age_s)
@@ -479,7 +508,7 @@ class NavigatorNode(ManagedNode):
     def _no_image(self) -> str:
         age_s, publishers = self._image_age_s(), self._camera.publisher_count()
         since = "no image yet" if self._image is None else f"no image for {age_s:.1f} s"
-        return f"{since} on {self._camera.topic} ({publishers} publishers)"
+        return f"{since} on {self._camera.topic} ({publishers} publishers{self._readiness.slow_text})"
 
     def _now_ns(self) -> int:
         return self.get_clock().now().nanoseconds

@@ -1,0 +1,114 @@
+"""Whether the navigator can drive by its clock and by the stamps that it gets, and in words why not."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from rclpy.node import Node
+
+from vila_core.config import ControlConfig
+from vila_core.control.stamp_watch import StampWatch
+from vila_core.types import HoldReason
+from vila_ros.common.node_clock import NodeClock
+from vila_ros.common.qos import reliable_qos
+from vila_ros.navigator.mission import MissionError
+
+_PATIENCE_S = 1.5  # a fault that lasts so long ends a mission, before a watchdog ends it with less to say
+_SLOW = 0.5  # of real time
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What is wrong, and how a hold and the end of a mission are typed for it."""
+
+    text: str
+    hold: HoldReason
+    error: MissionError
+
+
+class Readiness:
+    """Watches the clock, the stamps of images and odometry, and what the controller says in /diagnostics.
+
+    `note_image` may run in another thread than the node's. controller_fault: why the controller is not ready, empty if
+    it has not said so.
+    """
+
+    def __init__(
+        self, node: Node, image_topic: str, odometry_topic: str, controller: str, max_image_age_s: float
+    ) -> None:
+        self._clock = NodeClock(node, max_image_age_s)
+        self._image = StampWatch(node.resolve_topic_name(image_topic), 2 * max_image_age_s)
+        odometry_timeout_s = ControlConfig().odometry_timeout_s  # the controller's own may differ
+        self._odometry = StampWatch(node.resolve_topic_name(odometry_topic), odometry_timeout_s)
+        self.controller_fault = ""
+        self._node, self._controller = node, node.resolve_topic_name(controller)
+        self._diagnostics = node.create_subscription(
+            DiagnosticArray, "/diagnostics", self._on_diagnostics, reliable_qos()
+        )
+        self._since_ns: int | None = None  # steady time of the fault's begin
+
+    def close(self) -> None:
+        """Watch no longer."""
+        self._node.destroy_subscription(self._diagnostics)
+        self._clock.close()
+
+    @property
+    def max_future_s(self) -> float:
+        """How far ahead of the clock a healthy stamp may lie."""
+        return self._clock.max_future_s
+
+    @property
+    def clock_text(self) -> str:
+        """Which clock it is, and how it goes."""
+        return self._clock.describe()
+
+    @property
+    def slow_text(self) -> str:
+        """A word on a simulation so slow that messages are rare, empty if it is not."""
+        speed = self._clock.speed
+        return "" if speed is None or speed > _SLOW else f"; simulated time runs at {speed:.2f} of real time"
+
+    def note_image(self, stamp: Time) -> None:
+        """Take the stamp of an image that just came."""
+        self._clock.note(self._image, stamp)
+
+    def note_odometry(self, stamp: Time) -> None:
+        """Take the stamp of an odometry message that just came."""
+        self._clock.note(self._odometry, stamp)
+
+    def fault(self) -> Fault | None:
+        """Return what is wrong now, the clock's fault before the stamps'; None if nothing is."""
+        fault = self._fault()
+        if fault is None:
+            self._since_ns = None
+        elif self._since_ns is None:
+            self._since_ns = time.monotonic_ns()
+        return fault
+
+    @property
+    def is_doubtful(self) -> bool:
+        """True if the controller may refuse an action now, for the stamp of its odometry or for the clock."""
+        return self._odometry.is_doubtful or self._clock.is_doubtful
+
+    def is_lasting(self) -> bool:
+        """Return True if `fault` has returned one for so long that a mission is to end."""
+        return self._since_ns is not None and time.monotonic_ns() - self._since_ns > _PATIENCE_S * 1e9
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            if status.name == self._controller:
+                is_fault = status.level == DiagnosticStatus.ERROR
+                self.controller_fault = f"it is {status.message}" if is_fault else ""
+
+    def _fault(self) -> Fault | None:
+        if text := self._clock.fault():
+            return Fault(text, HoldReason.CLOCK_JUMP, MissionError.CLOCK_JUMP)
+        if image := self._image.fault:
+            text = "; ".join(filter(None, (image, self._odometry.fault)))
+            return Fault(text, HoldReason.BAD_IMAGE, MissionError.IMAGE_LOST)
+        if text := self._odometry.fault:
+            return Fault(text, HoldReason.NO_ODOMETRY, MissionError.ODOMETRY_LOST)
+        return None
