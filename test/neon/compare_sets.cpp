@@ -185,6 +185,27 @@ void compare_linear(bool bfloat16) {
           }
 }
 
+// One input that is NaN: so must be all outputs, whatever place it has.
+void keep_nan(bool bfloat16) {
+  Record& record = records[std::string("linear of NaN") + (bfloat16 ? " bfloat16" : " float32")];
+  for (int bits : {4, 8})
+    for (int64_t place = 0; place < 96; place += 5) {
+      Layer layer(bfloat16, 32, 96, 48, bits, false, true);
+      std::vector<float> inputs(96, 1.f);
+      inputs[place] = NAN;
+      Values x{bfloat16, inputs}, y{bfloat16, std::vector<float>(32, 0.f)};
+      Call call = layer.call;
+      call.x = x.data();
+      call.y = y.data();
+      call.tokens = 1;
+      vila_linear(&call, 1, tested);
+      bool kept = true;
+      for (double v : y.wide()) kept = kept && std::isnan(v);
+      record.cases++;
+      record.failed += !kept;
+    }
+}
+
 // Three layers that read one input, and its output's rows side by side for each of them.
 void compare_together(bool bfloat16) {
   const Limit limit{1e-6, 5e-4};
@@ -439,7 +460,7 @@ int main(int count, char** names) {
   tested = vila_set(names[2]);
   if (reference < 0 || tested < 0) return printf("this processor or library lacks %s\n", names[reference < 0 ? 1 : 2]), 2;
   for (bool bfloat16 : {false, true})
-    for (auto* compare_all : {compare_linear, compare_together, compare_values, compare_norms, compare_rotate, compare_attend,
+    for (auto* compare_all : {compare_linear, keep_nan, compare_together, compare_values, compare_norms, compare_rotate, compare_attend,
                               compare_decoder, compare_tower})
       compare_all(bfloat16);
   int passed = 0, failed = 0;

@@ -84,6 +84,32 @@ def test_whole_numbers_are_multiplied_exactly(set_name, bits, tokens, sizes, see
     assert torch.equal(module(x.float()), (x @ (extreme.long() - zeros.repeat_interleave(48, 1)).T).float())
 
 
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("set_name", SETS)
+def test_what_is_not_finite_is_not_rounded_to_a_number(set_name, bits, dtype, value):
+    values, scales, zeros, bias = layer(32, 2, 48, bits, 0)
+    module = KernelLinear(Kernels(kernels().file, set_name), values, scales, zeros, bias=bias, bits=bits)
+    for tokens in (1, 3, 13, 70):
+        for place in (0, 5, 16, 47, 95):
+            x = torch.ones(tokens, 96, dtype=dtype)
+            x[tokens // 2, place] = value
+            finite = module(x).isfinite()
+            assert not finite[tokens // 2].any() and finite.sum() == 32 * (tokens - 1)
+
+
+@pytest.mark.parametrize("bits_of_nan", [0x7E00, 0x7C01, -1], ids=["usual", "signalling", "all bits"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("set_name", SETS)
+def test_any_nan_among_the_scales_is_kept(set_name, dtype, bits_of_nan):
+    values, scales, zeros, bias = layer(32, 2, 48, 4, 0, torch.float16)
+    scales.view(torch.int16)[7, 1] = bits_of_nan
+    module = KernelLinear(Kernels(kernels().file, set_name), values, scales, zeros, bias=bias, bits=4)
+    finite = module(torch.ones(3, 96, dtype=dtype)).isfinite()
+    assert not finite[:, 7].any() and finite.sum() == 3 * 31
+
+
 @pytest.mark.parametrize("tokens", [1, 7, 30])
 @pytest.mark.parametrize("bits", [4, 8])
 def test_layers_that_read_one_input_together_give_what_each_gives(bits, tokens):

@@ -133,6 +133,28 @@ def test_attention_of_queries_and_keys_in_8_bits(fast, dtype, heads, kv_heads, q
     assert error(fast.attend(q, k, v, None, eight_bits=True), exact) <= 0.015
 
 
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("eight_bits", [False, True])
+@pytest.mark.parametrize("queries", [2, 20])
+def test_attention_keeps_what_is_not_finite(fast, dtype, queries, eight_bits, value):
+    for bad in range(3):  # a channel of the queries, the keys, the values, as a bias of their linear gives it
+        qkv = [draw(1, 2, queries, 64, seed=s, dtype=dtype) for s in range(3)]
+        qkv[bad][..., 37] = value
+        finite = fast.attend(*qkv, None, eight_bits=eight_bits).isfinite()
+        assert finite.sum() == (2 * queries * 63 if bad == 2 else 0)
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+def test_other_operations_keep_what_is_not_finite(fast, dtype, value):
+    x, weight = draw(3, 48, dtype=dtype), draw(48, seed=1, dtype=dtype)
+    x[1, 17] = value
+    for got in (fast.rms_norm(x, weight, 1e-6), fast.layer_norm(x, weight, weight, 1e-6)):
+        assert not got[1, 17].isfinite() and got[::2].isfinite().all()
+    if value != -torch.inf:
+        assert (~fast.gelu(x).isfinite()).sum() == 1
+    assert (~fast.silu_mul(torch.ones_like(x), x).isfinite()).sum() == 1
+
+
 def test_attention_of_wider_heads_is_not_rounded(fast, dtype):
     q, k, v = (draw(1, 2, 20, 258, seed=s, dtype=dtype) for s in range(3))
     assert torch.equal(fast.attend(q, k, v, None, eight_bits=True), fast.attend(q, k, v, None))

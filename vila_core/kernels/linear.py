@@ -48,6 +48,7 @@ class KernelLinear(nn.Module):
         source = values.contiguous()
         pack = kernels.pack_int4 if bits == 4 else kernels.pack_int8
         pack(source.data_ptr(), self.packed.data_ptr(), self.out_features, self.in_features)
+        scales = torch.where(scales.isnan(), torch.nan, scales)  # the kernels round other kinds of NaN to numbers
         self.register_buffer("scale", _by_block(scales if scales.dtype == torch.float16 else scales.float()))
         self.register_buffer("zero", _by_block(zeros.to(torch.uint8)))
         self.register_buffer("bias", None if bias is None else bias.detach().float().contiguous())

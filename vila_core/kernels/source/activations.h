@@ -70,7 +70,7 @@ static void round_rows(const Call& c, const Rounded& a, int64_t first, int64_t r
     for (int r = 0; r < R; r++) {
       F most = fset(0.f);
       for (int64_t i = 0; i < c.group; i += 16) most = fmax_abs(most, load_in<T>(c, at + r * c.inputs + i));
-      largest[r] = reduce_max(most);
+      largest[r] = reduce_most(most);
       inverse[r] = fset(largest[r] > 0.f ? 127.f / largest[r] : 0.f);
       total[r] = izero();
     }

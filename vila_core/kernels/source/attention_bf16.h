@@ -40,10 +40,10 @@ static inline void mean_of(const uint16_t* rows, int64_t count, int64_t stride, 
 // Rounds row - mean to -127..127 and adds the offset: the bytes of 4 dims at `to`, the next 4 `stride` further on, up to
 // a whole vector of 16 dims. Returns the scale; sum: of the rounded values.
 static inline float round_row(const uint16_t* row, const float* mean, int64_t dim, int offset, uint8_t* to, int64_t stride, int32_t& sum) {
-  __m512 most = _mm512_setzero_ps();
+  F most = _mm512_setzero_ps();
   for (int64_t d = 0; d < dim; d += 16)
-    most = _mm512_max_ps(most, _mm512_abs_ps(_mm512_sub_ps(widen(row + d, first_lanes(dim - d)), _mm512_loadu_ps(mean + d))));
-  const float largest = _mm512_reduce_max_ps(most);
+    most = fmax_abs(most, _mm512_sub_ps(widen(row + d, first_lanes(dim - d)), _mm512_loadu_ps(mean + d)));
+  const float largest = reduce_most(most);
   const __m512 inverse = _mm512_set1_ps(largest > 0.f ? 127.f / largest : 0.f);
   __m512i total = _mm512_setzero_si512();
   for (int64_t d = 0; d < dim; d += 16) {

@@ -20,7 +20,7 @@ template <class T>
 static float largest_of(const T* row, int64_t dim) {
   F most = fset(0.f);
   for (int64_t d = 0; d < dim; d += 16) most = fmax_abs(most, fload_first(row + d, dim - d));
-  return reduce_max(most);
+  return reduce_most(most);
 }
 
 static void store_words(int16_t* to, I values) {

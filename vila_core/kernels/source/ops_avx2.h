@@ -60,9 +60,19 @@ static inline void fstore(float* p, F v) {
 static inline F fmul(F x, F y) { return {_mm256_mul_ps(x.a, y.a), _mm256_mul_ps(x.b, y.b)}; }
 static inline F fadd_mul(F s, F x, F y) { return {_mm256_fmadd_ps(x.a, y.a, s.a), _mm256_fmadd_ps(x.b, y.b, s.b)}; }
 static inline F fsub_mul(F s, F x, F y) { return {_mm256_fnmadd_ps(x.a, y.a, s.a), _mm256_fnmadd_ps(x.b, y.b, s.b)}; }
+// Absolute values are compared by their bits: NaN is above infinity there, where a maximum of floats may lose it.
+static inline __m256 most_half(__m256 a, __m256 b) {
+  return _mm256_castsi256_ps(_mm256_max_epi32(_mm256_castps_si256(a), _mm256_castps_si256(b)));
+}
 static inline F fmax_abs(F most, F v) {
   const __m256 sign = _mm256_set1_ps(-0.f);
-  return {_mm256_max_ps(most.a, _mm256_andnot_ps(sign, v.a)), _mm256_max_ps(most.b, _mm256_andnot_ps(sign, v.b))};
+  return {most_half(most.a, _mm256_andnot_ps(sign, v.a)), most_half(most.b, _mm256_andnot_ps(sign, v.b))};
+}
+static inline float reduce_most(F v) {  // of absolute values
+  const __m256i eight = _mm256_castps_si256(most_half(v.a, v.b));
+  const __m128i four = _mm_max_epi32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256(eight, 1));
+  const __m128i two = _mm_max_epi32(four, _mm_shuffle_epi32(four, 0x4e));
+  return _mm_cvtss_f32(_mm_castsi128_ps(_mm_max_epi32(two, _mm_shuffle_epi32(two, 0xb1))));
 }
 static inline float reduce_max(F v) {
   const __m256 eight = _mm256_max_ps(v.a, v.b);

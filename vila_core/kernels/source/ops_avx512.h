@@ -56,7 +56,16 @@ static inline F fadd_mul(F sum, F a, F b) { return _mm512_fmadd_ps(a, b, sum); }
 static inline F fsub_mul(F sum, F a, F b) { return _mm512_fnmadd_ps(a, b, sum); }
 static inline F fmax(F a, F b) { return _mm512_max_ps(a, b); }
 static inline F fmin(F a, F b) { return _mm512_min_ps(a, b); }
-static inline F fmax_abs(F most, F v) { return _mm512_max_ps(most, _mm512_abs_ps(v)); }
+// Absolute values are compared by their bits: NaN is above infinity there, where a maximum of floats may lose it.
+static inline F fmax_abs(F most, F v) {
+  return _mm512_castsi512_ps(_mm512_max_epi32(_mm512_castps_si512(most), _mm512_castps_si512(_mm512_abs_ps(v))));
+}
+static inline float reduce_most(F v) {  // of absolute values
+  const int32_t bits = _mm512_reduce_max_epi32(_mm512_castps_si512(v));
+  float most;
+  memcpy(&most, &bits, 4);
+  return most;
+}
 static inline F fround(F v) { return _mm512_roundscale_ps(v, 0); }
 static inline F fpower(F p, F n) { return _mm512_scalef_ps(p, n); }  // p * 2^n, n whole, -126 to 127
 static inline F fabove(F x, float limit, F v) { return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, _mm512_set1_ps(limit), _CMP_GT_OQ), v); }

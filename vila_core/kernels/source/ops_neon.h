@@ -88,7 +88,9 @@ static inline F fadd_mul(F sum, F a, F b) { return feach([&](int i) { return vfm
 static inline F fsub_mul(F sum, F a, F b) { return feach([&](int i) { return vfmsq_f32(sum.v[i], a.v[i], b.v[i]); }); }
 static inline F fmax(F a, F b) { return feach([&](int i) { return vmaxq_f32(a.v[i], b.v[i]); }); }
 static inline F fmin(F a, F b) { return feach([&](int i) { return vminq_f32(a.v[i], b.v[i]); }); }
-static inline F fmax_abs(F most, F v) { return feach([&](int i) { return vmaxq_f32(most.v[i], vabsq_f32(v.v[i])); }); }
+static inline F fmax_abs(F most, F v) {  // of NaN and a number NaN, and so below
+  return feach([&](int i) { return vmaxq_f32(most.v[i], vabsq_f32(v.v[i])); });
+}
 static inline F fround(F v) { return feach([&](int i) { return vrndnq_f32(v.v[i]); }); }
 static inline F fpower(F p, F n) {  // p * 2^n, n whole, -126 to 127
   return feach([&](int i) {
@@ -102,6 +104,7 @@ static inline F fabove(F x, float limit, F v) {
 }
 static inline F finverse(F v) { return feach([&](int i) { return vdivq_f32(vdupq_n_f32(1.f), v.v[i]); }); }
 static inline float reduce_max(F v) { return vmaxvq_f32(vmaxq_f32(vmaxq_f32(v.v[0], v.v[1]), vmaxq_f32(v.v[2], v.v[3]))); }
+static inline float reduce_most(F v) { return reduce_max(v); }  // of absolute values
 static inline float reduce_add(F v) { return vaddvq_f32(vaddq_f32(vaddq_f32(v.v[0], v.v[1]), vaddq_f32(v.v[2], v.v[3]))); }
 static inline F ffirst(F v, int64_t lanes, F other) {
   const int32x4_t last = vdupq_n_s32(lanes > 16 ? 16 : (int32_t)lanes), four = {0, 1, 2, 3};

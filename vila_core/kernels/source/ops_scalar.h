@@ -115,7 +115,14 @@ static inline F fadd_mul(F sum, F a, F b) { return feach([&](int i) { return sum
 static inline F fsub_mul(F sum, F a, F b) { return feach([&](int i) { return sum.v[i] - a.v[i] * b.v[i]; }); }
 static inline F fmax(F a, F b) { return feach([&](int i) { return a.v[i] > b.v[i] ? a.v[i] : b.v[i]; }); }
 static inline F fmin(F a, F b) { return feach([&](int i) { return a.v[i] < b.v[i] ? a.v[i] : b.v[i]; }); }
-static inline F fmax_abs(F most, F v) { return feach([&](int i) { return std::fmax(most.v[i], std::fabs(v.v[i])); }); }
+// Absolute values are compared by their bits: NaN is above infinity there, where a maximum of floats may lose it.
+static inline float most_one(float a, float b) { return to_bits(a) > to_bits(b) ? a : b; }
+static inline F fmax_abs(F most, F v) { return feach([&](int i) { return most_one(most.v[i], std::fabs(v.v[i])); }); }
+static inline float reduce_most(F v) {  // of absolute values
+  float most = 0.f;
+  for (float lane : v.v) most = most_one(most, lane);
+  return most;
+}
 static inline F fround(F v) { return feach([&](int i) { return std::nearbyint(v.v[i]); }); }
 static inline F fpower(F p, F n) {  // p * 2^n, n whole, -126 to 127
   return feach([&](int i) { return p.v[i] * from_bits((uint32_t)((int32_t)n.v[i] + 127) << 23); });
