@@ -8,8 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from vila_core.files.writing import write_text
 from vila_core.kernels.library import kernels_status
-from vila_core.machine.files import write_text
 
 
 def tell(result: Mapping[str, Any], lines: Iterable[str], file: Path | None) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from vila_core.errors import WorldError
-from vila_core.machine.files import why_no_file, written_whole
+from vila_core.files.writing import why_no_file, written_whole
 from vila_core.types import Pose
 from vila_sim.flat import generate_flat
 from vila_sim.furniture import COLOURS, KINDS

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vila_core.errors import WorldError
-from vila_core.machine.files import write_text, written_whole
+from vila_core.files.writing import write_text, written_whole
 
 _SHARDS_PER_PROCESS = 8
 

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, models
 
 from vila_core.errors import MediaError, OutputError
-from vila_core.machine.files import write_text, written_whole
+from vila_core.files.writing import write_text, written_whole
 
 LIMIT = 4096  # bytes, of a file
 
@@ -135,7 +135,7 @@ def test_a_device_is_written_to_and_not_replaced(tmp_path):
 
 WRITES_TO_STDOUT = """
 from pathlib import Path
-from vila_core.machine.files import write_text
+from vila_core.files.writing import write_text
 write_text(Path("/dev/stdout"), "text")
 """
 
@@ -150,7 +150,7 @@ def test_a_process_that_is_killed_leaves_nothing_under_the_name(tmp_path):
     script = f"""
 import os, signal
 from pathlib import Path
-from vila_core.machine.files import written_whole
+from vila_core.files.writing import written_whole
 with written_whole(Path({str(tmp_path / "out")!r})) as made:
     made.mkdir()
     (made / "half").write_text("half")

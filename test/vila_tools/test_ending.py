@@ -128,7 +128,7 @@ def test_sigterm_takes_back_what_is_half_done(tmp_path):
     script = f"""
 import os, signal, sys
 from pathlib import Path
-from vila_core.machine.files import written_whole
+from vila_core.files.writing import written_whole
 from vila_tools.ending import run_program
 
 def work():

@@ -14,7 +14,7 @@ from typing import Any
 from vila_core.errors import BackendError, ConfigError
 from vila_core.export.manifest import ENGINES, Engines, GraphSpec, Limits, Manifest, read_manifest, write_engines
 from vila_core.export.runtimes import MODULES, load_runtime, made, make_logger
-from vila_core.machine.files import written_whole
+from vila_core.files.writing import written_whole
 
 BUILD_PRECISIONS = ("fp16", "int8", "int4", "fp32")
 TIMING_CACHE = "timing.cache"

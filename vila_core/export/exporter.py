@@ -20,7 +20,7 @@ from vila_core.export.int8 import int8_copy
 from vila_core.export.manifest import CHECKPOINT, EMBEDDINGS, MANIFEST, Limits, Manifest, write_manifest
 from vila_core.export.onnx_file import require_exporter, write_onnx
 from vila_core.export.vision_graph import VisionGraph
-from vila_core.machine.files import written_whole
+from vila_core.files.writing import written_whole
 from vila_core.models.checkpoint import load_checkpoint
 from vila_core.models.preprocess import prepare_image
 from vila_core.models.vlm import VisionLanguageModel

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vila_core.errors import CheckpointError
-from vila_core.json_object import JsonObject, read_object, show
+from vila_core.files.json_object import JsonObject, read_object, show
+from vila_core.files.writing import write_text
 from vila_core.machine.arithmetic import DTYPES
-from vila_core.machine.files import write_text
 
 MANIFEST, ENGINES, EMBEDDINGS, CHECKPOINT = "manifest.json", "engines.json", "embeddings.safetensors", "checkpoint"
 FORMAT = 1

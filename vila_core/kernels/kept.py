@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from vila_core.errors import OutputError
+from vila_core.files.writing import write_text, written_whole
 from vila_core.machine.cache import make_cache_folder, why_untrusted
-from vila_core.machine.files import write_text, written_whole
 
 _ELF = struct.Struct("<16sHHIQQQIHHHHHH")  # the header of a 64-bit library, little-endian
 _SEGMENT = struct.Struct("<IIQQQQQQ")

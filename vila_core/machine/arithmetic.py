@@ -20,8 +20,8 @@ from pathlib import Path
 import torch
 
 from vila_core.errors import BackendError, OutputError
+from vila_core.files.writing import write_text
 from vila_core.machine.cache import cache_folder, make_cache_folder
-from vila_core.machine.files import write_text
 from vila_core.machine.processor import processor
 from vila_core.machine.speeds import clock_s
 

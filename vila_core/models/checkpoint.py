@@ -15,8 +15,8 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from vila_core.errors import CheckpointError
+from vila_core.files.writing import written_whole
 from vila_core.machine.arithmetic import DTYPES
-from vila_core.machine.files import written_whole
 from vila_core.machine.precision import AUTO
 from vila_core.models.config import CheckpointConfig, TokenOrder
 from vila_core.models.config_reader import config_of

@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 
 from vila_core.errors import CheckpointError
-from vila_core.files import is_there, read_text
-from vila_core.json_object import JsonObject, parse_object, show
+from vila_core.files.json_object import JsonObject, parse_object, show
+from vila_core.files.reading import is_there, read_text
 from vila_core.models.config import (
     CheckpointConfig,
     DecodingConfig,

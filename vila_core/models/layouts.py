@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vila_core.errors import CheckpointError
-from vila_core.files import is_file, is_folder, is_there
-from vila_core.json_object import Json, JsonObject, read_object, show
+from vila_core.files.json_object import Json, JsonObject, read_object, show
+from vila_core.files.reading import is_file, is_folder, is_there
 
 FLAT_TYPES = ("nvila", "nvila_lite")
 CLASSIC_TYPES = ("llava_llama", "vila")

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from vila_core.errors import CheckpointError
-from vila_core.json_object import JsonObject, show
+from vila_core.files.json_object import JsonObject, show
 from vila_core.models.layouts import Layout, read_json_if_there
 from vila_core.models.weights import AnyTensor, MadeTensor, folder_tensors, read_tensor
 from vila_core.quantization.formats.autoawq import unpack_gemm

@@ -12,8 +12,8 @@ from safetensors.torch import load_file, save_file
 
 from vila_core.config import from_mapping
 from vila_core.errors import CheckpointError, ConfigError
-from vila_core.json_object import read_object
-from vila_core.machine.files import written_whole
+from vila_core.files.json_object import read_object
+from vila_core.files.writing import written_whole
 from vila_core.models.config import CheckpointConfig
 from vila_core.models.encoders import frame_tokens
 from vila_core.models.relevance import RelevanceConfig, RelevanceHead

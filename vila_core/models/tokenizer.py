@@ -18,8 +18,8 @@ from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tok
 from tokenizers import Tokenizer as FastTokenizer
 
 from vila_core.errors import CheckpointError, InstructionError
-from vila_core.files import is_there, read_bytes, require_file
-from vila_core.json_object import JsonObject
+from vila_core.files.json_object import JsonObject
+from vila_core.files.reading import is_there, read_bytes, require_file
 from vila_core.models.config_checks import MOST_TOKENS
 from vila_core.models.config_reader import tokenizer_template
 from vila_core.models.layouts import read_json_if_there

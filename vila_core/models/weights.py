@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from vila_core.errors import CheckpointError
-from vila_core.files import is_there, require_file
-from vila_core.json_object import JsonObject, parse_object, read_object, show
+from vila_core.files.json_object import JsonObject, parse_object, read_object, show
+from vila_core.files.reading import is_there, require_file
 from vila_core.quantization.search_file import load_pickle
 
 CHUNK_BYTES = 16 << 20  # what of a file is mapped into memory at a time

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from vila_core.errors import CheckpointError
-from vila_core.files import require_file
+from vila_core.files.reading import require_file
 from vila_core.quantization.awq_block import LINEARS, PAIRS, BlockResult, FoundScale
 
 _LAYER = re.compile(r"(?:.*\.)?layers\.(\d+)\.(.+)")

@@ -14,9 +14,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from vila_core.errors import CheckpointError, ConfigError
-from vila_core.files import is_there
-from vila_core.json_object import read_object
-from vila_core.machine.files import write_text, written_whole
+from vila_core.files.json_object import read_object
+from vila_core.files.reading import is_there
+from vila_core.files.writing import write_text, written_whole
 from vila_core.models.layouts import Layout
 from vila_core.models.weights import StoredTensor, stored_tensors
 from vila_core.quantization.install import install_quantized

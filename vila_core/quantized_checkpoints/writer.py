@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from vila_core.machine.files import written_whole
+from vila_core.files.writing import written_whole
 from vila_core.models.layouts import Json, Layout
 from vila_core.models.relevance_files import save_relevance
 from vila_core.models.vlm import VisionLanguageModel

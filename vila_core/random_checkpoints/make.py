@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from vila_core.errors import ConfigError
-from vila_core.machine.files import written_whole
+from vila_core.files.writing import written_whole
 from vila_core.models.config_reader import read_checkpoint_config
 from vila_core.random_checkpoints.description import (
     language_json,

@@ -23,8 +23,8 @@ from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import Image
 
 from vila_core.errors import ConfigError, VilaError
+from vila_core.files.writing import write_text
 from vila_core.kernels.library import kernels_status
-from vila_core.machine.files import write_text
 from vila_core.testing import make_frame
 from vila_ros.common.conversions import image_from_frame
 from vila_tools.benchmark.ros_robot import BenchRobot, RoundTrip

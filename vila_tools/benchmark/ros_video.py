@@ -25,7 +25,7 @@ from vila_nav.msg import TemporalEvent
 from vila_nav.srv import WatchEvent
 
 from vila_core.errors import ConfigError, VilaError
-from vila_core.machine.files import write_text
+from vila_core.files.writing import write_text
 from vila_core.machine.memory import resident_bytes
 from vila_ros.common.qos import latched_qos, reliable_qos
 from vila_tools.bags.player import BagPlayer, PlayOptions

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFont
 
-from vila_core.machine.files import written_whole
+from vila_core.files.writing import written_whole
 
 SIZE = (1280, 720)
 FPS = 10

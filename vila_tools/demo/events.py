@@ -22,7 +22,7 @@ from vila_nav.srv import UnwatchEvent, WatchEvent
 
 from vila_core.config import EventsConfig
 from vila_core.errors import VilaError
-from vila_core.machine.files import write_text
+from vila_core.files.writing import write_text
 from vila_ros.common.conversions import ns_from_stamp
 from vila_sim.event_queries import ClipQuery
 from vila_sim.event_score import QueryScore, score_query, total

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from vila_core.actions.grammar import ACTIONS
-from vila_core.machine.files import written_whole
+from vila_core.files.writing import written_whole
 from vila_core.types import Action, MoveForward, Odometry, Pose, Stop
 from vila_tools.demo.canvas import (
     ACCENT,

@@ -22,7 +22,7 @@ from vila_nav.action import NavigateInstruction
 from vila_nav.msg import DecisionStats, NavAction
 
 from vila_core.control.limits import STILL_MPS, STILL_RPS
-from vila_core.machine.files import write_text
+from vila_core.files.writing import write_text
 from vila_core.types import HoldReason
 from vila_ros.common.conversions import action_from_message
 from vila_ros.navigator.mission import MissionError

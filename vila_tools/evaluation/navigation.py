@@ -24,7 +24,7 @@ from tqdm import tqdm
 from vila_core.config import HISTORY_POLICIES, HistoryConfig
 from vila_core.engine.backend import EMBEDDED_CHECKPOINT, Backend, load_backend
 from vila_core.errors import ConfigError
-from vila_core.machine.files import write_text
+from vila_core.files.writing import write_text
 from vila_sim.environment import FlatEnv
 from vila_sim.episodes import SPLITS, SUCCESS_RADIUS_M, Episode
 from vila_sim.oracle import MAX_DECISIONS

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from vila_core.errors import ConfigError
-from vila_core.json_object import JsonObject
+from vila_core.files.json_object import JsonObject
 from vila_core.models.config import CheckpointConfig, ImageConfig, ProjectorConfig, TokenOrder
 from vila_core.models.config_reader import encoder_of
 from vila_core.models.encoders import encode_image, encode_pictures, encode_video, encoder_tokens

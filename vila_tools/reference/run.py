@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vila_core.errors import ConfigError
-from vila_core.machine.files import write_text
+from vila_core.files.writing import write_text
 from vila_tools.cli import COMMANDS
 from vila_tools.reference.graph import node_faces
 from vila_tools.reference.page import reference_page

@@ -10,7 +10,7 @@ NODES = {
     ),
     "controller": (
         "Drives each action in odometry, and stands still when the navigator or the odometry is silent. It takes\n"
-        "actions from the first fresh odometry on. Under `use_sim_time` it needs a `/clock` of 8 Hz or more, and 50 is\n"
+        "actions from the first fresh odometry on. Under `use_sim_time` it needs a `/clock` of 8 Hz or more; 50 is\n"
         "usual: see [Clocks](architecture.md#clocks)."
     ),
     "simulator": "A furnished flat with a robot, on the topics that a real robot has.",

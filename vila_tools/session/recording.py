@@ -25,7 +25,7 @@ from std_msgs.msg import String
 from vila_nav.msg import DecisionStats, NavAction, TemporalEvent
 
 from vila_core.errors import MissingDependencyError
-from vila_core.machine.files import written_whole
+from vila_core.files.writing import written_whole
 from vila_core.types import Odometry
 from vila_ros.common.conversions import frame_from_image, odometry_from_message
 from vila_ros.common.qos import reliable_qos, sensor_qos

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from vila_core.machine.files import written_whole
+from vila_core.files.writing import written_whole
 from vila_core.models.relevance import THUMBNAIL_PX, RelevanceHead, thumbnail
 from vila_core.models.vlm import VisionLanguageModel
 from vila_tools.training.autocast import autocast

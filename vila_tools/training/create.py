@@ -11,7 +11,7 @@ import torch
 from tokenizers import Tokenizer as FastTokenizer
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
-from vila_core.machine.files import naming_output
+from vila_core.files.writing import naming_output
 from vila_core.models.checkpoint import build_model
 from vila_core.models.config_reader import read_checkpoint_config
 from vila_core.models.tokenizer import Tokenizer

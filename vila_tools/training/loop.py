@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from vila_core.machine.files import naming_output, written_whole
+from vila_core.files.writing import naming_output, written_whole
 from vila_tools.training.recipe import StageRecipe
 
 SAVE_EVERY, LOG_EVERY = 200, 20

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from vila_core.actions.grammar import SENTENCES
-from vila_core.machine.files import write_text, written_whole
+from vila_core.files.writing import write_text, written_whole
 from vila_core.models.checkpoint import save_weights
 from vila_core.models.vlm import VisionLanguageModel
 from vila_core.prompts.navigation import nano_text

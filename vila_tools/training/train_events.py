@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from vila_core.engine.backend import EMBEDDED_CHECKPOINT
-from vila_core.machine.files import naming_output
+from vila_core.files.writing import naming_output
 from vila_core.models.checkpoint import load_checkpoint
 from vila_core.models.relevance import RelevanceConfig, RelevanceHead
 from vila_core.models.relevance_files import save_relevance

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from vila_core.engine.tensorrt.runner import Runner
 from vila_core.errors import BackendError, CheckpointError
 from vila_core.export.manifest import CHECKPOINT, EMBEDDINGS, Manifest
-from vila_core.files import require_file
+from vila_core.files.reading import require_file
 from vila_core.models.checkpoint import DTYPES
 from vila_core.models.config import CheckpointConfig
 from vila_core.models.config_reader import config_of

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vila_core.errors import CheckpointError, VilaError
-from vila_core.files import read_text
+from vila_core.files.reading import read_text
 
 Json = dict[str, Any]
 
