@@ -1,24 +1,15 @@
-"""Navigation episodes: which flat, from where, to which object, in which words.
-
-They are read and written in the JSON form of VLN-CE. Positions are z-up here (x east, y north),
-where Habitat's are y-up.
-"""
+"""Navigation episodes: which flat, from where, to which object, in which words."""
 
 from __future__ import annotations
 
 import functools
-import gzip
-import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from vila_core.errors import WorldError
-from vila_core.files.writing import why_no_file, written_whole
 from vila_core.types import Pose
 from vila_sim.flat import generate_flat
 from vila_sim.furniture import COLOURS, KINDS
@@ -95,33 +86,6 @@ def generate_episodes(split: str, count: int, seed: int = 0) -> list[Episode]:
     return [episode for episode, _ in zip(_stream(split, seed), range(count), strict=False)]
 
 
-def write_episodes(path: Path, episodes: Sequence[Episode]) -> None:
-    """Write episodes in the JSON form of VLN-CE, gzipped if the path ends in .gz."""
-    words = sorted({word for episode in episodes for word in episode.instruction.split()})
-    token_of = {word: index + 1 for index, word in enumerate(words)}  # 0 is padding
-    text = json.dumps(
-        {
-            "episodes": [_to_json(episode, token_of) for episode in episodes],
-            "instruction_vocab": {"word_list": ["<pad>", *words]},
-        }
-    )
-    content = text.encode()
-    with written_whole(path) as made:
-        made.write_bytes(gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
-
-
-def read_episodes(path: Path) -> list[Episode]:
-    """Read what write_episodes wrote; raises WorldError naming the file if it is something else."""
-    if (flaw := why_no_file(path)) is not None:
-        raise WorldError(f"{path} cannot be read: {flaw}")
-    try:
-        data = path.read_bytes()
-        content = json.loads(gzip.decompress(data) if path.suffix == ".gz" else data)
-        return [_from_json(row) for row in content["episodes"]]
-    except (OSError, ValueError, KeyError, TypeError) as err:
-        raise WorldError(f"{path} holds no episodes of vila_sim: {err}") from err
-
-
 def _stream(split: str, seed: int) -> Iterator[Episode]:
     """Yield episodes of successive layouts without end; a layout that offers none is left out."""
     pairs = sorted(held_out_pairs())
@@ -176,48 +140,4 @@ def _episode_to(
         instruction=instruction_for(target, rng, split),
         reference_path=tuple(path_points(field, x, y)),
         geodesic_m=field.at(x, y),
-    )
-
-
-def _to_json(episode: Episode, token_of: dict[str, int]) -> dict[str, Any]:
-    half_yaw = episode.start.yaw_rad / 2
-    return {
-        "episode_id": episode.episode_id,
-        "trajectory_id": episode.episode_id,
-        "scene_id": episode.scene_id,
-        "start_position": [episode.start.x_m, episode.start.y_m, 0.0],
-        "start_rotation": [0.0, 0.0, math.sin(half_yaw), math.cos(half_yaw)],
-        "goals": [{"position": [*episode.goal_m, 0.0], "radius": SUCCESS_RADIUS_M}],
-        "reference_path": [[x, y, 0.0] for x, y in episode.reference_path],
-        "instruction": {
-            "instruction_text": episode.instruction,
-            "instruction_tokens": [token_of[word] for word in episode.instruction.split()],
-        },
-        "info": {
-            "geodesic_distance": episode.geodesic_m,
-            "split": episode.split,
-            "room": episode.room,
-            "target": episode.target,
-            "include": [list(pair) for pair in episode.include],
-        },
-    }
-
-
-def _from_json(row: dict[str, Any]) -> Episode:
-    info = row["info"]
-    x, y, _ = row["start_position"]
-    _, _, sin_half, cos_half = row["start_rotation"]
-    goal = row["goals"][0]["position"]
-    return Episode(
-        episode_id=str(row["episode_id"]),
-        split=info["split"],
-        flat_seed=int(row["scene_id"].removeprefix("flat/")),
-        include=tuple((colour, kind) for colour, kind in info["include"]),
-        room=info["room"],
-        target=info["target"],
-        goal_m=(goal[0], goal[1]),
-        start=Pose(x, y, 2 * math.atan2(sin_half, cos_half)),
-        instruction=row["instruction"]["instruction_text"],
-        reference_path=tuple((point[0], point[1]) for point in row["reference_path"]),
-        geodesic_m=info["geodesic_distance"],
     )

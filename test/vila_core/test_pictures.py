@@ -146,7 +146,7 @@ def written(folder, data):
 
 
 REFUSED = {
-    "directory": (lambda folder: folder, "is a directory; give the file of the image"),
+    "directory": (lambda folder: folder, "is a directory, expected a file"),
     "pipe": (pipe, "is a device, pipe or socket"),
     "missing": (lambda folder: folder / "a.png", "does not exist"),
     "no bytes": (lambda folder: written(folder, b""), "is empty: 0 bytes"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import gzip
 import json
 import math
 from dataclasses import replace
@@ -14,6 +15,7 @@ import pytest
 
 from vila_core.errors import WorldError
 from vila_core.prompts.instruction import sanitize
+from vila_sim.episode_files import read_episodes, write_episodes
 from vila_sim.episodes import (
     MAX_START_M,
     MIN_START_M,
@@ -23,9 +25,7 @@ from vila_sim.episodes import (
     generate_episodes,
     held_out_pairs,
     layout_seed,
-    read_episodes,
     split_flat,
-    write_episodes,
 )
 from vila_sim.furniture import COLOURS, KINDS
 from vila_sim.grid import OccupancyGrid
@@ -135,6 +135,49 @@ def test_other_files_are_refused(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(WorldError, match="val"):
         (tmp_path / "val.json.gz").write_bytes(content)
         read_episodes(tmp_path / "val.json.gz")
+
+
+BAD = (None, True, 0, -1, 2.5, 10**400, "word", [], [None], {}, float("nan"))
+PLACES = {
+    "start_position.2": ("start_position", 2),
+    "start_rotation": ("start_rotation",),
+    "scene_id": ("scene_id",),
+    "goals.0.position.0": ("goals", 0, "position", 0),
+    "reference_path.1": ("reference_path", 1),
+    "instruction.instruction_text": ("instruction", "instruction_text"),
+    "info.geodesic_distance": ("info", "geodesic_distance"),
+    "info.split": ("info", "split"),
+    "info.include": ("info", "include"),
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_value_that_does_not_fit_is_named(tmp_path: Path, splits: dict[str, list[Episode]], place: str) -> None:
+    write_episodes(tmp_path / "val.json", splits["train"][:2])
+    for bad in BAD:
+        content = json.loads((tmp_path / "val.json").read_text())
+        owner, *keys = content["episodes"][1], *PLACES[place]
+        for key in keys[:-1]:
+            owner = owner[key]
+        is_number = type(owner[keys[-1]]) is float
+        owner[keys[-1]] = bad
+        (tmp_path / "bad.json").write_text(json.dumps(content))
+        fits = (is_number and type(bad) in (int, float) and 0 <= bad < 1e9) or (is_number and bad in (-1,))
+        fits |= (place.endswith("text") and isinstance(bad, str)) or (place == "info.include" and bad == [])
+        if fits:
+            continue
+        with pytest.raises(WorldError, match=rf"bad\.json.* ?'?episodes\.1\.{place}"):
+            read_episodes(tmp_path / "bad.json")
+
+
+def test_a_file_that_unpacks_to_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vila_sim.episode_files.MOST_BYTES", 1000)
+    (tmp_path / "a.json.gz").write_bytes(gzip.compress(b" " * 10_000))
+    with pytest.raises(WorldError, match=r"a\.json\.gz holds more than the 1000 bytes"):
+        read_episodes(tmp_path / "a.json.gz")
+    (tmp_path / "a.json.gz").write_bytes(gzip.compress(b" " * 10_000)[:-20])
+    with pytest.raises(WorldError, match=r"a\.json\.gz cannot be read: Compressed file ended"):
+        read_episodes(tmp_path / "a.json.gz")
 
 
 def test_every_template_names_its_target() -> None:

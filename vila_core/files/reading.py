@@ -37,7 +37,7 @@ def read_bytes(file: Path, *, error: type[VilaError] = CheckpointError, remedy: 
     try:
         return file.read_bytes()
     except OSError as err:
-        raise error(f"cannot read {file}: {err.strerror}{_then(remedy)}") from err
+        raise error(f"{file} cannot be read: {err.strerror}{_then(remedy)}") from err
 
 
 def require_file(file: Path, *, error: type[VilaError] = CheckpointError, remedy: str = "") -> int:
@@ -50,16 +50,18 @@ def require_file(file: Path, *, error: type[VilaError] = CheckpointError, remedy
         if stat.S_ISDIR(facts.st_mode):
             raise error(f"{file} is a directory, expected a file{_then(remedy)}")
         if not stat.S_ISREG(facts.st_mode):
-            raise error(f"{file} is no regular file{_then(remedy)}")
+            raise error(f"{file} is a device, pipe or socket, expected a file{_then(remedy)}")
         with file.open("rb") as stream:
             head = stream.read(_HEAD)
+    except FileNotFoundError as err:
+        raise error(f"{file} does not exist{_then(remedy)}") from err
     except (OSError, ValueError) as err:  # ValueError: a name that no file can have
         reason = err.strerror if isinstance(err, OSError) else str(err)
-        raise error(f"cannot read {file}: {reason}{_then(remedy)}") from err
+        raise error(f"{file} cannot be read: {reason}{_then(remedy)}") from err
     if head.startswith(_LFS):
         raise error(f"{file} is a git-lfs pointer, not the file itself; fetch it with: git lfs pull")
     if not head:
-        raise error(f"{file} is empty; download it again")
+        raise error(f"{file} is empty: 0 bytes{_then(remedy or 'download it again')}")
     if head.removeprefix(_BOM).lstrip().lower().startswith(_HTML):
         raise error(f"{file} holds a web page, not the file itself; download it again")
     return facts.st_size

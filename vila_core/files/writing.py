@@ -6,7 +6,6 @@ import errno
 import os
 import re
 import shutil
-import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -57,17 +56,6 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file in UTF-8, whole or not at all; raises as `written_whole`."""
     with written_whole(path) as made:
         made.write_text(text, encoding="utf-8")
-
-
-def why_no_file(path: Path) -> str | None:
-    """Return why the path is no file that can be read to its end, None if it is one; a pipe would be waited for."""
-    try:
-        mode = path.stat().st_mode
-    except OSError as err:
-        return os.strerror(err.errno) if err.errno else str(err)
-    if stat.S_ISDIR(mode):
-        return "it is a directory"
-    return None if stat.S_ISREG(mode) else "it is no file but a pipe or a device"
 
 
 @contextmanager

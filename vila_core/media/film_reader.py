@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vila_core.errors import MediaError, MissingDependencyError
+from vila_core.files.reading import require_file
 from vila_core.media.animated_webp import MAX_PIXELS, is_webp, webp_frames
 from vila_core.media.containers import ending
 from vila_core.media.film_clock import FilmClock
-from vila_core.media.pictures import require_file
 
 # What FFmpeg may take a file for: no playlists, which name other files, and no text, which it would draw.
 _CONTAINERS = (
@@ -67,7 +67,7 @@ class Film:
         Raises MediaError, naming the file, if it is missing, no film, holds no picture that can be decoded, or pictures
         of several sizes; MissingDependencyError without PyAV.
         """
-        require_file(self.file, "video")
+        require_file(self.file, error=MediaError)
         source = self._webp() if is_webp(self.file) else self._decoded()
         first: FilmFrame | None = None
         for number, frame in enumerate(source):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import stat
 import warnings
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from vila_core.errors import MediaError
+from vila_core.files.reading import require_file
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 _16_BITS = 65535  # white; as 255 it is 257 times as much, as libpng and ImageMagick have it
@@ -27,7 +27,7 @@ def read_image(file: Path) -> NDArray[np.uint8]:
     naming the file, if it is missing, no file, no image, cut short, of more than 178 million pixels, or has pixels in a
     range that does not tell which number is white.
     """
-    require_file(file, "image")
+    require_file(file, error=MediaError)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about large pictures and odd EXIF: what matters is checked here
@@ -61,22 +61,6 @@ def list_images(folder: Path) -> list[Path]:
     if not files:
         raise MediaError(f"{folder} holds no image; looked for {', '.join(IMAGE_SUFFIXES)}")
     return files
-
-
-def require_file(file: Path, kind: str) -> None:
-    """Raise MediaError unless the path is a regular file with something in it; opening a FIFO would wait for ever."""
-    try:
-        found = file.stat()
-    except FileNotFoundError as err:
-        raise MediaError(f"{kind} {file} does not exist") from err
-    except (OSError, ValueError) as err:
-        raise MediaError(f"{kind} {file} cannot be read: {getattr(err, 'strerror', None) or err}") from err
-    if stat.S_ISDIR(found.st_mode):
-        raise MediaError(f"{file} is a directory; give the file of the {kind}")
-    if not stat.S_ISREG(found.st_mode):
-        raise MediaError(f"{file} is a device, pipe or socket; give a regular file as {kind}")
-    if not found.st_size:
-        raise MediaError(f"{kind} {file} is empty: 0 bytes")
 
 
 def _rgb(file: Path, image: Image.Image) -> NDArray[np.uint8]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 
 from vila_core.errors import ConfigError
-from vila_sim.episodes import Episode, generate_episodes, read_episodes
+from vila_sim.episode_files import read_episodes
+from vila_sim.episodes import Episode, generate_episodes
 
 
 def chosen_episodes(args: argparse.Namespace) -> list[Episode]:

@@ -1,0 +1,124 @@
+"""Files of episodes, in the JSON form of VLN-CE.
+
+Positions are z-up here (x east, y north), where Habitat's are y-up.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from vila_core.errors import WorldError
+from vila_core.files.json_object import JsonObject, parse_object
+from vila_core.files.reading import MOST_BYTES, require_file
+from vila_core.files.writing import written_whole
+from vila_core.types import Pose
+from vila_sim.episodes import SPLITS, SUCCESS_RADIUS_M, Episode
+
+_SCENE = "flat/"
+_MOST_EPISODES, _MOST_POINTS = 1_000_000, 100_000
+
+
+def write_episodes(path: Path, episodes: Sequence[Episode]) -> None:
+    """Write episodes in the JSON form of VLN-CE, gzipped if the path ends in .gz."""
+    words = sorted({word for episode in episodes for word in episode.instruction.split()})
+    token_of = {word: index + 1 for index, word in enumerate(words)}  # 0 is padding
+    text = json.dumps(
+        {
+            "episodes": [_to_json(episode, token_of) for episode in episodes],
+            "instruction_vocab": {"word_list": ["<pad>", *words]},
+        }
+    )
+    content = text.encode()
+    with written_whole(path) as made:
+        made.write_bytes(gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
+
+
+def read_episodes(path: Path) -> list[Episode]:
+    """Read what write_episodes wrote; raises WorldError naming the file, and the value that does not fit."""
+    require_file(path, error=WorldError)
+    content = JsonObject(parse_object(_content(path), path, error=WorldError), path, "", WorldError)
+    rows = content.items("episodes", most=_MOST_EPISODES)
+    return [_from_json(rows.object(number)) for number in rows.raw]
+
+
+def _content(path: Path) -> bytes:
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
+            data = stream.read(MOST_BYTES + 1)
+    except (OSError, EOFError, zlib.error) as err:
+        raise WorldError(f"{path} cannot be read: {err}") from err
+    if len(data) > MOST_BYTES:
+        raise WorldError(f"{path} holds more than the {MOST_BYTES} bytes that such a file may have")
+    return bytes(data)
+
+
+def _to_json(episode: Episode, token_of: dict[str, int]) -> dict[str, Any]:
+    half_yaw = episode.start.yaw_rad / 2
+    return {
+        "episode_id": episode.episode_id,
+        "trajectory_id": episode.episode_id,
+        "scene_id": episode.scene_id,
+        "start_position": [episode.start.x_m, episode.start.y_m, 0.0],
+        "start_rotation": [0.0, 0.0, math.sin(half_yaw), math.cos(half_yaw)],
+        "goals": [{"position": [*episode.goal_m, 0.0], "radius": SUCCESS_RADIUS_M}],
+        "reference_path": [[x, y, 0.0] for x, y in episode.reference_path],
+        "instruction": {
+            "instruction_text": episode.instruction,
+            "instruction_tokens": [token_of[word] for word in episode.instruction.split()],
+        },
+        "info": {
+            "geodesic_distance": episode.geodesic_m,
+            "split": episode.split,
+            "room": episode.room,
+            "target": episode.target,
+            "include": [list(pair) for pair in episode.include],
+        },
+    }
+
+
+def _from_json(row: JsonObject) -> Episode:
+    info = row.object("info")
+    x, y, _ = _numbers(row, "start_position", 3)
+    _, _, sin_half, cos_half = _numbers(row, "start_rotation", 4)
+    goals, path = row.items("goals", most=1), row.items("reference_path", most=_MOST_POINTS)
+    goal_x, goal_y, _ = _numbers(goals.object("0"), "position", 3)
+    return Episode(
+        episode_id=row.text("episode_id"),
+        split=info.choice("split", SPLITS),
+        flat_seed=_flat_seed(row),
+        include=tuple(_pair(info, number) for number in info.items("include", most=_MOST_POINTS).raw),
+        room=info.text("room"),
+        target=info.text("target"),
+        goal_m=(goal_x, goal_y),
+        start=Pose(x, y, 2 * math.atan2(sin_half, cos_half)),
+        instruction=row.object("instruction").text("instruction_text"),
+        reference_path=tuple((at[0], at[1]) for at in (_numbers(path, number, 3) for number in path.raw)),
+        geodesic_m=info.number("geodesic_distance"),
+    )
+
+
+def _flat_seed(row: JsonObject) -> int:
+    digits = row.text("scene_id").removeprefix(_SCENE)
+    if not (digits.isascii() and digits.isdigit() and len(digits) < 19):
+        raise row.wrong("scene_id", f"{_SCENE} and the number of a flat")
+    return int(digits)
+
+
+def _pair(info: JsonObject, number: str) -> tuple[str, str]:
+    words = info.items("include").items(number)
+    if len(words.raw) != 2:
+        raise info.wrong("include", "a list of pairs of a colour and a kind")
+    return words.text("0"), words.text("1")
+
+
+def _numbers(given: JsonObject, key: str, count: int) -> list[float]:
+    items = given.items(key)
+    if len(items.raw) != count:
+        raise given.wrong(key, f"a list of {count} numbers")
+    return [items.number(each, least=-math.inf) for each in items.raw]
