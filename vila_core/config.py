@@ -134,7 +134,7 @@ def from_mapping(kind: type[T], values: Mapping[str, Any]) -> T:
     """Build a config dataclass from YAML values.
 
     Raises ConfigError for an unknown key (naming the closest known one), a value of the
-    wrong type, or one that the dataclass refuses.
+    wrong type or one that is not finite, or one that the dataclass refuses. NaN may stand where it is the default.
     """
     fields = {f.name for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
     for key in values:
@@ -145,8 +145,13 @@ def from_mapping(kind: type[T], values: Mapping[str, Any]) -> T:
     missing = [f.name for f in dataclasses.fields(kind) if _is_needed(f) and f.name not in values]  # type: ignore[arg-type]
     if missing:
         raise ConfigError(f"{kind.__name__} lacks the key {missing[0]!r}")
-    types = field_types(kind)
-    return kind(**{key: _checked(f"{kind.__name__}.{key}", types[key], value) for key, value in values.items()})
+    types, unset = field_types(kind), _unset(kind)
+    return kind(
+        **{
+            key: value if key in unset and value != value else _checked(f"{kind.__name__}.{key}", types[key], value)
+            for key, value in values.items()
+        }
+    )
 
 
 def check_fields(config: object) -> None:
@@ -161,6 +166,11 @@ def field_types(kind: type) -> dict[str, Any]:
 
 
 _hints = lru_cache(maxsize=64)(get_type_hints)
+
+
+def _unset(kind: type) -> set[str]:
+    """Fields that are NaN until somebody gives them a value."""
+    return {f.name for f in dataclasses.fields(kind) if isinstance(f.default, float) and math.isnan(f.default)}
 
 
 def _is_needed(field: dataclasses.Field[Any]) -> bool:

@@ -414,7 +414,7 @@ def test_metadata_that_is_none(tmp_path, text, words) -> None:
     assert "\n" not in str(told.value) and len(str(told.value)) < 700
 
 
-@pytest.mark.parametrize("name", ["old/path/bag.mcap", "/home/somebody/bag.mcap", "../bag.mcap"])
+@pytest.mark.parametrize("name", ["old/path/bag.mcap", "/somewhere/bag.mcap", "../bag.mcap"])
 def test_files_are_looked_for_in_the_folder_alone(tmp_path, name) -> None:
     folder = write_folder(tmp_path / "bag", IMAGES)
     patched(folder / "metadata.yaml", b"- bag.mcap", f"- {name}".encode())

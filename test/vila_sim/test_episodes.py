@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import gzip
+import hashlib
 import json
 import math
 from dataclasses import replace
