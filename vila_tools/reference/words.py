@@ -10,8 +10,8 @@ NODES = {
     ),
     "controller": (
         "Drives each action in odometry, and stands still when the navigator or the odometry is silent. It takes\n"
-        "actions from the first fresh odometry on. Under `use_sim_time` it needs a `/clock` of 8 Hz or more, and 50 is\n"
-        "usual: see [Clocks](architecture.md#clocks)."
+        "actions from the first fresh odometry on. Under `use_sim_time` it needs a `/clock` of 8 Hz or more, 50\n"
+        "is usual: see [Clocks](architecture.md#clocks)."
     ),
     "simulator": "A furnished flat with a robot, on the topics that a real robot has.",
 }
@@ -25,7 +25,10 @@ ENDPOINTS = {
     ("navigator", "~/stats"): "latency, ten probabilities, cache hits, dropped frames",
     ("navigator", "~/heartbeat"): "while healthy; without it the controller stops",
     ("navigator", "~/events"): "what is seen of a query, when confirmed and when over; latecomers get the last 100",
-    ("navigator", "/diagnostics"): "out: why it is not ready, checkpoint, precision, last hold, queries; in: why the controller is not",
+    (
+        "navigator",
+        "/diagnostics",
+    ): "ready or why not, checkpoint, precision, last hold, queries; in: the controller's",
     ("navigator", "~/set_instruction"): "follow this, without an action client",
     ("navigator", "~/cancel_instruction"): "stop following it",
     ("navigator", "~/navigate"): "follow an instruction; result: outcome, `error_code`, metres, decisions",
