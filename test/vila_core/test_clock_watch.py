@@ -60,6 +60,14 @@ def test_one_long_step_is_a_doubt_and_no_fault():
     assert watch.fault(steady_ns + S // 5) == "" and watch.is_doubtful(steady_ns + S // 5)
 
 
+def test_one_jump_ahead_is_no_speed():
+    watch, steady_ns = ticking(50)
+    for number in range(1, 60):
+        at_ns = steady_ns + number * S // 50
+        watch.note(1000 * S + number * S // 50, at_ns)
+        assert watch.fault(at_ns) == ""
+
+
 def test_a_reset_begins_anew_and_a_second_clock_is_named():
     watch, at_ns = ticking(50)
     watch.note(S, at_ns + S // 50)

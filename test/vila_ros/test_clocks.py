@@ -256,6 +256,17 @@ def test_a_clock_that_goes_wrong_ends_the_mission_at_rest(drive, wait_until, bre
     wait_until(lambda: here.world.zeros >= 10)
 
 
+def test_after_a_reset_of_the_clock_a_new_mission_drives(drive, wait_until) -> None:
+    here = drive(World(), FORWARD, STOP)
+    wait_until(lambda: here.navigator._is_controller_there())
+    go_back(here.world)
+    wait_until(lambda: here.navigator._now_ns() < 90 * S)
+    wait_until(lambda: here.navigator._image.stamp_ns < 90 * S)
+    assert here.begin() == ""
+    assert here.end().outcome is Outcome.REACHED
+    assert here.world.body.pose.x_m == pytest.approx(0.25, abs=0.05)
+
+
 def test_a_controller_alone_stands_still_when_its_clock_does(spinner, wait_until) -> None:
     world = spinner.add(World(image=frozen_at, odometry=frozen_at))
     heartbeats = world.create_publisher(Header, "navigator/heartbeat", reliable_qos())

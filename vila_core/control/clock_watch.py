@@ -19,6 +19,7 @@ _LOST = 2  # steps that the clock may be behind: one message of /clock may be lo
 _STEPS = 5  # that the usual step is taken from
 _SPEED_SPAN_S = 0.5  # a shorter span tells no speed: a simulator that was held up catches up in bursts
 _SPEED_EVERY_S = 0.1
+_JUMP_S = 1.0  # a longer step is no speed
 _BACK_SPAN_S = 5.0
 _BACK_TIMES = 3  # jumps back in that span: two clocks, not a reset
 
@@ -50,6 +51,8 @@ class ClockWatch:
             self._samples.clear()
         elif self._last is not None and now_ns > self._last[0]:
             self._steps_ns.append(now_ns - self._last[0])
+            if self._steps_ns[-1] > _JUMP_S * 1e9:
+                self._samples.clear()
         self._last = now_ns, steady_ns
         steps = sorted(self._steps_ns)
         self.step_s = steps[(len(steps) - 1) // 2] / 1e9 if len(steps) > 1 else None

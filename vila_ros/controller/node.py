@@ -94,11 +94,11 @@ class ControllerNode(Node):
         for _ in range(3):
             self._publish_velocity(VelocityCommand())
         self._velocity.wait_for_all_acked(Duration(seconds=0.2))
+        self._clock_watch.close()
 
     def destroy_node(self) -> None:
         """Close, then leave the graph."""
         self.close()
-        self._clock_watch.close()
         super().destroy_node()
 
     def _subscribe(self) -> None:

@@ -10,8 +10,8 @@ NODES = {
     ),
     "controller": (
         "Drives each action in odometry, and stands still when the navigator or the odometry is silent. It takes\n"
-        "actions from the first fresh odometry on. Under `use_sim_time` it needs a `/clock` of 8 Hz or more; 50 is\n"
-        "usual: see [Clocks](architecture.md#clocks)."
+        "actions from the first fresh odometry on. Under `use_sim_time` it needs a `/clock` of 8 Hz or more, 50\n"
+        "is usual: see [Clocks](architecture.md#clocks)."
     ),
     "simulator": "A furnished flat with a robot, on the topics that a real robot has.",
 }
@@ -28,7 +28,7 @@ ENDPOINTS = {
     (
         "navigator",
         "/diagnostics",
-    ): "out: why it is not ready, checkpoint, precision, last hold, queries; in: why the controller is not",
+    ): "ready or why not, checkpoint, precision, last hold, queries; in: the controller's",
     ("navigator", "~/set_instruction"): "follow this, without an action client",
     ("navigator", "~/cancel_instruction"): "stop following it",
     ("navigator", "~/navigate"): "follow an instruction; result: outcome, `error_code`, metres, decisions",
