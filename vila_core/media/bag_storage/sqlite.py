@@ -17,9 +17,7 @@ from vila_core.media.bag_storage.common import (
     Topic,
     shown,
 )
-from vila_core.media.bag_storage.unpack import ZSTD_MAGIC, unpack_zstd
 
-MAGIC = b"SQLite format 3\0"
 _STEPS = 1_000_000  # of SQLite's machine between two looks at how many there were
 _STEPS_PER_BYTE = 100  # of a file that is healthy; a row has more than ten bytes and takes some twenty steps
 
@@ -122,8 +120,3 @@ def _messages(base: sqlite3.Connection, topics: dict[int, Topic], index: str, or
         if number not in topics or not isinstance(time_ns, int) or not isinstance(data, bytes):
             raise BagError("a row of its messages is damaged")
         yield StoredMessage(topics[number], time_ns, data)
-
-
-def unpacked_message(data: bytes) -> bytes:
-    """Return a message whose bytes rosbag2 packed one by one; itself if it did not. CDR never begins as zstd does."""
-    return unpack_zstd(data) if data.startswith(ZSTD_MAGIC) else data
