@@ -31,6 +31,7 @@ from vila_core.media.bags import bag_images
 
 rosbag2 = pytest.importorskip("rosbags.rosbag2")
 zstandard = pytest.importorskip("zstandard")
+lz4 = pytest.importorskip("lz4.frame")
 CompressionType = pytest.importorskip("mcap.writer").CompressionType
 IndexType = pytest.importorskip("mcap.writer").IndexType
 
@@ -261,6 +262,37 @@ def test_zeros_that_a_loss_of_power_leaves_are_a_cut(tmp_path, use_chunking) -> 
     assert 0 < len(seen) < len(FRAMES)
 
 
+def changed(data: bytes, at: int, new: bytes) -> bytes:
+    return data[:at] + new + data[at + len(new) :]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            lambda data: changed(data, data.index(b"chunk_count=") + 12, b"\1"),
+            "records of kind CHUNK_INFO.* says 1",
+        ),
+        (lambda data: changed(data, data.index(b"conn_count=") + 11, b"\0"), "records of kind CONNECTION.* says 0"),
+        (lambda data: changed(data, data.rindex(b"sensor_msgs/Comp"), b"sensor_msgs/Comb"), "is defined twice"),
+        (lambda data: changed(data, data[: data.rindex(b"topic=/raw")].rindex(b"/raw"), b"/rav"), "is defined twice"),
+    ],
+)
+def test_an_index_of_ros_1_that_would_hide_messages(tmp_path, change, words) -> None:
+    file = write_ros1(tmp_path / "a.bag", small_images(), "lz4")
+    file.write_bytes(change(file.read_bytes()))
+    with pytest.raises(MediaError, match=rf"a\.bag is damaged before its first image: .*{words}"):
+        list(bag_images(file))
+
+
+@pytest.mark.parametrize("compression", ["bz2", "lz4"])
+def test_a_chunk_of_ros_1_that_unpacks_to_too_much(tmp_path, compression, monkeypatch) -> None:
+    monkeypatch.setattr("vila_core.media.bag_storage.ros1.LARGEST_BYTES", 500)
+    file = write_ros1(tmp_path / "a.bag", small_images(), compression)
+    with pytest.raises(MediaError, match=rf"a\.bag is damaged .*: {compression} data holds more than 500 bytes"):
+        list(bag_images(file))
+
+
 def patched(file, old: bytes, new: bytes) -> None:
     data = file.read_bytes()
     assert old in data
@@ -377,6 +409,12 @@ def test_messages_out_of_order_are_read_by_their_times_where_there_is_an_index(
     return None
 
 
+def chunk_of(codec: bytes, data: bytes, size: int) -> bytes:
+    """A chunk's record without a checksum."""
+    body = struct.pack("<QQQII", 0, 0, size, 0, len(codec)) + codec + struct.pack("<Q", len(data)) + data
+    return struct.pack("<BQ", 6, len(body)) + body
+
+
 END = struct.pack("<BQI", 15, 4, 0) + struct.pack("<BQQQI", 2, 20, 0, 0, 0)
 
 
@@ -384,11 +422,11 @@ END = struct.pack("<BQI", 15, 4, 0) + struct.pack("<BQQQI", 2, 20, 0, 0, 0)
     ("record", "words"),
     [
         (struct.pack("<BQ", 5, 2**60) + bytes(30), f"MESSAGE record has length {2**60} that exceeds"),
-        (struct.pack("<BQ", 6, 48) + struct.pack("<QQQII", 0, 0, 2**60, 0, 0) + bytes(8), f"unpack to {2**60} bytes"),
-        (
-            struct.pack("<BQ", 6, 44) + struct.pack("<QQQII4sQ", 0, 0, 5, 0, 4, b"zopf", 0),
-            "'zopf' of a chunk is unknown",
-        ),
+        (chunk_of(b"", b"", 2**60), f"unpack to {2**60} bytes"),
+        (chunk_of(b"zopf", b"", 5), "'zopf' of a chunk is unknown"),
+        (chunk_of(b"zstd", zstandard.compress(bytes(1000)), 999), "zstd data claims to unpack to more than 999 bytes"),
+        (chunk_of(b"lz4", lz4.compress(bytes(1000)), 999), "lz4 data holds more than 999 bytes"),
+        (chunk_of(b"lz4", lz4.compress(bytes(1000)), 1001), "unpacks to 1000 bytes instead of 1001"),
         (
             struct.pack("<BQHIQQ", 7, 22, 1, 16, 0, 0) + END,
             "indexes list 1 messages of channel 1, which is not defined",

@@ -49,6 +49,8 @@ class BagImage:
 def bag_images(path: Path, topics: Sequence[str] = ()) -> Iterator[BagImage]:
     """Yield the images of a bag in order of time; one is in memory at a time, and the chunk of the file it lies in.
 
+    What lies in an MCAP file without an index of its chunks, or in a file that is cut, comes as it was written.
+
     path: a bag's directory, or one file of it (.mcap, .db3, .bag, packed by zstd or not). topics: which to read, those
     of images without any named; messages of other topics are never decoded. Nothing is passed over in silence: the
     first message that cannot be decoded stops the reading, as does the first place where the bag is cut, is damaged or

@@ -57,7 +57,8 @@ class _Reader:
 
     file: BoundedFile
     selection: Selection
-    _definitions: dict[tuple[type, int], Schema | Channel] = field(default_factory=dict)
+    _types: dict[int, str] = field(default_factory=dict)  # by schema
+    _channels: dict[int, tuple[str, int, str]] = field(default_factory=dict)  # topic, schema, encoding
     _topics: dict[int, Topic | None] = field(default_factory=dict)  # by channel; None: passed over
     _found: Counter[int] = field(default_factory=Counter)  # messages by channel
     _indexed: Counter[int] = field(default_factory=Counter)
@@ -100,18 +101,18 @@ class _Reader:
     def in_time_order(self, chunks: Sequence[ChunkIndex]) -> Iterator[StoredMessage]:
         """Yield the messages by their times; chunks that overlap in time are in memory together."""
         heap: list[tuple[int, int, int, StoredMessage]] = []  # equal times as they were written
+        last_ns = 0
         for index in sorted(chunks, key=lambda index: index.message_start_time):
             while heap and heap[0][0] < index.message_start_time:
-                yield heapq.heappop(heap)[-1]
+                last_ns, *_, stored = heapq.heappop(heap)
+                yield stored
             self.file.seek(index.chunk_start_offset)
             chunk = next(_records(self.file, skip_magic=True))
             if not isinstance(chunk, Chunk):
                 raise BagError(f"no chunk begins at byte {index.chunk_start_offset}, where its index says so")
             for number, stored in enumerate(self._opened(chunk)):
-                if stored.time_ns < index.message_start_time:
-                    raise BagError(
-                        f"a message at {stored.time_ns} ns lies in a chunk from {index.message_start_time} on"
-                    )
+                if stored.time_ns < last_ns:
+                    raise BagError(f"a message at {stored.time_ns} ns, its chunk from {index.message_start_time} ns on")
                 heapq.heappush(heap, (stored.time_ns, index.chunk_start_offset, number, stored))
         while heap:
             yield heapq.heappop(heap)[-1]
@@ -172,12 +173,16 @@ class _Reader:
 
     def _define(self, record: Schema | Channel) -> None:
         """Take a schema or channel. Raises BagError for one that differs from what bore the same number before."""
-        if self._definitions.setdefault((type(record), record.id), record) != record:
+        if isinstance(record, Schema):
+            is_known = self._types.setdefault(record.id, record.name) == record.name
+        else:
+            told = record.topic, record.schema_id, record.message_encoding
+            is_known = self._channels.setdefault(record.id, told) == told
+            if record.id not in self._topics:
+                type_name = self._types.get(record.schema_id, "")
+                self._topics[record.id] = self.selection.topic(record.topic, type_name, record.message_encoding)
+        if not is_known:
             raise BagError(f"{type(record).__name__.lower()} {record.id} is defined twice, differently")
-        if isinstance(record, Channel) and record.id not in self._topics:
-            schema = self._definitions.get((Schema, record.schema_id))
-            name = schema.name if isinstance(schema, Schema) else ""
-            self._topics[record.id] = self.selection.topic(record.topic, name, record.message_encoding)
 
     def check_counts(self) -> None:
         """Raise BagError if fewer messages were there than the statistics or the indexes behind the chunks say."""
