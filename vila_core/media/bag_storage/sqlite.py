@@ -15,7 +15,6 @@ from vila_core.media.bag_storage.common import (
     Selection,
     StoredMessage,
     Topic,
-    shown,
 )
 
 _STEPS = 1_000_000  # of SQLite's machine between two looks at how many there were
@@ -26,8 +25,8 @@ def sqlite_messages(path: Path, selection: Selection) -> Iterator[StoredMessage]
     """Yield the selected messages in order of time; of a cut file in order of writing, up to what is missing.
 
     Nothing is written beside the file, but for a log that SQLite left there (NAME-wal), which is read with it. Raises
-    CutError for a file that is shorter than it says, BagError for one that is damaged, RefusedError for one that holds
-    no bag.
+    CutError for a file that is shorter than it says, BagError, or what SQLite raises, for one that is damaged,
+    RefusedError for one that holds no bag.
     """
     missing = _missing_bytes(path)
     log = path.with_name(path.name + "-wal")
@@ -40,18 +39,15 @@ def sqlite_messages(path: Path, selection: Selection) -> Iterator[StoredMessage]
                 yield from _messages(base, topics, "NOT INDEXED", "")
             else:
                 yield from _whole(base, topics)
-    except BagError:
+    except (BagError, sqlite3.Error, UnicodeDecodeError):  # the latter: for what SQLite says of damaged names
         if not missing:
             raise
-    except (sqlite3.Error, UnicodeDecodeError) as err:  # the latter: for what SQLite says of damaged names
-        if not missing:
-            raise BagError(f"SQLite says: {shown(str(err))}") from err
     if missing:
         raise CutError(f"{missing} bytes are missing of those that its first page tells of")
 
 
 def _missing_bytes(path: Path) -> int:
-    """How many bytes a file is shorter than the number of pages in its head says."""
+    """How many bytes a file is shorter than the number of pages in its head says; SQLite calls it malformed alone."""
     with path.open("rb") as stream:
         head = stream.read(100)
     if len(head) < 100:
