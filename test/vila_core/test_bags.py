@@ -26,12 +26,14 @@ from bag_files import (
 )
 
 from vila_core.errors import MediaError
-from vila_core.media.bag_storage import mcap
+from vila_core.media.bag_storage.common import MCAP_MAGIC
 from vila_core.media.bags import bag_images
 
 rosbag2 = pytest.importorskip("rosbags.rosbag2")
 zstandard = pytest.importorskip("zstandard")
+lz4 = pytest.importorskip("lz4.frame")
 CompressionType = pytest.importorskip("mcap.writer").CompressionType
+IndexType = pytest.importorskip("mcap.writer").IndexType
 
 FRAMES = [np.random.default_rng(number).integers(0, 256, (6, 8, 3), dtype=np.uint8) for number in range(12)]
 IMAGES = [(10 * number, "/raw", padded_image(pixels)) for number, pixels in enumerate(FRAMES)]
@@ -249,6 +251,48 @@ def test_an_uncompressed_chunk_that_is_cut_gives_its_whole_messages(tmp_path) ->
     assert 3 <= len(seen) < len(FRAMES)
 
 
+@pytest.mark.parametrize("use_chunking", [True, False])
+def test_zeros_that_a_loss_of_power_leaves_are_a_cut(tmp_path, use_chunking) -> None:
+    file = write_mcap(tmp_path / "a.mcap", IMAGES, chunk_size=300, use_chunking=use_chunking)
+    data = file.read_bytes()
+    file.write_bytes(data[: len(data) // 3] + bytes(1 << 24))
+    seen = []
+    with pytest.raises(MediaError, match=r"a\.mcap is cut behind message \d of /raw"):
+        seen.extend(one.time_ns for one in bag_images(file))
+    assert 0 < len(seen) < len(FRAMES)
+
+
+def changed(data: bytes, at: int, new: bytes) -> bytes:
+    return data[:at] + new + data[at + len(new) :]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            lambda data: changed(data, data.index(b"chunk_count=") + 12, b"\1"),
+            "records of kind CHUNK_INFO.* says 1",
+        ),
+        (lambda data: changed(data, data.index(b"conn_count=") + 11, b"\0"), "records of kind CONNECTION.* says 0"),
+        (lambda data: changed(data, data.rindex(b"sensor_msgs/Comp"), b"sensor_msgs/Comb"), "is defined twice"),
+        (lambda data: changed(data, data[: data.rindex(b"topic=/raw")].rindex(b"/raw"), b"/rav"), "is defined twice"),
+    ],
+)
+def test_an_index_of_ros_1_that_would_hide_messages(tmp_path, change, words) -> None:
+    file = write_ros1(tmp_path / "a.bag", small_images(), "lz4")
+    file.write_bytes(change(file.read_bytes()))
+    with pytest.raises(MediaError, match=rf"a\.bag is damaged before its first image: .*{words}"):
+        list(bag_images(file))
+
+
+@pytest.mark.parametrize("compression", ["bz2", "lz4"])
+def test_a_chunk_of_ros_1_that_unpacks_to_too_much(tmp_path, compression, monkeypatch) -> None:
+    monkeypatch.setattr("vila_core.media.bag_storage.ros1.LARGEST_BYTES", 500)
+    file = write_ros1(tmp_path / "a.bag", small_images(), compression)
+    with pytest.raises(MediaError, match=rf"a\.bag is damaged .*: {compression} data holds more than 500 bytes"):
+        list(bag_images(file))
+
+
 def patched(file, old: bytes, new: bytes) -> None:
     data = file.read_bytes()
     assert old in data
@@ -267,7 +311,7 @@ def raw_pixels(file) -> None:
 def test_a_wrong_checksum_is_told(tmp_path, use_chunking) -> None:
     file = write_mcap(tmp_path / "a.mcap", IMAGES, compression=CompressionType.NONE, use_chunking=use_chunking)
     raw_pixels(file)
-    with pytest.raises(MediaError, match=r"a\.mcap is damaged .*the checksum of (its data|a chunk) is wrong"):
+    with pytest.raises(MediaError, match=r"a\.mcap is damaged .*crc validation failed in (Chunk|DataEnd)"):
         list(bag_images(file))
 
 
@@ -341,8 +385,7 @@ def rewritten(kind: str, folder, messages):
     return write_ros1(folder / "a.bag", messages)
 
 
-def test_chunks_that_overlap_are_unpacked_again_where_memory_is_short(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("vila_core.media.bag_storage.common._OPEN_BYTES", 500)
+def test_chunks_that_overlap_are_read_by_their_times(tmp_path) -> None:
     mixed = [IMAGES[at] for at in (0, 11, 1, 10, 2, 9, 3, 8, 4, 7, 5, 6)]
     check_all(write_mcap(tmp_path / "a.mcap", mixed, chunk_size=300))
 
@@ -353,29 +396,48 @@ def test_a_topic_of_another_kind_that_is_asked_for(tmp_path) -> None:
         list(bag_images(file, ["/status"]))
 
 
-@pytest.mark.parametrize("use_chunking", [True, False])
-def test_messages_out_of_order_are_read_by_their_times(tmp_path, use_chunking) -> None:
+@pytest.mark.parametrize(("use_chunking", "use_chunk_index"), [(True, True), (True, False), (False, True)])
+def test_messages_out_of_order_are_read_by_their_times_where_there_is_an_index(
+    tmp_path, use_chunking, use_chunk_index
+) -> None:
     mixed = [IMAGES[at] for at in (3, 0, 2, 1, 7, 5, 4, 6, 11, 9, 10, 8)]
-    check_all(write_mcap(tmp_path / "a.mcap", mixed, chunk_size=300, use_chunking=use_chunking))
+    options = {"use_chunking": use_chunking, "index_types": IndexType.ALL if use_chunk_index else IndexType.NONE}
+    file = write_mcap(tmp_path / "a.mcap", mixed, chunk_size=300, **options)
+    if use_chunking and use_chunk_index:
+        return check_all(file)
+    assert [one.time_ns for one in bag_images(file)] == [time_ns for time_ns, _, _ in mixed]
+    return None
+
+
+def chunk_of(codec: bytes, data: bytes, size: int) -> bytes:
+    """A chunk's record without a checksum."""
+    body = struct.pack("<QQQII", 0, 0, size, 0, len(codec)) + codec + struct.pack("<Q", len(data)) + data
+    return struct.pack("<BQ", 6, len(body)) + body
+
+
+END = struct.pack("<BQI", 15, 4, 0) + struct.pack("<BQQQI", 2, 20, 0, 0, 0)
 
 
 @pytest.mark.parametrize(
     ("record", "words"),
     [
-        (struct.pack("<BQ", 5, 2**60) + bytes(30), f"a record of {2**60} bytes"),
-        (struct.pack("<BQ", 6, 48) + struct.pack("<QQQII", 0, 0, 2**60, 0, 0) + bytes(8), f"unpack to {2**60} bytes"),
+        (struct.pack("<BQ", 5, 2**60) + bytes(30), f"MESSAGE record has length {2**60} that exceeds"),
+        (chunk_of(b"", b"", 2**60), f"unpack to {2**60} bytes"),
+        (chunk_of(b"zopf", b"", 5), "'zopf' of a chunk is unknown"),
+        (chunk_of(b"zstd", zstandard.compress(bytes(1000)), 999), "zstd data claims to unpack to more than 999 bytes"),
+        (chunk_of(b"lz4", lz4.compress(bytes(1000)), 999), "lz4 data holds more than 999 bytes"),
+        (chunk_of(b"lz4", lz4.compress(bytes(1000)), 1001), "unpacks to 1000 bytes instead of 1001"),
         (
-            struct.pack("<BQ", 6, 44) + struct.pack("<QQQII4sQ", 0, 0, 5, 0, 4, b"zopf", 0),
-            "'zopf' of a chunk is unknown",
+            struct.pack("<BQHIQQ", 7, 22, 1, 16, 0, 0) + END,
+            "indexes list 1 messages of channel 1, which is not defined",
         ),
-        (struct.pack("<BQHI", 7, 6, 1, 0), "a message index at byte .* belongs to no chunk"),
         (struct.pack("<BQHIQQ", 5, 22, 9, 0, 0, 0), "a message is of channel 9, which is not defined"),
-        (bytes(9), "is no record"),
+        (bytes(9), "bytes are due at byte"),
     ],
 )
 def test_records_of_mcap_that_claim_too_much(tmp_path, record, words) -> None:
     file = tmp_path / "a.mcap"
-    file.write_bytes(mcap.MAGIC + struct.pack("<BQII", 1, 8, 0, 0) + record + mcap.MAGIC)
+    file.write_bytes(MCAP_MAGIC + struct.pack("<BQII", 1, 8, 0, 0) + record + MCAP_MAGIC)
     with pytest.raises(MediaError, match=rf"a\.mcap is damaged before its first image: .*{words}"):
         list(bag_images(file))
 

@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vila_core.errors import FrameError, MediaError
-from vila_core.media.bag_storage import mcap, ros1, sqlite
 from vila_core.media.bag_storage.common import (
+    MCAP_MAGIC,
+    ROS1_MAGIC,
+    SQLITE_MAGIC,
+    ZSTD_MAGIC,
     BagError,
     CutError,
-    FileBytes,
     RefusedError,
     Selection,
     StoredMessage,
+    library_faults,
     shown,
 )
 from vila_core.media.bag_storage.folder import bag_plan
-from vila_core.media.bag_storage.unpack import ZSTD_MAGIC, unpack_file
+from vila_core.media.bag_storage.sqlite import sqlite_messages
 from vila_core.media.messages import decode_compressed, decode_image
-from vila_core.media.serialized import parse_compressed, parse_image
 
 _MAGIC_BYTES = 16  # of the longest
 _FREE_SHARE = 0.9  # of the free space that an unpacked bag may take
@@ -44,6 +48,8 @@ class BagImage:
 
 def bag_images(path: Path, topics: Sequence[str] = ()) -> Iterator[BagImage]:
     """Yield the images of a bag in order of time; one is in memory at a time, and the chunk of the file it lies in.
+
+    What lies in an MCAP file without an index of its chunks, or in a file that is cut, comes as it was written.
 
     path: a bag's directory, or one file of it (.mcap, .db3, .bag, packed by zstd or not). topics: which to read, those
     of images without any named; messages of other topics are never decoded. Nothing is passed over in silence: the
@@ -116,68 +122,72 @@ def _stored_messages(file: Path, selection: Selection) -> Iterator[StoredMessage
     """The messages of a file, whose first bytes tell what it is, whatever its name."""
     with file.open("rb") as stream:
         head = stream.read(_MAGIC_BYTES)
-    if not head:
-        raise CutError("it is empty")
+    reader: Callable[[Path, Selection], Iterator[StoredMessage]]
     if head.startswith(ZSTD_MAGIC):
-        yield from _packed_file(file, selection)
-    elif head.startswith(mcap.MAGIC):
-        yield from _by_bytes(file, mcap.mcap_messages, selection)
-    elif head.startswith(ros1.MAGIC):
-        yield from _by_bytes(file, ros1.ros1_messages, selection)
-    elif head.startswith(sqlite.MAGIC):
-        yield from sqlite.sqlite_messages(file, selection)
-    elif any(known.startswith(head) for known in (mcap.MAGIC, ros1.MAGIC, sqlite.MAGIC, ZSTD_MAGIC)):
-        raise CutError(f"it holds {len(head)} bytes")
+        reader = _packed_messages
+    elif head.startswith(MCAP_MAGIC):
+        from vila_core.media.bag_storage.mcap import mcap_messages
+
+        reader = mcap_messages
+    elif head.startswith(ROS1_MAGIC):
+        from vila_core.media.bag_storage.ros1 import ros1_messages
+
+        reader = ros1_messages
+    elif head.startswith(SQLITE_MAGIC):
+        reader = sqlite_messages
+    elif any(magic.startswith(head) for magic in (MCAP_MAGIC, ROS1_MAGIC, SQLITE_MAGIC, ZSTD_MAGIC)):
+        raise CutError(f"it holds {len(head)} bytes" if head else "it is empty")
     else:
         raise RefusedError(f"its first bytes, {head[:8].hex(' ')}, are not those of MCAP, SQLite or a ROS 1 bag")
+    with library_faults():
+        yield from reader(file, selection)
 
 
-_Reader = Callable[[FileBytes, Selection], Iterator[StoredMessage]]
-
-
-def _by_bytes(file: Path, reader: _Reader, selection: Selection) -> Iterator[StoredMessage]:
-    with file.open("rb", buffering=0) as stream:
-        yield from reader(FileBytes(stream), selection)
-
-
-def _packed_file(file: Path, selection: Selection) -> Iterator[StoredMessage]:
+def _packed_messages(file: Path, selection: Selection) -> Iterator[StoredMessage]:
     """The messages of a file that rosbag2 packed as a whole; it is unpacked into a temporary file."""
+    from vila_core.media.bag_storage.unpack import unpack_file
+
     with tempfile.TemporaryDirectory() as folder:
         plain = Path(folder) / file.stem
         limit = int(shutil.disk_usage(folder).free * _FREE_SHARE)
-        fault: BagError | None = None
         try:
             with file.open("rb") as source, plain.open("wb") as target:
                 unpack_file(source, target, limit)
-        except BagError as err:
-            fault = err
-        with plain.open("rb") as stream:
-            is_packed_twice = stream.read(len(ZSTD_MAGIC)) == ZSTD_MAGIC
-        if is_packed_twice:
-            raise RefusedError("it is packed by zstd twice")
-        yield from _read_part(plain, selection) if fault else _stored_messages(plain, selection)
-        if fault is not None:
-            raise fault
-
-
-def _read_part(plain: Path, selection: Selection) -> Iterator[StoredMessage]:
-    """What was unpacked in front of a fault, which its reader cannot but find cut; who calls tells the cause."""
-    try:
+        except BagError:
+            with suppress(BagError):  # of the reader, that the file is cut; who calls tells the cause
+                yield from _stored_messages(plain, selection)
+            raise
         yield from _stored_messages(plain, selection)
-    except BagError:
-        return
 
 
 def _decoded(stored: StoredMessage, progress: _Progress) -> NDArray[np.uint8]:
-    topic = stored.topic
     try:
-        data = sqlite.unpacked_message(stored.data)
-        if topic.kind == "Image":
-            return decode_image(parse_image(data, is_ros1=topic.is_ros1))
-        return decode_compressed(parse_compressed(data, is_ros1=topic.is_ros1))
+        message = _deserialized(stored)
+        return decode_image(message) if stored.topic.kind == "Image" else decode_compressed(message)
     except (FrameError, BagError) as err:
         others = "; to pass this topic over, name those to read" if len(progress.counts) > 1 else ""
         raise MediaError(f"{progress.file}: {progress.of_last()}: {err}{others}") from err
+
+
+def _deserialized(stored: StoredMessage) -> Any:
+    """The message, which rosbag2 may have packed for itself. Raises BagError for bytes that are none."""
+    from vila_core.media.bag_storage.unpack import unpacked_message
+
+    kind = f"sensor_msgs/msg/{stored.topic.kind}"
+    data = unpacked_message(stored.data)
+    try:
+        if stored.topic.is_ros1:
+            return _types("ROS1_NOETIC").deserialize_ros1(data, kind)
+        return _types("ROS2_HUMBLE").deserialize_cdr(data, kind)
+    except Exception as err:  # generated code that meets any bytes
+        raise FrameError(f"{len(data)} bytes are no {kind}: {shown(str(err), 200)}") from err
+
+
+@functools.cache
+def _types(store: str) -> Any:
+    from rosbags.typesys import Stores, get_typestore
+
+    return get_typestore(Stores[store])
 
 
 def _check_topics(path: Path, selection: Selection) -> None:

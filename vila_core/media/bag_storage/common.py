@@ -1,15 +1,22 @@
-"""What the readers of all storages share: what is asked for, what is found, what is wrong, and how bytes are read."""
+"""What the readers of all storages share: what is asked for, what is found, what is wrong, and files with an end."""
 
 from __future__ import annotations
 
-import heapq
+import io
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import BinaryIO, TypeVar
+from pathlib import Path
 
 LARGEST_BYTES = 1 << 28  # of a chunk or message, packed or not; more is taken for a damaged length
-_OPEN_BYTES = 1 << 28  # of chunks that are unpacked at the same time, where their times overlap
+
+_PIECE = 1 << 20  # bytes
+
+MCAP_MAGIC = b"\x89MCAP0\r\n"
+ROS1_MAGIC = b"#ROSBAG V"
+SQLITE_MAGIC = b"SQLite format 3\0"
+ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 
 IMAGE_KINDS = {
     "sensor_msgs/msg/Image": "Image",
@@ -88,118 +95,44 @@ def shown(text: str, limit: int = 80) -> str:
     return plain if len(plain) <= limit else plain[:limit] + "..."
 
 
-class FileBytes:
-    """A file that is read at any place, and never behind its end, whatever a length in it says."""
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
-        self.size = os.fstat(stream.fileno()).st_size
-
-    def read(self, offset: int, count: int) -> bytes:
-        """Return count bytes from offset on. Raises CutError where the file ends before."""
-        if offset + count > self.size:
-            raise CutError(f"it ends at byte {self.size}, in the midst of what begins at byte {offset}")
-        if count > LARGEST_BYTES:
-            raise BagError(f"{count} bytes in one piece at byte {offset} are above the limit of {LARGEST_BYTES}")
-        self._stream.seek(offset)
-        data = self._stream.read(count)
-        if len(data) != count:
-            raise CutError(f"it ended at byte {offset + len(data)} while it was read")
-        return data
+@contextmanager
+def library_faults() -> Iterator[None]:
+    """Turn what the libraries raise for bytes that are damaged, which is anything, into a BagError."""
+    try:
+        yield
+    except (BagError, OSError, MemoryError, RecursionError):
+        raise
+    except Exception as err:  # KeyError, struct.error, AssertionError, ..., as the damage falls
+        raise BagError(f"{type(err).__name__}: {shown(str(err), 200)}") from err
 
 
-@dataclass(slots=True)
-class Part:
-    """What is read at once of a file: a chunk of messages, or one message that lies in none.
+class BoundedFile(io.BufferedReader):
+    """A file of which no more is asked than it holds, whatever a length in it says; the libraries trust those."""
 
-    start_ns: not after its first message. counts: its messages by channel, as an index tells; empty where none does.
-    """
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path))
+        self.size = os.fstat(self.fileno()).st_size
 
-    start_ns: int
-    offset: int  # of its record's body
-    length: int
-    is_chunk: bool = True
-    is_cut: bool = False  # the file ends in it
-    counts: dict[int, int] = field(default_factory=dict)
+    def read(self, count: int | None = -1, /) -> bytes:
+        """Return count bytes. Raises CutError where the file ends before, BagError for a count that cannot be."""
+        begin = self.tell()
+        if count is None or not 0 <= count <= LARGEST_BYTES:
+            raise BagError(f"{count} bytes in one piece at byte {begin}, of at most {LARGEST_BYTES}")
+        if begin + count > self.size:
+            raise CutError(f"{count} bytes are due at byte {begin}, and it ends at byte {self.size}")
+        return super().read(count)
 
+    def pass_over_zeros(self) -> None:
+        """Let the file end in front of the zeros that a loss of power leaves at its end."""
+        filled = b""
+        while self.size and not filled:
+            begin = self.seek(max(self.size - _PIECE, 0))
+            filled = self.read(self.size - begin).rstrip(b"\0")
+            self.size = begin + len(filled)
 
-def parts_with(parts: Iterable[Part], passed: set[int]) -> list[Part]:
-    """Return the parts but those whose index names passed channels alone.
-
-    The first part of each channel stays even so: it defines the channel, so a type that was damaged in the one or the
-    other place is found.
-    """
-    found: list[Part] = []
-    seen: set[int] = set()
-    for part in parts:
-        if not part.counts or not part.counts.keys() <= passed & seen:
-            found.append(part)
-        seen |= part.counts.keys()
-    return found
-
-
-Unpack = Callable[[Part], Sequence[StoredMessage]]
-_Item = TypeVar("_Item")
-
-
-def in_file_order(parts: Iterable[Part], unpack: Unpack) -> Iterator[StoredMessage]:
-    """Yield the messages as they were written."""
-    for part in parts:
-        yield from unpack(part)
-
-
-def in_time_order(parts: Sequence[Part], unpack: Unpack) -> Iterator[StoredMessage]:
-    """Yield the messages by their times; those of equal times as they were written.
-
-    Chunks that overlap are open together up to a limit of memory, behind which they are unpacked again when they are
-    due. Raises BagError for a part that holds a message from before its own beginning, if its turn is over.
-    """
-    # 1. (time, number of the part, number of the message in it; -1 for the part itself)
-    heap = [(part.start_ns, number, -1) for number, part in enumerate(parts)]
-    heapq.heapify(heap)
-    opened = _OpenParts(parts, unpack)
-    last_ns = -1
-    while heap:
-        time_ns, number, message = heapq.heappop(heap)
-        # 2. a part is unpacked when it can hold the next message
-        if message < 0:
-            for index, stored in enumerate(opened.messages(number)):
-                heapq.heappush(heap, (stored.time_ns, number, index))
-            continue
-        # 3. the next message
-        if time_ns < last_ns:
-            raise BagError(f"a message at {time_ns} ns lies in a chunk that says to begin at {parts[number].start_ns}")
-        last_ns = time_ns
-        yield opened.messages(number)[message]
-        opened.count_out(number)
-
-
-class _OpenParts:
-    """The unpacked parts of which messages are still due, the least lately used closed first."""
-
-    def __init__(self, parts: Sequence[Part], unpack: Unpack) -> None:
-        self._parts, self._unpack = parts, unpack
-        self._open: dict[int, Sequence[StoredMessage]] = {}
-        self._due: dict[int, int] = {}
-        self._sizes: dict[int, int] = {}
-
-    def messages(self, number: int) -> Sequence[StoredMessage]:
-        messages = self._open.pop(number, None)
-        if messages is None:
-            messages = self._unpack(self._parts[number])
-            self._due.setdefault(number, len(messages))
-            self._sizes[number] = sum(len(one.data) for one in messages)
-        self._open[number] = messages  # the last of the dictionary is the latest used
-        while sum(self._sizes.values()) > _OPEN_BYTES and len(self._open) > 1:
-            self._close(next(iter(self._open)))
-        if not messages:
-            self._close(number)
-        return messages
-
-    def count_out(self, number: int) -> None:
-        self._due[number] -= 1
-        if not self._due[number]:
-            self._close(number)
-
-    def _close(self, number: int) -> None:
-        del self._open[number], self._sizes[number]
+    def seek(self, target: int, whence: int = os.SEEK_SET, /) -> int:
+        """Go to a place. Raises CutError for one behind the end."""
+        place = target + {os.SEEK_SET: 0, os.SEEK_CUR: self.tell(), os.SEEK_END: self.size}[whence]
+        if not 0 <= place <= self.size:
+            raise CutError(f"something is due at byte {place}, and it ends at byte {self.size}")
+        return super().seek(place)

@@ -1,286 +1,203 @@
-"""Image messages of MCAP files, whole or cut (https://mcap.dev/spec).
+"""Image messages of MCAP files, whole or cut, parsed by the library mcap.
 
-The file's records are first walked from its beginning, chunks unopened, so nothing depends on an index at its end, and
-every length is held against the file's size. The library mcap trusts those lengths, and reads files that have no chunks
-into memory as a whole.
+The library's SeekingReader.iter_messages unpacks with no bound on memory (lz4.frame.decompress; zstd believes the
+frame), so it gives the summary alone here, and chunks are put in order of time by a heap of our own.
 """
 
 from __future__ import annotations
 
-import struct
+import heapq
+import io
+import os
 import zlib
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from mcap.data_stream import ReadDataStream
+from mcap.opcode import Opcode
+from mcap.reader import FOOTER_SIZE, MAGIC_SIZE, SeekingReader
+from mcap.records import Channel, Chunk, ChunkIndex, Footer, McapRecord, Message, MessageIndex, Schema, Statistics
+from mcap.stream_reader import StreamReader, breakup_chunk
+from mcap.summary import Summary
 
 from vila_core.media.bag_storage.common import (
+    LARGEST_BYTES,
+    MCAP_MAGIC,
     BagError,
+    BoundedFile,
     CutError,
-    FileBytes,
-    Part,
     Selection,
     StoredMessage,
     Topic,
-    in_file_order,
-    in_time_order,
-    parts_with,
     shown,
 )
-from vila_core.media.bag_storage.unpack import unpack, unpack_begin
-
-MAGIC = b"\x89MCAP0\r\n"
-_FOOTER, _SCHEMA, _CHANNEL, _MESSAGE, _CHUNK, _MESSAGE_INDEX, _CHUNK_INDEX = 0x02, 0x03, 0x04, 0x05, 0x06, 0x07, 0x08
-_STATISTICS, _DATA_END = 0x0B, 0x0F
-_RECORD = struct.Struct("<BQ")  # opcode, length
-_MESSAGE_HEAD = struct.Struct("<HIQQ")  # channel, sequence, log time, publish time
-_CHUNK_HEAD = struct.Struct("<QQQII")  # first and last time, unpacked size, CRC, length of the compression's name
-_STATISTICS_HEAD = struct.Struct("<QHIIIIQQI")  # messages, four counts, chunks, times, length of the counts by channel
-_LONGEST_TEXT = 1 << 24  # bytes of a definition
-_LONGEST_NAME = 1 << 10  # bytes, of a compression
-_CRC_PIECE = 1 << 20
+from vila_core.media.bag_storage.unpack import unpack
 
 
-def mcap_messages(file: FileBytes, selection: Selection) -> Iterator[StoredMessage]:
-    """Yield the selected messages in order of time; as they were written, if the file is cut or has no summary.
+def mcap_messages(path: Path, selection: Selection) -> Iterator[StoredMessage]:
+    """Yield the selected messages in order of time; as they were written, if there is no whole index of chunks.
 
-    Raises BagError, behind the messages in front of what is wrong, for a file that is damaged, cut (CutError), or holds
-    fewer messages than its index or its statistics say.
+    That is so in a file that is cut, and in one without chunks. Raises BagError, or what the library raises, behind the
+    messages in front of what is wrong, for a file that is damaged, cut (CutError), or holds fewer messages than its
+    statistics or indexes say.
     """
-    reader = _Reader(file, selection)
-    fault: BagError | None = None
-    try:
-        reader.walk()
-    except BagError as err:
-        fault = err
-    if fault is None and reader.knows_channels():
-        yield from in_time_order(reader.wanted_parts(), reader.messages)
-    else:
-        yield from in_file_order(reader.parts, reader.messages)
-    if fault is not None:
-        raise fault
-    reader.check_counts()
-    reader.check_data()
+    with BoundedFile(path) as file:
+        reader = _Reader(file, selection)
+        chunks = reader.index()
+        yield from reader.in_file_order() if chunks is None else reader.in_time_order(chunks)
+        reader.check_counts()
 
 
 @dataclass(slots=True)
 class _Reader:
     """What is known of a file."""
 
-    file: FileBytes
+    file: BoundedFile
     selection: Selection
-    parts: list[Part] = field(default_factory=list)
-    _schemas: dict[int, str] = field(default_factory=dict)  # names
+    _types: dict[int, str] = field(default_factory=dict)  # by schema
     _channels: dict[int, tuple[str, int, str]] = field(default_factory=dict)  # topic, schema, encoding
-    _topics: dict[int, Topic | None] = field(default_factory=dict)  # None: passed over
-    _promised: dict[int, int] = field(default_factory=dict)  # messages by channel, as the statistics say
-    _promised_chunks: int = 0
-    _found: Counter[int] = field(default_factory=Counter)
-    _data_end: int = 0  # the byte behind the data section
-    _data_crc: int = 0
-    _is_unchecked: bool = False  # messages lie outside of what the chunks' own CRCs cover
+    _topics: dict[int, Topic | None] = field(default_factory=dict)  # by channel; None: passed over
+    _found: Counter[int] = field(default_factory=Counter)  # messages by channel
+    _indexed: Counter[int] = field(default_factory=Counter)
+    _promised: dict[int, int] = field(default_factory=dict)  # as the statistics say
 
-    def walk(self) -> None:
-        """Find parts, schemas, channels and statistics. Raises BagError where the file is cut or no longer MCAP."""
-        is_whole = self.file.size > 2 * len(MAGIC) and self.file.read(self.file.size - len(MAGIC), len(MAGIC)) == MAGIC
-        offset = len(MAGIC)
-        while True:
-            opcode, length = _RECORD.unpack(self.file.read(offset, _RECORD.size))
-            body, end = offset + _RECORD.size, offset + _RECORD.size + length
-            if end > self.file.size:
-                told = f"a record of {length} bytes at byte {offset} goes beyond its end, byte {self.file.size}"
-                if is_whole:
-                    raise BagError(told)
-                if opcode == _CHUNK:
-                    self.parts.append(Part(0, body, self.file.size - body, is_cut=True))
-                raise CutError(told)
-            self._take(opcode, body, length)
-            if opcode == _FOOTER:
-                return self._end(body, length, end)
-            offset = end
+    def index(self) -> Sequence[ChunkIndex] | None:
+        """The chunks that can hold selected messages; None without a summary that is whole and lists all of them."""
+        with suppress(Exception):  # whatever is wrong is met, and told, in the order of the file
+            summary = SeekingReader(self.file, record_size_limit=LARGEST_BYTES).get_summary()
+            self.file.seek(-FOOTER_SIZE - MAGIC_SIZE, os.SEEK_END)
+            is_checked = self._has_checksum(next(_records(self.file, skip_magic=True)))
+            if summary and summary.statistics and 0 < summary.statistics.chunk_count == len(summary.chunk_indexes):
+                return self._selected(summary, summary.statistics, is_checked=is_checked)
+        return None
 
-    def _take(self, opcode: int, body: int, length: int) -> None:
-        if opcode == _MESSAGE:
-            channel, _, time_ns, _ = _MESSAGE_HEAD.unpack(self._head(body, length, _MESSAGE_HEAD.size))
-            self._is_unchecked = True
-            if self._topic(channel) is not None:
-                self.parts.append(Part(time_ns, body, length, is_chunk=False))
-        elif opcode == _CHUNK:
-            start_ns, *_, crc, _ = _CHUNK_HEAD.unpack(self._head(body, length, _CHUNK_HEAD.size))
-            self._is_unchecked |= not crc
-            self.parts.append(Part(start_ns, body, length))
-        elif opcode == _MESSAGE_INDEX:
-            channel, size = struct.unpack("<HI", self._head(body, length, 6))
-            if not self.parts or not self.parts[-1].is_chunk or size % 16 or size + 6 > length:
-                raise BagError(f"a message index at byte {body} belongs to no chunk, or is damaged")
-            self.parts[-1].counts[channel] = size // 16
-        elif opcode == _DATA_END:
-            self._data_end = body - _RECORD.size
-            (self._data_crc,) = struct.unpack("<I", self._head(body, length, 4))
-        elif opcode == _STATISTICS:
-            self._take_statistics(self._head(body, length, min(length, _LONGEST_TEXT)))
-        elif opcode in (_SCHEMA, _CHANNEL):
-            self._define(opcode, memoryview(self._head(body, length, length)))
-        elif opcode == 0:
-            raise BagError(f"what lies at byte {body - _RECORD.size} is no record")
+    def _selected(self, summary: Summary, statistics: Statistics, *, is_checked: bool) -> Sequence[ChunkIndex]:
+        """The chunks that can hold selected messages.
 
-    def _head(self, body: int, length: int, size: int) -> bytes:
-        if length < size:
-            raise BagError(f"a record of {length} bytes at byte {body} is too short for its kind")
-        return self.file.read(body, size)
+        Without a checksum all of them, as a damaged type in the summary can hide a topic: that the chunks define it
+        otherwise is told then.
+        """
+        for definitions in (summary.schemas, summary.channels):
+            for record in definitions.values():
+                self._define(record)
+        self._promised = statistics.channel_message_counts
+        passed = {channel for channel, topic in self._topics.items() if topic is None and is_checked}
+        chunks = summary.chunk_indexes
+        return [one for one in chunks if not one.message_index_offsets or one.message_index_offsets.keys() - passed]
 
-    def _define(self, opcode: int, body: memoryview) -> None:
-        """Take a schema or channel. Raises BagError for one that differs from what bore the same number before."""
-        try:
-            if opcode == _SCHEMA:
-                (number,), (name, _) = struct.unpack_from("<H", body), _text(body, 2)
-                known = self._schemas.setdefault(number, name) == name
-            else:
-                number, schema = struct.unpack_from("<HH", body)
-                topic, offset = _text(body, 4)
-                channel = topic, schema, _text(body, offset)[0]
-                known = self._channels.setdefault(number, channel) == channel
-        except struct.error as err:
-            raise BagError("the record of a topic or type is too short") from err
-        if not known:
-            raise BagError(f"{'schema' if opcode == _SCHEMA else 'channel'} {number} is defined twice, differently")
-
-    def _take_statistics(self, body: bytes) -> None:
-        try:
-            *_, chunks, _, _, size = _STATISTICS_HEAD.unpack_from(body)
-            head = _STATISTICS_HEAD.size
-            if size % 10 or head + size > len(body):
-                raise BagError("its statistics are damaged")
-            self._promised = dict(struct.iter_unpack("<HQ", body[head : head + size]))
-        except struct.error as err:
-            raise BagError("its statistics are damaged") from err
-        self._promised_chunks = chunks
-
-    def _end(self, body: int, length: int, end: int) -> None:
-        """Check what lies behind the last record, and the summary's checksum."""
-        summary, _, crc = struct.unpack("<QQI", self._head(body, length, 20))
-        if self.file.size - end < len(MAGIC):
-            raise CutError("its last bytes are missing")
-        if self.file.read(end, len(MAGIC)) != MAGIC or end + len(MAGIC) != self.file.size:
-            raise BagError(f"what lies behind the footer at byte {end} is not the end of an MCAP file")
-        if not self._data_end:
-            raise BagError("the record that ends its data is missing")
-        if not summary:
-            return
-        if not self._data_end < summary <= body - _RECORD.size:
-            raise BagError(f"its footer says that the summary begins at byte {summary}")
-        if crc and crc != self._crc(summary, body + 16):
+    def _has_checksum(self, footer: McapRecord) -> bool:
+        """True if the summary has a checksum, and it is right. Raises BagError if it is wrong."""
+        if not isinstance(footer, Footer) or not footer.summary_start or not footer.summary_crc:
+            return False
+        end = self.file.tell() - 4  # the footer was read, which ends with the checksum
+        self.file.seek(footer.summary_start)
+        if zlib.crc32(self.file.read(end - footer.summary_start)) != footer.summary_crc:
             raise BagError("the checksum of its summary is wrong")
+        return True
 
-    def knows_channels(self) -> bool:
-        """True if every channel was defined outside of chunks, so that these can be opened in any order."""
-        return bool(self._channels) and all(part.counts.keys() <= self._channels.keys() for part in self.parts)
+    def in_time_order(self, chunks: Sequence[ChunkIndex]) -> Iterator[StoredMessage]:
+        """Yield the messages by their times; chunks that overlap in time are in memory together."""
+        heap: list[tuple[int, int, int, StoredMessage]] = []  # equal times as they were written
+        last_ns = 0
+        for index in sorted(chunks, key=lambda index: index.message_start_time):
+            while heap and heap[0][0] < index.message_start_time:
+                last_ns, *_, stored = heapq.heappop(heap)
+                yield stored
+            self.file.seek(index.chunk_start_offset)
+            chunk = next(_records(self.file, skip_magic=True))
+            if not isinstance(chunk, Chunk):
+                raise BagError(f"no chunk begins at byte {index.chunk_start_offset}, where its index says so")
+            for number, stored in enumerate(self._opened(chunk)):
+                if stored.time_ns < last_ns:
+                    raise BagError(f"a message at {stored.time_ns} ns, its chunk from {index.message_start_time} ns on")
+                heapq.heappush(heap, (stored.time_ns, index.chunk_start_offset, number, stored))
+        while heap:
+            yield heapq.heappop(heap)[-1]
 
-    def wanted_parts(self) -> list[Part]:
-        """The parts that can hold selected messages, as parts_with tells."""
-        return parts_with(self.parts, {channel for channel in self._channels if self._topic(channel) is None})
+    def in_file_order(self) -> Iterator[StoredMessage]:
+        """Yield the messages as they were written, up to the end or to where the file is cut."""
+        self.file.seek(-MAGIC_SIZE, os.SEEK_END)
+        has_end = self.file.read(MAGIC_SIZE) == MCAP_MAGIC
+        if not has_end:
+            self.file.pass_over_zeros()
+        begin = self.file.seek(0)
+        try:
+            for record in _records(self.file):
+                begin = self.file.tell()
+                yield from self._opened(record) if isinstance(record, Chunk) else self._take(record)
+                if isinstance(record, Footer):
+                    self._has_checksum(record)
+                    self.file.seek(begin)
+        except CutError as err:
+            if has_end:
+                raise BagError(f"a length in it is wrong: {err}") from err
+            with suppress(Exception):  # the library's at the cut, which is told
+                yield from self._cut_chunk(begin)
+            raise
 
-    def _topic(self, channel: int) -> Topic | None:
-        """The topic of a channel if it is read. Raises BagError for a channel that was not defined."""
-        if channel not in self._topics:
-            if channel not in self._channels:
-                raise BagError(f"a message is of channel {channel}, which is not defined")
-            name, schema, encoding = self._channels[channel]
-            self._topics[channel] = self.selection.topic(name, self._schemas.get(schema, ""), encoding)
-        return self._topics[channel]
+    def _opened(self, chunk: Chunk) -> Iterator[StoredMessage]:
+        """The selected messages of a chunk, unpacked within bounds before the library takes its records apart."""
+        plain = unpack(chunk.data, chunk.compression, chunk.uncompressed_size)
+        if len(plain) != chunk.uncompressed_size:
+            raise BagError(f"a chunk unpacks to {len(plain)} bytes instead of {chunk.uncompressed_size}")
+        for record in breakup_chunk(replace(chunk, compression="", data=plain), validate_crc=True):
+            yield from self._take(record)
 
-    def messages(self, part: Part) -> list[StoredMessage]:
-        """Return the selected messages of a part. Raises BagError if it is damaged or holds fewer than its index."""
-        if not part.is_chunk:
-            return list(self._message(memoryview(self.file.read(part.offset, part.length))))
-        found: list[StoredMessage] = []
-        before = self._found.copy()
-        for opcode, body in _records(self._unpacked(part), part.is_cut):
-            if opcode == _MESSAGE:
-                found.extend(self._message(body))
-            elif opcode in (_SCHEMA, _CHANNEL):
-                self._define(opcode, body)
-        for channel, promised in part.counts.items():
-            count = self._found[channel] - before[channel]
-            if promised > count and self._topics.get(channel) is not None:
-                raise BagError(f"a chunk holds {count} messages of channel {channel}, its index says {promised}")
-        return found
+    def _cut_chunk(self, begin: int) -> Iterator[StoredMessage]:
+        """The selected messages that are whole in the chunk in which the file ends, if it ends in one."""
+        self.file.seek(begin)
+        rest = ReadDataStream(io.BytesIO(self.file.read(self.file.size - begin)))
+        if rest.read1() == Opcode.CHUNK and rest.read8():
+            chunk = Chunk.read(rest)
+            plain = unpack(chunk.data, chunk.compression, chunk.uncompressed_size, is_cut=True)
+            for record in _records(io.BytesIO(plain), skip_magic=True):
+                yield from self._take(record)
 
-    def _unpacked(self, part: Part) -> memoryview:
-        """The records of a chunk, after its size and checksum were compared; of a cut one those that are there."""
-        end = part.offset + part.length
-        head = self._head(part.offset, part.length, _CHUNK_HEAD.size)
-        *_, size, crc, name_size = _CHUNK_HEAD.unpack(head)
-        begin = part.offset + _CHUNK_HEAD.size + name_size + 8
-        if begin > end or name_size > _LONGEST_NAME:
-            raise BagError(f"the head of a chunk at byte {part.offset} is damaged, or cut")
-        name = self.file.read(part.offset + _CHUNK_HEAD.size, name_size + 8)
-        codec, packed_size = name[:-8].decode(errors="replace"), int.from_bytes(name[-8:], "little")
-        if part.is_cut:
-            return memoryview(unpack_begin(self.file.read(begin, end - begin), codec, size))
-        if begin + packed_size > end:
-            raise BagError(f"a chunk says that it holds {packed_size} bytes, of {end - begin}")
-        found = unpack(self.file.read(begin, packed_size), codec, size)
-        if crc and zlib.crc32(found) != crc:
-            raise BagError("the checksum of a chunk is wrong")
-        return memoryview(found)
+    def _take(self, record: McapRecord) -> Iterator[StoredMessage]:
+        if isinstance(record, Message):
+            if record.channel_id not in self._topics:
+                raise BagError(f"a message is of channel {record.channel_id}, which is not defined")
+            self._found[record.channel_id] += 1
+            topic = self._topics[record.channel_id]
+            if topic is not None:
+                yield StoredMessage(topic, record.log_time, record.data)
+        elif isinstance(record, Schema | Channel):
+            self._define(record)
+        elif isinstance(record, MessageIndex):
+            self._indexed[record.channel_id] += len(record.records)
+        elif isinstance(record, Statistics):
+            self._promised = record.channel_message_counts
 
-    def _message(self, body: memoryview) -> Iterator[StoredMessage]:
-        if len(body) < _MESSAGE_HEAD.size:
-            raise BagError(f"a message of {len(body)} bytes is too short")
-        channel, _, time_ns, _ = _MESSAGE_HEAD.unpack_from(body)
-        topic = self._topic(channel)
-        if topic is not None:
-            self._found[channel] += 1
-            yield StoredMessage(topic, time_ns, bytes(body[_MESSAGE_HEAD.size :]))
+    def _define(self, record: Schema | Channel) -> None:
+        """Take a schema or channel. Raises BagError for one that differs from what bore the same number before."""
+        if isinstance(record, Schema):
+            is_known = self._types.setdefault(record.id, record.name) == record.name
+        else:
+            told = record.topic, record.schema_id, record.message_encoding
+            is_known = self._channels.setdefault(record.id, told) == told
+            if record.id not in self._topics:
+                type_name = self._types.get(record.schema_id, "")
+                self._topics[record.id] = self.selection.topic(record.topic, type_name, record.message_encoding)
+        if not is_known:
+            raise BagError(f"{type(record).__name__.lower()} {record.id} is defined twice, differently")
 
     def check_counts(self) -> None:
-        """Raise BagError if fewer chunks or messages were there than the statistics say."""
-        chunks = sum(part.is_chunk for part in self.parts)
-        if chunks < self._promised_chunks:
-            raise BagError(f"it holds {chunks} chunks, its statistics say {self._promised_chunks}")
-        for channel, promised in self._promised.items():
-            if not promised:
-                continue
-            topic = self._topic(channel)
-            if topic is not None and self._found[channel] < promised:
-                raise BagError(
-                    f"it holds {self._found[channel]} messages on {shown(topic.name)}, its statistics say {promised}"
-                )
-
-    def check_data(self) -> None:
-        """Raise BagError if the checksum of the data section is wrong, where the chunks have none of their own."""
-        if self._is_unchecked and self._data_crc and self._crc(0, self._data_end) != self._data_crc:
-            raise BagError("the checksum of its data is wrong, so an image that was read may be too")
-
-    def _crc(self, begin: int, end: int) -> int:
-        crc = 0
-        for offset in range(begin, end, _CRC_PIECE):
-            crc = zlib.crc32(self.file.read(offset, min(_CRC_PIECE, end - offset)), crc)
-        return crc
+        """Raise BagError if fewer messages were there than the statistics or the indexes behind the chunks say."""
+        for source, counts in (("statistics say", self._promised), ("indexes list", self._indexed)):
+            for channel, count in counts.items():
+                topic = self._topics.get(channel)
+                if count and channel not in self._topics:
+                    raise BagError(f"its {source} {count} messages of channel {channel}, which is not defined")
+                if topic is not None and self._found[channel] < count:
+                    told = f"{self._found[channel]} messages on {shown(topic.name)}, its {source} {count}"
+                    raise BagError(f"it holds {told}")
 
 
-def _records(data: memoryview, is_cut: bool) -> Iterator[tuple[int, memoryview]]:
-    """Yield opcode and body of the records in a chunk; of a cut one those that are whole."""
-    offset = 0
-    while offset < len(data):
-        if offset + _RECORD.size > len(data):
-            if is_cut:
-                return
-            raise BagError("the last record of a chunk is cut short")
-        opcode, length = _RECORD.unpack_from(data, offset)
-        offset += _RECORD.size
-        if is_cut and offset + length > len(data):
-            return
-        if not opcode or offset + length > len(data):
-            raise BagError(f"a record of kind {opcode} and {length} bytes does not fit in its chunk")
-        yield opcode, data[offset : offset + length]
-        offset += length
-
-
-def _text(body: memoryview, offset: int) -> tuple[str, int]:
-    """A text behind its length, and the offset behind it. Raises BagError where it does not fit."""
-    (size,) = struct.unpack_from("<I", body, offset)
-    begin = offset + 4
-    if begin + size > len(body):
-        raise BagError(f"a name of {size} bytes does not fit in its record")
-    return str(body[begin : begin + size], "utf-8", "replace"), begin + size
+def _records(stream: io.BytesIO | io.BufferedReader, *, skip_magic: bool = False) -> Iterator[McapRecord]:
+    """The records from here on, chunks in one piece; all checksums are checked."""
+    return StreamReader(
+        stream, skip_magic, emit_chunks=True, validate_crcs=not skip_magic, record_size_limit=LARGEST_BYTES
+    ).records

@@ -1,250 +1,152 @@
-"""Image messages of ROS 1 bags, whole or cut (http://wiki.ros.org/Bags/Format/2.0).
+"""Image messages of ROS 1 bags, whole or cut, parsed by the library rosbags.
 
-As with MCAP the records are walked from the beginning, chunks unopened, and the index at the end is only held against
-what was found.
+Its Reader believes the numbers of chunks and connections that a bag begins with, and would pass messages over where a
+damaged one is smaller; so all records' headers are walked first, by its parser, which also finds where a file is cut.
 """
 
 from __future__ import annotations
 
-import struct
+import io
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+from rosbags.rosbag1 import Reader
+from rosbags.rosbag1.reader import Header, RecordType, decompressors, normalize, read_bytes, read_uint32
+from rosbags.typesys.msg import normalize_msgtype
 
 from vila_core.media.bag_storage.common import (
+    LARGEST_BYTES,
     BagError,
+    BoundedFile,
     CutError,
-    FileBytes,
-    Part,
     RefusedError,
     Selection,
     StoredMessage,
     Topic,
-    in_file_order,
-    in_time_order,
-    parts_with,
     shown,
 )
-from vila_core.media.bag_storage.unpack import unpack, unpack_begin
+from vila_core.media.bag_storage.unpack import unpack
 
-MAGIC = b"#ROSBAG V"
 _VERSION = b"#ROSBAG V2.0\n"
-_MESSAGE, _BAG, _INDEX, _CHUNK, _CHUNK_INFO, _CONNECTION = 2, 3, 4, 5, 6, 7
-_LENGTH = struct.Struct("<I")
-_LONGEST_HEADER = 1 << 20
-_LONGEST_DEFINITION = 1 << 24
-
-_Header = dict[bytes, bytes]
+_Chunk = tuple[int, int, str]  # begin and length of its data, codec
 
 
-def ros1_messages(file: FileBytes, selection: Selection) -> Iterator[StoredMessage]:
-    """Yield the selected messages in order of time; as they were written, if the file is cut.
+def ros1_messages(path: Path, selection: Selection) -> Iterator[StoredMessage]:
+    """Yield the selected messages in order of time; of a cut file as they were written, up to the cut.
 
-    Raises BagError, behind the messages in front of what is wrong, for a file that is damaged, cut (CutError), or holds
-    fewer messages than its index says; RefusedError for another version or encryption.
+    Raises BagError, or what the library raises, for a file that is damaged, cut (CutError), or holds fewer messages
+    than its index says; RefusedError for another version or encryption.
     """
-    reader = _Reader(file, selection)
-    fault: BagError | None = None
-    try:
-        reader.walk()
-    except RefusedError:
-        raise
-    except BagError as err:
-        fault = err
-    if fault is None:
-        yield from in_time_order(reader.wanted_parts(), reader.messages)
-        return
-    yield from in_file_order(reader.parts, reader.messages)
-    raise fault
-
-
-@dataclass(slots=True)
-class _Reader:
-    """What is known of a file."""
-
-    file: FileBytes
-    selection: Selection
-    parts: list[Part] = field(default_factory=list)
-    _topics: dict[int, tuple[str, str]] = field(default_factory=dict)  # name and type, by connection
-    _chunks: dict[int, tuple[str, int]] = field(default_factory=dict)  # codec and size, by where the data begins
-    _listed: set[int] = field(default_factory=set)  # connections at the end of the file
-    _chunk_infos: int = 0
-    _promised: Counter[int] = field(default_factory=Counter)  # messages by connection, as the list at the end says
-
-    def walk(self) -> None:
-        """Find chunks, connections and the index. Raises BagError where the file is cut or damaged."""
-        if self.file.read(0, len(_VERSION)) != _VERSION:
-            raise RefusedError("it is not of version 2.0; convert it with `rosbag fix` first")
-        offset, bag = self._record_at(len(_VERSION), self._bag_header)
-        while offset < self.file.size:
-            offset, _ = self._record_at(offset, self._take)
-        self._check_index(bag)
-
-    def _record_at(self, offset: int, take: Callable[[_Header, int, int], None]) -> tuple[int, _Header]:
-        """Take the record at an offset; returns the offset behind it and its header."""
-        (size,) = _LENGTH.unpack(self.file.read(offset, 4))
-        if size > _LONGEST_HEADER:
-            raise BagError(f"a header of {size} bytes at byte {offset}")
-        header = _fields(self.file.read(offset + 4, size))
-        data = offset + 8 + size
-        (length,) = _LENGTH.unpack(self.file.read(data - 4, 4))
-        if data + length > self.file.size:
-            if header.get(b"op") == bytes([_CHUNK]):
-                self._take_chunk(header, data, self.file.size - data, is_cut=True)
-            raise CutError(f"{length} bytes are due at byte {data}, and it ends at byte {self.file.size}")
-        take(header, data, length)
-        return data + length, header
-
-    def _bag_header(self, header: _Header, data: int, length: int) -> None:
-        if _number(header, b"op") != _BAG:
-            raise BagError("its first record is not that of a bag")
-        if header.get(b"encryptor"):
-            raise RefusedError(f"it is encrypted by {shown(header[b'encryptor'].decode(errors='replace'))!r}")
-
-    def _take(self, header: _Header, data: int, length: int) -> None:
-        kind = _number(header, b"op")
-        if kind == _CHUNK:
-            self._take_chunk(header, data, length)
-        elif kind == _INDEX:
-            self._take_index(header, data, length)
-        elif kind == _CONNECTION:
-            self._listed.add(self._define(header, self.file.read(data, min(length, _LONGEST_DEFINITION))))
-        elif kind == _CHUNK_INFO:
-            self._chunk_infos += 1
-            pairs = self.file.read(data, length)
-            if length % 8 or length != 8 * _number(header, b"count"):
-                raise BagError("the list of its chunks is damaged")
-            for connection, count in struct.iter_unpack("<II", pairs):
-                self._promised[connection] += count
-        else:
-            raise BagError(f"a record of kind {kind} at byte {data}")
-
-    def _take_chunk(self, header: _Header, data: int, length: int, *, is_cut: bool = False) -> None:
-        codec = header.get(b"compression", b"").decode(errors="replace")
-        self._chunks[data] = codec, _number(header, b"size")
-        self.parts.append(Part(-1, data, length, is_cut=is_cut))
-
-    def _take_index(self, header: _Header, data: int, length: int) -> None:
-        """Note how many messages of a connection the last chunk holds, and when the first was recorded."""
-        count = _number(header, b"count")
-        if not self.parts or length != 12 * count:
-            raise BagError(f"an index at byte {data} belongs to no chunk, or is damaged")
-        times = (second * 10**9 + ns for second, ns, _ in struct.iter_unpack("<III", self.file.read(data, length)))
-        part, first_ns = self.parts[-1], min(times, default=0)
-        part.start_ns = first_ns if not part.counts else min(part.start_ns, first_ns)
-        part.counts[_number(header, b"conn")] = count
-
-    def _define(self, header: _Header, data: bytes) -> int:
-        connection, more = _number(header, b"conn"), _fields(data)
-        if b"topic" not in header or b"type" not in more:
-            raise BagError(f"the record of connection {connection} is damaged")
-        topic = header[b"topic"].decode(errors="replace"), more[b"type"].decode(errors="replace")
-        if self._topics.setdefault(connection, topic) != topic:
-            raise BagError(f"connection {connection} is defined twice, differently")
-        return connection
-
-    def _check_index(self, bag: _Header) -> None:
-        """Raise CutError if the file does not hold the index that its first record promises."""
-        if not _number(bag, b"index_pos"):
-            raise CutError("its recording was not ended, so it has no index; `rosbag reindex` mends that")
-        found = {b"conn_count": len(self._listed), b"chunk_count": len(self.parts)}
-        for name, count in (*found.items(), (b"chunk_count", self._chunk_infos)):
-            if count < _number(bag, name):
-                what = name.decode().removesuffix("_count").replace("conn", "connection")
-                raise CutError(f"it holds {count} {what}s in full, and says {_number(bag, name)}")
-        indexed = Counter[int]()
-        for part in self.parts:
-            indexed.update(part.counts)
-        for connection, count in self._promised.items():
-            if indexed[connection] < count:
-                raise BagError(f"its index lists {indexed[connection]} of {count} messages of connection {connection}")
-
-    def wanted_parts(self) -> list[Part]:
-        """The chunks that can hold selected messages, as parts_with tells."""
-        return parts_with(self.parts, {one for one in self._topics if self._topic(one) is None})
-
-    def _topic(self, connection: int) -> Topic | None:
-        """The topic of a connection if it is read. Raises BagError for one that was not defined."""
-        if connection not in self._topics:
-            raise BagError(f"a message is of connection {connection}, which is not defined")
-        name, type_name = self._topics[connection]
-        return self.selection.topic(name, type_name, "ros1")
-
-    def messages(self, part: Part) -> list[StoredMessage]:
-        """Return the selected messages of a chunk. Raises BagError if it is damaged or holds fewer than its index."""
-        codec, size = self._chunks[part.offset]
-        data = (unpack_begin if part.is_cut else unpack)(self.file.read(part.offset, part.length), codec, size)
-        found: list[StoredMessage] = []
-        counts = Counter[int]()
-        for head, body in _records(memoryview(data), part.is_cut):
-            kind = _number(head, b"op")
-            if kind == _CONNECTION:
-                self._define(head, bytes(body))
-            elif kind != _MESSAGE:
-                raise BagError(f"a record of kind {kind} in a chunk")
-            else:
-                connection = _number(head, b"conn")
-                counts[connection] += 1
-                topic = self._topic(connection)
-                if topic is not None:
-                    found.append(StoredMessage(topic, _time_ns(head), bytes(body)))
-        for connection, promised in part.counts.items():
-            if counts[connection] < promised and self._topic(connection) is not None:
-                raise BagError(f"a chunk holds {counts[connection]} messages of {promised} that its index lists")
-        return found
-
-
-def _records(data: memoryview, is_cut: bool) -> Iterator[tuple[_Header, memoryview]]:
-    """Yield header and data of the records in a chunk; of a cut one those that are whole."""
-    offset = 0
-    while offset < len(data):
+    chunks: list[_Chunk] = []
+    with BoundedFile(path) as file:
         try:
-            header, offset = _sized(data, offset)
-            body, offset = _sized(data, offset)
-        except BagError:
-            if is_cut:
-                return
+            counts = _walk(file, chunks)
+        except CutError:
+            with suppress(Exception):  # of the library at the cut, which is told
+                yield from _in_front(file, chunks, selection)
             raise
-        yield _fields(bytes(header)), body
+        with Reader(path) as reader:
+            yield from _whole(file, reader, counts, selection)
 
 
-def _sized(data: memoryview, offset: int) -> tuple[memoryview, int]:
-    """What lies behind its length, and the offset behind it."""
-    if offset + 4 > len(data):
-        raise BagError("the last record of a chunk is cut short")
-    (size,) = _LENGTH.unpack_from(data, offset)
-    if offset + 4 + size > len(data):
-        raise BagError(f"{size} bytes in a chunk do not fit in it")
-    return data[offset + 4 : offset + 4 + size], offset + 4 + size
+def _walk(file: BoundedFile, chunks: list[_Chunk]) -> Counter[int]:
+    """Return the messages by connection that the indexes tell of, and note the chunks, up to the cut if there is one.
+
+    Raises CutError for a file that is cut, BagError for one that is damaged, RefusedError for one that cannot be read.
+    """
+    if file.readline(len(_VERSION)) != _VERSION:
+        raise RefusedError("it is not of version 2.0; convert it with `rosbag fix` first")
+    bag, kinds, counts = Header(), Counter[int](), Counter[int]()
+    while not bag or file.tell() < file.size:
+        header = Header.read(file)
+        length, begin = read_uint32(file), file.tell()
+        bag = bag or header
+        kind = header.get_uint8("op")
+        kinds[kind] += 1
+        if kind == RecordType.CHUNK:
+            chunks.append((begin, length, header.get_string("compression")))
+        elif kind == RecordType.IDXDATA:
+            counts[header.get_uint32("conn")] += header.get_uint32("count")
+        file.seek(begin + length)
+    if bag.get("encryptor"):
+        raise RefusedError(f"it is encrypted by {shown(bag.get_string('encryptor'))!r}")
+    if not bag.get_uint64("index_pos"):
+        raise CutError("its recording was not ended, so it has no index; `rosbag reindex` mends that")
+    for name, kind in (("chunk", RecordType.CHUNK_INFO), ("conn", RecordType.CONNECTION)):
+        promised, found = bag.get_uint32(f"{name}_count"), kinds[kind]
+        if found != promised:
+            fault = CutError if found < promised else BagError
+            raise fault(f"its index holds {found} records of kind {kind.name}, and its beginning says {promised}")
+    return counts
 
 
-def _fields(data: bytes) -> _Header:
-    """The fields of a header: a length, then name=value."""
-    found: _Header = {}
-    offset = 0
-    while offset < len(data):
-        size = int.from_bytes(data[offset : offset + 4], "little")
-        name, equals, value = data[offset + 4 : offset + 4 + size].partition(b"=")
-        offset += 4 + size
-        if not equals or offset > len(data):
-            raise BagError("the header of a record is damaged")
-        found[name] = value
-    return found
+def _whole(
+    file: BoundedFile, reader: Reader, counts: Mapping[int, int], selection: Selection
+) -> Iterator[StoredMessage]:
+    """The messages in order of time. Raises BagError if they are fewer than the indexes of the chunks say."""
+    codecs = {function: name for name, function in decompressors.items()}
+    for begin, chunk in reader.chunks.items():  # the library's decompressors know no limit
+        bounded = partial(unpack, codec=codecs[chunk.decompressor], limit=LARGEST_BYTES)
+        reader.chunks[begin] = chunk._replace(decompressor=bounded)
+    _check_connections(file, reader)
+    topics = {one.id: selection.topic(one.topic, one.msgtype, "ros1") for one in reader.connections}
+    wanted = [one for one in reader.connections if topics[one.id] is not None]
+    found = Counter[int]()
+    for connection, time_ns, data in reader.messages(wanted) if wanted else ():
+        topic = topics[connection.id]
+        assert topic is not None
+        found[connection.id] += 1
+        yield StoredMessage(topic, time_ns, data)
+    for number, count in counts.items():
+        if number not in topics or (topics[number] is not None and found[number] < count):
+            raise BagError(f"its index leads to {found[number]} of {count} messages of connection {number}")
 
 
-_SIZES = {b"op": 1, b"index_pos": 8}  # of numbers; others have four bytes
+def _check_connections(file: BoundedFile, reader: Reader) -> None:
+    """Raise BagError if a topic's name or type differs in the index and in the first chunk of it.
+
+    The library reads the index alone, so a damaged type there would silently hide a topic of images.
+    """
+    listed = {one.id: (one.topic, one.msgtype) for one in reader.connections}
+    met: set[int] = set()
+    for info in reader.chunk_infos:
+        if info.connection_counts.keys() - met:
+            chunk = reader.chunks[info.pos]
+            file.seek(chunk.datapos)
+            for header, body in _chunk_records(chunk.decompressor(file.read(chunk.datasize))):
+                number, is_connection = header.get_uint32("conn"), header.get_uint8("op") == RecordType.CONNECTION
+                if is_connection and listed.get(number) != _topic_and_type(header, body):
+                    raise BagError(f"connection {number} is defined twice, differently")
+        met |= info.connection_counts.keys()
 
 
-def _number(header: _Header, name: bytes) -> int:
-    value = header.get(name, b"")
-    if len(value) != _SIZES.get(name, 4):
-        raise BagError(f"the number {name.decode()!r} of a record is missing or damaged")
-    return int.from_bytes(value, "little")
+def _in_front(file: BoundedFile, chunks: Iterable[_Chunk], selection: Selection) -> Iterator[StoredMessage]:
+    """The messages in front of a cut, which the library's Reader does not open."""
+    topics: dict[int, Topic | None] = {}
+    for begin, length, codec in chunks:
+        file.seek(begin)
+        data = file.read(min(length, file.size - begin))
+        for header, body in _chunk_records(unpack(data, codec, LARGEST_BYTES, is_cut=len(data) < length)):
+            number = header.get_uint32("conn")
+            if header.get_uint8("op") == RecordType.CONNECTION:
+                topics[number] = selection.topic(*_topic_and_type(header, body), "ros1")
+            elif topic := topics[number]:
+                yield StoredMessage(topic, header.get_time("time"), read_bytes(body, read_uint32(body)))
 
 
-def _time_ns(header: _Header) -> int:
-    value = header.get(b"time", b"")
-    if len(value) != 8:
-        raise BagError("the time of a message is missing or damaged")
-    second, ns = struct.unpack("<II", value)
-    return int(second) * 10**9 + int(ns)
+def _chunk_records(data: bytes) -> Iterator[tuple[Header, io.BytesIO]]:
+    """Headers of the records in a chunk, and their bodies behind their lengths."""
+    stream = io.BytesIO(data)
+    while stream.tell() < len(data):
+        header, begin = Header.read(stream), stream.tell()
+        length = read_uint32(stream) + 4
+        stream.seek(begin)
+        yield header, io.BytesIO(read_bytes(stream, length))
+
+
+def _topic_and_type(header: Header, body: io.BytesIO) -> tuple[str, str]:
+    """What a connection's record tells, as the library's Reader changes it."""
+    return normalize(header.get_string("topic")), normalize_msgtype(Header.read(body).get_string("type"))

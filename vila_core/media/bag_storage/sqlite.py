@@ -15,11 +15,8 @@ from vila_core.media.bag_storage.common import (
     Selection,
     StoredMessage,
     Topic,
-    shown,
 )
-from vila_core.media.bag_storage.unpack import ZSTD_MAGIC, unpack_zstd
 
-MAGIC = b"SQLite format 3\0"
 _STEPS = 1_000_000  # of SQLite's machine between two looks at how many there were
 _STEPS_PER_BYTE = 100  # of a file that is healthy; a row has more than ten bytes and takes some twenty steps
 
@@ -28,8 +25,8 @@ def sqlite_messages(path: Path, selection: Selection) -> Iterator[StoredMessage]
     """Yield the selected messages in order of time; of a cut file in order of writing, up to what is missing.
 
     Nothing is written beside the file, but for a log that SQLite left there (NAME-wal), which is read with it. Raises
-    CutError for a file that is shorter than it says, BagError for one that is damaged, RefusedError for one that holds
-    no bag.
+    CutError for a file that is shorter than it says, BagError, or what SQLite raises, for one that is damaged,
+    RefusedError for one that holds no bag.
     """
     missing = _missing_bytes(path)
     log = path.with_name(path.name + "-wal")
@@ -42,18 +39,15 @@ def sqlite_messages(path: Path, selection: Selection) -> Iterator[StoredMessage]
                 yield from _messages(base, topics, "NOT INDEXED", "")
             else:
                 yield from _whole(base, topics)
-    except BagError:
+    except (BagError, sqlite3.Error, UnicodeDecodeError):  # the latter: for what SQLite says of damaged names
         if not missing:
             raise
-    except (sqlite3.Error, UnicodeDecodeError) as err:  # the latter: for what SQLite says of damaged names
-        if not missing:
-            raise BagError(f"SQLite says: {shown(str(err))}") from err
     if missing:
         raise CutError(f"{missing} bytes are missing of those that its first page tells of")
 
 
 def _missing_bytes(path: Path) -> int:
-    """How many bytes a file is shorter than the number of pages in its head says."""
+    """How many bytes a file is shorter than the number of pages in its head says; SQLite calls it malformed alone."""
     with path.open("rb") as stream:
         head = stream.read(100)
     if len(head) < 100:
@@ -122,8 +116,3 @@ def _messages(base: sqlite3.Connection, topics: dict[int, Topic], index: str, or
         if number not in topics or not isinstance(time_ns, int) or not isinstance(data, bytes):
             raise BagError("a row of its messages is damaged")
         yield StoredMessage(topics[number], time_ns, data)
-
-
-def unpacked_message(data: bytes) -> bytes:
-    """Return a message whose bytes rosbag2 packed one by one; itself if it did not. CDR never begins as zstd does."""
-    return unpack_zstd(data) if data.startswith(ZSTD_MAGIC) else data
