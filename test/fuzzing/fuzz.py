@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import faulthandler
+import gc
 import json
 import multiprocessing
 import os
@@ -29,6 +30,7 @@ from fuzzing.readers import READERS, Reader, damaged_files
 CORPUS = Path(__file__).resolve().parent / "corpus"
 HANG_S = 600.0  # of one input, also at a low priority on a busy machine
 _STDERR = "stderr.txt"
+_COLLECT = 50  # cases between two collections of garbage
 MOST_BYTES = 1 << 30  # that one reader may take beside what it takes for healthy inputs
 
 
@@ -116,6 +118,8 @@ def _work(name: str, seed: int, first: int, seconds: float, folder: Path, told: 
     _limit_memory()
     case = first
     while time.monotonic() < end_s:
+        if case % _COLLECT == 0:
+            gc.collect()  # PyAV's containers are cycles, with threads and files
         kind, file, data = _damaged(name, sources, seed, case)
         begun = Failure(name, case, kind, str(file.relative_to(folder)), "")
         told.send(begun)
