@@ -116,6 +116,7 @@ def _work(name: str, seed: int, first: int, seconds: float, folder: Path, told: 
     os.dup2(os.open(folder / _STDERR, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)  # libraries of C write there
     faulthandler.enable()
     _limit_memory()
+    allowed = _peak_bytes() + MOST_BYTES
     case = first
     while time.monotonic() < end_s:
         if case % _COLLECT == 0:
@@ -124,6 +125,9 @@ def _work(name: str, seed: int, first: int, seconds: float, folder: Path, told: 
         begun = Failure(name, case, kind, str(file.relative_to(folder)), "")
         told.send(begun)
         what, is_whole = read_damaged(reader, sources[kind], file, data)
+        if _peak_bytes() > allowed:
+            allowed = _peak_bytes() + MOST_BYTES
+            what = what or f"more than {MOST_BYTES} bytes of memory: it took {_peak_bytes()}"
         told.send(Failure(name, case, kind, begun.file, what) if what else is_whole)
         case += 1
     told.send(None)
@@ -173,10 +177,14 @@ def _last_words(file: Path) -> str:
 
 
 def _limit_memory() -> None:
-    """From now on no more than MOST_BYTES beside what is mapped already."""
+    """Let nothing be mapped far beyond MOST_BYTES; what threads and libraries only reserve counts here too."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
-    limit = pages * os.sysconf("SC_PAGE_SIZE") + MOST_BYTES
+    limit = pages * os.sysconf("SC_PAGE_SIZE") + 8 * MOST_BYTES
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+def _peak_bytes() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _keep(folder: Path, failure: Failure, seed: int, keep: Path) -> None:
