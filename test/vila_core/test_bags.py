@@ -286,11 +286,21 @@ def test_an_index_of_ros_1_that_would_hide_messages(tmp_path, change, words) -> 
 
 
 @pytest.mark.parametrize("compression", ["bz2", "lz4"])
-def test_a_chunk_of_ros_1_that_unpacks_to_too_much(tmp_path, compression, monkeypatch) -> None:
-    monkeypatch.setattr("vila_core.media.bag_storage.ros1.LARGEST_BYTES", 500)
+@pytest.mark.parametrize(("size", "words"), [(100, "data holds more than 100 bytes"), (2**31, f"to unpack to {2**31}")])
+def test_a_chunk_of_ros_1_unpacks_to_what_it_says(tmp_path, compression, size, words) -> None:
     file = write_ros1(tmp_path / "a.bag", small_images(), compression)
-    with pytest.raises(MediaError, match=rf"a\.bag is damaged .*: {compression} data holds more than 500 bytes"):
+    data = file.read_bytes()
+    file.write_bytes(changed(data, data.index(b"size=") + 5, struct.pack("<I", size)))
+    with pytest.raises(MediaError, match=rf"a\.bag is damaged .*: .*{words}"):
         list(bag_images(file))
+
+
+def test_a_packed_message_that_is_cut_behind_its_first_bytes(tmp_path) -> None:
+    folder = write_folder(tmp_path / "bag", IMAGES[:1], storage="SQLITE3")
+    with sqlite3.connect(folder / "bag.db3") as base:
+        base.execute("UPDATE messages SET data = ?", (b"\x28\xb5\x2f\xfd\xff",))
+    with pytest.raises(MediaError, match=r"bag\.db3: message 1 of /raw at 0 ns: ZstdError: error"):
+        list(bag_images(folder))
 
 
 def patched(file, old: bytes, new: bytes) -> None:

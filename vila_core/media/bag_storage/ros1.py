@@ -12,13 +12,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from rosbags.rosbag1 import Reader
-from rosbags.rosbag1.reader import Header, RecordType, decompressors, normalize, read_bytes, read_uint32
+from rosbags.rosbag1.reader import Header, RecordType, normalize, read_bytes, read_uint32
 from rosbags.typesys.msg import normalize_msgtype
 
 from vila_core.media.bag_storage.common import (
-    LARGEST_BYTES,
     BagError,
     BoundedFile,
     CutError,
@@ -31,7 +31,15 @@ from vila_core.media.bag_storage.common import (
 from vila_core.media.bag_storage.unpack import unpack
 
 _VERSION = b"#ROSBAG V2.0\n"
-_Chunk = tuple[int, int, str]  # begin and length of its data, codec
+
+
+class _Chunk(NamedTuple):
+    """Where the data of a chunk begins, and how it is packed. size: of what it unpacks to."""
+
+    begin: int
+    length: int
+    codec: str
+    size: int
 
 
 def ros1_messages(path: Path, selection: Selection) -> Iterator[StoredMessage]:
@@ -49,7 +57,9 @@ def ros1_messages(path: Path, selection: Selection) -> Iterator[StoredMessage]:
                 yield from _in_front(file, chunks, selection)
             raise
         with Reader(path) as reader:
-            yield from _whole(file, reader, counts, selection)
+            _bound(reader, chunks)
+            _check_connections(file, reader)
+            yield from _whole(reader, counts, selection)
 
 
 def _walk(file: BoundedFile, chunks: list[_Chunk]) -> Counter[int]:
@@ -67,7 +77,7 @@ def _walk(file: BoundedFile, chunks: list[_Chunk]) -> Counter[int]:
         kind = header.get_uint8("op")
         kinds[kind] += 1
         if kind == RecordType.CHUNK:
-            chunks.append((begin, length, header.get_string("compression")))
+            chunks.append(_Chunk(begin, length, header.get_string("compression"), header.get_uint32("size")))
         elif kind == RecordType.IDXDATA:
             counts[header.get_uint32("conn")] += header.get_uint32("count")
         file.seek(begin + length)
@@ -83,15 +93,16 @@ def _walk(file: BoundedFile, chunks: list[_Chunk]) -> Counter[int]:
     return counts
 
 
-def _whole(
-    file: BoundedFile, reader: Reader, counts: Mapping[int, int], selection: Selection
-) -> Iterator[StoredMessage]:
+def _bound(reader: Reader, chunks: Iterable[_Chunk]) -> None:
+    """Let chunks unpack to what they say alone; the library's own decompressors know no limit."""
+    found = {chunk.begin: chunk for chunk in chunks}
+    for place, chunk in reader.chunks.items():
+        _, _, codec, size = found[chunk.datapos]
+        reader.chunks[place] = chunk._replace(decompressor=partial(unpack, codec=codec, limit=size))
+
+
+def _whole(reader: Reader, counts: Mapping[int, int], selection: Selection) -> Iterator[StoredMessage]:
     """The messages in order of time. Raises BagError if they are fewer than the indexes of the chunks say."""
-    codecs = {function: name for name, function in decompressors.items()}
-    for begin, chunk in reader.chunks.items():  # the library's decompressors know no limit
-        bounded = partial(unpack, codec=codecs[chunk.decompressor], limit=LARGEST_BYTES)
-        reader.chunks[begin] = chunk._replace(decompressor=bounded)
-    _check_connections(file, reader)
     topics = {one.id: selection.topic(one.topic, one.msgtype, "ros1") for one in reader.connections}
     wanted = [one for one in reader.connections if topics[one.id] is not None]
     found = Counter[int]()
@@ -126,10 +137,10 @@ def _check_connections(file: BoundedFile, reader: Reader) -> None:
 def _in_front(file: BoundedFile, chunks: Iterable[_Chunk], selection: Selection) -> Iterator[StoredMessage]:
     """The messages in front of a cut, which the library's Reader does not open."""
     topics: dict[int, Topic | None] = {}
-    for begin, length, codec in chunks:
+    for begin, length, codec, size in chunks:
         file.seek(begin)
         data = file.read(min(length, file.size - begin))
-        for header, body in _chunk_records(unpack(data, codec, LARGEST_BYTES, is_cut=len(data) < length)):
+        for header, body in _chunk_records(unpack(data, codec, size, is_cut=len(data) < length)):
             number = header.get_uint32("conn")
             if header.get_uint8("op") == RecordType.CONNECTION:
                 topics[number] = selection.topic(*_topic_and_type(header, body), "ros1")

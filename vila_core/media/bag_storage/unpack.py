@@ -44,7 +44,8 @@ def unpacked_message(data: bytes) -> bytes:
     """Return a message whose bytes rosbag2 packed one by one; itself if it did not. CDR never begins as zstd does."""
     if not data.startswith(ZSTD_MAGIC):
         return data
-    size = zstandard.frame_content_size(data)
+    with library_faults():
+        size = zstandard.frame_content_size(data)
     found = unpack(data, "zstd", LARGEST_BYTES if size < 0 else size)
     if len(found) < size:
         raise BagError(f"zstd data is damaged: it unpacks to {len(found)} of {size} bytes")
