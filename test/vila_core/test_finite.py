@@ -20,7 +20,7 @@ from vila_core.engine.naive_backend import NaiveBackend
 from vila_core.engine.reply_trie import build_trie, choose_reply
 from vila_core.engine.static_decoder import StaticDecoder
 from vila_core.engine.torch_backend import TorchBackend
-from vila_core.errors import NotFiniteError
+from vila_core.errors import CheckpointError, NotFiniteError
 from vila_core.models.kv_cache import append
 from vila_core.navigator import Navigator
 from vila_core.random_checkpoints.make import make_random
@@ -125,6 +125,42 @@ def test_scores_that_are_not_finite_are_no_probabilities(scores) -> None:
 def test_the_largest_finite_scores_are_probabilities() -> None:
     choice = choose_reply(build_trie([(1, 0), (2, 0)]), [np.array((3e38, -3e38), np.float32)])
     assert choice.probabilities == (1.0, 0.0)
+
+
+def test_weights_beyond_float16_are_named_when_they_are_loaded(made, tmp_path) -> None:
+    path = edited(made / "navila-8b", tmp_path / "a", "llm", "up_proj", lambda tensor: tensor.view(-1)[:1].fill_(-7e4))
+    with pytest.raises(
+        CheckpointError, match=r"layers\.\d\.mlp\.up_proj.* 70144, and float16 nothing above 65504; .*bfloat16"
+    ):
+        load_backend("torch", path, precision="float16")
+    assert load_backend("torch", path, precision="bfloat16").info.precision == "bfloat16"
+
+
+def test_nothing_is_quantized_that_is_not_finite(made, tmp_path, capsys) -> None:
+    path = edited(made / "navila-8b", tmp_path / "a", "llm", "up_proj", lambda tensor: tensor.view(-1)[:1].fill_(NAN))
+    assert vila(["quantize", str(path), "--out", str(tmp_path / "out"), "--plain"]) == 2
+    assert "hold NaN or infinity, the first is llm/model.safetensors: model.layers." in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_scales_that_are_not_finite_are_found_by_the_quantized_kernels_too(made, tmp_path, bits) -> None:
+    out = tmp_path / "q"
+    assert vila(["quantize", str(made / "navila-8b"), "--out", str(out), "--plain", "--bits", str(bits)]) == 0
+    prompt = prompt_of(make_frame())
+    assert sum(load_backend("torch", out, precision="float32").choose(prompt, REPLIES).probabilities) == pytest.approx(
+        1
+    )
+    for part, name, stage in (
+        ("llm", "layers.1.mlp.up_proj.scales", "layer 1 of the language model"),
+        ("vision_tower", "layers.0.self_attn.q_proj.scales", "layer 0 of the vision tower"),
+        ("vision_tower", "layers.0.layer_norm1.weight", "layer 0 of the vision tower"),
+    ):
+        path = edited(out, tmp_path / name, part, name, lambda tensor: tensor.view(-1)[:1].fill_(NAN))
+        for precision in ("float32", "bfloat16"):
+            with pytest.raises(NotFiniteError, match=f"it began in {stage}"):
+                load_backend("torch", path, precision=precision).choose(prompt, REPLIES)
+        assert vila(["info", str(path), "--check"]) == 2
 
 
 @pytest.fixture
@@ -236,7 +272,7 @@ def test_info_check_finds_them_in_the_files(made, tmp_path, capsys) -> None:
     assert vila(["info", str(damaged), "--check"]) == 2
     told = capsys.readouterr()
     assert "model.layers.1.mlp.up_proj.weight: 1 NaN, 2 infinite" in told.out
-    assert "1 tensors hold NaN or infinity, the first is model.safetensors: model.layers.1" in told.err
+    assert "1 tensors hold NaN or infinity, the first is llm/model.safetensors: model.layers.1" in told.err
     blank = edited(source, tmp_path / "b", "vision_tower", "layer_norm1.weight", lambda tensor: tensor.zero_())
     assert vila(["info", str(blank), "--check"]) == 0
     assert "layer_norm1.weight: all zeros" in capsys.readouterr().out
