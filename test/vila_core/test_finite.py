@@ -276,3 +276,15 @@ def test_info_check_finds_them_in_the_files(made, tmp_path, capsys) -> None:
     blank = edited(source, tmp_path / "b", "vision_tower", "layer_norm1.weight", lambda tensor: tensor.zero_())
     assert vila(["info", str(blank), "--check"]) == 0
     assert "layer_norm1.weight: all zeros" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("value", "told"), [(-INF, "1 infinite"), (7e4, "1 too large for float16"), (NAN, "1 NaN")])
+def test_info_check_reads_pickled_weights_too(made, tmp_path, capsys, value, told) -> None:
+    path = edited(
+        made / "navila-8b", tmp_path / "a", "llm", "down_proj", lambda tensor: tensor.view(-1)[-1:].fill_(value)
+    )
+    (file,) = (path / "llm").glob("*.safetensors")
+    torch.save(load_file(file), file.with_name("weights.pt"))
+    file.unlink()
+    assert vila(["info", str(path), "--check"]) == (0 if value == 7e4 else 2)
+    assert f"llm/weights.pt: model.layers.0.mlp.down_proj.weight: {told}" in capsys.readouterr().out
