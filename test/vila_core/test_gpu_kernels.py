@@ -230,6 +230,16 @@ def test_triton_rounds_and_multiplies_in_8_bits(kernels, rows, has_bias):
     assert torch.allclose(found, layer(x), atol=1e-2)
 
 
+@needs_triton
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+def test_triton_rounds_nothing_that_is_not_finite_to_a_number(kernels, value):
+    layer, x = Int8Linear.of(nn.Linear(200, 72)).to(DEVICE), torch.ones(3, 200).to(DEVICE)
+    x[1, 77] = value
+    tokens, scales = kernels.quantize_rows(x, 1e-8)
+    found = kernels.multiply_int8(tokens, scales, layer.weight_int8, layer.scales, layer.bias, torch.float32)
+    assert not found[1].isfinite().any() and found[::2].isfinite().all()
+
+
 # the choice
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from vila_core.errors import CheckpointError
+from vila_core.errors import CheckpointError, NotFiniteError
 from vila_core.quantization.awq_block import PAIRS
 from vila_core.quantization.awq_clip import clip_weight_, input_moments, search_clip
 from vila_core.quantization.awq_scales import RATIOS, fold_scales, ratio_scales, search_scales
@@ -294,5 +294,5 @@ def test_the_search_finds_what_trying_every_ratio_finds(lengths, monkeypatch):
 @torch.no_grad()
 def test_inputs_that_are_not_finite_are_refused():
     linear, x = nn.Linear(64, 32), torch.full((600, 64), float("nan"))
-    with pytest.raises(ValueError, match="NaN or infinity"):
+    with pytest.raises(NotFiniteError, match="NaN or infinity"):
         search_scales([linear], x, linear, bits=4, group_size=32)

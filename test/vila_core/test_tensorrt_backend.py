@@ -16,7 +16,7 @@ from vila_core.engine.naive_backend import NaiveBackend
 from vila_core.engine.tensorrt.backend import assemble, load_tensorrt_backend
 from vila_core.engine.tensorrt.decoder import EngineDecoder
 from vila_core.engine.tensorrt.runner import EngineRunner
-from vila_core.errors import BackendError, CheckpointError, MissingDependencyError
+from vila_core.errors import BackendError, CheckpointError, MissingDependencyError, NotFiniteError
 from vila_core.export import runtimes
 from vila_core.export.compare import EXACT_INT4, is_close
 from vila_core.export.exporter import ExportOptions, check_export, export_checkpoint
@@ -129,6 +129,34 @@ def test_a_prompt_longer_than_a_pass_is_cut(folder, runners, cuts):
         for a, b in zip(cuts, cuts[1:], strict=False)
     ]
     assert torch.allclose(torch.cat(parts, dim=1), model.language_model(inputs, torch.arange(100)), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("part", "output", "stage"),
+    [
+        ("vision", "visual_tokens", "it began in the vision tower or the projector"),
+        ("decoder", "hidden", "it began in the decoder's engine"),
+    ],
+)
+def test_what_an_engine_gives_that_is_not_finite_is_refused_and_forgotten(
+    backend, runners, monkeypatch, part, output, stage
+):
+    wanted = backend.choose(_prompt(2), SENTENCES)
+    backend.encoder.forget()
+    backend.decoder.forget()
+    run = runners[part].run
+
+    def faulty(tensors, profile=0):
+        run(tensors, profile)
+        tensors[output].fill_(torch.nan)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runners[part], "run", faulty)
+        for ask in (lambda: backend.choose(_prompt(2), SENTENCES), lambda: backend.generate(_prompt(2), 4)):
+            with pytest.raises(NotFiniteError, match=stage):
+                ask()
+    assert backend.choose(_prompt(2), SENTENCES).probabilities == pytest.approx(wanted.probabilities, abs=1e-6)
+    assert backend.choose(_prompt(0), SENTENCES).index in range(len(SENTENCES))
 
 
 def test_frames_beyond_the_batch_go_in_parts(backend, runners):

@@ -109,6 +109,7 @@ UNPARSEABLE, FAILED = H.UNPARSEABLE_REPLY, H.BACKEND_ERROR
             id="a good reply between",
         ),
         pytest.param(lambda s: s.holds(FAILED, H.LATE_DECISION, FAILED), E.BACKEND_ERROR, id="the model fails"),
+        pytest.param(lambda s: s.holds(*[H.NOT_FINITE] * 3), E.BACKEND_ERROR, id="its numbers are not finite"),
         pytest.param(lambda s: s.holds(H.CLOCK_JUMP), E.CLOCK_JUMP, id="clock jump"),
         pytest.param(lambda s: s.moves(2, MotionReport.ABORTED), None, id="two aborts"),
         pytest.param(lambda s: s.moves(3, MotionReport.ABORTED), E.STUCK, id="three aborts"),

@@ -28,7 +28,7 @@ from vila_nav.msg import DecisionStats, NavAction
 from vila_nav.srv import CancelInstruction, SetInstruction
 
 from vila_core.actions.grammar import SENTENCES
-from vila_core.errors import BackendError, CheckpointError, ConfigError
+from vila_core.errors import BackendError, CheckpointError, ConfigError, NotFiniteError
 from vila_core.testing import SCRIPTED_INFO, ScriptedBackend
 from vila_core.types import Frame, HoldReason, Odometry, Pose
 from vila_ros.common.conversions import image_from_frame, message_from_odometry, ns_from_stamp
@@ -280,6 +280,16 @@ def test_a_failing_model_never_moves_the_robot(start, goal, error: Exception) ->
     _, result = goal(robot).result()
     assert result.error_code == Result.BACKEND_ERROR
     assert robot.moves() == [] and set(robot.holds()[:3]) == {HoldReason.BACKEND_ERROR}
+
+
+def test_numbers_that_are_not_finite_hold_with_their_own_code_until_they_are(start, goal) -> None:
+    line = "the scores of the replies are not finite: it began in layer 3 of the language model"
+    robot = start(ScriptedBackend(NotFiniteError(line), NotFiniteError(line), FORWARD, STOP))
+    status, _ = goal(robot).result()
+    assert status == GoalStatus.STATUS_SUCCEEDED and len(robot.moves()) == 1
+    held = [action for action in robot.actions if action.kind == NavAction.HOLD][:2]
+    assert [action.hold_reason for action in held] == [HoldReason.NOT_FINITE] * 2
+    assert all(line in action.detail for action in held)
 
 
 @pytest.mark.parametrize("error", [BackendError("out of memory"), RuntimeError("boom")])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from vila_core.engine.static_decoder import StaticDecoder
 from vila_core.errors import BackendError, NotFiniteError
 from vila_core.models.functional import upload
 from vila_core.models.kv_cache import AttentionContext, KVCache
+from vila_core.models.language_model import LanguageModel
 from vila_core.models.vlm import VisionLanguageModel
 
 CHUNK = 512  # tokens of one forward pass: bounds its memory, and little of the mask lies above the diagonal
@@ -42,8 +44,16 @@ class TokenTree:
     sees: NDArray[np.bool_]
 
 
-# inputs [1, L, D], positions [L], what they see -> hidden states [1, L, D]
-Decoder = Callable[[Tensor, Tensor, AttentionContext], Tensor]
+class Decoder(Protocol):
+    """What runs the layers; it may keep buffers between calls."""
+
+    def __call__(self, inputs: Tensor, positions: Tensor, context: AttentionContext) -> Tensor:
+        """Inputs [1, L, D], positions [L] and what they see -> hidden states [1, L, D]."""
+        ...
+
+    def clear(self) -> None:
+        """Make zeros of what the buffers hold."""
+        ...
 
 
 _Step = tuple[Tensor, Tensor]  # a token and its logit, [1] each
@@ -105,6 +115,7 @@ class CachedDecoder:
         """Drop all prompts, and their keys and values: what is not seen is still multiplied, by zero."""
         self.prefixes.forget()
         self._kv.clear()
+        self._forward.clear()
 
     def close(self) -> None:
         """Drop the model and the keys and values."""
@@ -139,7 +150,7 @@ class CachedDecoder:
         language = self._model.language_model
         if self._model.device.type == "cuda":
             return StaticDecoder(language, self._kv, record=True)
-        return lambda inputs, positions, context: language(inputs, positions, context=context)
+        return _PlainDecoder(language)
 
     def _run(self, placement: Placement, embed: Callable[[int], Tensor], tree: TokenTree | None) -> Tensor:
         """Return the hidden states [1 + n, D] behind the prompt; the shared prefix is skipped, the tree goes last."""
@@ -200,6 +211,19 @@ class CachedDecoder:
 
     def _tensor(self, values: NDArray[np.int64]) -> Tensor:
         return upload(values, self._model.device)
+
+
+class _PlainDecoder:
+    """The language model as it is, without buffers."""
+
+    def __init__(self, language: LanguageModel) -> None:
+        self._language = language
+
+    def __call__(self, inputs: Tensor, positions: Tensor, context: AttentionContext) -> Tensor:
+        return self._language(inputs, positions, context=context)
+
+    def clear(self) -> None:
+        """Do nothing: there are no buffers."""
 
 
 def _embeddings(pieces: Sequence[Piece], embed: Callable[[int], Tensor], begin: int, end: int) -> Tensor:

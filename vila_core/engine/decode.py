@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 import torch
 from torch import Tensor
 
-from vila_core.engine.finite import require_finite
+from vila_core.engine.finite import Stage, StageError, require_finite
 from vila_core.engine.frame_encoder import embed_visual
 from vila_core.errors import BackendError
 from vila_core.models.kv_cache import KVCache, append
@@ -15,16 +15,28 @@ from vila_core.models.vlm import VisionLanguageModel
 from vila_core.types import Prompt
 
 
-def whole_pass(model: VisionLanguageModel, prompt: Prompt) -> Tensor:
-    """Return the logits [V] behind a prompt, its frames encoded and all of it read anew."""
-    rows = [embed_visual(visual, lambda frame: model.encode_frames([frame])[0]) for visual in prompt.visuals]
-    return behind(model, model.embed(model.segments(prompt.text), rows))
+def whole_pass(model: VisionLanguageModel, prompt: Prompt, ids: Sequence[int] = ()) -> None:
+    """Compute a prompt's logits, with ids of a reply behind it, all of it anew; for traces, see engine.finite.
+
+    Raises StageError where something is not finite that no layer tells of.
+    """
+    rows = []
+    for visual in prompt.visuals:
+        rows.append(embed_visual(visual, lambda frame: model.encode_frames([frame])[0]))
+        _require_stage(rows[-1], "the vision tower or the projector")
+    embeddings = model.embed(model.segments(prompt.text), rows)
+    read_through(model, torch.cat((embeddings, model.embed_ids(ids))) if len(ids) else embeddings)
 
 
-def behind(model: VisionLanguageModel, embeddings: Tensor) -> Tensor:
-    """Return the logits [V] behind embeddings [L, D]."""
+def read_through(model: VisionLanguageModel, embeddings: Tensor) -> None:
+    """Compute the logits behind embeddings [L, D]. Raises StageError as whole_pass."""
     hidden = model.language_model(embeddings[None], torch.arange(len(embeddings), device=model.device))
-    return model.language_model.logits(hidden[0, -1])
+    _require_stage(model.language_model.logits(hidden[0, -1]), "the language head")
+
+
+def _require_stage(values: Tensor, name: str) -> None:
+    if not bool(torch.isfinite(values).all()):
+        raise StageError(Stage(name))
 
 
 def room_for(model: VisionLanguageModel, needed: int) -> KVCache:

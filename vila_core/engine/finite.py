@@ -7,13 +7,16 @@ by layer.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from vila_core.errors import NotFiniteError
 from vila_core.models.language_model import LanguageModel
+from vila_core.models.packed_linear import PackedLinear
 from vila_core.models.vision_tower import VisionEncoder, VisionTower
 from vila_core.models.vlm import VisionLanguageModel
 
@@ -25,48 +28,78 @@ def require_finite(values: Tensor, what: str) -> None:
 
 
 @contextmanager
-def traced(
-    model: VisionLanguageModel, precision: str, compute: Callable[[], object], otherwise: str = ""
-) -> Iterator[None]:
+def traced(model: VisionLanguageModel, compute: Callable[[], object], otherwise: str = "") -> Iterator[None]:
     """Have a NotFiniteError from within name the stage where it began, and what to do.
 
-    compute: does all that was done within anew, nothing reused; may raise NotFiniteError too. otherwise: the stage if
-    no layer is the one.
+    compute: does all that was done within anew, nothing reused; may raise StageError. otherwise: names the stage if a
+    second pass finds none.
     """
     try:
         yield
     except NotFiniteError as err:
-        stage = first_stage(model, compute) or otherwise
-        where = f"first behind {stage}" if stage else "which began in no single layer"
-        if "float16" in precision and "bfloat16" not in precision:
-            remedy = "float16 may overflow: try precision bfloat16 or float32"
-        else:
-            remedy = "weights may be damaged: `vila info --check CHECKPOINT` looks for them"
-        raise NotFiniteError(f"the model computes NaN or infinity, {where}: {err}; {remedy}") from err
+        stage = first_stage(model, compute) or (Stage(otherwise) if otherwise else None)
+        where = "a second pass finds it nowhere" if stage is None else f"it began in {stage}"
+        raise NotFiniteError(f"{err}: {where}; {_remedy(stage, model.dtype)}") from err
 
 
-def first_stage(model: VisionLanguageModel, compute: Callable[[], object]) -> str:
-    """Return the name of the first stage whose output is not finite, "" if none is; layers run one by one for it."""
-    found: list[str] = []
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A part of the model, and the first of its weights that is not finite itself; "" if all are, or not known."""
 
-    def note(name: str) -> Callable[[nn.Module, object, object], None]:
-        def look(module: nn.Module, inputs: object, output: object) -> None:
-            if not found and isinstance(output, Tensor) and not bool(torch.isfinite(output).all()):
-                found.append(name)
+    name: str
+    weight: str = ""
 
-        return look
+    def __str__(self) -> str:
+        return f"{self.name}, whose {self.weight} is not finite" if self.weight else self.name
 
-    hooks = [module.register_forward_hook(note(name)) for name, module in _stages(model)]
+
+class StageError(NotFiniteError):
+    """Ends a trace: the stage is found."""
+
+    def __init__(self, stage: Stage) -> None:
+        super().__init__(str(stage))
+        self.stage = stage
+
+
+def _remedy(stage: Stage | None, dtype: torch.dtype) -> str:
+    check = "`vila info --check CHECKPOINT` names all weights that are not finite"
+    if stage is not None and stage.weight:
+        return f"the checkpoint is damaged: {check}"
+    if dtype == torch.float16:
+        return f"float16 overflows above 65504: try precision bfloat16 or float32, and if that is no help, {check}"
+    return f"the checkpoint may be damaged: {check}"
+
+
+def first_stage(model: VisionLanguageModel, compute: Callable[[], object]) -> Stage | None:
+    """Return the first stage whose output is not finite, None if none is; layers run one by one for it."""
+    hooks = [module.register_forward_hook(partial(_look, name)) for name, module in _stages(model)]
     joined = [part for part in _joinable(model) if part.split_layers()]
     try:
-        with suppress(NotFiniteError):
-            compute()
+        compute()
+    except StageError as found:
+        return found.stage
     finally:
         for part in joined:
             part.join_layers()
         for hook in hooks:
             hook.remove()
-    return found[0] if found else ""
+    return None
+
+
+def _look(name: str, module: nn.Module, _inputs: object, output: object) -> None:
+    if isinstance(output, Tensor) and not bool(torch.isfinite(output).all()):
+        raise StageError(Stage(name, _damaged_weight(module)))
+
+
+def _damaged_weight(module: nn.Module) -> str:
+    """The first weight of a module that is not finite, by its name below it."""
+    for name, value in module.state_dict().items():
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            return name
+    for name, child in module.named_modules():
+        if isinstance(child, PackedLinear) and not bool(torch.isfinite(child.weight.to_dense()).all()):
+            return f"{name}.weight"
+    return ""
 
 
 def _joinable(model: VisionLanguageModel) -> Iterator[VisionEncoder | LanguageModel]:
@@ -83,10 +116,11 @@ def _stages(model: VisionLanguageModel) -> Iterator[tuple[str, nn.Module]]:
         yield "the patch embedding of the vision tower", tower.embeddings
         for number, layer in enumerate(tower.encoder.layers):
             yield f"layer {number} of the vision tower", layer
-    yield "the projector", model.projector
+        yield "the projector", model.projector
     yield "the token table", language.embed_tokens
     for number, layer in enumerate(language.layers):
         yield f"layer {number} of the language model", layer
-    yield "the last norm of the language model", language.norm
+    if language.layers:  # an engine holds them, and this norm
+        yield "the last norm of the language model", language.norm
     if language.lm_head is not None:
         yield "the language head", language.lm_head

@@ -15,7 +15,7 @@ from vila_core.engine.backend import CacheCounts
 from vila_core.engine.decode import greedy_ids, room_for, whole_pass
 from vila_core.engine.finite import traced
 from vila_core.engine.frame_encoder import embed_visual
-from vila_core.engine.reply_trie import choose_reply, make_grammar
+from vila_core.engine.reply_trie import ReplyTrie, choose_reply, make_grammar
 from vila_core.engine.torch_backend import load_model, model_info, stop_ids
 from vila_core.errors import BackendError
 from vila_core.models.vlm import VisionLanguageModel
@@ -48,13 +48,12 @@ class NaiveBackend:
     def choose(self, prompt: Prompt, replies: Sequence[str]) -> Choice:
         """Score the replies: a pass over the whole prompt for each place where they part."""
         model = self.model
-        with traced(model, self.info.precision, lambda: whole_pass(model, prompt)):
-            return self._choose(model, prompt, replies)
-
-    def _choose(self, model: VisionLanguageModel, prompt: Prompt, replies: Sequence[str]) -> Choice:
-        embeddings = self._embed(prompt)
         trie = make_grammar(model, replies).trie
-        scores = []
+        with traced(model, lambda: whole_pass(model, prompt, trie.tokens)):
+            return self._choose(model, prompt, trie)
+
+    def _choose(self, model: VisionLanguageModel, prompt: Prompt, trie: ReplyTrie) -> Choice:
+        embeddings, scores = self._embed(prompt), []
         for branching in trie.branchings:
             inputs = torch.cat((embeddings, model.embed_ids(trie.path(branching.node))))
             hidden = model.language_model(inputs[None], torch.arange(len(inputs), device=model.device))[0, -1]
@@ -72,8 +71,9 @@ class NaiveBackend:
         model, embeddings = self.model, self._embed(prompt)
         kv = room_for(model, len(embeddings) + max_new_tokens)
         stop = stop_ids(model, prompt.stop)
-        with traced(model, self.info.precision, lambda: whole_pass(model, prompt)):
-            ids = list(greedy_ids(model, embeddings, kv, max_new_tokens=max_new_tokens, stop_ids=stop))
+        ids: list[int] = []
+        with traced(model, lambda: whole_pass(model, prompt, ids)):
+            ids.extend(greedy_ids(model, embeddings, kv, max_new_tokens=max_new_tokens, stop_ids=stop))
         return model.tokenizer.decode(ids)
 
     def encode(self, frame: Frame) -> bool:

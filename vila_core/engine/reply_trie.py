@@ -155,11 +155,11 @@ def choose_reply(trie: ReplyTrie, scores: Sequence[NDArray[np.float32]]) -> Choi
     greedy = [True] * len(trie.tokens)
     for branching, logits in zip(trie.branchings, scores, strict=True):
         row = logits.tolist()  # a handful of numbers: arrays of numpy would cost more than their sums
+        if not math.isfinite(sum(row)):
+            raise NotFiniteError("the scores of the replies are not finite")
         best = int(logits.argmax())
         weights = [math.exp(logit - row[best]) for logit in row]
         total = sum(weights)
-        if math.isnan(total):  # also behind an infinite one: it is subtracted from itself
-            raise NotFiniteError(f"the scores of the replies are not finite ({row})")
         for at, node in enumerate(branching.below):
             share[node], greedy[node] = weights[at] / total, at == best
     for node, parent in enumerate(trie.parents):  # topological: a parent is done before its children

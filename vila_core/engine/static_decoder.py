@@ -59,6 +59,11 @@ class StaticDecoder:
         shape.replay()
         return shape.output[:, :count]
 
+    def clear(self) -> None:
+        """Make the inputs zeros: padding is computed with what is left in them."""
+        for shape in self._shapes.values():
+            shape.inputs.zero_()
+
     def _fill(self, shape: _Shape, inputs: Tensor, positions: Tensor, context: AttentionContext) -> None:
         count = inputs.shape[1]
         shape.inputs[:, :count].copy_(inputs)

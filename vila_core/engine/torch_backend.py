@@ -13,12 +13,12 @@ from torch import Tensor
 from vila_core.engine.backend import CacheCounts, ModelInfo
 from vila_core.engine.cached_decoder import CHUNK, CachedDecoder
 from vila_core.engine.decode import whole_pass
-from vila_core.engine.finite import traced
+from vila_core.engine.finite import require_finite, traced
 from vila_core.engine.frame_encoder import Encoded, FrameEncoder, embed_visual
 from vila_core.engine.memory import require_memory
 from vila_core.engine.prefix_cache import Piece, pieces_of
 from vila_core.engine.relevance_scorer import RelevanceScorer
-from vila_core.engine.reply_trie import make_grammar
+from vila_core.engine.reply_trie import Grammar, make_grammar
 from vila_core.engine.shared_prefix import Suffix, split_hidden, split_prompts, suffix_groups, suffix_tree
 from vila_core.engine.visual_cache import VisualCache
 from vila_core.errors import BackendError, NotFiniteError
@@ -125,6 +125,7 @@ class TorchBackend:
         self.encoder = FrameEncoder(model, VISUAL_CACHE_FRAMES)
         self.decoder = decoder or CachedDecoder(model)
         self._loaded: VisionLanguageModel | None = model
+        self._otherwise = "" if model.language_model.layers else "the decoder's engine"
         self._segments = lru_cache(maxsize=64)(model.segments)
         self._grammar = lru_cache(maxsize=64)(partial(make_grammar, model))
         self._scorer = RelevanceScorer(model, self.encoder)
@@ -156,7 +157,7 @@ class TorchBackend:
         #    vision tower and the projector only for frames whose visual tokens it does not have.
         embed = self._embed(prompt)
         # 4. Prefill what no cache slot holds, and score the trie's nodes in the same pass.
-        with self._finite(lambda: whole_pass(self.model, prompt)):
+        with self._finite(lambda: whole_pass(self.model, prompt, grammar.trie.tokens)):
             hidden = self.decoder.prefill(prompt.cache_slot, pieces, embed, grammar.tree)
             # 5. Turn the hidden states into probabilities where replies part, and these into one for each reply.
             return grammar.choose(hidden)
@@ -175,7 +176,7 @@ class TorchBackend:
         for group in suffix_groups(suffixes, CHUNK):
             # 3. Prefill the prefix, which the second group finds in the cache, and as many suffixes as one pass takes.
             tree, embed = suffix_tree(self.model, suffixes[group]), self._embed(prompts[0])
-            with self._finite(lambda: whole_pass(self.model, prompts[0])):
+            with self._finite(partial(self._pass_each, prompts[group], grammars[group])):
                 hidden = self.decoder.prefill(prompts[0].cache_slot, shared.prefix, embed, tree)
                 # 4. Choose for each prompt from its own part of the hidden states.
                 parts = split_hidden(hidden, suffixes[group])
@@ -185,9 +186,9 @@ class TorchBackend:
     @torch.inference_mode()
     def generate(self, prompt: Prompt, max_new_tokens: int) -> str:
         """Decode greedily up to a stop token or max_new_tokens."""
-        model, ids = self.model, []
+        model, ids = self.model, list[int]()
         stop, pieces, embed = stop_ids(model, prompt.stop), self._pieces(prompt), self._embed(prompt)
-        with self._finite(lambda: whole_pass(model, prompt)):
+        with self._finite(lambda: whole_pass(model, prompt, ids)):
             for token in self.decoder.decode(prompt.cache_slot, pieces, embed, max_new_tokens):
                 if token in stop:
                     break
@@ -206,7 +207,9 @@ class TorchBackend:
         pieces = self._pieces(prompt)
         last = max((number for number, piece in enumerate(pieces) if not piece.ids), default=-1)
         if last >= 0:
-            self.decoder.prefill(prompt.cache_slot, pieces[: last + 1], self._embed(prompt))
+            with self._finite(lambda: whole_pass(self.model, prompt)):
+                hidden = self.decoder.prefill(prompt.cache_slot, pieces[: last + 1], self._embed(prompt))
+                require_finite(hidden, "the prefilled states")
 
     @torch.inference_mode()
     def embeddings(self, prompt: Prompt) -> Tensor:
@@ -230,11 +233,15 @@ class TorchBackend:
         self.encoder.close()
         self._loaded = None
 
+    def _pass_each(self, prompts: Sequence[Prompt], grammars: Sequence[Grammar]) -> None:
+        for prompt, grammar in zip(prompts, grammars, strict=True):
+            whole_pass(self.model, prompt, grammar.trie.tokens)
+
     @contextmanager
     def _finite(self, compute: Callable[[], object], otherwise: str = "") -> Iterator[None]:
         """Trace what is not finite, as engine.finite does, and keep nothing that may hold it."""
         try:
-            with traced(self.model, self.info.precision, compute, otherwise):
+            with traced(self.model, compute, otherwise or self._otherwise):
                 yield
         except NotFiniteError:
             self.encoder.forget()

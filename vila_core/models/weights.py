@@ -164,21 +164,38 @@ def read_tensor(stored: AnyTensor, device: torch.device, dtype: torch.dtype) -> 
     """Read a tensor onto the device, converted to dtype.
 
     Beside it at most CHUNK_BYTES of a safetensors file are in memory: pages that were copied are given back. Raises
-    CheckpointError if the file cannot be read.
+    CheckpointError if the file cannot be read, or holds finite values that dtype, float16, does not.
     """
     if isinstance(stored, MadeTensor):
-        return stored.make().to(device, dtype, copy=True).contiguous()
+        made = stored.make()
+        target = made.to(device, dtype, copy=True).contiguous()
+        _require_range(stored, made, target)
+        return target
     target = torch.empty(stored.shape, dtype=dtype, device=device)
     flat, first = target.view(-1), 0
     try:
         for part in _parts(stored):
             count = part.numel()
-            flat[first : first + count].copy_(part)
+            _require_range(stored, part, flat[first : first + count].copy_(part))
             first += count
             del part  # unmapped before the next one is mapped
     except OSError as err:
         raise CheckpointError(f"{stored.file} cannot be read: {err.strerror}") from err
     return target
+
+
+def _require_range(stored: AnyTensor, values: Tensor, kept: Tensor) -> None:
+    """Raise CheckpointError if values that were finite are not so as they are kept."""
+    if kept.dtype != torch.float16 or values.dtype == torch.float16 or not kept.numel():
+        return
+    if all(math.isfinite(float(limit)) for limit in kept.aminmax()):
+        return
+    largest = values[values.isfinite()].abs().amax() if values.isfinite().any() else values.new_zeros(())
+    if largest > torch.finfo(torch.float16).max:
+        raise CheckpointError(
+            f"{stored.file}: {stored.name!r} holds {float(largest):g}, and float16 nothing above 65504; load it with "
+            "precision bfloat16 or float32"
+        )
 
 
 def tensor_parts(stored: AnyTensor) -> Iterator[Tensor]:

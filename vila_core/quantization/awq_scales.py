@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from vila_core.errors import NotFiniteError
 from vila_core.quantization.groupwise import fitting_group, pseudo_quantize, row_blocks
 
 RATIOS = 20
@@ -34,7 +35,7 @@ def search_scales(
 
     inputs: [T, K], what the linears read. inspect: runs what the linears are part of on rows of the inputs; it must
     read their weights anew at each call. lengths: of the runs of rows that it must see together, None if it looks at
-    each row alone. The linears are left as they were.
+    each row alone. The linears are left as they were. Raises NotFiniteError where no scale gives a finite output.
     """
     magnitude = torch.cat([columns.abs().mean(0) for columns in inputs.split(_COLUMNS, dim=1)])
     parts = inputs.split(_TOKENS if lengths is None else list(lengths))
@@ -48,7 +49,7 @@ def search_scales(
                 _quantize_into(trial, weight, scales, bits, group_size)
             best = min(best, (_error(inspect, parts, wanted, best[0]), step))
     if best[0] == float("inf"):
-        raise ValueError("no scale gives a finite error: the weights or the calibration hold NaN or infinity")
+        raise NotFiniteError("no scale gives a finite error: the weights or the calibration hold NaN or infinity")
     return ratio_scales(magnitude, best[1] / RATIOS)
 
 

@@ -6,10 +6,13 @@ import hashlib
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from vila_core.engine.decode import whole_pass
+from vila_core.engine.finite import require_finite, traced
 from vila_core.engine.frame_encoder import embed_visual
 from vila_core.errors import ConfigError
 from vila_core.models.vlm import VisionLanguageModel
@@ -40,7 +43,8 @@ class Calibration:
 def calibrate(model: VisionLanguageModel, prompts: Iterable[Prompt], tokens: int) -> Calibration:
     """Embed prompts until there are so many tokens.
 
-    Raises ConfigError if the prompts have fewer than 512 tokens in all.
+    Raises ConfigError if the prompts have fewer than 512 tokens in all, NotFiniteError for embeddings that are not
+    finite.
     """
     limit = model.config.language.max_positions
     embeddings: list[Tensor] = []
@@ -54,7 +58,9 @@ def calibrate(model: VisionLanguageModel, prompts: Iterable[Prompt], tokens: int
             if sum(map(len, embeddings)) >= tokens:
                 break
             rows = [embed_visual(visual, encode) for visual in prompt.visuals]
-            embeddings.append(model.embed(model.segments(prompt.text), rows)[:limit])
+            with traced(model, partial(whole_pass, model, prompt)):
+                embeddings.append(model.embed(model.segments(prompt.text), rows)[:limit])
+                require_finite(embeddings[-1], "the embeddings of the calibration")
             _add(digest.update, prompt)
     found = Calibration(tuple(embeddings), digest.hexdigest(), activations)
     if found.tokens < SAMPLED_TOKENS:

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 import torch
 
-from vila_core.engine.decode import behind, greedy_ids, room_for
+from vila_core.engine.decode import greedy_ids, read_through, room_for
 from vila_core.engine.finite import traced
 from vila_core.errors import ConfigError, MediaError
 from vila_core.history.video_sampling import frames_at_rate, native_frames, uniform_frames
@@ -77,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     precision = told_precision(args.checkpoint, args.precision, args.device)
     model = load_checkpoint(args.checkpoint, device=args.device, precision=precision, token_order=order)
     began = time.perf_counter()
-    with torch.inference_mode(), traced(model, precision, lambda: _whole_pass(model, question, args.variant)):
+    with torch.inference_mode(), traced(model, lambda: _read_anew(model, question, args.variant)):
         prepared = _prepare(model, question, args.variant)
         reply = _Noted(_reply_ids(model, prepared, args.max_new_tokens))
         for text in stream_text(model.tokenizer, reply):
@@ -183,8 +183,9 @@ def _prepare(model: VisionLanguageModel, question: Question, variant: Any) -> Pr
         raise MediaError(f"these media cannot be shown to this checkpoint: {err}") from err
 
 
-def _whole_pass(model: VisionLanguageModel, question: Question, variant: Any) -> None:
-    behind(model, _prepare(model, question, variant).embeddings)
+def _read_anew(model: VisionLanguageModel, question: Question, variant: Any) -> None:
+    """What a trace of engine.finite does."""
+    read_through(model, _prepare(model, question, variant).embeddings)
 
 
 def _reply_ids(model: VisionLanguageModel, prepared: Prepared, max_new_tokens: int) -> Iterator[int]:

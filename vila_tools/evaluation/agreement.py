@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from vila_core.actions.grammar import SENTENCES
+from vila_core.engine.decode import whole_pass
+from vila_core.engine.finite import require_finite, traced
 from vila_core.engine.torch_backend import TorchBackend, load_torch_backend
 from vila_core.errors import ConfigError
 from vila_core.models.working_precision import weight_bytes
@@ -168,10 +170,13 @@ def _answer(backend: TorchBackend, prompt: Prompt) -> Answer:
 
 @torch.inference_mode()
 def first_logits(backend: TorchBackend, prompt: Prompt) -> NDArray[np.float32]:
-    """Logits [V] of the token behind the prompt, the whole prompt read anew."""
+    """Logits [V] of the token behind the prompt, the whole prompt read anew. NotFiniteError if any is not finite."""
     language, embeddings = backend.model.language_model, backend.embeddings(prompt)
     positions = torch.arange(len(embeddings), device=backend.model.device)
-    return language.logits(language(embeddings[None], positions)[0, -1]).float().cpu().numpy()
+    logits = language.logits(language(embeddings[None], positions)[0, -1])
+    with traced(backend.model, lambda: whole_pass(backend.model, prompt)):
+        require_finite(logits, "the logits behind the prompt")
+    return logits.float().cpu().numpy()
 
 
 def _facts(backend: TorchBackend, path: Path, answers: Sequence[Answer]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from vila_core.models.checkpoint import load_checkpoint
 from vila_core.models.layouts import Json, Layout, open_layout
 from vila_core.models.quantized_weights import require_plain
 from vila_core.models.stored_layers import StoredLayers
+from vila_core.models.weight_check import check_weights, require_undamaged
 from vila_core.models.working_precision import stored_precision
 from vila_core.quantization.linear import BITS
 from vila_core.quantization.search_file import read_search_result
@@ -55,6 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # 1. What is asked for, and of what: nothing is loaded before it is known to make sense.
     layout = open_layout(args.checkpoint)
     require_plain(layout)
+    require_undamaged(layout, check_weights(layout, partial(tqdm, desc="weights", unit="tensor", disable=None)))
     stored = stored_precision(layout)
     if args.bits == BITS and (args.group < 2 or args.group % 2):
         raise ConfigError(f"--group {args.group}: must be even and at least 2")

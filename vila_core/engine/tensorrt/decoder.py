@@ -67,6 +67,11 @@ class EngineDecoder:
             parts.append(part.clone())  # the next one is written to the same place
         return torch.cat(parts, dim=1)
 
+    def clear(self) -> None:
+        """Make all buffers zeros: padding is computed with what is left in them."""
+        for memory in self._memory.values():
+            memory.zero_()
+
     def _run(self, inputs: Tensor, positions: Tensor, rows: Tensor, mask: Tensor) -> Tensor:
         """One pass of at most the engine's tokens. mask: [count, S] of the cache as it will be."""
         count = inputs.shape[1]

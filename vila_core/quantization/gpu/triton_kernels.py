@@ -74,6 +74,7 @@ def _quantize_rows(x, out, scales, width, least, block: tl.constexpr):
     columns = tl.arange(0, block)
     values = tl.load(x + row * width + columns, mask=columns < width, other=0.0).to(tl.float32)
     scale = tl.maximum(tl.max(tl.abs(values), axis=0) / 127.0, least)
+    scale += tl.sum(values * 0.0, axis=0)  # NaN if any value is: a maximum passes over it
     steps = values / scale
     rounded = tl.where(steps < 0, steps - 0.5, steps + 0.5)  # the conversion cuts towards zero
     tl.store(out + row * width + columns, rounded.to(tl.int8), mask=columns < width)
