@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import functools
 import gzip
+import io
 import json
 import math
+import re
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +21,8 @@ from typing import Any
 import numpy as np
 
 from vila_core.errors import WorldError
+from vila_core.files import MOST_BYTES, read_bytes
+from vila_core.json_object import JsonObject, parse_object
 from vila_core.types import Pose
 from vila_sim.flat import generate_flat
 from vila_sim.furniture import COLOURS, KINDS
@@ -111,13 +116,18 @@ def write_episodes(path: Path, episodes: Sequence[Episode]) -> None:
 
 
 def read_episodes(path: Path) -> list[Episode]:
-    """Read what write_episodes wrote; raises WorldError naming the file if it is something else."""
-    data = path.read_bytes()
-    try:
-        content = json.loads(gzip.decompress(data) if path.suffix == ".gz" else data)
-        return [_from_json(row) for row in content["episodes"]]
-    except (OSError, ValueError, KeyError, TypeError) as err:
-        raise WorldError(f"{path} holds no episodes of vila_sim: {err}") from err
+    """Read what write_episodes wrote; raises WorldError naming the file, and the key, if it is something else."""
+    data = read_bytes(path, error=WorldError)
+    if path.suffix == ".gz":
+        try:
+            with gzip.open(io.BytesIO(data)) as stream:
+                data = stream.read(MOST_BYTES + 1)
+        except (OSError, EOFError, zlib.error) as err:
+            raise WorldError(f"{path} is no whole gzip file: {err}") from err
+        if len(data) > MOST_BYTES:
+            raise WorldError(f"{path} holds more than {MOST_BYTES} bytes of text")
+    content = JsonObject(parse_object(data, path, error=WorldError), path, "", WorldError)
+    return [_from_json(row) for row in content.objects("episodes")]
 
 
 def _stream(split: str, seed: int) -> Iterator[Episode]:
@@ -201,21 +211,50 @@ def _to_json(episode: Episode, token_of: dict[str, int]) -> dict[str, Any]:
     }
 
 
-def _from_json(row: dict[str, Any]) -> Episode:
-    info = row["info"]
-    x, y, _ = row["start_position"]
-    _, _, sin_half, cos_half = row["start_rotation"]
-    goal = row["goals"][0]["position"]
+def _from_json(row: JsonObject) -> Episode:
+    info = row.object("info")
+    x, y, _ = row.numbers("start_position", 3)
+    _, _, sin_half, cos_half = row.numbers("start_rotation", 4)
+    goal = next(row.objects("goals"), None)
+    if goal is None:
+        raise row.wrong("goals", "a list of at least one goal")
     return Episode(
-        episode_id=str(row["episode_id"]),
-        split=info["split"],
-        flat_seed=int(row["scene_id"].removeprefix("flat/")),
-        include=tuple((colour, kind) for colour, kind in info["include"]),
-        room=info["room"],
-        target=info["target"],
-        goal_m=(goal[0], goal[1]),
+        episode_id=str(row.need("episode_id")),
+        split=info.choice("split", SPLITS),
+        flat_seed=_flat_seed(row),
+        include=_include(info),
+        room=info.text("room"),
+        target=info.text("target"),
+        goal_m=_on_the_floor(goal, "position"),
         start=Pose(x, y, 2 * math.atan2(sin_half, cos_half)),
-        instruction=row["instruction"]["instruction_text"],
-        reference_path=tuple((point[0], point[1]) for point in row["reference_path"]),
-        geodesic_m=info["geodesic_distance"],
+        instruction=row.object("instruction").text("instruction_text"),
+        reference_path=_path(row),
+        geodesic_m=info.number("geodesic_distance"),
     )
+
+
+def _flat_seed(row: JsonObject) -> int:
+    found = re.fullmatch(r"flat/(\d{1,15})", row.text("scene_id"), re.ASCII)
+    if found is None:
+        raise row.wrong("scene_id", "the name of a flat, flat/NUMBER")
+    return int(found[1])
+
+
+def _include(info: JsonObject) -> tuple[Pair, ...]:
+    rows, pairs = info.items("include"), []
+    for each in rows.raw:
+        pair = rows.texts(each)
+        if len(pair) != 2 or pair[0] not in COLOURS or pair[1] not in KINDS:
+            raise rows.wrong(each, "a colour and a kind of furniture")
+        pairs.append((pair[0], pair[1]))
+    return tuple(pairs)
+
+
+def _path(row: JsonObject) -> tuple[tuple[float, float], ...]:
+    points = row.items("reference_path")
+    return tuple(_on_the_floor(points, each) for each in points.raw)
+
+
+def _on_the_floor(place: JsonObject, key: str) -> tuple[float, float]:
+    x, y, _ = place.numbers(key, 3)
+    return (x, y)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vila_core.errors import WorldError
+from vila_core.json_object import read_object
 
 _SHARDS_PER_PROCESS = 8
 
@@ -53,7 +54,7 @@ def write_meta(path: Path, meta: dict[str, Any]) -> None:
     Raises WorldError if it says something else.
     """
     if path.exists():
-        found = json.loads(path.read_text())
+        found = read_object(path, error=WorldError).raw
         found.pop("versions", None)
         if found != json.loads(json.dumps(meta)):
             raise WorldError(f"{path} was made with other settings: choose another folder or delete it")
