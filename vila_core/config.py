@@ -181,16 +181,18 @@ def _checked(name: str, expected: Any, value: Any) -> Any:
     """The value, a whole number as a float where that is wanted; types that are not of one word are left alone."""
     if expected not in (bool, int, float, str):
         return value
-    if expected is float and type(value) is int and abs(value) < _MOST_WHOLE:
+    if expected is float and type(value) is int and abs(value) <= _MOST_WHOLE:
         return float(value)
     if type(value) is not expected:
         raise ConfigError(f"{name} = {value!r}: expected {expected.__name__}, got {type(value).__name__}")
     if isinstance(value, float) and not math.isfinite(value):
         raise ConfigError(f"{name} = {value!r}: must be finite")
+    if expected is int and abs(value) > _MOST_WHOLE:
+        raise ConfigError(f"{name}: a number of {value.bit_length()} bits is too large")
     return value
 
 
-_MOST_WHOLE = 10**300
+_MOST_WHOLE = 2**53
 
 
 def _require(condition: bool, name: str, value: object, rule: str) -> None:

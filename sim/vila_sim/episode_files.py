@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import json
 import math
+import re
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,10 +19,8 @@ from vila_core.files.json_object import JsonObject, parse_object
 from vila_core.files.reading import MOST_BYTES, require_file
 from vila_core.files.writing import written_whole
 from vila_core.types import Pose
-from vila_sim.episodes import SPLITS, SUCCESS_RADIUS_M, Episode
-
-_SCENE = "flat/"
-_MOST_EPISODES, _MOST_POINTS = 1_000_000, 100_000
+from vila_sim.episodes import SPLITS, SUCCESS_RADIUS_M, Episode, Pair
+from vila_sim.furniture import COLOURS, KINDS
 
 
 def write_episodes(path: Path, episodes: Sequence[Episode]) -> None:
@@ -43,8 +42,7 @@ def read_episodes(path: Path) -> list[Episode]:
     """Read what write_episodes wrote; raises WorldError naming the file, and the value that does not fit."""
     require_file(path, error=WorldError)
     content = JsonObject(parse_object(_content(path), path, error=WorldError), path, "", WorldError)
-    rows = content.items("episodes", most=_MOST_EPISODES)
-    return [_from_json(rows.object(number)) for number in rows.raw]
+    return [_from_json(row) for row in content.objects("episodes")]
 
 
 def _content(path: Path) -> bytes:
@@ -84,41 +82,48 @@ def _to_json(episode: Episode, token_of: dict[str, int]) -> dict[str, Any]:
 
 def _from_json(row: JsonObject) -> Episode:
     info = row.object("info")
-    x, y, _ = _numbers(row, "start_position", 3)
-    _, _, sin_half, cos_half = _numbers(row, "start_rotation", 4)
-    goals, path = row.items("goals", most=1), row.items("reference_path", most=_MOST_POINTS)
-    goal_x, goal_y, _ = _numbers(goals.object("0"), "position", 3)
+    x, y, _ = row.numbers("start_position", 3)
+    _, _, sin_half, cos_half = row.numbers("start_rotation", 4)
+    goal = next(row.objects("goals"), None)
+    if goal is None:
+        raise row.wrong("goals", "a list of at least one goal")
     return Episode(
-        episode_id=row.text("episode_id"),
+        episode_id=str(row.need("episode_id")),
         split=info.choice("split", SPLITS),
         flat_seed=_flat_seed(row),
-        include=tuple(_pair(info, number) for number in info.items("include", most=_MOST_POINTS).raw),
+        include=_include(info),
         room=info.text("room"),
         target=info.text("target"),
-        goal_m=(goal_x, goal_y),
+        goal_m=_on_the_floor(goal, "position"),
         start=Pose(x, y, 2 * math.atan2(sin_half, cos_half)),
         instruction=row.object("instruction").text("instruction_text"),
-        reference_path=tuple((at[0], at[1]) for at in (_numbers(path, number, 3) for number in path.raw)),
+        reference_path=_path(row),
         geodesic_m=info.number("geodesic_distance"),
     )
 
 
 def _flat_seed(row: JsonObject) -> int:
-    digits = row.text("scene_id").removeprefix(_SCENE)
-    if not (digits.isascii() and digits.isdigit() and len(digits) < 19):
-        raise row.wrong("scene_id", f"{_SCENE} and the number of a flat")
-    return int(digits)
+    found = re.fullmatch(r"flat/(\d{1,15})", row.text("scene_id"), re.ASCII)
+    if found is None:
+        raise row.wrong("scene_id", "the name of a flat, flat/NUMBER")
+    return int(found[1])
 
 
-def _pair(info: JsonObject, number: str) -> tuple[str, str]:
-    words = info.items("include").items(number)
-    if len(words.raw) != 2:
-        raise info.wrong("include", "a list of pairs of a colour and a kind")
-    return words.text("0"), words.text("1")
+def _include(info: JsonObject) -> tuple[Pair, ...]:
+    rows, pairs = info.items("include"), []
+    for each in rows.raw:
+        pair = rows.texts(each)
+        if len(pair) != 2 or pair[0] not in COLOURS or pair[1] not in KINDS:
+            raise rows.wrong(each, "a colour and a kind of furniture")
+        pairs.append((pair[0], pair[1]))
+    return tuple(pairs)
 
 
-def _numbers(given: JsonObject, key: str, count: int) -> list[float]:
-    items = given.items(key)
-    if len(items.raw) != count:
-        raise given.wrong(key, f"a list of {count} numbers")
-    return [items.number(each, least=-math.inf) for each in items.raw]
+def _path(row: JsonObject) -> tuple[tuple[float, float], ...]:
+    points = row.items("reference_path")
+    return tuple(_on_the_floor(points, each) for each in points.raw)
+
+
+def _on_the_floor(place: JsonObject, key: str) -> tuple[float, float]:
+    x, y, _ = place.numbers(key, 3)
+    return (x, y)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vila_core.errors import WorldError
+from vila_core.files.json_object import read_object
 from vila_core.files.writing import write_text, written_whole
 
 _SHARDS_PER_PROCESS = 8
@@ -47,19 +48,10 @@ def write_meta(path: Path, meta: dict[str, Any]) -> None:
     Raises WorldError if it says something else.
     """
     if path.exists():
-        found = _read_meta(path)
-        if {**found, "versions": None} != json.loads(json.dumps({**meta, "versions": None})):
+        found = read_object(path, error=WorldError, remedy="delete it or choose another folder").raw
+        found.pop("versions", None)
+        if found != json.loads(json.dumps(meta)):
             raise WorldError(f"{path} was made with other settings: choose another folder or delete it")
         return
     versions = {name: importlib.metadata.version(name) for name in ("mujoco", "numpy", "scipy", "pillow")}
     write_text(path, json.dumps({**meta, "versions": versions}, indent=1))
-
-
-def _read_meta(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as err:
-        raise WorldError(f"{path} cannot be read: {err}; delete it or choose another folder") from err
-    if not isinstance(found, dict):
-        raise WorldError(f"{path} holds {type(found).__name__}, not an object; delete it or choose another folder")
-    return found

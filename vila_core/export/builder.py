@@ -14,6 +14,7 @@ from typing import Any
 from vila_core.errors import BackendError, ConfigError
 from vila_core.export.manifest import ENGINES, Engines, GraphSpec, Limits, Manifest, read_manifest, write_engines
 from vila_core.export.runtimes import MODULES, load_runtime, made, make_logger
+from vila_core.files.reading import require_file
 from vila_core.files.writing import written_whole
 
 BUILD_PRECISIONS = ("fp16", "int8", "int4", "fp32")
@@ -156,6 +157,7 @@ class _Maker:
         flags = 1 << int(self._trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
         network = self._builder.create_network(flags)
         parser = self._trt.OnnxParser(network, self._logger)
+        require_file(file, error=BackendError, remedy="export the checkpoint again")
         if not parser.parse_from_file(str(file)):
             said = "; ".join(str(parser.get_error(number)) for number in range(parser.num_errors))
             raise BackendError(f"{self._options.runtime} cannot read {file}: {said}")

@@ -12,6 +12,7 @@ from torch import Tensor
 from vila_core.errors import MissingDependencyError
 from vila_core.export.graphs import Graph, shape_of
 from vila_core.export.onnx_file import REMEDY
+from vila_core.files.reading import require_file
 
 _TOLERANCE = {"float32": 1e-3, "float16": 1e-2}
 # onnxruntime rounds the inputs of 4-bit products to 8 bits if nobody forbids it
@@ -58,6 +59,7 @@ def run_onnx(file: Path, inputs: dict[str, NDArray[np.generic]]) -> list[NDArray
         import onnxruntime
     except ModuleNotFoundError as err:
         raise MissingDependencyError(f"onnxruntime is not installed; {REMEDY}") from err
+    require_file(file, remedy="export the checkpoint again")
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry(*EXACT_INT4)
     session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])

@@ -15,6 +15,7 @@ from vila_core.machine.arithmetic import DTYPES
 MANIFEST, ENGINES, EMBEDDINGS, CHECKPOINT = "manifest.json", "engines.json", "embeddings.safetensors", "checkpoint"
 FORMAT = 1
 _MOST = 1 << 30
+_FREE = {"batch", "tokens", "rows"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +130,9 @@ def _graph(given: JsonObject) -> GraphSpec:
 
 def _shape(given: JsonObject) -> tuple[int | str, ...]:
     axes = given.items("shape", most=16)
+    for each, size in axes.raw.items():
+        if isinstance(size, str) and not set(size.split("+")) <= _FREE:
+            raise axes.wrong(each, f"a number, or names of free dimensions: {', '.join(sorted(_FREE))}")
     return tuple(
         axes.text(each) if isinstance(size, str) else axes.integer(each, least=0) for each, size in axes.raw.items()
     )

@@ -16,7 +16,7 @@ from vila_core.files.reading import read_text
 Json = dict[str, Any]
 
 _MOST_DIGITS = 300  # a longer number is beyond any float, and reads as infinity
-_COUNT = 2**53
+_COUNT, _FAR = 2**53, 1e15
 _shown = reprlib.Repr()
 _shown.maxstring = _shown.maxother = _shown.maxlong = 80
 
@@ -51,12 +51,21 @@ class JsonObject:
             raise self.wrong(key, f"a whole number {_range(least, most)}")
         return value
 
-    def number(self, key: str, default: float | None = None, *, least: float = 0.0, above: float = -math.inf) -> float:
-        """Return a finite number that is at least `least` and greater than `above`."""
+    def number(
+        self,
+        key: str,
+        default: float | None = None,
+        *,
+        least: float = 0.0,
+        above: float = -math.inf,
+        most: float = math.inf,
+    ) -> float:
+        """Return a finite number that is at least `least`, greater than `above` and at most `most`."""
         value = self._get(key, default)
-        fits = type(value) in (int, float) and math.isfinite(value) and value >= least and value > above
+        fits = type(value) in (int, float) and math.isfinite(value) and least <= value <= most and value > above
         if not fits:
-            raise self.wrong(key, f"a finite number above {above:g}" if above >= least else f"a number >= {least:g}")
+            low = f"above {above:g}" if above >= least else f"of at least {least:g}"
+            raise self.wrong(key, f"a finite number {low}" + (f", at most {most:g}" if most < math.inf else ""))
         return float(value)
 
     def text(self, key: str, default: str | None = None) -> str:
@@ -106,6 +115,18 @@ class JsonObject:
             return (self.integer(key, least=least, most=most),)
         items = self.items(key)
         return tuple(items.integer(each, least=least, most=most) for each in items.raw)
+
+    def numbers(self, key: str, count: int, *, least: float = -_FAR) -> tuple[float, ...]:
+        """Return a list of so many finite numbers."""
+        items = self.items(key)
+        if len(items.raw) != count:
+            raise self.wrong(key, f"a list of {count} numbers")
+        return tuple(items.number(each, least=least, most=_FAR) for each in items.raw)
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        """Return a list of texts."""
+        items = self.items(key)
+        return tuple(items.text(each) for each in items.raw)
 
     def objects(self, key: str) -> Iterator[JsonObject]:
         """Yield the objects of a list."""

@@ -37,7 +37,7 @@ def check_relations(config: CheckpointConfig, layout: Layout) -> None:
     if config.projector.input_size != wide:
         raise CheckpointError(
             f"{layout.top.file}: mm_hidden_size {config.projector.input_size} is not what the tower gives: hidden_size "
-            f"times its scales, {wide}"
+            f"times the scales of s2 or dynamic_s2, {wide}"
         )
 
 

@@ -80,7 +80,7 @@ def config_of(layout: Layout, *, token_order: TokenOrder | None = None) -> Check
         image_encoder=encoder_of(top, "image_encoder"),
         video_encoder=video_encoder,
         num_video_frames=top.integer("num_video_frames", 8, most=MOST_FRAMES),
-        fps=top.number("fps", 0.0),
+        fps=top.number("fps", 0.0, most=1000.0),
         model_max_length=max_length,
         time_tokens=time_tokens,
         chat_template=template,
@@ -108,7 +108,9 @@ def generation_of(layout: Layout) -> Generation:
 
 def _vision_config(layout: Layout) -> VisionConfig:
     given, top = layout.vision, layout.top
-    kind = "ps3" if top.flag("ps3", False) else given.raw.get("model_type")
+    if top.flag("ps3", False):
+        raise CheckpointError(f"{top.file}: ps3 true: 'ps3' is not supported; supported: siglip_vision_model")
+    kind = given.raw.get("model_type")
     if kind not in ("siglip_vision_model", "siglip"):
         place = given.path("model_type")
         raise CheckpointError(
@@ -124,8 +126,8 @@ def _vision_config(layout: Layout) -> VisionConfig:
         heads=given.integer("num_attention_heads", most=MOST_HEADS),
         image_size=given.integer("image_size", most=MOST_SIDE),
         patch_size=given.integer("patch_size", most=MOST_SIDE),
-        eps=given.number("layer_norm_eps", 1e-6, above=0.0),
-        mean=_triple(layout.pixels, "image_mean", least=-1e6),
+        eps=given.number("layer_norm_eps", 1e-6, above=0.0, most=1.0),
+        mean=_triple(layout.pixels, "image_mean", least=-_MOST_LEVEL),
         std=_triple(layout.pixels, "image_std", above=0.0),
         feature=feature,
         stored_layers=layers,
@@ -153,8 +155,11 @@ def _triple(
     items = pixels.items(key)
     if len(items.raw) != 3:
         raise pixels.wrong(key, "a list of three numbers")
-    red, green, blue = (items.number(each, least=least, above=above) for each in items.raw)
+    red, green, blue = (items.number(each, least=least, above=above, most=_MOST_LEVEL) for each in items.raw)
     return (red, green, blue)
+
+
+_MOST_LEVEL = 1000.0  # of a mean or deviation; in levels they would be 255
 
 
 def _image_config(layout: Layout, vision: VisionConfig) -> ImageConfig:
@@ -189,7 +194,9 @@ def _image_config(layout: Layout, vision: VisionConfig) -> ImageConfig:
 
 def _scales(top: JsonObject) -> tuple[int, ...]:
     """Ascending scales of the key s2_scales: a comma string or a list."""
-    given = top.need("s2_scales")
+    if not top.has("s2_scales"):
+        raise CheckpointError(f"{top.file} lacks the key 's2_scales', without which s2 and dynamic_s2 cannot be true")
+    given = top.raw["s2_scales"]
     if isinstance(given, str) and re.fullmatch(r"\s*\d{1,9}\s*(,\s*\d{1,9}\s*)*", given, re.ASCII):
         given = [int(scale) for scale in given.split(",")]
     scales = given if isinstance(given, list) else []
@@ -232,7 +239,7 @@ def _language_config(given: JsonObject) -> LanguageConfig:
     heads = given.integer("num_attention_heads", most=MOST_HEADS)
     if not given.has("head_dim") and hidden % heads:
         raise CheckpointError(f"{given.file}: hidden_size {hidden} is no multiple of num_attention_heads {heads}")
-    rope = given.object("rope_parameters", {})
+    rope, scaling = given.object("rope_parameters", {}), given.object("rope_scaling", {})
     vocab_size = given.integer("vocab_size", most=MOST_TOKENS)
     return LanguageConfig(
         model_type=model_type,
@@ -245,11 +252,11 @@ def _language_config(given: JsonObject) -> LanguageConfig:
         vocab_size=vocab_size,
         max_positions=given.integer("max_position_embeddings", 4096, most=MOST_POSITIONS),
         rope_theta=(given if given.has("rope_theta") else rope).number("rope_theta", 10000.0, above=0.0),
-        eps=given.number("rms_norm_eps", 1e-6, above=0.0),
+        eps=given.number("rms_norm_eps", 1e-6, above=0.0, most=1.0),
         qkv_bias=given.flag("attention_bias", False) or model_type == "qwen2",
         tied=given.flag("tie_word_embeddings", False),
         eos_token_ids=given.integers("eos_token_id", most=vocab_size - 1),
-        rope_factor=_rope_factor(given.object("rope_scaling") if given.raw.get("rope_scaling") else rope),
+        rope_factor=_rope_factor(scaling if scaling.raw else rope),
     )
 
 
@@ -411,7 +418,7 @@ def _decoding_config(given: JsonObject, max_length: int, language: LanguageConfi
         max_length=max_length if length == 20 else length,  # 20 is transformers' default: the tokenizer decides
         do_sample=given.flag("do_sample", False),
         temperature=given.number("temperature", 1.0) or 1.0,
-        top_p=given.number("top_p", 1.0) or 1.0,
+        top_p=given.number("top_p", 1.0, most=1.0) or 1.0,
         top_k=given.integer("top_k", 50, least=0),
         pad_id=given.integer("pad_token_id", least=-1) if given.has("pad_token_id") else None,
         bos_id=given.integer("bos_token_id", least=0, most=last) if given.has("bos_token_id") else None,

@@ -67,10 +67,12 @@ def stored_group_size(layout: Layout) -> int:
         return _DEFAULT_GROUP
     version = given.text("version" if given.has("version") else "format", "gemm").lower()
     bits = given.integer("w_bit" if given.has("w_bit") else "bits", 4)
-    if version not in ("gemm", "gemv_fast") or bits != 4 or not given.flag("zero_point", True):
+    zero_point = given.flag("zero_point", True)
+    but = "" if zero_point else ", zero_point false"
+    if version not in ("gemm", "gemv_fast") or bits != 4 or not zero_point:
         raise CheckpointError(
-            f"{given.file}: awq version {show(version)} with {bits} bits is not supported; supported: gemm or "
-            "gemv_fast with 4 bits and zero points"
+            f"{given.file}: awq version {show(version)} with {bits} bits{but} is not "
+            "supported; supported: gemm or gemv_fast with 4 bits and zero points"
         )
     key = "q_group_size" if given.has("q_group_size") else "group_size"
     group_size = given.integer(key, _DEFAULT_GROUP, least=_WHOLE_ROW, most=_MOST_GROUP)

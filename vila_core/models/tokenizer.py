@@ -333,7 +333,10 @@ def _added_tokens(folder: Path, config: JsonObject, codec: _Codec) -> list[Added
         if known is None:
             known, size = size, size + 1
         if known != id_:
-            raise CheckpointError(f"{folder}: token {token.content!r} should have id {id_}, got {known}")
+            source, place = (
+                (described, described.path(str(id_)) + ".content") if str(id_) in described.raw else (names, "")
+            )
+            raise CheckpointError(f"{source.file}: {place} token {token.content!r} should have id {id_}, got {known}")
     keep_as_is = isinstance(codec, _Fast)
     return [row for _, row in sorted(rows.items()) if not keep_as_is or codec.id_of(row.content) is None]
 

@@ -50,7 +50,7 @@ def check_weights(layout: Layout, progress: Progress = lambda tensors: tensors) 
     progress: wraps the tensors to read. All zeros count where a layer would then give nothing: matrices, norms and
     scales. Raises CheckpointError for a file that cannot be read.
     """
-    has_projector = layout.projector.get("mm_projector_type") != "identity"  # that one has no weights
+    has_projector = layout.projector.raw.get("mm_projector_type") != "identity"  # that one has no weights
     folders = {part.folder for name, part in layout.parts.items() if has_projector or name != "mm_projector"}
     if (head := layout.root / FOLDER).is_dir():
         folders.add(head)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from vila_core.errors import ConfigError, VilaError
+from vila_core.files.json_object import parse_json
+from vila_core.files.reading import read_text
 
 EMBEDDING_LIMIT = 1e-5  # pixels, features, visual tokens, input embeddings
 LOGIT_LIMIT = 1e-4
@@ -131,10 +132,7 @@ def equal(name: str, got: Any, wanted: Any) -> Check:
 
 def read_json(file: Path) -> Any:
     """Return a reference file's content; ConfigError if it cannot be read."""
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as err:
-        raise ConfigError(f"reference file {file} cannot be read: {err}") from err
+    return parse_json(read_text(file, error=ConfigError), file, error=ConfigError)
 
 
 def read_tensors(file: Path) -> dict[str, Tensor]:

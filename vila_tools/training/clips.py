@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vila_core.errors import ConfigError
+from vila_core.files.json_object import JsonObject, parse_json, read_object
+from vila_core.files.reading import read_text
+from vila_tools.training.shards import load_array
 
+_MOST_FRAMES = 1_000_000
 Thing = tuple[str, str]  # (colour, kind); a door has no colour
 Happened = tuple[str, Thing]  # a verb, and what it happened to
 
@@ -64,40 +68,66 @@ def read_clips(folder: Path) -> Clips:
     shards = sorted(path for path in folder.glob("shard_*") if path.is_dir())
     if not meta_file.is_file() or not shards:
         raise ConfigError(f"{folder} holds no clips; make them with: vila clips --out {folder}")
-    meta = json.loads(meta_file.read_text(encoding="utf-8"))
-    period_s, frames = float(meta["period_s"]), int(meta["frames"])
+    meta = read_object(meta_file, error=ConfigError)
+    period_s, frames = meta.number("period_s", above=1e-6, most=1e6), meta.integer("frames", most=_MOST_FRAMES)
+    templates = meta.object("train_templates")
     things: list[tuple[Thing, ...]] = []
     happened: list[frozenset[Happened]] = []
     questions: list[Question] = []
     for shard in shards:
-        for row in json.loads((shard / "clips.json").read_text(encoding="utf-8")):
-            for asked in row["queries"]:
-                active = active_frames(asked["intervals_s"], period_s, frames)
-                named = (asked["verb"], asked["colour"], asked["kind"], asked["text"])
+        for row in _rows(shard / "clips.json"):
+            for asked in row.objects("queries"):
+                active = active_frames(_intervals(asked), period_s, frames)
+                named = (asked.text("verb"), asked.text("colour"), asked.text("kind"), asked.text("text"))
                 questions.append(Question(len(things), *named, active))
-            things.append(tuple((colour, kind) for colour, kind in row["things"]))
+            things.append(_things(row))
             happened.append(
-                frozenset((one["verb"], _subject(one["subject"], things[-1])) for one in row["scripted_events"])
+                frozenset((one.text("verb"), _subject(one, things[-1])) for one in row.objects("scripted_events"))
             )
     return Clips(
-        tuple(np.load(shard / "images.npy", mmap_mode="r") for shard in shards),
-        np.concatenate([np.load(shard / "seg.npy") for shard in shards]),
+        tuple(load_array(shard / "images.npy", mapped=True) for shard in shards),
+        np.concatenate([load_array(shard / "seg.npy") for shard in shards]),
         tuple(things),
         tuple(happened),
         tuple(questions),
-        {verb: tuple(texts) for verb, texts in meta["train_templates"].items()},
+        {verb: templates.texts(verb) for verb in templates.raw},
         period_s,
         frames,
     )
 
 
-def _subject(name: str, things: tuple[Thing, ...]) -> Thing:
+def _rows(file: Path) -> Iterator[JsonObject]:
+    rows = parse_json(read_text(file, error=ConfigError), file, error=ConfigError)
+    yield from JsonObject({"clips": rows}, file, "", ConfigError).objects("clips")
+
+
+def _intervals(asked: JsonObject) -> list[tuple[float, float]]:
+    rows = asked.items("intervals_s")
+    pairs = (rows.numbers(each, 2, least=0.0) for each in rows.raw)
+    return [(start_s, end_s) for start_s, end_s in pairs]
+
+
+def _things(row: JsonObject) -> tuple[Thing, ...]:
+    rows, things = row.items("things", most=255), []
+    for each in rows.raw:
+        names = rows.texts(each)
+        if len(names) != 2:
+            raise rows.wrong(each, "a colour and a kind")
+        things.append((names[0], names[1]))
+    return tuple(things)
+
+
+def _subject(scripted: JsonObject, things: tuple[Thing, ...]) -> Thing:
     """What a script calls red_chair_7 or door_3."""
-    what, _, number = name.rpartition("_")
-    return ("", what) if what == "door" else things[int(number)]
+    what, _, number = scripted.text("subject").rpartition("_")
+    if what == "door":
+        return ("", what)
+    if not number.isdecimal() or len(number) > 4 or int(number) >= len(things):
+        raise scripted.wrong("subject", f"the name of one of {len(things)} things")
+    return things[int(number)]
 
 
-def active_frames(intervals_s: list[list[float]], period_s: float, frames: int) -> NDArray[np.bool_]:
+def active_frames(intervals_s: Sequence[Sequence[float]], period_s: float, frames: int) -> NDArray[np.bool_]:
     """Return which frames lie in an interval [first frame's time, last frame's time]: [frames] bool."""
     active = np.zeros(frames, dtype=bool)
     for start_s, end_s in intervals_s:

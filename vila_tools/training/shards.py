@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vila_core.errors import ConfigError
+from vila_core.files.json_object import read_object
+from vila_core.files.reading import require_file
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,7 +44,7 @@ def read_rollouts(folder: Path) -> Rollouts:
     shards = sorted(path for path in folder.glob("shard_*") if path.is_dir())
     if not meta_file.is_file() or not shards:
         raise ConfigError(f"{folder} holds no training data; make it with: vila data --out {folder}")
-    meta = json.loads(meta_file.read_text(encoding="utf-8"))
+    meta = read_object(meta_file, error=ConfigError)
     parts = [_read_shard(shard) for shard in shards]
     offsets = np.cumsum([0] + [len(part["labels"]) for part in parts])
     for part, offset in zip(parts, offsets, strict=False):
@@ -51,16 +52,16 @@ def read_rollouts(folder: Path) -> Rollouts:
     joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     return Rollouts(
         **joined,
-        kind_names=tuple(meta["kinds"]),
-        colour_names=tuple(meta["colours"]),
-        templates=tuple(meta["train_templates"]),
-        sentences=tuple(meta["sentences"]),
+        kind_names=meta.texts("kinds"),
+        colour_names=meta.texts("colours"),
+        templates=meta.texts("train_templates"),
+        sentences=meta.texts("sentences"),
     )
 
 
 def _read_shard(shard: Path) -> dict[str, NDArray[Any]]:
     def load(name: str) -> NDArray[Any]:
-        return np.load(shard / f"{name}.npy")
+        return load_array(shard / f"{name}.npy")
 
     episode = load("episode").astype(np.int64)
     starts = np.r_[True, episode[1:] != episode[:-1]]
@@ -79,6 +80,15 @@ def _read_shard(shard: Path) -> dict[str, NDArray[Any]]:
         "kinds": objects[..., 0],
         "colours": objects[..., 1],
     }
+
+
+def load_array(file: Path, *, mapped: bool = False) -> NDArray[Any]:
+    """Read a .npy file, or map it; ConfigError naming it if that cannot be done."""
+    require_file(file, error=ConfigError)
+    try:
+        return np.load(file, mmap_mode="r" if mapped else None)  # type: ignore[no-any-return]
+    except (OSError, ValueError, EOFError, SyntaxError) as err:
+        raise ConfigError(f"{file} cannot be read: {err}; make the data again") from err
 
 
 def grid_objects(seg: NDArray[np.uint8], grid: int, least: float) -> NDArray[np.int64]:

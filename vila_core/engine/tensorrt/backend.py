@@ -15,6 +15,7 @@ from vila_core.engine.torch_backend import TorchBackend
 from vila_core.errors import BackendError
 from vila_core.export.manifest import Engines, Manifest, read_engines, read_manifest
 from vila_core.export.runtimes import load_runtime, make_logger
+from vila_core.files.reading import require_file
 from vila_core.machine.precision import AUTO
 
 
@@ -63,6 +64,7 @@ def _require_device(device: str) -> None:
 
 
 def _plan(file: Path) -> bytes:
+    require_file(file, error=BackendError, remedy="build the engine again")
     try:
         return file.read_bytes()
     except OSError as err:
