@@ -218,7 +218,7 @@ def test_links_that_lead_nowhere_are_named(described, tmp_path, target) -> None:
         kept = file.read_bytes()
         file.unlink()
         file.symlink_to(file.name if target == "config.json" else target)
-        with pytest.raises(CheckpointError, match=r"cannot read .*(symbolic links|No such file)") as caught:
+        with pytest.raises(CheckpointError, match=r"symbolic links|is a link that leads nowhere") as caught:
             read_all(folder)
         assert str(file) in str(caught.value)
         file.unlink()
@@ -228,7 +228,7 @@ def test_links_that_lead_nowhere_are_named(described, tmp_path, target) -> None:
 def test_a_pipe_is_not_waited_for(copied) -> None:
     (copied / "config.json").unlink()
     os.mkfifo(copied / "config.json")
-    with pytest.raises(CheckpointError, match="is no regular file"):
+    with pytest.raises(CheckpointError, match="is a device, pipe or socket"):
         load_checkpoint(copied)
 
 

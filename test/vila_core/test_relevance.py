@@ -123,7 +123,7 @@ def test_a_head_comes_back_from_its_files(checkpoint, head) -> None:
         ({"heads": 3}, "width 32, heads 3"),
         ({"visual_tokens": 15}, "visual_tokens = 15 are no square grid"),
         ({"patch_px": 5}, "picture_px 64, patch_px 5"),
-        ({"width": 64}, "expected shape .* by the sizes in config.json"),
+        ({"width": 64}, "expected shape .*, by the sizes in config.json"),
     ],
 )
 def test_a_head_that_does_not_fit_is_refused(checkpoint, change, message) -> None:

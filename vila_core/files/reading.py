@@ -54,7 +54,8 @@ def require_file(file: Path, *, error: type[VilaError] = CheckpointError, remedy
         with file.open("rb") as stream:
             head = stream.read(_HEAD)
     except FileNotFoundError as err:
-        raise error(f"{file} does not exist{_then(remedy)}") from err
+        why = "is a link that leads nowhere" if file.is_symlink() else "does not exist"
+        raise error(f"{file} {why}{_then(remedy)}") from err
     except (OSError, ValueError) as err:  # ValueError: a name that no file can have
         reason = err.strerror if isinstance(err, OSError) else str(err)
         raise error(f"{file} cannot be read: {reason}{_then(remedy)}") from err

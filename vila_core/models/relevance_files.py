@@ -59,7 +59,7 @@ def _require_shapes(file: Path, sizes: RelevanceConfig) -> None:
         if expected.get(name) != found.get(name):
             shapes = [None if shape is None else list(shape) for shape in (expected.get(name), found.get(name))]
             raise CheckpointError(
-                f"{file}: {name}: expected shape {shapes[0]} by the sizes in config.json, got {shapes[1]}"
+                f"{file}: {name}: expected shape {shapes[0]}, got {shapes[1]}, by the sizes in config.json"
             )
 
 

@@ -40,8 +40,8 @@ def place_tensor(module: nn.Module, name: str, stored: AnyTensor, device: torch.
     expected: Tensor = getattr(owner, leaf)
     if stored.shape != expected.shape:
         raise CheckpointError(
-            f"{stored.file}: {stored.name}: expected shape {list(expected.shape)} by the sizes in config.json, got "
-            f"{list(stored.shape)}"
+            f"{stored.file}: {stored.name}: expected shape {list(expected.shape)}, got {list(stored.shape)}, "
+            "by the sizes in config.json"
         )
     is_weight = isinstance(expected, nn.Parameter)
     kept = dtype if is_weight else expected.dtype
