@@ -12,6 +12,8 @@ from vila_core.models.config_reader import config_of
 from vila_core.models.layouts import open_layout
 from vila_core.models.working_precision import working_precision
 
+NAVIGATOR = "vila_ros.navigator.node"  # the module that programs run as navigator
+
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """Add the checkpoint, the device and the precision."""
@@ -28,14 +30,17 @@ def add_precision_option(
 
 
 def model_parameters(checkpoint: Path | None) -> dict[str, object]:
-    """Return the parameters with which a node loads a checkpoint; none for the embedded one.
+    """Return the parameters with which a node loads a checkpoint; none for the embedded one."""
+    return {} if checkpoint is None else {"checkpoint": str(checkpoint.absolute())}
 
-    Raises CheckpointError, before any node is started, for a directory that no node could load.
+
+def require_checkpoint(checkpoint: Path | None, navigator: str) -> None:
+    """Raise CheckpointError, before any node is started, for a directory that the package's navigator cannot load.
+
+    navigator: the module that runs; what another one loads is its own business.
     """
-    if checkpoint is None:
-        return {}
-    config_of(open_layout(checkpoint))
-    return {"checkpoint": str(checkpoint.absolute())}
+    if checkpoint is not None and navigator == NAVIGATOR:
+        config_of(open_layout(checkpoint))
 
 
 def told_precision(checkpoint: Path, asked: str, device: str = "cpu") -> str:

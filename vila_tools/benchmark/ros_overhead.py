@@ -29,7 +29,7 @@ from vila_core.testing import make_frame
 from vila_ros.common.conversions import image_from_frame
 from vila_tools.benchmark.ros_robot import BenchRobot, RoundTrip
 from vila_tools.command_line import option, parse_options
-from vila_tools.options import model_parameters
+from vila_tools.options import NAVIGATOR, model_parameters, require_checkpoint
 from vila_tools.session.processes import NodeSpec
 from vila_tools.session.resources import share_file
 from vila_tools.session.session import READY_TIMEOUT_S, Session, running
@@ -55,7 +55,7 @@ class BenchOptions:
     height: int = field(default=480, metadata=option("of the images (%(default)s)"))
     rate_hz: float = field(default=30.0, metadata=option("of the camera, in Hz (%(default)s)", flag="--rate"))
     json_file: Path | None = field(default=None, metadata=option("file for the figures, too", flag="--json"))
-    navigator: str = field(default="vila_ros.navigator.node", metadata=option(None))
+    navigator: str = field(default=NAVIGATOR, metadata=option(None))
 
     def __post_init__(self) -> None:
         limits = {"decisions": (2, 100_000), "width": (8, 8192), "height": (8, 8192), "rate_hz": (1, 1000)}
@@ -89,6 +89,7 @@ class GraphFigures:
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print the figures as one JSON object, write them to a file if asked."""
     options = parse_options(BenchOptions, argv, prog="vila bench ros", description=main.__doc__)
+    require_checkpoint(options.checkpoint, options.navigator)
     _say(f"{options.decisions} decisions on images of {options.width} x {options.height} px, {options.rate_hz:g} Hz")
     graph = measure_graph(options)
     _say(f"over the graph: overhead {graph.graph_overhead_ms} ms, decide {graph.decide_ms} ms")

@@ -31,7 +31,7 @@ from vila_ros.common.qos import latched_qos, reliable_qos
 from vila_tools.bags.player import BagPlayer, PlayOptions
 from vila_tools.bags.video import BagOptions, convert
 from vila_tools.command_line import option, parse_options
-from vila_tools.options import model_parameters
+from vila_tools.options import NAVIGATOR, model_parameters, require_checkpoint
 from vila_tools.session.processes import NodeSpec
 from vila_tools.session.resources import share_file
 from vila_tools.session.session import READY_TIMEOUT_S, Session, running
@@ -52,7 +52,7 @@ class VideoOptions:
     minutes: float = field(default=10.0, metadata=option("how long (%(default)s)"))
     checkpoint: Path | None = field(default=None, metadata=option("a model's directory; the embedded one if not given"))
     json_file: Path | None = field(default=None, metadata=option("file for the figures, too", flag="--json"))
-    navigator: str = field(default="vila_ros.navigator.node", metadata=option(None))
+    navigator: str = field(default=NAVIGATOR, metadata=option(None))
 
     def __post_init__(self) -> None:
         if not 0 < self.minutes <= 1440:
@@ -95,6 +95,7 @@ class Observer(Node):
 def main(argv: Sequence[str] | None = None) -> int:
     """Play, measure, print the figures as one JSON object, write them to a file if asked."""
     options = parse_options(VideoOptions, argv, prog="vila bench video", description=main.__doc__)
+    require_checkpoint(options.checkpoint, options.navigator)
     line = json.dumps(measure(options))
     print(line, flush=True)
     if options.json_file is not None:

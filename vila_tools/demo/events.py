@@ -30,7 +30,7 @@ from vila_sim.patrol_scenario import DURATION_S, PERIOD_S, PatrolScenario, make_
 from vila_sim.truth import Seconds, as_events, intervals_of
 from vila_tools.command_line import option, parse_options
 from vila_tools.demo.event_film import Lane, Report, Watched, write_event_film
-from vila_tools.options import model_parameters
+from vila_tools.options import NAVIGATOR, model_parameters, require_checkpoint
 from vila_tools.session.processes import NodeSpec
 from vila_tools.session.recording import Recorder, write_bag
 from vila_tools.session.resources import share_file
@@ -49,7 +49,7 @@ class EventDemoOptions:
     duration_s: float = field(default=DURATION_S, metadata=option("seconds of patrol (%(default)s)", flag="--duration"))
     out: Path = field(default=Path("out"), metadata=option("folder for the film and the rest (%(default)s)"))
     checkpoint: Path | None = field(default=None, metadata=option("a model's directory; the embedded one if not given"))
-    navigator: str = field(default="vila_ros.navigator.node", metadata=option(None))
+    navigator: str = field(default=NAVIGATOR, metadata=option(None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     begun_s = time.monotonic()
     options = parse_options(EventDemoOptions, argv, prog="vila demo-events", description=main.__doc__)
+    require_checkpoint(options.checkpoint, options.navigator)
     scenario = make_patrol(options.seed, options.duration_s)
     _say(f"a patrol of {options.duration_s:.0f} s in the {scenario.room.name.replace('_', ' ')} of an unseen flat")
     recorder, begun_ns = run(options, scenario)

@@ -31,7 +31,7 @@ from vila_sim.mujoco.simulator import Simulator
 from vila_sim.scenario import Scenario, make_scenario
 from vila_tools.command_line import option, parse_options
 from vila_tools.demo.film import Place, Story, Thought, map_width_px, short_name, write_film, write_trajectory
-from vila_tools.options import model_parameters
+from vila_tools.options import NAVIGATOR, model_parameters, require_checkpoint
 from vila_tools.session.processes import NodeSpec
 from vila_tools.session.recording import Recorder, write_bag
 from vila_tools.session.resources import share_file
@@ -52,7 +52,7 @@ class DemoOptions:
     out: Path = field(default=Path("out"), metadata=option("folder for the film and the rest (%(default)s)"))
     checkpoint: Path | None = field(default=None, metadata=option("a model's directory; the embedded one if not given"))
     timeout_s: float = field(default=120.0, metadata=option("seconds for the way (%(default)s)", flag="--timeout"))
-    navigator: str = field(default="vila_ros.navigator.node", metadata=option(None))
+    navigator: str = field(default=NAVIGATOR, metadata=option(None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     begun_s = time.monotonic()
     options = parse_options(DemoOptions, argv, prog="vila demo", description=main.__doc__)
+    require_checkpoint(options.checkpoint, options.navigator)
     scenario = make_scenario(options.instruction, options.seed)
     _say(f"“{options.instruction}”: the {scenario.target.colour} {scenario.target.kind} in the {scenario.target.room},")
     _say(f"{scenario.distance_m(scenario.start):.1f} m away, in an unseen flat (seed {options.seed})")
