@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 pytest.importorskip("mcap")
 pytest.importorskip("rosbags")
 
+from fuzzing.mutations import mutated
 from mcap.writer import CompressionType
 from mcap.writer import Writer as McapWriter
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
@@ -142,37 +144,7 @@ BAG_KINDS: dict[str, Callable[[Path], Path]] = {
 }
 
 
-_NUMBERS = (0, 1, 2**31, 2**32 - 1, 2**60, 2**64 - 1)  # odd lengths and counts
-
-
-def mutated(data: bytes, rng: np.random.Generator) -> bytes:
-    """The bytes with one to four random changes: bits, bytes, huge numbers, cuts, zeros, copies, insertions."""
-    found = bytearray(data)
-    for _ in range(int(rng.integers(1, 5))):
-        if not found:
-            break
-        at = int(rng.integers(len(found)))
-        size = int(rng.integers(1, 65))
-        match int(rng.integers(9)):
-            case 0 | 1:
-                found[at] ^= 1 << int(rng.integers(8))
-            case 2 | 3:
-                found[at] = int(rng.integers(256))
-            case 4:
-                found[at : at + 8] = _NUMBERS[int(rng.integers(len(_NUMBERS)))].to_bytes(8, "little")
-            case 5:
-                del found[at:]
-            case 6:
-                found[at : at + size] = bytes(size)
-            case 7:
-                found[at:at] = rng.bytes(size)
-            case _:
-                del found[at : at + size]
-    return bytes(found)
-
-
-def mutate_bag(bag: Path, rng: np.random.Generator) -> None:
+def mutate_bag(bag: Path, rng: random.Random) -> None:
     """Change one file of a bag in place."""
-    files = sorted(bag.iterdir()) if bag.is_dir() else [bag]
-    file = files[int(rng.integers(len(files)))]
+    file = rng.choice(sorted(bag.iterdir()) if bag.is_dir() else [bag])
     file.write_bytes(mutated(file.read_bytes(), rng))
