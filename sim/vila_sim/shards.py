@@ -24,9 +24,10 @@ def shard_path(out: Path, index: int) -> Path:
 def write_shard(target: Path, write: Callable[[Path], None]) -> Path:
     """Let `write` fill a folder and move it to the target in one step; return the target.
 
-    One that another run finished meanwhile is the same. Raises OutputError where it cannot be written.
+    A target that another run finished meanwhile is kept: both made the same. Raises OutputError where it cannot be
+    written.
     """
-    with written_whole(target) as unfinished:
+    with written_whole(target, aside=target.parent, keep=True) as unfinished:
         unfinished.mkdir()
         write(unfinished)
     return target

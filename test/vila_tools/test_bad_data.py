@@ -27,7 +27,7 @@ from vila_core.quantized_checkpoints.state import QuantizeState
 from vila_sim.episode_files import read_episodes, write_episodes
 from vila_sim.episodes import generate_episodes
 from vila_tools.training.clips import read_clips
-from vila_tools.training.shards import load_array, read_drives
+from vila_tools.training.shards import load_array, read_rollouts
 
 CLIP = {
     "things": [["red", "chair"]],
@@ -99,7 +99,7 @@ def test_episodes_of_a_bad_archive_are_named(tmp_path, content) -> None:
 def test_a_folder_or_pointer_in_the_place_of_data_is_named(tmp_path) -> None:
     write_clips(tmp_path)
     (tmp_path / "meta.json").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 1\n")
-    for read in (read_clips, read_drives):
+    for read in (read_clips, read_rollouts):
         with pytest.raises(ConfigError, match=r"meta\.json is a git-lfs pointer"):
             read(tmp_path)
     (tmp_path / "a.npy").write_bytes(b"\x93NUMPY\x01\0\x10\0{garbage")

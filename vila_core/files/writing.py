@@ -25,12 +25,13 @@ _LAST = ("config.json", "manifest.json")  # without which nothing takes a folder
 
 
 @contextmanager
-def written_whole(path: Path, *, aside: Path | None = None) -> Iterator[Path]:
+def written_whole(path: Path, *, aside: Path | None = None, keep: bool = False) -> Iterator[Path]:
     """Yield a path of the same name in a hidden folder, and put what was written there in its place at the end.
 
     The caller makes a file or a folder of it; what a folder that is there holds besides stays. The folders above are
     made. After an error what was there before is there. A device or a pipe is written to as it is.
-    aside: the folder to make the hidden one in, on the same file system. Raises OutputError where it cannot be written.
+    aside: the folder to make the hidden one in, on the same file system. keep: leave what is there by then as it is.
+    Raises OutputError where it cannot be written.
     """
     if _is_device(path):
         with naming_output(path):
@@ -46,7 +47,8 @@ def written_whole(path: Path, *, aside: Path | None = None) -> Iterator[Path]:
             made = beside / path.name
             yield made
             _sync_all(made)
-            _take_place(made, path)
+            if not (keep and path.exists()):
+                _take_place(made, path)
             _sync(path.parent)
     finally:
         shutil.rmtree(beside, ignore_errors=True)

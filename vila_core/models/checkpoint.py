@@ -7,12 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import save_file
 from torch import nn
-from torch.overrides import TorchFunctionMode
 
 from vila_core.errors import CheckpointError
 from vila_core.files.writing import written_whole
@@ -25,7 +23,7 @@ from vila_core.models.layouts import Part, open_layout
 from vila_core.models.projector import Projector
 from vila_core.models.quantized_weights import neutral_tensors, stored_group_size
 from vila_core.models.relevance_files import load_relevance
-from vila_core.models.stored_layers import StoredLayers, place_tensor
+from vila_core.models.stored_layers import StoredLayers, WithoutInit, place_tensor
 from vila_core.models.tokenizer import Tokenizer
 from vila_core.models.vision_tower import VisionTower
 from vila_core.models.vlm import VisionLanguageModel
@@ -74,27 +72,11 @@ def build_model(
 ) -> VisionLanguageModel:
     """Return the model with its weights not yet loaded (on "meta": not even allocated)."""
     on_meta = torch.device(device).type == "meta"
-    with torch.device(device), _WithoutInit() if on_meta else nullcontext():
+    with torch.device(device), WithoutInit() if on_meta else nullcontext():
         tower = VisionTower(config.vision)
         projector = Projector(config.projector)
         language = LanguageModel(config.language)
     return VisionLanguageModel(config, tokenizer, tower, projector, language)
-
-
-class _WithoutInit(TorchFunctionMode):
-    """Leaves new weights as they are: on "meta" there is nothing to fill, and trying costs a second and 75 MB."""
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        """Return the tensor of a function that would fill it; call any other."""
-        kwargs = kwargs or {}
-        if getattr(func, "__name__", "") in _FILLS:
-            return args[0] if args else kwargs["tensor"]
-        return func(*args, **kwargs)
-
-
-_FILLS = {"kaiming_uniform_", "uniform_", "normal_", "fill_", "zero_"}
 
 
 def save_weights(model: VisionLanguageModel, path: Path, dtype: torch.dtype) -> None:

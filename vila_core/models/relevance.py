@@ -126,7 +126,7 @@ class RelevanceHead(nn.Module):
         self.direct = nn.Linear(width, config.maps)  # how much the best cell of each map counts by itself
         nn.init.zeros_(self.direct.weight)
         with torch.no_grad():
-            self.direct.bias.copy_(0.5 * (torch.arange(config.maps) == EVENT_MAP))
+            self.direct.bias.zero_()[EVENT_MAP] = 0.5
         self.register_buffer("centres", _centres(config.grid), persistent=False)
 
     def forward(self, still: Tensor, thumbnails: Tensor, questions: Tensor) -> tuple[Tensor, Tensor]:
@@ -198,7 +198,7 @@ class RelevanceHead(nn.Module):
 
 def _centres(grid: int) -> Tensor:
     """Where the cells lie, -1..1: [M, 2]."""
-    steps = (torch.arange(grid) + 0.5) * (2 / grid) - 1
+    steps = (torch.arange(grid, device="cpu") + 0.5) * (2 / grid) - 1
     return torch.stack(torch.meshgrid(steps, steps, indexing="ij"), dim=-1).flatten(0, 1)
 
 

@@ -17,6 +17,7 @@ from vila_core.files.writing import written_whole
 from vila_core.models.config import CheckpointConfig
 from vila_core.models.encoders import frame_tokens
 from vila_core.models.relevance import RelevanceConfig, RelevanceHead
+from vila_core.models.stored_layers import WithoutInit
 from vila_core.models.weights import stored_tensors
 
 FOLDER = "relevance_head"
@@ -52,7 +53,7 @@ def load_relevance(checkpoint: Path, config: CheckpointConfig, device: torch.dev
 
 def _require_shapes(file: Path, sizes: RelevanceConfig) -> None:
     """Compare a head of these sizes, which takes no memory, with what the file holds."""
-    with torch.device("meta"):
+    with torch.device("meta"), WithoutInit():
         expected = {name: tuple(value.shape) for name, value in RelevanceHead(sizes).state_dict().items()}
     found = {tensor.name: tensor.shape for tensor in stored_tensors(file)}
     for name in sorted({*expected, *found}):

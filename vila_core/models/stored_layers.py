@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from vila_core.errors import CheckpointError
 from vila_core.models.weights import AnyTensor, read_tensor
@@ -49,3 +53,19 @@ def place_tensor(module: nn.Module, name: str, stored: AnyTensor, device: torch.
         raise CheckpointError(f"{stored.file}: {stored.name}: expected {kept}, got {stored.dtype}")
     value = read_tensor(stored, device, kept)
     setattr(owner, leaf, nn.Parameter(value, requires_grad=False) if is_weight else value)
+
+
+class WithoutInit(TorchFunctionMode):
+    """Leaves new weights as they are: on "meta" there is nothing to fill, and trying costs a second and 75 MB."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Return the tensor of a function that would fill it; call any other."""
+        kwargs = kwargs or {}
+        if getattr(func, "__name__", "") in _FILLS:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
+
+
+_FILLS = {"kaiming_uniform_", "uniform_", "normal_", "fill_", "zero_"}
