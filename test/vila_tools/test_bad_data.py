@@ -87,7 +87,15 @@ def test_a_value_of_any_kind_is_read_or_named(written, kind, data) -> None:
     read(folder)
 
 
-@pytest.mark.parametrize("content", [b"", b"\x1f\x8b\x08\0 cut", gzip.compress(b"[" * 99_999), gzip.compress(b"[]")])
+ARCHIVES = {
+    "empty": b"",
+    "cut": b"\x1f\x8b\x08\0 cut",
+    "deep": gzip.compress(b"[" * 99_999, mtime=0),
+    "a list": gzip.compress(b"[]", mtime=0),
+}
+
+
+@pytest.mark.parametrize("content", ARCHIVES.values(), ids=ARCHIVES)
 def test_episodes_of_a_bad_archive_are_named(tmp_path, content) -> None:
     (tmp_path / "val.json.gz").write_bytes(content)
     with pytest.raises(WorldError, match=r"val\.json\.gz"):
