@@ -198,6 +198,7 @@ def encoded(suffix: str, pixels: np.ndarray) -> bytes:
         (b"\0\0\0\1\x67" + bytes(60), "is a packet of video"),
         (b"\x89PNG\r\n\x1a\n" + size_of_png(6000, 6000), "claims more than"),
         (b"\x89PNG\r\n\x1a\n" + size_of_png(60000, 60000), "claims more than"),
+        (encoded(".png", FRAMES[0]).replace(b"\0\0\0\0IEND", b"\xff\xff\xff\xf0IEND"), "cannot be decoded"),
     ],
 )
 def test_pictures_that_are_none_or_not_whole(tmp_path, data, words) -> None:

@@ -109,6 +109,8 @@ def _check_head(data: bytes, name: str) -> None:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(data), formats=_FORMATS) as head:  # reads the head alone
                 width, height = head.size
+                if head.format == "PNG":
+                    head.verify()  # OpenCV makes room for whatever length a chunk claims
     except Image.DecompressionBombError:
         width = height = LARGEST_PIXELS
     except Exception as err:  # the parsers of Pillow meet any bytes
