@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from vila_core.engine.finite import Stage, StageError, require_finite
+from vila_core.engine.finite import require_finite, require_stage
 from vila_core.engine.frame_encoder import embed_visual
 from vila_core.errors import BackendError
 from vila_core.models.kv_cache import KVCache, append
@@ -23,7 +23,7 @@ def whole_pass(model: VisionLanguageModel, prompt: Prompt, ids: Sequence[int] = 
     rows = []
     for visual in prompt.visuals:
         rows.append(embed_visual(visual, lambda frame: model.encode_frames([frame])[0]))
-        _require_stage(rows[-1], "the vision tower or the projector")
+        require_stage(rows[-1], "the vision tower or the projector")
     embeddings = model.embed(model.segments(prompt.text), rows)
     read_through(model, torch.cat((embeddings, model.embed_ids(ids))) if len(ids) else embeddings)
 
@@ -31,12 +31,7 @@ def whole_pass(model: VisionLanguageModel, prompt: Prompt, ids: Sequence[int] = 
 def read_through(model: VisionLanguageModel, embeddings: Tensor) -> None:
     """Compute the logits behind embeddings [L, D]. Raises StageError as whole_pass."""
     hidden = model.language_model(embeddings[None], torch.arange(len(embeddings), device=model.device))
-    _require_stage(model.language_model.logits(hidden[0, -1]), "the language head")
-
-
-def _require_stage(values: Tensor, name: str) -> None:
-    if not bool(torch.isfinite(values).all()):
-        raise StageError(Stage(name))
+    require_stage(model.language_model.logits(hidden[0, -1]), "the language head")
 
 
 def room_for(model: VisionLanguageModel, needed: int) -> KVCache:

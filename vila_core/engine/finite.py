@@ -23,8 +23,13 @@ from vila_core.models.vlm import VisionLanguageModel
 
 def require_finite(values: Tensor, what: str) -> None:
     """Raise NotFiniteError if any of the values is NaN or infinite. what: they are called in the message."""
-    if not bool(torch.isfinite(values).all()):
+    if not is_finite(values):
         raise NotFiniteError(f"{what} are not finite")
+
+
+def is_finite(values: Tensor) -> bool:
+    """Tell whether no value is NaN or infinite."""
+    return bool(torch.isfinite(values).all())
 
 
 @contextmanager
@@ -87,17 +92,23 @@ def first_stage(model: VisionLanguageModel, compute: Callable[[], object]) -> St
 
 
 def _look(name: str, module: nn.Module, _inputs: object, output: object) -> None:
-    if isinstance(output, Tensor) and not bool(torch.isfinite(output).all()):
+    if isinstance(output, Tensor) and not is_finite(output):
         raise StageError(Stage(name, _damaged_weight(module)))
+
+
+def require_stage(values: Tensor, name: str) -> None:
+    """End a trace by a StageError if any of the values that the named stage gives is not finite."""
+    if not is_finite(values):
+        raise StageError(Stage(name))
 
 
 def _damaged_weight(module: nn.Module) -> str:
     """The first weight of a module that is not finite, by its name below it."""
     for name, value in module.state_dict().items():
-        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+        if value.is_floating_point() and not is_finite(value):
             return name
     for name, child in module.named_modules():
-        if isinstance(child, PackedLinear) and not bool(torch.isfinite(child.weight.to_dense()).all()):
+        if isinstance(child, PackedLinear) and not is_finite(child.weight.to_dense()):
             return f"{name}.weight"
     return ""
 

@@ -78,21 +78,21 @@ def decode_compressed(message: CompressedPicture) -> NDArray[np.uint8]:
     Raises FrameError for data that cannot be decoded whole, for more than 8 bits a channel, such as depth, and for more
     than LARGEST_PIXELS pixels, which a few bytes can claim.
     """
-    data = np.frombuffer(message.data, np.uint8)
+    data = bytes(message.data)
     name = f"compressed image ({message.format[:40]!r})"
-    if not data.size:
+    if not data:
         raise FrameError(f"{name} holds no data")
-    _check_head(data.tobytes(), name)
-    if _is_cut_jpeg(data.tobytes()):
-        raise FrameError(f"{name} of {data.size} bytes is cut short: a JPEG without its end")
+    _check_head(data, name)
+    if _is_cut_jpeg(data):
+        raise FrameError(f"{name} of {len(data)} bytes is cut short: a JPEG without its end")
     try:
-        picture = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     except cv2.error as err:
         raise FrameError(f"{name} cannot be decoded: {err.err}") from err
     except MemoryError as err:  # of a codec that takes a damaged size for true
-        raise FrameError(f"{name} of {data.size} bytes cannot be decoded in memory") from err
+        raise FrameError(f"{name} of {len(data)} bytes cannot be decoded in memory") from err
     if picture is None:
-        raise FrameError(f"{name} of {data.size} bytes cannot be decoded")
+        raise FrameError(f"{name} of {len(data)} bytes cannot be decoded")
     if picture.dtype != np.uint8:
         raise FrameError(f"{name} holds {picture.dtype} pixels; publish one of 8 bits a channel")
     return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), dtype=np.uint8)
