@@ -35,18 +35,6 @@ def write_checkpoint(
     state: holds the decoder's layers, which the model has on "meta". dtype: of the matrices that are not quantized.
     Raises OutputError where it cannot be written; what the state holds stays.
     """
-    with written_whole(out, aside=state.folder) as made:
-        _write(model, state, layout, made, quantization, dtype)
-
-
-def _write(
-    model: VisionLanguageModel,
-    state: QuantizeState,
-    layout: Layout,
-    out: Path,
-    quantization: Json,
-    dtype: torch.dtype,
-) -> None:
     modules: dict[str, tuple[nn.Module, str]] = {
         "vision_tower": (model.vision_tower, "vision_model."),
         "mm_projector": (model.projector, ""),
@@ -54,21 +42,22 @@ def _write(
     }
     flat = layout.kind == "hf"
     files: dict[Path, list[AnyTensor]] = {}
-    for part, (module, prefix) in modules.items():
-        folder = out if flat else out / part
-        before = layout.parts[part].prefix
-        files.setdefault(folder, []).extend(_in_memory(module, before, prefix, dtype))
-        if part == "llm":
-            files[folder].extend(_kept(state, len(model.language_model.layers), before + prefix))
-        _copy_files(layout.parts[part].folder, folder)
-    for folder, tensors in files.items():
-        if tensors:
-            write_tensors(folder / "model.safetensors", tensors)
-    _copy_files(layout.root, out)
-    if model.relevance_head is not None:
-        save_relevance(model.relevance_head, out)
-    config = {**layout.top.raw, "quantization_config": quantization}
-    (out / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    with written_whole(out, aside=state.folder) as made:
+        for part, (module, prefix) in modules.items():
+            folder = made if flat else made / part
+            before = layout.parts[part].prefix
+            files.setdefault(folder, []).extend(_in_memory(module, before, prefix, dtype))
+            if part == "llm":
+                files[folder].extend(_kept(state, len(model.language_model.layers), before + prefix))
+            _copy_files(layout.parts[part].folder, folder)
+        for folder, tensors in files.items():
+            if tensors:
+                write_tensors(folder / "model.safetensors", tensors)
+        _copy_files(layout.root, made)
+        if model.relevance_head is not None:
+            save_relevance(model.relevance_head, made)
+        config = {**layout.top.raw, "quantization_config": quantization}
+        (made / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 def _in_memory(module: nn.Module, before: str, prefix: str, dtype: torch.dtype) -> Iterator[MadeTensor]:
