@@ -57,7 +57,7 @@ test-avx2: setup  ## what computes, tested as on a processor with AVX2 and nothi
 fuzz: setup  ## read damaged inputs of every kind for FUZZ_SECONDS=300, as FUZZ_SEED=0 damages them
 	@cd test && ../.venv/bin/python -m fuzzing.fuzz --seed $(FUZZ_SEED) --seconds $(FUZZ_SECONDS)
 
-# Apart from `make test`, which it would make a sixth slower; processes that the tests start are not counted.
+# Apart from `make test`, which it would make a third slower; processes that the tests start are not counted.
 coverage: setup  ## all tests, and the lines they ran: the least covered, out/coverage.xml, a page in out/coverage
 	@mkdir -p out
 	$(PYTEST) --cov --cov-report=term:skip-covered --cov-report=xml:out/coverage.xml --cov-report=html:out/coverage
