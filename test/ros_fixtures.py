@@ -143,13 +143,13 @@ def spinner(ros: None) -> Iterator[Spinner]:
 
 @pytest.fixture
 def wait_until() -> Callable[..., float]:
-    """wait_until(condition): returns the seconds it took; fails the test if it hangs."""
+    """wait_until(condition, what): returns the seconds it took; fails the test with `what`, or its text, if it hangs."""
 
-    def wait(condition: Callable[[], object], what: str = "") -> float:
+    def wait(condition: Callable[[], object], what: str | Callable[[], str] = "") -> float:
         begun = time.monotonic()
         while not condition():
             if time.monotonic() - begun > HANG_S:
-                pytest.fail(f"not within {HANG_S} s: {what or condition}")
+                pytest.fail(f"not within {HANG_S} s: {(what() if callable(what) else what) or condition}")
             time.sleep(0.002)
         return time.monotonic() - begun
 

@@ -83,11 +83,17 @@ def test_a_signal_leaves_no_process_behind(start, wait_until, tmp_path, argument
     process, said = start(*arguments)
     wait_until(lambda: len(children_of(tmp_path)) == processes and is_caught(process.pid, number), "the processes")
     if arguments is DEMO:
-        wait_until(lambda: "decision   2" in said.read_text(), "decisions")
+        wait_until(lambda: "decision   2" in said.read_text() or process.poll() is not None, lambda: words_of(tmp_path))
+        assert process.poll() is None, words_of(tmp_path)
     process.send_signal(number)
     assert process.wait(HANG_S) == status, said.read_text()
     assert children_of(tmp_path) == []
     assert "Traceback" not in said.read_text()
+
+
+def words_of(folder: Path) -> str:
+    """What the program said, and each of its nodes."""
+    return "\n".join(f"{file.name}:\n{file.read_text()}" for file in [folder / "said", *folder.glob("out/log/*")])
 
 
 def children_of(marker: Path) -> list[int]:
