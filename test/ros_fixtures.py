@@ -143,7 +143,7 @@ def spinner(ros: None) -> Iterator[Spinner]:
 
 @pytest.fixture
 def wait_until() -> Callable[..., float]:
-    """wait_until(condition, what): returns the seconds it took; fails the test with `what`, or its text, if it hangs."""
+    """wait_until(condition, what): returns the seconds it took; fails the test with `what`, or what it returns."""
 
     def wait(condition: Callable[[], object], what: str | Callable[[], str] = "") -> float:
         begun = time.monotonic()
