@@ -1,4 +1,4 @@
-"""What ROS needs of the machine beside its own libraries: a folder for its logs, and shared memory for images."""
+"""What nodes need of the machine: a folder for ROS's logs, shared memory for images, and to be run in time."""
 
 from __future__ import annotations
 
@@ -37,6 +37,17 @@ def shared_memory_flaws(folder: Path = SHARED_MEMORY) -> list[str]:
         wanted = f"{free >> 10} kB are free, {SEGMENT_BYTES >> 20} MB a node are wanted"
         return [f"{folder} is too small ({wanted}): images go by UDP, which loses many; {remedy}"]
     return []
+
+
+def raise_priority(nice: int) -> str:
+    """Ask that this process is run before others, -20 first, 0: leave it; returns a line if that is not allowed."""
+    if nice == 0:
+        return ""
+    try:
+        os.setpriority(os.PRIO_PROCESS, 0, nice)
+    except OSError as err:
+        return f"runs at the usual priority: {nice} is not allowed ({err.strerror}); give it CAP_SYS_NICE"
+    return ""
 
 
 def _prepare_logs(environment: MutableMapping[str, str]) -> list[str]:

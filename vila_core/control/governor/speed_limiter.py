@@ -1,0 +1,66 @@
+"""Speed, acceleration and jerk within limits; slowing down is never delayed."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from vila_core.control.governor.config import GovernorConfig
+from vila_core.types import VelocityCommand
+
+_MAX_DT_S = 0.1  # a tick that came late may not be made up for by a leap
+
+
+class SpeedLimiter:
+    """Follows the commands that pass; remembers the last one and its acceleration."""
+
+    def __init__(self, config: GovernorConfig) -> None:
+        c = config
+        self._linear = _Axis(c.max_linear_mps, c.max_linear_accel_mps2, c.max_linear_jerk_mps3)
+        self._angular = _Axis(c.max_angular_rps, c.max_angular_accel_rps2, c.max_angular_jerk_rps3)
+
+    def stop(self) -> VelocityCommand:
+        """Return zero, at once."""
+        self._linear.rest()
+        self._angular.rest()
+        return VelocityCommand()
+
+    def follow(self, wanted: VelocityCommand, dt_s: float, scale: float = 1.0) -> VelocityCommand:
+        """Return the command that comes as near to the wanted one as the limits allow.
+
+        dt_s: since the last command, counted as 0 if negative and as 0.1 s at most. scale: 0..1, of the top speeds.
+        A wanted command that is not finite is a stop.
+        """
+        if not (math.isfinite(wanted.linear_mps) and math.isfinite(wanted.angular_rps)):
+            return self.stop()
+        dt = min(max(dt_s, 0.0), _MAX_DT_S)
+        return VelocityCommand(
+            self._linear.follow(wanted.linear_mps, dt, scale), self._angular.follow(wanted.angular_rps, dt, scale)
+        )
+
+
+@dataclass(slots=True)
+class _Axis:
+    """One speed. Away from zero it grows within acceleration and jerk; toward zero it falls at once."""
+
+    top: float
+    max_accel: float
+    max_jerk: float
+    speed: float = 0.0
+    accel: float = 0.0  # size of the last growth, per second
+
+    def rest(self) -> None:
+        self.speed = self.accel = 0.0
+
+    def follow(self, wanted: float, dt: float, scale: float) -> float:
+        top = self.top * scale
+        target = min(top, max(-top, wanted))
+        if target * self.speed < 0:  # the other way round: through zero
+            self.rest()
+        if abs(target) <= abs(self.speed):
+            self.speed, self.accel = target, 0.0
+            return target
+        self.accel = min(self.max_accel, self.accel + self.max_jerk * dt)
+        grown = min(abs(target), abs(self.speed) + self.accel * dt)
+        self.speed = math.copysign(grown, target)
+        return self.speed

@@ -1,0 +1,102 @@
+"""Who may command: messages count that come from the endpoint of the right node, and from no second one.
+
+The middleware names the endpoint of each message where rclpy passes that on (Kilted and later); elsewhere a foreign
+publisher of the topic is enough to stop.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rclpy.node import Node
+
+_TAKE_OVER_NS = 1_000_000_000  # a node that was started again may follow one that has been silent for so long
+_UNKNOWN = "_NODE_NAME_UNKNOWN_"  # the name of a node that is not discovered yet
+
+Gid = tuple[int, ...]
+
+
+@dataclass(slots=True)
+class _Owner:
+    """The endpoint whose messages count on a topic."""
+
+    gid: Gid
+    heard_ns: int
+
+
+class Authority:
+    """Judges the messages of some topics by their publisher.
+
+    publishers: the name of the node that may publish, by topic. on_stranger: told in words of a message that came from
+    somebody else.
+    """
+
+    def __init__(self, node: Node, publishers: Mapping[str, str], on_stranger: Callable[[str], None]) -> None:
+        self._node, self._on_stranger = node, on_stranger
+        self._names = {node.resolve_topic_name(topic): _full_name(node, name) for topic, name in publishers.items()}
+        self._owners: dict[str, _Owner] = {}
+        self._tells_gid = False
+
+    def accepts(self, topic: str, info: Mapping[str, Any]) -> bool:
+        """Return True if the message that came with this MessageInfo is from who may publish it."""
+        gid = _gid(info)
+        if gid is None:
+            return True  # then `foreign` says who else publishes
+        self._tells_gid = True
+        topic, now_ns = self._node.resolve_topic_name(topic), time.monotonic_ns()
+        owner = self._owners.get(topic)
+        if owner is not None and owner.gid == gid:
+            owner.heard_ns = now_ns
+            return True
+        name = self._name_of(topic, gid)
+        if name == _UNKNOWN:  # it speaks before it is discovered: not yet
+            return False
+        is_alone = owner is None or now_ns - owner.heard_ns > _TAKE_OVER_NS
+        if name == self._names[topic] and is_alone:
+            self._owners[topic] = _Owner(gid, now_ns)
+            return True
+        self._on_stranger(f"{name} publishes {topic} too, which belongs to {self._names[topic]}")
+        return False
+
+    def foreign(self) -> str:
+        """Say who else publishes a topic, where messages do not tell; empty if nobody does."""
+        if self._tells_gid:
+            return ""
+        for topic, name in self._names.items():
+            if text := foreign_publishers(self._node, topic, {name}):
+                return text
+        return ""
+
+    def _name_of(self, topic: str, gid: Gid) -> str:
+        for endpoint in self._node.get_publishers_info_by_topic(topic):
+            if tuple(endpoint.endpoint_gid)[: len(gid)] == gid:
+                return _joined(endpoint.node_namespace, endpoint.node_name)
+        return _UNKNOWN
+
+
+def foreign_publishers(node: Node, topic: str, names: set[str]) -> str:
+    """Say who publishes the topic besides nodes of these full names; empty if nobody does."""
+    topic = node.resolve_topic_name(topic)
+    found = {_joined(e.node_namespace, e.node_name) for e in node.get_publishers_info_by_topic(topic)}
+    strangers = sorted(found - names - {_UNKNOWN})
+    return (
+        f"{', '.join(strangers)} publishes {topic} too, which belongs to {', '.join(sorted(names))}"
+        if strangers
+        else ""
+    )
+
+
+def _gid(info: Mapping[str, Any]) -> Gid | None:
+    gid = info.get("publisher_gid")
+    return tuple(gid["data"]) if gid else None
+
+
+def _full_name(node: Node, name: str) -> str:
+    return _joined(node.get_namespace(), name)
+
+
+def _joined(namespace: str, name: str) -> str:
+    return name if name == _UNKNOWN else f"{namespace.rstrip('/')}/{name}"

@@ -1,0 +1,216 @@
+"""The governor: the only publisher of cmd_vel, between the controller and the base.
+
+It imports neither torch nor the model, is quick to start, and does little in each callback: what is heard is noted,
+what passes is said by the timer alone.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import Twist, TwistStamped
+from rclpy.clock import Clock, ClockType
+from rclpy.duration import Duration
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from std_msgs.msg import Header
+from vila_nav.msg import GovernorState as StateMsg
+from vila_nav.msg import Mission, NavAction
+
+from vila_core.control.governor.config import GovernorConfig
+from vila_core.control.governor.governor import Governor, GovernorOutput, GovernorState, Limited
+from vila_core.control.reasons import StopReason
+from vila_core.types import VelocityCommand
+from vila_ros.common.conversions import action_from_message
+from vila_ros.common.diagnostics import readiness_array
+from vila_ros.common.machine import raise_priority
+from vila_ros.common.node_main import run_node
+from vila_ros.common.parameters import declare, read, refuse_unknown
+from vila_ros.common.qos import publisher_events, reliable_qos, subscription_events
+from vila_ros.common.velocity import is_stamped, velocity_from_message, velocity_message, velocity_type
+from vila_ros.governor.authority import Authority, foreign_publishers
+from vila_ros.governor.config import CMD_VEL, EMERGENCY, GovernorNodeConfig
+from vila_ros.governor.operator import Operator
+
+COMMANDS, ACTIONS, MISSIONS = "cmd_vel_nav", "navigator/action", "navigator/mission"
+WATCHDOG = "watchdog/heartbeat"
+_STATE_PERIOD_NS = 45_000_000  # 20 Hz, by a timer that may come a little early
+
+
+class GovernorNode(Node):
+    """Subscribes to what the controller commands and to who may stop it; owns cmd_vel."""
+
+    def __init__(self, parameter_overrides: Sequence[Parameter] = ()) -> None:
+        self._is_closed = True
+        super().__init__("governor", parameter_overrides=list(parameter_overrides))
+        refuse_unknown(self, (*declare(self, GovernorNodeConfig), *declare(self, GovernorConfig, "limits")))
+        self._config = read(self, GovernorNodeConfig)
+        self._stamped = is_stamped(self._config.velocity_type)
+        needs_watchdog = self._config.needs_watchdog
+        self._governor = Governor(read(self, GovernorConfig, "limits"), _unlimited, needs_watchdog=needs_watchdog)
+        self._output: GovernorOutput | None = None
+        self._told: tuple[GovernorState, StopReason] | None = None
+        self._state_ns = 0
+        self._heard_watchdog = False
+        self._publish_topics()
+        config = self._config
+        publishers = {ACTIONS: config.navigator, MISSIONS: config.navigator, COMMANDS: config.controller}
+        self._authority = Authority(self, publishers | {WATCHDOG: config.watchdog}, self._governor.on_stranger)
+        self._subscribe()
+        self._operator = Operator(self, config, self._governor, self._on_timer, stamped=self._stamped)
+        steady = Clock(clock_type=ClockType.STEADY_TIME)  # it runs on when simulated time stands still
+        self.create_timer(1.0 / config.rate_hz, self._on_timer, clock=steady)
+        self.create_timer(0.5, self._on_check, clock=steady)
+        self.create_timer(1.0, self._on_diagnostics, clock=steady)
+        self._is_closed = False
+        if flaw := raise_priority(config.priority):
+            self.get_logger().info(flaw)
+        gc.collect()
+        gc.freeze()  # what is there now stays: nothing of it is looked through again
+
+    def close(self) -> None:
+        """Send zero velocity; calls after the first do nothing."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        for _ in range(3):
+            self._publish_velocity(VelocityCommand())
+        self._velocity.wait_for_all_acked(Duration(seconds=0.2))
+
+    def destroy_node(self) -> None:
+        """Close, then leave the graph."""
+        self.close()
+        super().destroy_node()
+
+    def _publish_topics(self) -> None:
+        events = publisher_events(self, CMD_VEL)
+        self._velocity = self.create_publisher(
+            velocity_type(self._stamped), CMD_VEL, reliable_qos(1), event_callbacks=events
+        )
+        self._states = self.create_publisher(StateMsg, "~/state", reliable_qos(1))
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", reliable_qos())
+
+    def _subscribe(self) -> None:
+        for kind, topic, callback, depth in (
+            (Mission, MISSIONS, self._on_mission, 10),
+            (NavAction, ACTIONS, self._on_action, 10),
+            (velocity_type(self._stamped), COMMANDS, self._on_command, 1),
+            (Header, WATCHDOG, self._on_watchdog, 1),
+        ):
+            events = subscription_events(self, topic)
+            self.create_subscription(kind, topic, callback, reliable_qos(depth), event_callbacks=events)
+
+    # --- what is heard ---------------------------------------------------------------------------
+
+    def _on_mission(self, message: Mission, info: Mapping[str, Any]) -> None:
+        if self._authority.accepts(MISSIONS, info):
+            self._governor.on_mission(message.id, running=message.running, steady_ns=time.monotonic_ns())
+
+    def _on_action(self, message: NavAction, info: Mapping[str, Any]) -> None:
+        if not self._authority.accepts(ACTIONS, info):
+            return
+        try:
+            action = action_from_message(message)
+        except ValueError:
+            action = None  # nothing may be driven for it
+        self._governor.on_action(message.mission_id, action, time.monotonic_ns())
+
+    def _on_command(self, message: Twist | TwistStamped, info: Mapping[str, Any]) -> None:
+        if not self._authority.accepts(COMMANDS, info):
+            return
+        twist = message.twist if isinstance(message, TwistStamped) else message
+        linear, angular = twist.linear, twist.angular
+        is_planar = linear.y == linear.z == angular.x == angular.y == 0.0  # false for NaN too
+        self._governor.on_command(velocity_from_message(message), time.monotonic_ns(), is_planar=is_planar)
+
+    def _on_watchdog(self, message: Header, info: Mapping[str, Any]) -> None:
+        if not self._authority.accepts(WATCHDOG, info):
+            return
+        if not self._heard_watchdog and message.frame_id == EMERGENCY:
+            self._operator.press("watchdog", "it was pressed before the governor was started again")
+        self._heard_watchdog = True
+        self._governor.on_watchdog(time.monotonic_ns())
+
+    # --- timers ----------------------------------------------------------------------------------
+
+    def _on_timer(self) -> None:
+        """Say what passes, and publish it."""
+        steady_ns = time.monotonic_ns()
+        output = self._output = self._governor.tick(steady_ns)
+        if output.command is not None:
+            self._publish_velocity(output.command)
+        told = (output.state, output.reason)
+        if told != self._told or steady_ns - self._state_ns > _STATE_PERIOD_NS:
+            self._publish_state(output, steady_ns)
+        if told != self._told:
+            self._log(output)
+            self._told = told
+
+    def _on_check(self) -> None:
+        """Look who else publishes; twice a second, as the graph tells nobody of changes."""
+        if self._config.publishes_alone:
+            mine, watchdog = self.get_fully_qualified_name(), self._config.watchdog
+            own = {mine, f"{self.get_namespace().rstrip('/')}/{watchdog}"}
+            if text := foreign_publishers(self, CMD_VEL, own):
+                self._governor.on_stranger(text)
+        if text := self._authority.foreign():
+            self._governor.on_stranger(text)
+
+    def _on_diagnostics(self) -> None:
+        output = self._output
+        if output is None:
+            return
+        fault = output.detail if output.state is GovernorState.REVOKED else ""
+        values = {
+            "state": output.state.name,
+            "reason": output.reason.name,
+            "detail": output.detail,
+            "refused": self._governor.refused,
+        }
+        stamp, name = self.get_clock().now().to_msg(), self.get_fully_qualified_name()
+        self._diagnostics.publish(readiness_array(name, stamp, fault, output.state.name.lower(), values))
+
+    def _publish_velocity(self, command: VelocityCommand) -> None:
+        stamp = self.get_clock().now().to_msg()
+        self._velocity.publish(velocity_message(command, self._stamped, stamp, self._config.base_frame))
+
+    def _publish_state(self, output: GovernorOutput, steady_ns: int) -> None:
+        self._state_ns = steady_ns
+        commanded_m, commanded_rad = self._governor.commanded
+        message = StateMsg(
+            state=int(output.state),
+            reason=int(output.reason),
+            detail=output.detail,
+            mission_id=self._governor.mission_id,
+            emergency_stop=bool(self._governor.emergency),
+            speed_scale=float(output.scale),
+            commanded_m=float(commanded_m),
+            commanded_rad=float(commanded_rad),
+            refused=self._governor.refused,
+        )
+        message.header.stamp = self.get_clock().now().to_msg()
+        self._states.publish(message)
+
+    def _log(self, output: GovernorOutput) -> None:
+        if output.state is GovernorState.REVOKED:
+            self.get_logger().error(f"the mission is over, {output.reason.name}: {output.detail}")
+        elif output.state is GovernorState.STOPPED and output.reason is not StopReason.NO_COMMAND:
+            self.get_logger().warning(f"the robot stands, {output.reason.name}: {output.detail}")
+
+
+def _unlimited(wanted: VelocityCommand, steady_ns: int) -> Limited:
+    return Limited(wanted)
+
+
+def main() -> int:
+    """Run the governor until it is told to end."""
+    return run_node(GovernorNode, "governor")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,94 @@
+"""The watchdog: publishes zero velocity when the governor's heartbeat is gone, and is silent while it lives.
+
+It is a process of its own, so small that little can end it. It also remembers the emergency stop for a governor that is
+started again.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from std_msgs.msg import Header
+from vila_nav.msg import GovernorState
+
+from vila_core.errors import ConfigError
+from vila_core.types import VelocityCommand
+from vila_ros.common.machine import raise_priority
+from vila_ros.common.node_main import run_node
+from vila_ros.common.parameters import declare, read, refuse_unknown
+from vila_ros.common.qos import reliable_qos
+from vila_ros.common.velocity import is_stamped, velocity_message, velocity_type
+from vila_ros.governor.config import CMD_VEL, EMERGENCY
+
+_PERIOD_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class WatchdogConfig:
+    """The parameters of the watchdog node."""
+
+    timeout_s: float = 0.25  # a governor that is silent for longer is gone
+    stop_publish_s: float = 2.0  # then zeros are published for so long
+    velocity_type: str = "auto"  # of cmd_vel: stamped, plain, or as the ROS distribution has it
+    base_frame: str = "base_link"  # frame_id of stamped velocities
+    priority: int = -10  # of the process, as `nice` counts: -20 to 19; where it is not allowed, that is told
+
+    def __post_init__(self) -> None:
+        if not _PERIOD_S < self.timeout_s <= 10.0:
+            raise ConfigError(f"timeout_s = {self.timeout_s!r}: must be above {_PERIOD_S} and at most 10")
+        if not self.stop_publish_s > 0.0:
+            raise ConfigError(f"stop_publish_s = {self.stop_publish_s!r}: must be above 0")
+
+
+class WatchdogNode(Node):
+    """Hears the governor's state, tells it of its own life, and zeroes cmd_vel in its place."""
+
+    def __init__(self, parameter_overrides: Sequence[Parameter] = ()) -> None:
+        super().__init__("watchdog", parameter_overrides=list(parameter_overrides))
+        refuse_unknown(self, declare(self, WatchdogConfig))
+        self._config = read(self, WatchdogConfig)
+        self._stamped = is_stamped(self._config.velocity_type)
+        self._velocity = self.create_publisher(velocity_type(self._stamped), CMD_VEL, reliable_qos(1))
+        self._heartbeat = self.create_publisher(Header, "~/heartbeat", reliable_qos(1))
+        self._heard_ns: int | None = None  # steady time of the governor's last state, None before the first
+        self._is_emergency = False
+        self._is_gone = False
+        self.create_subscription(GovernorState, "governor/state", self._on_state, reliable_qos(1))
+        if flaw := raise_priority(self._config.priority):
+            self.get_logger().info(flaw)
+        self.create_timer(_PERIOD_S, self._on_timer, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    def _on_state(self, message: GovernorState) -> None:
+        self._heard_ns = time.monotonic_ns()
+        self._is_emergency = message.emergency_stop
+        if self._is_gone:
+            self.get_logger().warning("the governor is back")
+            self._is_gone = False
+
+    def _on_timer(self) -> None:
+        stamp = self.get_clock().now().to_msg()
+        self._heartbeat.publish(Header(stamp=stamp, frame_id=EMERGENCY if self._is_emergency else ""))
+        if self._heard_ns is None:
+            return
+        silent_s = (time.monotonic_ns() - self._heard_ns) / 1e9
+        if not self._config.timeout_s < silent_s < self._config.timeout_s + self._config.stop_publish_s:
+            return
+        if not self._is_gone:
+            self.get_logger().error(f"the governor has been silent for {silent_s:.2f} s: zero velocity")
+            self._is_gone = True
+        self._velocity.publish(velocity_message(VelocityCommand(), self._stamped, stamp, self._config.base_frame))
+
+
+def main() -> int:
+    """Run the watchdog until it is told to end."""
+    return run_node(WatchdogNode, "watchdog")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
