@@ -168,8 +168,8 @@ class Governor:
 
     @property
     def mission_id(self) -> int:
-        """The mission that was seen to begin last, 0 if none was."""
-        return self._mission.id if self._mission is not None and self._mission.was_seen_to_begin else 0
+        """The mission that was told last, 0 if none was: so the navigator knows that it is heard."""
+        return self._mission.id if self._mission is not None else 0
 
     @property
     def commanded(self) -> tuple[float, float]:
