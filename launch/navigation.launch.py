@@ -1,4 +1,4 @@
-"""Navigator and controller on a robot: `ros2 launch vila_nav navigation.launch.py image:=/camera/image_raw`."""
+"""All that drives a robot: `ros2 launch vila_nav navigation.launch.py image:=/camera/image_raw`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ARGUMENTS = (
     ("params_file", str(SHARE / "config" / "robot.yaml"), "parameters of the nodes"),
     ("autostart", "true", "bring the navigator up; false leaves that to a lifecycle manager"),
     ("log_level", "info", "debug, info, warn or error"),
-    ("use_respawn", "false", "start a node again that has ended"),
+    ("use_respawn", "true", "start a node again that has ended"),
     ("image", "camera/image_raw", "topic of the images"),
     ("odom", "odom", "topic of the odometry"),
     ("cmd_vel", "cmd_vel", "topic of the velocity commands"),
@@ -34,7 +34,9 @@ def generate_launch_description() -> LaunchDescription:
             *(DeclareLaunchArgument(name, default_value=value, description=text) for name, value, text in ARGUMENTS),
             SetEnvironmentVariable("FASTDDS_DEFAULT_PROFILES_FILE", profile),
             SetEnvironmentVariable("FASTRTPS_DEFAULT_PROFILES_FILE", profile),  # its name on Humble
-            _node("controller", remaps=("odom", "cmd_vel")),
+            _node("controller", remaps=("odom",)),
+            _node("governor", remaps=("cmd_vel",)),
+            _node("watchdog", remaps=("cmd_vel",)),
             _node("navigator", remaps=("odom",), image="image_raw", autostart=_flag("autostart")),
         ]
     )

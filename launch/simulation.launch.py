@@ -1,4 +1,4 @@
-"""The simulator, with navigator and controller: `ros2 launch vila_nav simulation.launch.py seed:=3`.
+"""The simulator, with all that navigates: `ros2 launch vila_nav simulation.launch.py seed:=3`.
 
 With `scripted_events:=patrol` there are doors, and a patrol on which things happen once /simulator/begin is called.
 """
@@ -24,7 +24,7 @@ ARGUMENTS = (
     ("params_file", str(SHARE / "config" / "simulation.yaml"), "parameters of the nodes"),
     ("autostart", "true", "bring the navigator up; false leaves that to a lifecycle manager"),
     ("log_level", "info", "debug, info, warn or error"),
-    ("use_respawn", "false", "start a node again that has ended"),
+    ("use_respawn", "true", "start a node again that has ended"),
     ("seed", "0", "which flat, where the robot starts, and what happens"),
     ("scripted_events", "", "patrol: once ~/begin of the simulator is called, the robot patrols and things happen"),
     (

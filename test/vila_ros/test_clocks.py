@@ -14,7 +14,7 @@ pytest.importorskip("vila_nav")
 
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from geometry_msgs.msg import Twist
+from geometry_msgs.msg import TwistStamped
 from nav_msgs.msg import Odometry as OdometryMsg
 from rclpy.node import Node
 from rclpy.parameter import Parameter
@@ -34,6 +34,7 @@ from vila_ros.common.conversions import (
     stamp_from_ns,
 )
 from vila_ros.common.qos import reliable_qos, sensor_qos
+from vila_ros.common.velocity import velocity_from_message
 from vila_ros.controller.node import ControllerNode
 from vila_ros.navigator.mission import MissionEnd, MissionError, Outcome
 from vila_ros.navigator.node import NavigatorNode
@@ -80,7 +81,7 @@ class World(Node):
         self._clock_topic = self.create_publisher(ClockMsg, "/clock", sensor_qos())
         self._images = self.create_publisher(Image, "image_raw", sensor_qos())
         self._odometries = self.create_publisher(OdometryMsg, "odom", reliable_qos())
-        self.create_subscription(Twist, "cmd_vel", self._on_velocity, reliable_qos())
+        self.create_subscription(TwistStamped, "cmd_vel_nav", self._on_velocity, reliable_qos())
         self.create_subscription(
             DiagnosticArray, "/diagnostics", lambda m: self.diagnostics.extend(m.status), reliable_qos()
         )
@@ -99,8 +100,8 @@ class World(Node):
         """Tell the time so seldom from now on."""
         self._clock_timer.timer_period_ns = round(period_s * S)
 
-    def _on_velocity(self, message: Twist) -> None:
-        self.command = VelocityCommand(message.linear.x, message.angular.z)
+    def _on_velocity(self, message: TwistStamped) -> None:
+        self.command = velocity_from_message(message)
         self.zeros = self.zeros + 1 if self.command.is_zero else 0
         if self.moved_at is None and not self.command.is_zero:
             self.moved_at = time.monotonic()

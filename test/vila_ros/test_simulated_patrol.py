@@ -12,7 +12,7 @@ pytest.importorskip("vila_nav")
 pytest.importorskip("vila_sim.mujoco.simulator")
 
 from conftest import HANG_S
-from geometry_msgs.msg import Twist
+from geometry_msgs.msg import TwistStamped
 from nav_msgs.msg import Odometry as OdometryMsg
 from rclpy.node import Node
 from std_msgs.msg import String
@@ -42,10 +42,10 @@ class Client(Node):
         self.create_subscription(
             String, "simulator/scripted_events", lambda m: self.truths.append(json.loads(m.data)), reliable_qos(100)
         )
-        self.velocity = self.create_publisher(Twist, "cmd_vel", reliable_qos(1))
+        self.velocity = self.create_publisher(TwistStamped, "cmd_vel", reliable_qos(1))
         self.begin = self.create_client(Trigger, "simulator/begin")
         self.reset = self.create_client(Trigger, "simulator/reset")
-        self.create_timer(0.05, lambda: self.velocity.publish(Twist()))
+        self.create_timer(0.05, lambda: self.velocity.publish(TwistStamped()))
 
     def path_m(self) -> float:
         poses = [odometry.pose for odometry in self.odometry]

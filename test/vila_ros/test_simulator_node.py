@@ -13,7 +13,7 @@ pytest.importorskip("rclpy")
 pytest.importorskip("vila_nav")
 pytest.importorskip("vila_sim.mujoco.simulator")
 
-from geometry_msgs.msg import Twist
+from geometry_msgs.msg import TwistStamped
 from nav_msgs.msg import Odometry as OdometryMsg
 from rclpy.node import Node
 from rosgraph_msgs.msg import Clock
@@ -47,9 +47,9 @@ class Client(Node):
             OdometryMsg, "odom", lambda m: self.odometry.append(odometry_from_message(m)), sensor_qos(depth=5)
         )
         self.create_subscription(Clock, "/clock", lambda m: self.clock_ns.append(ns_from_stamp(m.clock)), sensor_qos())
-        self.velocity = self.create_publisher(Twist, "cmd_vel", reliable_qos(1))
+        self.velocity = self.create_publisher(TwistStamped, "cmd_vel", reliable_qos(1))
         self.reset = self.create_client(Trigger, "simulator/reset")
-        self.twist: Twist | None = None
+        self.twist: TwistStamped | None = None
         self.create_timer(0.05, self._on_timer)
 
     def _on_timer(self) -> None:
@@ -119,8 +119,8 @@ def test_the_start_is_that_of_the_scenario(client: Client, wait_until) -> None:
 
 
 def test_it_drives_by_cmd_vel_and_stops_when_nobody_commands(client: Client, wait_until, lateness) -> None:
-    turning = Twist()
-    turning.angular.z = 0.5
+    turning = TwistStamped()
+    turning.twist.angular.z = 0.5
     client.twist = turning
     wait_until(lambda: client.odometry[-1].angular_rps > 0.4, what="the robot to turn")
     client.twist = None
@@ -132,8 +132,8 @@ def test_it_drives_by_cmd_vel_and_stops_when_nobody_commands(client: Client, wai
 
 def test_reset_puts_the_robot_back_and_time_goes_on(client: Client, wait_until) -> None:
     start = make_scenario(INSTRUCTION, 4).start
-    turning = Twist()
-    turning.angular.z = 1.0
+    turning = TwistStamped()
+    turning.twist.angular.z = 1.0
     client.twist = turning
     wait_until(lambda: abs(client.odometry[-1].pose.yaw_rad - start.yaw_rad) > 0.3)
     client.twist = None

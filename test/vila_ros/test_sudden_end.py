@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("rclpy")
 pytest.importorskip("vila_nav")
 
-from geometry_msgs.msg import Twist
+from geometry_msgs.msg import TwistStamped
 from nav_msgs.msg import Odometry as OdometryMsg
 from rclpy.node import Node
 from sensor_msgs.msg import Image
@@ -22,6 +22,7 @@ from vila_core.testing import Unicycle
 from vila_core.types import VelocityCommand
 from vila_ros.common.conversions import message_from_odometry, stamp_from_ns
 from vila_ros.common.qos import reliable_qos
+from vila_ros.common.velocity import velocity_from_message
 from vila_tools.session.processes import NodeSpec, ProcessGroup
 
 pytestmark = pytest.mark.slow
@@ -55,11 +56,11 @@ class Body(Node):
         self._odometry = self.create_publisher(OdometryMsg, "odom", reliable_qos())
         self._image = self.create_publisher(Image, "image_raw", reliable_qos(1))
         self.instruction = self.create_publisher(String, "navigator/instruction", reliable_qos(1))
-        self.create_subscription(Twist, "cmd_vel", self._on_velocity, reliable_qos())
+        self.create_subscription(TwistStamped, "cmd_vel_nav", self._on_velocity, reliable_qos())
         self.create_timer(PERIOD_S, self._on_timer)
 
-    def _on_velocity(self, message: Twist) -> None:
-        self.command = VelocityCommand(message.linear.x, message.angular.z)
+    def _on_velocity(self, message: TwistStamped) -> None:
+        self.command = velocity_from_message(message)
         self.commands_after.append((time.monotonic(), self.command))
 
     def _on_timer(self) -> None:

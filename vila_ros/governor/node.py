@@ -118,7 +118,7 @@ class GovernorNode(Node):
             action = action_from_message(message)
         except ValueError:
             action = None  # nothing may be driven for it
-        self._governor.on_action(message.mission_id, action, time.monotonic_ns())
+        self._governor.on_action(message.mission_id, action, self.get_clock().now().nanoseconds)
 
     def _on_command(self, message: Twist | TwistStamped, info: Mapping[str, Any]) -> None:
         if not self._authority.accepts(COMMANDS, info):
@@ -141,7 +141,7 @@ class GovernorNode(Node):
     def _on_timer(self) -> None:
         """Say what passes, and publish it."""
         steady_ns = time.monotonic_ns()
-        output = self._output = self._governor.tick(steady_ns)
+        output = self._output = self._governor.tick(steady_ns, self.get_clock().now().nanoseconds)
         if output.command is not None:
             self._publish_velocity(output.command)
         told = (output.state, output.reason)

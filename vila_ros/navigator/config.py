@@ -27,11 +27,14 @@ class NavigatorNodeConfig:
     odometry_frame: str = "odom"  # frame_id of actions and heartbeats
     image_reliability: str = "best_effort"  # of our end; or reliable, where the camera is
     odometry_reliability: str = "best_effort"  # of our end; or reliable, where the odometry is
-    heartbeat_rate_hz: float = 10.0  # of ~/heartbeat; 1 to 100
+    heartbeat_rate_hz: float = 20.0  # of ~/heartbeat and ~/mission; 10 to 100
+    require_governor: bool = (
+        True  # refuse instructions while there is no governor; false: some other node limits cmd_vel
+    )
 
     def __post_init__(self) -> None:
-        if not 1.0 <= self.heartbeat_rate_hz <= 100.0:
-            raise ConfigError(f"heartbeat_rate_hz = {self.heartbeat_rate_hz!r}: must be from 1 to 100")
+        if not 10.0 <= self.heartbeat_rate_hz <= 100.0:
+            raise ConfigError(f"heartbeat_rate_hz = {self.heartbeat_rate_hz!r}: must be from 10 to 100")
 
 
 class LoadBackend(Protocol):

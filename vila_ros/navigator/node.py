@@ -44,6 +44,7 @@ from vila_ros.navigator.camera import CameraReader
 from vila_ros.navigator.config import STAGES, LoadBackend, NavigatorNodeConfig, load_configured
 from vila_ros.navigator.events import EventServer
 from vila_ros.navigator.goals import GoalServer, feedback, finish_goal
+from vila_ros.navigator.governor_link import GovernorLink
 from vila_ros.navigator.mission import (
     Mission,
     MissionConfig,
@@ -149,6 +150,8 @@ class NavigatorNode(ManagedNode):
         self._worker.start()
         self._readiness = Readiness(self, "image_raw", "odom", "controller", self._navigation.max_image_age_s)
         self._undo_later(self._readiness.close)
+        self._governor = GovernorLink(self, required=self._config.require_governor)
+        self._undo_later(self._governor.close)
         self._subscribe()
         self._camera = CameraReader(
             self,
@@ -283,10 +286,15 @@ class NavigatorNode(ManagedNode):
         if (fault := self._readiness.fault()) is not None:
             self.get_logger().error(f"instruction refused, not ready: {fault.text}")
             return fault.error, f"not ready: {fault.text}"
+        if (refusal := self._governor.refusal()) is not None:
+            self.get_logger().error(f"instruction refused, not ready: {refusal[1]}")
+            return refusal[0], f"not ready: {refusal[1]}"
         self._stop_mission(MissionError.PREEMPTED, "a newer instruction came")
         self._navigator.start(instruction)
         self._missions += 1
         self._active = ActiveMission(self._missions, Mission(config, time.monotonic_ns()), instruction.text, goal)
+        self._governor.begin(instruction.text, "")
+        self._outputs.mission_id = self._governor.mission_id
         self._last_now_ns, self._held = now_ns, False
         self.get_logger().info(f"instruction: {instruction.text}")
         self._beat()
@@ -305,6 +313,7 @@ class NavigatorNode(ManagedNode):
         end = active.mission.end
         self._active = self._job = None
         self._navigator.stop()
+        self._governor.end(end)
         if end.outcome is not Outcome.REACHED:
             self._outputs.publish_action(Decision.holding(HoldReason.NO_INSTRUCTION, self._image_stamp(), end.message))
         self.get_logger().info(f"{end.outcome.name}, {end.error.name}: {end.message}")
@@ -394,8 +403,12 @@ class NavigatorNode(ManagedNode):
     # --- timers ----------------------------------------------------------------------------------
 
     def _on_tick(self) -> None:
+        self._governor.beat()
         active = self._active
         if active is None:
+            return
+        if (over := self._governor.verdict()) is not None:
+            self._stop_mission(*over)
             return
         if self._is_controller_there():
             active.mission.on_controller(time.monotonic_ns())

@@ -39,6 +39,7 @@ class NavigatorOutputs:
         self._heartbeat = node.create_publisher(Header, "~/heartbeat", reliable_qos(1))
         self._diagnostics = node.create_publisher(DiagnosticArray, "/diagnostics", reliable_qos())
         self._id = 0
+        self.mission_id = 0  # of the actions to come
         self.holds = 0
         self.decisions = 0
         self.latency_ms = 0.0
@@ -56,6 +57,7 @@ class NavigatorOutputs:
         self.holds += decision.action is None
         self.decisions += decision.action is not None
         message = message_from_decision(decision, self._id, self._frame)
+        message.mission_id = self.mission_id
         self._action.publish(message)
         return message
 

@@ -30,6 +30,7 @@ from vila_ros.common.conversions import image_from_frame, message_from_odometry,
 from vila_ros.common.node_main import run_node
 from vila_ros.common.parameters import declare, read, refuse_unknown
 from vila_ros.common.qos import reliable_qos, sensor_qos
+from vila_ros.common.velocity import is_stamped, velocity_from_message, velocity_type
 from vila_ros.simulator.world import SimulatorNodeConfig, make_world
 from vila_sim.mujoco.simulator import CameraConfig, RobotConfig, Simulator
 from vila_sim.route import follow
@@ -63,7 +64,7 @@ class SimulatorNode(Node):
         self._time_ns = 0
         self._reset, self._begin = _Order(), _Order()
         self._publish_topics()
-        velocity = TwistStamped if self._config.stamped_velocity else Twist
+        velocity = velocity_type(is_stamped(self._config.velocity_type))
         self.create_subscription(velocity, "cmd_vel", self._on_velocity, reliable_qos(1))
         self.create_service(Trigger, "~/reset", self._on_reset)
         if self._config.scripted_events:
@@ -96,9 +97,8 @@ class SimulatorNode(Node):
     # --- executor --------------------------------------------------------------------------------
 
     def _on_velocity(self, message: Twist | TwistStamped) -> None:
-        twist = message.twist if isinstance(message, TwistStamped) else message
         with self._lock:
-            self._command = VelocityCommand(twist.linear.x, twist.angular.z)
+            self._command = velocity_from_message(message)
             self._command_ns = self._time_ns
 
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:

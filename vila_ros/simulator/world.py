@@ -36,7 +36,7 @@ class SimulatorNodeConfig:
     scan_rate_hz: float = 5.0  # of laser scans
     scan_rays: int = 180  # in a full circle
     image_reliability: str = "best_effort"  # of the images; or reliable
-    stamped_velocity: bool = False  # TwistStamped instead of Twist
+    velocity_type: str = "auto"  # of cmd_vel: stamped, plain, or as the ROS distribution has it
     odometry_frame: str = "odom"  # frame_id of odometry
     base_frame: str = "base_link"  # child_frame_id of odometry
     camera_frame: str = "camera_optical"  # frame_id of images

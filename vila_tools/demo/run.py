@@ -112,6 +112,8 @@ def node_specs(options: DemoOptions) -> tuple[NodeSpec, ...]:
     return (
         NodeSpec("simulator", "vila_ros.simulator.node", parameters, world),
         NodeSpec("controller", "vila_ros.controller.node", parameters),
+        NodeSpec("governor", "vila_ros.governor.node", parameters),
+        NodeSpec("watchdog", "vila_ros.governor.watchdog", parameters),
         NodeSpec(
             "navigator",
             options.navigator,

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from geometry_msgs.msg import Twist
 from mcap.writer import Writer
 from nav_msgs.msg import Odometry as OdometryMsg
 from numpy.typing import NDArray
@@ -22,13 +21,14 @@ from rosbags.interfaces import Nodetype
 from rosbags.typesys import get_types_from_msg
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
-from vila_nav.msg import DecisionStats, NavAction, TemporalEvent
+from vila_nav.msg import DecisionStats, GovernorState, Mission, NavAction, TemporalEvent
 
 from vila_core.errors import MissingDependencyError
 from vila_core.files.writing import written_whole
 from vila_core.types import Odometry
 from vila_ros.common.conversions import frame_from_image, odometry_from_message
 from vila_ros.common.qos import reliable_qos, sensor_qos
+from vila_ros.common.velocity import is_stamped, velocity_type
 from vila_tools.session.resources import share_folder
 
 _JPEG_QUALITY = 90
@@ -44,7 +44,7 @@ class Recorded:
 
 
 class Recorder(Node):
-    """Hears image, odometry, actions, reports, stats, velocities, events and their truth; keeps all, images as JPEG."""
+    """Hears images, odometry and all that our nodes tell; keeps all, images as JPEG."""
 
     def __init__(self) -> None:
         super().__init__("recorder", parameter_overrides=[Parameter("use_sim_time", value=True)])
@@ -57,7 +57,9 @@ class Recorder(Node):
             (NavAction, "navigator/action"),
             (NavAction, "controller/execution"),
             (DecisionStats, "navigator/stats"),
-            (Twist, "cmd_vel"),
+            (velocity_type(is_stamped("auto")), "cmd_vel"),
+            (Mission, "navigator/mission"),
+            (GovernorState, "governor/state"),
             (TemporalEvent, "navigator/events"),
             (String, "simulator/scripted_events"),
         ):

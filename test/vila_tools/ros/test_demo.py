@@ -130,12 +130,14 @@ def check_bag(path: Path, decisions: int) -> None:
         "/cmd_vel",
         "/navigator/action",
         "/navigator/stats",
+        "/navigator/mission",
         "/controller/execution",
+        "/governor/state",
     }
     assert len(heard["/navigator/stats"]) >= decisions
     assert len(heard["/navigator/stats"][0].probabilities) == len(SENTENCES)
     assert bytes(heard["/camera/image_raw/compressed"][0].data[:2]) == b"\xff\xd8"
-    last = heard["/cmd_vel"][-1]
+    last = heard["/cmd_vel"][-1].twist
     assert last.linear.x == last.angular.z == 0.0
 
 

@@ -9,14 +9,15 @@ from vila_core.control.governor.config import GovernorConfig
 from vila_core.control.reasons import StopReason
 from vila_core.types import Action, MoveForward, Turn, VelocityCommand
 
-_SLACK_M = 0.05  # for a turn that drives a little
-_SLACK_RAD = math.radians(3.0)
+_TURN_M = 0.05  # a turn may drive so far
+_LEAST_M = 0.1  # a short action is not held to a share of it: controllers reach their goal within a tolerance
+_LEAST_RAD = math.radians(10.0)
 _EPSILON = 1e-6  # of rounding in messages
 
 
 @dataclass(slots=True)
 class ActionCap:
-    """Adds up the commands that passed for an action, since it was heard."""
+    """Adds up the commands that passed for an action, since it was heard; on the robot's own clock."""
 
     max_m: float
     max_rad: float
@@ -30,9 +31,9 @@ class ActionCap:
         self.commanded_m += abs(command.linear_mps) * dt_s
         self.commanded_rad += abs(command.angular_rps) * dt_s
 
-    def exceeded(self, steady_ns: int) -> tuple[StopReason, str]:
+    def exceeded(self, now_ns: int) -> tuple[StopReason, str]:
         """Return why nothing more may pass for the action; NONE and an empty text if it may."""
-        took_s = (steady_ns - self.begun_ns) / 1e9
+        took_s = (now_ns - self.begun_ns) / 1e9
         if self.commanded_m > self.max_m:
             return StopReason.TOO_FAR, f"{self.commanded_m:.2f} m were commanded, the action allows {self.max_m:.2f} m"
         if self.commanded_rad > self.max_rad:
@@ -43,14 +44,16 @@ class ActionCap:
         return StopReason.NONE, ""
 
 
-def action_cap(action: Action | None, config: GovernorConfig, steady_ns: int) -> ActionCap | None:
+def action_cap(action: Action | None, config: GovernorConfig, now_ns: int) -> ActionCap | None:
     """Return what may be commanded for the action; None for Stop, a hold, and one that is too large or no number."""
-    share = config.path_share
+    share = config.extra_share
     match action:
         case MoveForward(distance_m) if 0 < distance_m <= config.max_distance_m + _EPSILON:
             max_s = distance_m / config.slowest_mps + config.extra_time_s
-            return ActionCap(share * distance_m, config.max_steering_rad, max_s, steady_ns)
+            max_m = distance_m + max(_LEAST_M, share * distance_m)
+            return ActionCap(max_m, config.max_steering_rad, max_s, now_ns)
         case Turn(angle_rad) if 0 < abs(angle_rad) <= config.max_turn_rad + _EPSILON:
             max_s = abs(angle_rad) / config.slowest_rps + config.extra_time_s
-            return ActionCap(_SLACK_M, share * abs(angle_rad) + _SLACK_RAD, max_s, steady_ns)
+            max_rad = abs(angle_rad) + max(_LEAST_RAD, share * abs(angle_rad))
+            return ActionCap(_TURN_M, max_rad, max_s, now_ns)
     return None

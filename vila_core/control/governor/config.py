@@ -26,7 +26,7 @@ class GovernorConfig:
     held_up_s: float = 0.5  # a governor that was not run for so long amid a mission ends it
     operator_s: float = 0.5  # the operator's last command is obeyed for so long
     stop_publish_s: float = 1.0  # after a stop zeros are published for so long, then nothing
-    path_share: float = 1.2  # the commands of an action may add up to this share of its size
+    extra_share: float = 0.2  # the commands of an action may add up to its size and this share of it, or 0.1 m
     max_distance_m: float = 0.75  # a longer action passes nothing
     max_turn_rad: float = math.radians(45.0)  # a larger action passes nothing
     max_steering_rad: float = math.radians(90.0)  # turning that may be commanded for a forward action
@@ -40,5 +40,3 @@ class GovernorConfig:
             value = getattr(self, field.name)
             if not value > 0:
                 raise ConfigError(f"{field.name} = {value!r}: must be above 0")
-        if self.path_share < 1:
-            raise ConfigError(f"path_share = {self.path_share!r}: must be 1 or more")

@@ -2,7 +2,8 @@
 
 Nothing moves but on a mission that was seen to begin, for an action of that mission, by a command that is fresh,
 within limits that trust neither model nor odometry, past what the sensors see. A reason that is final revokes the
-mission: another one must begin. Times are a steady clock's.
+mission: another one must begin. What is heard is dated on a steady clock; path and time of an action are counted on the
+robot's own, which may be simulated, run slower, and stand still.
 """
 
 from __future__ import annotations
@@ -97,6 +98,7 @@ class Governor:
         self._machine_scale, self._machine_detail = 1.0, ""
         self._out = VelocityCommand()
         self._ticked_ns: int | None = None
+        self._now_ns = 0  # the robot's time at the last tick
         self._moved_ns: int | None = None  # when the base may have obeyed a command other than zero last
         self.refused = 0  # commands and actions that did not pass
 
@@ -113,10 +115,10 @@ class Governor:
         self._mission = _Mission(mission_id, running, steady_ns, was_seen_to_begin=before is not None)
         self._cap = self._command = None
 
-    def on_action(self, mission_id: int, action: Action | None, steady_ns: int) -> None:
-        """Take the navigator's action, None for a hold; it replaces the one before."""
+    def on_action(self, mission_id: int, action: Action | None, now_ns: int) -> None:
+        """Take the navigator's action, None for a hold; it replaces the one before. now_ns: the robot's time."""
         self._action_mission, self._command = mission_id, None
-        self._cap = action_cap(action, self._config, steady_ns)
+        self._cap = action_cap(action, self._config, now_ns)
 
     def on_command(self, wanted: VelocityCommand, received_ns: int, *, is_planar: bool = True) -> None:
         """Take the controller's command; is_planar: it has no part but forward and turning."""
@@ -176,18 +178,20 @@ class Governor:
         """Metres and radians that passed for the present action."""
         return (self._cap.commanded_m, self._cap.commanded_rad) if self._cap is not None else (0.0, 0.0)
 
-    def tick(self, steady_ns: int) -> GovernorOutput:
-        """Say what passes now; called 50 times a second."""
-        dt_s = 0.0 if self._ticked_ns is None else (steady_ns - self._ticked_ns) / 1e9
+    def tick(self, steady_ns: int, now_ns: int) -> GovernorOutput:
+        """Say what passes now; called 50 times a second. now_ns: the robot's time, which may be simulated."""
+        paused_s = 0.0 if self._ticked_ns is None else (steady_ns - self._ticked_ns) / 1e9
+        dt_s = min(max(0.0, (now_ns - self._now_ns) / 1e9), self._config.command_life_s)
+        self._now_ns = now_ns
         if self._ticked_ns is None:
             self._moved_ns = steady_ns  # for one that died before us
         self._ticked_ns = steady_ns
         if self._cap is not None:
-            self._cap.add(self._out, min(dt_s, self._config.command_life_s))  # the base obeyed it until now
-        if dt_s > self._config.command_life_s:
+            self._cap.add(self._out, dt_s)  # the base obeyed it until now
+        if paused_s > self._config.command_life_s:
             self._command = self._operator = None  # they waited as long as we were not run
-        if dt_s > self._config.held_up_s:
-            self._revoke(_Refusal(StopReason.HELD_UP, f"the governor was not run for {dt_s:.2f} s"))
+        if paused_s > self._config.held_up_s:
+            self._revoke(_Refusal(StopReason.HELD_UP, f"the governor was not run for {paused_s:.2f} s"))
         operator = self._operator_command(steady_ns)
         if operator is not None:
             return self._passed(Limited(operator, 1.0, StopReason.OPERATOR, "the operator drives"), dt_s, steady_ns)
@@ -244,7 +248,7 @@ class Governor:
         cap, command = self._cap, self._command
         if cap is None or self._action_mission != mission.id or command is None:
             return _Refusal(StopReason.NO_COMMAND, "there is nothing to drive", is_final=False)
-        exceeded, detail = cap.exceeded(steady_ns)
+        exceeded, detail = cap.exceeded(self._now_ns)
         if exceeded is not StopReason.NONE and not command.wanted.is_zero:
             return _Refusal(exceeded, detail)
         silent_s = _silent_s(steady_ns, command.received_ns)
