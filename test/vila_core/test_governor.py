@@ -308,6 +308,15 @@ def test_nothing_moves_the_robot_of_a_revoked_mission(events) -> None:
         assert not revoked or world.output.state is GovernorState.REVOKED
 
 
+def test_what_would_stop_any_mission_is_told_before_one_begins() -> None:
+    governor = Governor(GovernorConfig(), lambda wanted, _: Limited(wanted))
+    governor.on_mission(IDLE, running=False, steady_ns=TICK_NS)
+    output = governor.tick(TICK_NS, TICK_NS)
+    assert (output.state, output.reason) == (GovernorState.IDLE, StopReason.WATCHDOG_LOST)
+    governor.on_watchdog(2 * TICK_NS)
+    assert governor.tick(2 * TICK_NS, 2 * TICK_NS).reason is StopReason.NO_MISSION
+
+
 def test_impossible_limits_are_refused() -> None:
     for name, value in (("max_linear_mps", 0.0), ("extra_share", 0.0), ("command_life_s", -1.0), ("lost_s", math.nan)):
         with pytest.raises(ConfigError, match=name):

@@ -13,7 +13,7 @@ from std_srvs.srv import SetBool
 
 from vila_core.control.governor.governor import Governor
 from vila_core.types import VelocityCommand
-from vila_ros.common.qos import latched_qos, reliable_qos, sensor_qos
+from vila_ros.common.qos import SubscriptionEventCallbacks, latched_qos, reliable_qos, sensor_qos
 from vila_ros.common.velocity import velocity_from_message, velocity_type
 from vila_ros.governor.config import GovernorNodeConfig
 
@@ -34,12 +34,13 @@ class Operator:
     ) -> None:
         self._governor, self._config, self._on_change = governor, config, on_change
         self._logger = node.get_logger()
-        self._rest: list[float] | None = None  # the joystick's axes as they were first heard
+        self._rest: list[float] | None = None  # of the joystick's axes
         kind = velocity_type(stamped)
         node.create_subscription(kind, TELEOP_TOPIC, self._on_teleop, sensor_qos())
-        node.create_subscription(Joy, JOY_TOPIC, self._on_joy, sensor_qos())
-        for qos in (reliable_qos(1), latched_qos(1)):  # one is heard by publishers that latch, before we came
-            node.create_subscription(Bool, EMERGENCY_TOPIC, self._on_emergency_topic, qos)
+        node.create_subscription(Joy, JOY_TOPIC, self._on_joy, sensor_qos(depth=10))  # none is too many
+        quiet = SubscriptionEventCallbacks(use_default_callbacks=False)
+        for qos in (reliable_qos(1), latched_qos(1)):  # the second hears what was latched before we came
+            node.create_subscription(Bool, EMERGENCY_TOPIC, self._on_emergency_topic, qos, event_callbacks=quiet)
         node.create_service(SetBool, "~/emergency_stop", self._on_emergency_service)
 
     def press(self, who: str, detail: str) -> None:
@@ -64,7 +65,7 @@ class Operator:
             self.press("joystick", f"button {button} of the joystick")
         axes = list(message.axes)
         if self._rest is None or len(self._rest) != len(axes):
-            self._rest = axes  # triggers rest at 1, sticks at 0
+            self._rest = [float(round(axis)) for axis in axes]  # triggers rest at 1, sticks at 0
         moved = (abs(axis - rest) > self._config.joy_deadzone for axis, rest in zip(axes, self._rest, strict=True))
         if any(message.buttons) or any(moved):
             self._take_over(None, "the operator moves the joystick")

@@ -17,6 +17,7 @@ from rclpy.parameter import Parameter
 from std_msgs.msg import Header
 from vila_nav.msg import GovernorState
 
+from vila_core.control.reasons import StopReason
 from vila_core.errors import ConfigError
 from vila_core.types import VelocityCommand
 from vila_ros.common.machine import raise_priority
@@ -57,7 +58,7 @@ class WatchdogNode(Node):
         self._velocity = self.create_publisher(velocity_type(self._stamped), CMD_VEL, reliable_qos(1))
         self._heartbeat = self.create_publisher(Header, "~/heartbeat", reliable_qos(1))
         self._heard_ns: int | None = None  # steady time of the governor's last state, None before the first
-        self._is_emergency = False
+        self.remembers_emergency = False  # of the emergency stop, as the governor last told
         self._is_gone = False
         self.create_subscription(GovernorState, "governor/state", self._on_state, reliable_qos(1))
         if flaw := raise_priority(self._config.priority):
@@ -66,14 +67,16 @@ class WatchdogNode(Node):
 
     def _on_state(self, message: GovernorState) -> None:
         self._heard_ns = time.monotonic_ns()
-        self._is_emergency = message.emergency_stop
+        knows_us = message.reason != StopReason.WATCHDOG_LOST  # one that was just started has yet to hear from us
+        if message.emergency_stop or knows_us:
+            self.remembers_emergency = message.emergency_stop
         if self._is_gone:
             self.get_logger().warning("the governor is back")
             self._is_gone = False
 
     def _on_timer(self) -> None:
         stamp = self.get_clock().now().to_msg()
-        self._heartbeat.publish(Header(stamp=stamp, frame_id=EMERGENCY if self._is_emergency else ""))
+        self._heartbeat.publish(Header(stamp=stamp, frame_id=EMERGENCY if self.remembers_emergency else ""))
         if self._heard_ns is None:
             return
         silent_s = (time.monotonic_ns() - self._heard_ns) / 1e9

@@ -23,6 +23,7 @@ _ERRORS = {
     StopReason.CONTROLLER_LOST: MissionError.CONTROLLER_LOST,
     StopReason.TOO_FAR: MissionError.ODOMETRY_FAULT,
     StopReason.TOO_LONG: MissionError.STUCK,
+    StopReason.MACHINE: MissionError.OVERHEATED,
 }
 
 
@@ -79,6 +80,11 @@ class GovernorLink:
             return MissionError.EMERGENCY_STOP, f"the emergency stop is pressed: {self._state.detail}"
         if self._state.mission_id != self.mission_id:
             return MissionError.GOVERNOR_LOST, "the governor does not hear the navigator yet"
+        reason = StopReason(self._state.reason)
+        if self._state.state == GovernorState.IDLE and reason is not StopReason.NO_MISSION:
+            return _ERRORS.get(
+                reason, MissionError.GOVERNOR_LOST
+            ), f"the governor says {reason.name}: {self._state.detail}"
         return None
 
     def verdict(self) -> tuple[MissionError, str] | None:

@@ -214,19 +214,32 @@ class Governor:
         return self._operator.wanted
 
     def _refusal(self, steady_ns: int) -> _Refusal | None:
-        """Return why nothing may pass, the gravest first; None if something may."""
+        """Return why nothing may pass, the gravest first; None if something may.
+
+        What would stop any mission comes before that there is none: so it is told before one begins.
+        """
         for held in self._emergency.values():
             return _Refusal(StopReason.EMERGENCY_STOP, held)
         mission = self._mission
         if mission is not None and mission.revoked is not None:
             return mission.revoked
+        return (
+            self._watchdog_refusal(steady_ns)
+            or self._machine_refusal()
+            or self._mission_refusal(steady_ns)
+            or self._command_refusal(steady_ns)
+        )
+
+    def _mission_refusal(self, steady_ns: int) -> _Refusal | None:
+        mission = self._mission
         if mission is None or not mission.running:
             return _Refusal(StopReason.NO_MISSION, "no mission runs")
         if not mission.was_seen_to_begin:
             return _Refusal(StopReason.NO_MISSION, "the mission had begun before the governor looked")
-        if (silent_s := _silent_s(steady_ns, mission.heard_ns)) > self._config.lost_s:
+        silent_s = _silent_s(steady_ns, mission.heard_ns)
+        if silent_s > self._config.lost_s:
             return _Refusal(StopReason.NAVIGATOR_LOST, f"the navigator has been silent for {silent_s:.2f} s")
-        return self._watchdog_refusal(steady_ns) or self._machine_refusal() or self._command_refusal(mission, steady_ns)
+        return None
 
     def _watchdog_refusal(self, steady_ns: int) -> _Refusal | None:
         if not self._needs_watchdog:
@@ -244,9 +257,9 @@ class Governor:
             return None
         return _Refusal(StopReason.MACHINE, self._machine_detail, is_final=False)
 
-    def _command_refusal(self, mission: _Mission, steady_ns: int) -> _Refusal | None:
+    def _command_refusal(self, steady_ns: int) -> _Refusal | None:
         cap, command = self._cap, self._command
-        if cap is None or self._action_mission != mission.id or command is None:
+        if cap is None or self._action_mission != self.mission_id or command is None:
             return _Refusal(StopReason.NO_COMMAND, "there is nothing to drive", is_final=False)
         exceeded, detail = cap.exceeded(self._now_ns)
         if exceeded is not StopReason.NONE and not command.wanted.is_zero:
