@@ -120,7 +120,9 @@ class ControlConfig:
     angle_tolerance_rad: float = math.radians(2.0)  # a turn that ends so near is done
     stall_timeout_s: float = 1.5  # no progress for so long aborts the motion
     odometry_timeout_s: float = 0.5  # longer silence means zero velocity
-    heartbeat_timeout_s: float = 0.5  # longer silence of the navigator means zero velocity
+    heartbeat_timeout_s: float = 0.3  # longer silence of the navigator means zero velocity
+    max_heartbeat_age_s: float = 1.0  # the image that a heartbeat vouches for may be so old
+    governor_timeout_s: float = 0.5  # longer silence of a governor that was heard means zero velocity
     max_decision_age_s: float = 4.0  # an action whose image is older is refused
     max_distance_m: float = 0.75  # a longer action is refused
     max_turn_rad: float = math.radians(45.0)  # a larger action is refused

@@ -36,10 +36,44 @@ def test_the_nearest_within_the_tolerance(stamp_ns, x_m):
     assert filled().at(stamp_ns).x_m == x_m
 
 
-@pytest.mark.parametrize("stamp_ns", [-S, -S // 5, S + S // 5, 100 * S])
+@pytest.mark.parametrize("stamp_ns", [-S, -3 * S // 10, S + 3 * S // 10, 100 * S])
 def test_outside_is_an_error(stamp_ns):
     with pytest.raises(LookupError, match="no odometry within"):
         filled().at(stamp_ns)
+
+
+@pytest.mark.parametrize(
+    ("rate_hz", "off_s", "speed_mps", "is_known"),
+    [
+        (50, 0.09, 0.3, True),  # never less than a tenth of a second
+        (50, 0.15, 0.3, False),
+        (10, 0.2, 0.3, True),  # two and a half of its own periods
+        (10, 0.3, 0.3, False),
+        (5, 0.45, 0.3, True),
+        (50, 0.45, 0.0, True),  # where it stood, it still stands
+        (50, 0.55, 0.0, False),
+        (2, 0.9, 0.0, False),
+    ],
+)
+@pytest.mark.parametrize("tells_its_speed", [True, False])
+def test_the_tolerance_follows_odometrys_own_rate(rate_hz, off_s, speed_mps, is_known, tells_its_speed):
+    buffer = PoseBuffer()
+    for i in range(20):
+        told_mps = speed_mps if tells_its_speed else 0.0
+        buffer.add(Odometry(i * S // rate_hz, Pose(x_m=speed_mps * i / rate_hz), told_mps))
+    stamp_ns = buffer.newest.stamp_ns + round(off_s * S)
+    if is_known:
+        assert buffer.at(stamp_ns) == buffer.newest.pose
+    else:
+        with pytest.raises(LookupError, match="no odometry within"):
+            buffer.at(stamp_ns)
+
+
+def test_a_gap_in_which_the_robot_stood_is_none():
+    buffer = PoseBuffer()
+    for stamp_ns in (0, 3 * S // 2):
+        buffer.add(Odometry(stamp_ns, Pose(x_m=1.0)))
+    assert buffer.at(S) == Pose(x_m=1.0)
 
 
 def test_empty_is_an_error():

@@ -14,18 +14,20 @@ pytest.importorskip("rclpy")
 pytest.importorskip("vila_nav")
 
 from conftest import HANG_S
-from geometry_msgs.msg import Twist, TwistStamped
+from geometry_msgs.msg import TwistStamped
 from nav_msgs.msg import Odometry as OdometryMsg
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from std_msgs.msg import Header
-from vila_nav.msg import NavAction
+from vila_nav.msg import GovernorState, NavAction
 
+from vila_core.control.reasons import MotionFault, StopReason
 from vila_core.errors import ConfigError
 from vila_core.testing import Unicycle
 from vila_core.types import Decision, HoldReason, MoveForward, Pose, Stop, Turn, VelocityCommand
 from vila_ros.common.conversions import message_from_decision, message_from_odometry, stamp_from_ns
 from vila_ros.common.qos import reliable_qos
+from vila_ros.common.velocity import velocity_from_message, velocity_type
 from vila_ros.controller.node import ControllerNode
 from vila_tools.session.processes import NodeSpec
 
@@ -33,13 +35,17 @@ PERIOD_S = 0.02
 
 
 class Robot(Node):
-    """A robot and a navigator in one: odometry and heartbeat, each of which can be cut off."""
+    """A robot and a navigator in one: odometry and heartbeat, each of which can be cut off.
 
-    def __init__(self, velocity=Twist) -> None:
+    edit: what is done to each odometry message before it is published.
+    """
+
+    def __init__(self, velocity=TwistStamped) -> None:
         super().__init__("robot")
         self.body = Unicycle(Pose(1.0, 2.0, 0.5))
         self.odometry_on = self.heartbeat_on = True
         self.heartbeat_age_s = 0.0
+        self.edit = lambda message: message
         self.command = VelocityCommand()
         self.commands = 0
         self.nonzero_at = self.zero_at = 0.0
@@ -48,8 +54,9 @@ class Robot(Node):
         self._odometry = self.create_publisher(OdometryMsg, "odom", reliable_qos())
         self._heartbeat = self.create_publisher(Header, "navigator/heartbeat", reliable_qos())
         self._action = self.create_publisher(NavAction, "navigator/action", reliable_qos())
-        self.create_subscription(velocity, "cmd_vel", self._on_velocity, reliable_qos())
+        self.create_subscription(velocity, "cmd_vel_nav", self._on_velocity, reliable_qos())
         self.create_subscription(NavAction, "controller/execution", self.reports.append, reliable_qos())
+        self._governor = self.create_publisher(GovernorState, "governor/state", reliable_qos(1))
         self.create_timer(PERIOD_S, self._on_timer)
 
     def send(self, action, age_s: float = 0.0, **changes) -> NavAction:
@@ -67,8 +74,7 @@ class Robot(Node):
 
     def ready(self) -> bool:
         return (
-            self.commands > 0
-            and self._action.get_subscription_count() > 0
+            self._action.get_subscription_count() > 0
             and self._heartbeat.get_subscription_count() > 0
             and self.count_publishers("controller/execution") > 0
         )
@@ -76,9 +82,11 @@ class Robot(Node):
     def now_ns(self) -> int:
         return self.get_clock().now().nanoseconds
 
-    def _on_velocity(self, message: Twist | TwistStamped) -> None:
-        twist = message.twist if isinstance(message, TwistStamped) else message
-        before, self.command = self.command, VelocityCommand(twist.linear.x, twist.angular.z)
+    def govern(self, state: int, reason: StopReason = StopReason.NONE) -> None:
+        self._governor.publish(GovernorState(state=state, reason=int(reason), speed_scale=1.0))
+
+    def _on_velocity(self, message) -> None:
+        before, self.command = self.command, velocity_from_message(message)
         self.commands += 1
         if self.command.is_zero and not before.is_zero:
             self.zero_at = time.monotonic()
@@ -86,7 +94,8 @@ class Robot(Node):
     def _on_timer(self) -> None:
         odometry = self.body.drive(self.command, PERIOD_S)
         if self.odometry_on:
-            self._odometry.publish(message_from_odometry(dataclasses.replace(odometry, stamp_ns=self.now_ns())))
+            message = message_from_odometry(dataclasses.replace(odometry, stamp_ns=self.now_ns()))
+            self._odometry.publish(self.edit(message))
         if self.heartbeat_on:
             self._heartbeat.publish(Header(stamp=stamp_from_ns(self.now_ns() - round(self.heartbeat_age_s * 1e9))))
 
@@ -96,7 +105,7 @@ def start(spinner, wait_until):
     """start(**parameters): the robot, with a controller that is ready."""
 
     def begin(**parameters) -> Robot:
-        robot = Robot(TwistStamped if parameters.get("stamped_velocity") else Twist)
+        robot = Robot(velocity_type(parameters.get("velocity_type") != "plain"))
         overrides = [Parameter(name.replace("__", "."), value=value) for name, value in parameters.items()]
         spinner.add(ControllerNode(overrides))
         spinner.add(robot)
@@ -108,14 +117,15 @@ def start(spinner, wait_until):
     return begin
 
 
-@pytest.mark.parametrize("stamped", [False, True])
-def test_it_drives_as_far_as_it_was_told(start, wait_until, stamped: bool) -> None:
-    robot = start(stamped_velocity=stamped)
+@pytest.mark.parametrize("kind", ["stamped", "plain"])
+def test_it_drives_as_far_as_it_was_told(start, wait_until, kind: str) -> None:
+    robot = start(velocity_type=kind)
     goal = robot.body.pose.advanced(0.25)
     message = robot.send(MoveForward(0.25))
     wait_until(lambda: robot.state_of(message), what="the motion to end")
     report = robot.state_of(message)
     assert report.state == NavAction.DONE and report.executed_m == pytest.approx(0.25, abs=0.04)
+    assert report.commanded_m == pytest.approx(report.executed_m, abs=0.05) and report.fault == MotionFault.NONE
     assert report.header == message.header and report.reply == message.reply
     assert robot.body.pose.distance_m(goal) < 0.05
     wait_until(lambda: robot.command.is_zero)
@@ -145,25 +155,166 @@ def moving(robot: Robot, wait_until) -> NavAction:
 
 
 @pytest.mark.parametrize(
-    ("attribute", "value", "word"),
+    ("attribute", "value", "limit_s", "fault"),
     [
-        ("odometry_on", False, "odometry"),  # none came, or its stamp is too old: both limits are half a second
-        ("heartbeat_on", False, "heartbeat"),
-        ("heartbeat_age_s", 1.5, "heartbeat stamped"),
+        ("odometry_on", False, 0.6, MotionFault.ODOMETRY_SILENT),
+        ("heartbeat_on", False, 0.4, MotionFault.HEARTBEAT_LOST),
+        ("heartbeat_age_s", 1.5, 0.4, MotionFault.HEARTBEAT_LOST),
     ],
 )
-def test_silence_stops_the_robot_within_six_tenths(
-    start, wait_until, lateness, attribute: str, value, word: str
+def test_silence_stops_the_robot(
+    start, wait_until, lateness, attribute: str, value, limit_s: float, fault: MotionFault
 ) -> None:
     robot = start()
     message = moving(robot, wait_until)
     setattr(robot, attribute, value)
     cut = time.monotonic()
     wait_until(lambda: robot.command.is_zero, what="zero velocity")
-    assert robot.zero_at - cut <= 0.6 + lateness.since(cut)
+    assert robot.zero_at - cut <= limit_s + lateness.since(cut)
     wait_until(lambda: robot.state_of(message))
     report = robot.state_of(message)
-    assert report.state == NavAction.ABORTED and word in report.detail
+    assert report.state == NavAction.ABORTED and report.fault == fault and report.detail
+
+
+def shifted(x_m: float = 0.0, yaw_rad: float = 0.0):
+    def edit(message: OdometryMsg) -> OdometryMsg:
+        message.pose.pose.position.x += x_m
+        turned = math.atan2(message.pose.pose.orientation.z, message.pose.pose.orientation.w) + yaw_rad / 2
+        message.pose.pose.orientation.z, message.pose.pose.orientation.w = math.sin(turned), math.cos(turned)
+        return message
+
+    return edit
+
+
+def of_frames(frame: str, child: str):
+    def edit(message: OdometryMsg) -> OdometryMsg:
+        message.header.frame_id, message.child_frame_id = frame, child
+        return message
+
+    return edit
+
+
+def not_finite(message: OdometryMsg) -> OdometryMsg:
+    message.pose.pose.orientation.z = math.nan
+    return message
+
+
+@pytest.mark.parametrize(
+    ("edit", "fault"),
+    [
+        (shifted(-0.3), MotionFault.ODOMETRY_JUMP),
+        (shifted(5.0), MotionFault.ODOMETRY_JUMP),
+        (shifted(yaw_rad=math.radians(20)), MotionFault.ODOMETRY_JUMP),
+        (of_frames("map", "base_link"), MotionFault.ODOMETRY_FRAME),
+        (of_frames("odom", "base_footprint"), MotionFault.ODOMETRY_FRAME),
+        (not_finite, MotionFault.ODOMETRY_NOT_FINITE),
+    ],
+)
+def test_odometry_that_can_not_be_the_robots_stops_it_at_once(
+    start, wait_until, lateness, edit, fault: MotionFault
+) -> None:
+    robot = start()
+    message = moving(robot, wait_until)
+    robot.edit = edit
+    cut = time.monotonic()
+    wait_until(lambda: robot.command.is_zero, what="zero velocity")
+    assert robot.zero_at - cut <= 0.3 + lateness.since(cut)
+    wait_until(lambda: robot.state_of(message))
+    report = robot.state_of(message)
+    assert report.state == NavAction.ABORTED and report.fault == fault
+    assert 0 < report.commanded_m < 0.75 and 0 < report.executed_m < 0.75
+
+
+def test_an_image_from_before_a_jump_is_not_driven_by(start, wait_until) -> None:
+    robot = start()
+    robot.edit = shifted(-0.3)
+    jumped_at = robot.body.now_ns
+    wait_until(lambda: robot.body.now_ns > jumped_at + 100_000_000)
+    message = robot.send(MoveForward(0.25), age_s=0.5)
+    wait_until(lambda: robot.state_of(message))
+    assert robot.state_of(message).fault == MotionFault.ODOMETRY_JUMP
+    assert robot.command.is_zero
+
+
+def test_two_publishers_of_odometry_are_refused(start, wait_until) -> None:
+    robot = start()
+    message = moving(robot, wait_until)
+    other = robot.create_publisher(OdometryMsg, "odom", reliable_qos())
+    own = robot._odometry.publish
+
+    def both(odometry: OdometryMsg) -> None:
+        own(odometry)
+        other.publish(odometry)
+
+    robot._odometry.publish = both
+    wait_until(lambda: robot.state_of(message))
+    assert robot.state_of(message).fault == MotionFault.ODOMETRY_PUBLISHERS
+    again = robot.send(MoveForward(0.25))
+    wait_until(lambda: robot.state_of(again))
+    assert robot.state_of(again).fault == MotionFault.ODOMETRY_PUBLISHERS and robot.command.is_zero
+
+
+def test_odometry_that_tells_a_tenth_lets_the_robot_drive_no_further_than_ten_centimetres(start, wait_until) -> None:
+    def tenth(message: OdometryMsg) -> OdometryMsg:
+        message.pose.pose.position.x *= 0.1
+        message.pose.pose.position.y *= 0.1
+        return message
+
+    robot = start()
+    robot.edit = tenth
+    jumped_at = robot.body.now_ns
+    wait_until(lambda: robot.body.now_ns > jumped_at + 200_000_000)
+    before = robot.body.pose
+    message = robot.send(MoveForward(0.75))
+    wait_until(lambda: robot.state_of(message))
+    report = robot.state_of(message)
+    assert report.state == NavAction.ABORTED and report.fault == MotionFault.ODOMETRY_CONTRADICTS
+    assert report.commanded_m < 0.12 and robot.body.pose.distance_m(before) < 0.15
+
+
+@pytest.mark.parametrize("state", [GovernorState.REVOKED, GovernorState.IDLE, None], ids=["revoked", "idle", "silent"])
+def test_a_governor_that_was_heard_must_let_commands_pass(start, wait_until, state: int | None) -> None:
+    robot = start()
+    message = moving(robot, wait_until)
+    robot.govern(GovernorState.READY)
+    if state is not None:
+        robot.govern(state, StopReason.NO_MISSION)
+    wait_until(lambda: robot.state_of(message))
+    assert robot.state_of(message).fault == MotionFault.GOVERNOR
+    wait_until(lambda: robot.command.is_zero)
+
+
+def test_zeros_end_a_second_after_the_motion(start, wait_until, lateness) -> None:
+    robot = start()
+    assert robot.commands == 0  # nothing was told yet, others may drive
+    message = robot.send(MoveForward(0.1))
+    wait_until(lambda: robot.state_of(message) and robot.command.is_zero)
+    ended, seen = time.monotonic(), robot.commands
+    wait_until(lambda: robot.commands > seen + 5, what="zeros")
+    wait_until(lambda: time.monotonic() > ended + 1.2 + lateness.since(ended))
+    seen, quiet = robot.commands, robot.body.now_ns
+    wait_until(lambda: robot.body.now_ns > quiet + 500_000_000)
+    assert robot.commands == seen and robot.command.is_zero
+
+
+def test_a_controller_that_was_stopped_drives_no_further_when_it_goes_on(ros_environment, spinner, wait_until) -> None:
+    robot = spinner.add(Robot())
+    process = subprocess.Popen(NodeSpec("controller", "vila_ros.controller.node").command(), env=ros_environment)
+    try:
+        wait_until(robot.ready)
+        message = moving(robot, wait_until)
+        process.send_signal(signal.SIGSTOP)
+        stopped = robot.body.now_ns
+        queued = robot.send(MoveForward(0.75))
+        wait_until(lambda: robot.body.now_ns > stopped + 600_000_000)
+        process.send_signal(signal.SIGCONT)
+        wait_until(lambda: robot.state_of(message) and robot.state_of(queued))
+        assert robot.state_of(message).fault == robot.state_of(queued).fault == MotionFault.HELD_UP
+        wait_until(lambda: robot.command.is_zero)
+        moving(robot, wait_until)
+    finally:
+        process.kill()
+        process.wait(HANG_S)
 
 
 def test_nothing_resumes_by_itself(start, wait_until) -> None:
@@ -173,7 +324,7 @@ def test_nothing_resumes_by_itself(start, wait_until) -> None:
     wait_until(lambda: robot.state_of(message))
     robot.heartbeat_on = True
     seen = robot.commands
-    wait_until(lambda: robot.commands > seen + 10)
+    wait_until(lambda: robot.commands > seen + 5)
     assert robot.command.is_zero
     moving(robot, wait_until)
 
@@ -193,38 +344,39 @@ def test_stop_and_hold_are_obeyed_at_once(start, wait_until, lateness, decision:
 
 
 @pytest.mark.parametrize(
-    ("action", "age_s", "changes", "word"),
+    ("action", "age_s", "changes", "word", "fault"),
     [
-        (MoveForward(0.76), 0.0, {}, "0.76"),
-        (MoveForward(1000.0), 0.0, {}, "1000"),
-        (MoveForward(0.0), 0.0, {}, "above 0"),
-        (MoveForward(-0.25), 0.0, {}, "-0.25"),
-        (MoveForward(0.25), 0.0, {"distance_m": math.nan}, "nan"),
-        (Turn(math.radians(60)), 0.0, {}, "turn"),
-        (Turn(math.inf), 0.0, {}, "inf"),
-        (MoveForward(0.25), 4.5, {}, "4.5"),
-        (MoveForward(0.25), -1.0, {}, "future"),
-        (MoveForward(0.25), 2.0, {}, "no pose"),
-        (MoveForward(0.25), 0.0, {"kind": 17}, "17"),
+        (MoveForward(0.76), 0.0, {}, "0.76", MotionFault.BAD_ACTION),
+        (MoveForward(1000.0), 0.0, {}, "1000", MotionFault.BAD_ACTION),
+        (MoveForward(0.0), 0.0, {}, "above 0", MotionFault.BAD_ACTION),
+        (MoveForward(-0.25), 0.0, {}, "-0.25", MotionFault.BAD_ACTION),
+        (MoveForward(0.25), 0.0, {"distance_m": math.nan}, "nan", MotionFault.BAD_ACTION),
+        (Turn(math.radians(60)), 0.0, {}, "turn", MotionFault.BAD_ACTION),
+        (Turn(math.inf), 0.0, {}, "inf", MotionFault.BAD_ACTION),
+        (MoveForward(0.25), 4.5, {}, "4.5", MotionFault.LATE),
+        (MoveForward(0.25), -1.0, {}, "future", MotionFault.LATE),
+        (MoveForward(0.25), 2.0, {}, "no pose", MotionFault.LATE),
+        (MoveForward(0.25), 0.0, {"kind": 17}, "17", MotionFault.BAD_ACTION),
     ],
 )
-def test_what_is_oversized_stale_or_strange_is_refused(start, wait_until, action, age_s, changes, word) -> None:
+def test_what_is_oversized_stale_or_strange_is_refused(start, wait_until, action, age_s, changes, word, fault) -> None:
     robot = start()
     before = robot.body.pose
     message = robot.send(action, age_s, **changes)
     wait_until(lambda: robot.state_of(message))
     report = robot.state_of(message)
-    assert report.state == NavAction.REFUSED and word in report.detail
+    assert report.state == NavAction.REFUSED and word in report.detail and report.fault == fault
     assert robot.body.pose == before and robot.command.is_zero
 
 
 def test_a_blocked_robot_is_reported(start, wait_until) -> None:
-    robot = start(control__stall_timeout_s=0.5)
+    robot = start()
     robot.body.stalled = True
     message = robot.send(MoveForward(0.5))
     wait_until(lambda: robot.state_of(message))
     report = robot.state_of(message)
     assert report.state == NavAction.ABORTED and report.executed_m == pytest.approx(0.0, abs=0.01)
+    assert report.fault == MotionFault.STALLED and report.commanded_m < 0.12
 
 
 def test_a_new_action_replaces_the_running_one(start, wait_until) -> None:
@@ -236,20 +388,14 @@ def test_a_new_action_replaces_the_running_one(start, wait_until) -> None:
     assert f"replaced by action {second.id}" in robot.state_of(first).detail
 
 
-def test_odometry_that_is_not_finite_counts_as_none(start, wait_until, lateness) -> None:
-    robot = start()
-    moving(robot, wait_until)
-    cut = time.monotonic()
-    robot.body.pose = Pose(math.nan, 0.0, 0.0)
-    assert wait_until(lambda: robot.command.is_zero) <= 0.7 + lateness.since(cut)
-
-
 @pytest.mark.parametrize(
     ("name", "value", "word"),
     [
         ("control.max_linear_speed", 1.0, "control.max_linear_mps"),
         ("odometry_reliability", "perfect", "best_effort"),
         ("rate_hz", 0.0, "rate_hz = 0.0"),
+        ("velocity_type", "twist", "auto, stamped, plain"),
+        ("stamped_velocity", True, "unknown parameter 'stamped_velocity'"),
     ],
 )
 def test_bad_parameters_are_refused(ros, name: str, value, word: str) -> None:

@@ -11,6 +11,10 @@ MAX_FUTURE_S = 0.1  # an image or a message stamped further ahead of the clock m
 STILL_MPS = 0.02  # a robot that is slower than both of these stands still
 STILL_RPS = 0.05
 _EPSILON = 1e-6  # m and rad: rounding in messages does not make an action too large
+_CREEP_S = 0.75  # the slowest speed crosses the tolerance in this time
+_MORE_PATH = 1.2  # the commands of one action may add up to so much of it
+_STEERING = 2.0  # times the largest turn: what a forward action may steer
+_MORE_TIME_S = 2.0  # beyond what the action takes at the slowest speed
 _MAX_DT_S = 0.1  # a controller that was held up may not jump by more than this much acceleration
 
 
@@ -30,6 +34,29 @@ def action_refusal(action: Action, config: ControlConfig) -> str | None:
             return f"turn of {action.angle_rad} rad is zero or above {config.max_turn_rad:.4f} rad"
         return None
     return f"{action!r} is not an action"
+
+
+def slowest(config: ControlConfig) -> VelocityCommand:
+    """Return the speeds below which no motion is commanded, except to stand."""
+    return VelocityCommand(config.position_tolerance_m / _CREEP_S, config.angle_tolerance_rad / _CREEP_S)
+
+
+def longest_path(action: Action, config: ControlConfig) -> tuple[float, float]:
+    """Return the metres and radians that the commands of one action may add up to, whatever odometry says.
+
+    A forward action may turn too, to its line and along it.
+    """
+    if isinstance(action, MoveForward):
+        return _MORE_PATH * action.distance_m, _STEERING * config.max_turn_rad
+    return 0.0, _MORE_PATH * abs(action.angle_rad) if isinstance(action, Turn) else 0.0
+
+
+def longest_time_s(action: Action, config: ControlConfig) -> float:
+    """Return the time that an action may take, its length at the slowest speed and two seconds."""
+    speed = slowest(config)
+    if isinstance(action, MoveForward):
+        return action.distance_m / speed.linear_mps + _MORE_TIME_S
+    return (abs(action.angle_rad) / speed.angular_rps if isinstance(action, Turn) else 0.0) + _MORE_TIME_S
 
 
 def limit_velocity(

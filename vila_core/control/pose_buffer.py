@@ -4,22 +4,44 @@ from __future__ import annotations
 
 import bisect
 import math
+from collections import deque
 
+from vila_core.control.limits import STILL_MPS, STILL_RPS
 from vila_core.types import Odometry, Pose, wrap_angle
+
+_TOLERANCE_S = 0.1  # odometry at 25 Hz or more
+_PERIODS = 2.5  # a stamp may lie so many usual periods outside of what is known: one message may be lost
+_MAX_TOLERANCE_S = 0.5  # as long as odometry may be silent
+_MAX_GAP_S = 0.5  # a longer pause is interpolated only if the robot stood
+_MAX_STOOD_GAP_S = 2.0
+_STOOD_M = 0.02
+_STOOD_RAD = math.radians(2.0)
+_STOOD_NS = 300_000_000
+_STEPS = 21  # that the usual period is taken from
 
 
 class PoseBuffer:
     """Odometry of the last `seconds`, interpolated between two messages.
 
-    tolerance_s: how far a stamp may lie outside of what is known. max_gap_s: the longest pause
-    between two messages that may be interpolated. Not thread-safe.
+    A stamp outside of what is known gets the nearest pose if it is as near as odometry's own rate can tell: 0.1 s, or
+    two and a half of its usual periods, and half a second while the robot stands. Not thread-safe.
     """
 
-    def __init__(self, seconds: float = 10.0, tolerance_s: float = 0.1, max_gap_s: float = 0.5) -> None:
+    def __init__(self, seconds: float = 10.0) -> None:
         self._span_ns = round(seconds * 1e9)
-        self._tolerance_ns = round(tolerance_s * 1e9)
-        self._max_gap_ns = round(max_gap_s * 1e9)
         self._entries: list[Odometry] = []
+        self._steps_ns: deque[int] = deque(maxlen=_STEPS)
+
+    @property
+    def period_s(self) -> float | None:
+        """The usual time between two messages, the median; None before there are three."""
+        steps = sorted(self._steps_ns)
+        return steps[len(steps) // 2] / 1e9 if len(steps) > 1 else None
+
+    @property
+    def tolerance_s(self) -> float:
+        """How far a stamp may lie outside of what is known while the robot moves."""
+        return min(_MAX_TOLERANCE_S, max(_TOLERANCE_S, _PERIODS * (self.period_s or 0.0)))
 
     @property
     def newest(self) -> Odometry | None:
@@ -40,6 +62,8 @@ class PoseBuffer:
             return
         if newest is not None and odometry.stamp_ns < newest.stamp_ns:
             self._entries.clear()
+        elif newest is not None:
+            self._steps_ns.append(odometry.stamp_ns - newest.stamp_ns)
         self._entries.append(odometry)
         oldest_ns = odometry.stamp_ns - self._span_ns
         if self._entries[0].stamp_ns < oldest_ns:
@@ -56,20 +80,26 @@ class PoseBuffer:
         ends = self._entries[:1] if index == 0 else self._entries[-1:]
         if not ends:
             raise LookupError("no odometry yet")
-        off_ns = abs(ends[0].stamp_ns - stamp_ns)
-        if off_ns > self._tolerance_ns:
-            raise LookupError(f"no odometry within {self._tolerance_ns / 1e9} s of {stamp_ns} ns, off by {off_ns} ns")
-        return ends[0].pose
+        off_ns, end = abs(ends[0].stamp_ns - stamp_ns), ends[0]
+        limit_s = _MAX_TOLERANCE_S if self._stands_at(end) else self.tolerance_s
+        if off_ns > limit_s * 1e9:
+            raise LookupError(f"no odometry within {limit_s:.2f} s of {stamp_ns} ns, off by {off_ns} ns")
+        return end.pose
 
     def clear(self) -> None:
         """Forget all poses."""
         self._entries.clear()
 
+    def _stands_at(self, end: Odometry) -> bool:
+        """True if velocity and poses say so; a velocity that is never filled in says nothing alone."""
+        near = [entry for entry in self._entries if abs(entry.stamp_ns - end.stamp_ns) <= _STOOD_NS]
+        return _has_stood(near[0], near[-1]) and near[-1].stamp_ns - near[0].stamp_ns >= _STOOD_NS // 2
+
     def _between(self, before: Odometry, after: Odometry, stamp_ns: int) -> Pose:
         gap_ns = after.stamp_ns - before.stamp_ns
         if stamp_ns == after.stamp_ns:
             return after.pose
-        if gap_ns > self._max_gap_ns:
+        if gap_ns > (_MAX_STOOD_GAP_S if _has_stood(before, after) else _MAX_GAP_S) * 1e9:
             raise LookupError(f"odometry has a gap of {gap_ns} ns at {stamp_ns} ns")
         share = (stamp_ns - before.stamp_ns) / gap_ns
         a, b = before.pose, after.pose
@@ -78,6 +108,16 @@ class PoseBuffer:
             a.y_m + share * (b.y_m - a.y_m),
             wrap_angle(a.yaw_rad + share * wrap_angle(b.yaw_rad - a.yaw_rad)),
         )
+
+
+def _has_stood(before: Odometry, after: Odometry) -> bool:
+    turned_rad = abs(wrap_angle(after.pose.yaw_rad - before.pose.yaw_rad))
+    near = before.pose.distance_m(after.pose) < _STOOD_M and turned_rad < _STOOD_RAD
+    return near and _is_still(before) and _is_still(after)
+
+
+def _is_still(odometry: Odometry) -> bool:
+    return abs(odometry.linear_mps) < STILL_MPS and abs(odometry.angular_rps) < STILL_RPS
 
 
 def _stamp(odometry: Odometry) -> int:

@@ -1,7 +1,8 @@
 """The controller: turns actions into velocities, closed loop on odometry, and stands still when in doubt.
 
 It is a process of its own, so that a navigator that crashes, hangs or lies cannot keep the robot moving:
-a motion ends when the navigator's heartbeat or the odometry goes silent, and nothing resumes it.
+a motion ends when the navigator's heartbeat or the odometry goes silent, when odometry can't be that of this robot,
+when the governor lets nothing pass, or when this process was held up; and nothing resumes it.
 """
 
 from __future__ import annotations
@@ -10,9 +11,9 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
-from geometry_msgs.msg import Twist, TwistStamped
 from nav_msgs.msg import Odometry as OdometryMsg
 from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
@@ -20,14 +21,16 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.publisher import Publisher
 from std_msgs.msg import Header
-from vila_nav.msg import NavAction
+from vila_nav.msg import GovernorState, NavAction
 
 from vila_core.config import ControlConfig
 from vila_core.control.limits import action_refusal
-from vila_core.control.motion import MotionController, MotionState
+from vila_core.control.motion import MotionController, MotionState, MotionStep
+from vila_core.control.odometry_watch import OdometryWatch, Source
 from vila_core.control.pose_buffer import PoseBuffer
+from vila_core.control.reasons import MotionFault
 from vila_core.control.stamp_watch import StampWatch
-from vila_core.control.watchdog import Receipt, decision_refusal, silence
+from vila_core.control.watchdog import Doubt, GovernorWatch, HoldUpWatch, Receipt, decision_refusal, silence
 from vila_core.errors import ConfigError
 from vila_core.types import Action, Odometry, Stop, VelocityCommand
 from vila_ros.common.conversions import OdometryError, action_from_message, ns_from_stamp, odometry_from_message
@@ -36,8 +39,13 @@ from vila_ros.common.node_clock import NodeClock
 from vila_ros.common.node_main import run_node
 from vila_ros.common.parameters import declare, read, refuse_unknown
 from vila_ros.common.qos import publisher_events, reliable_qos, sensor_qos, subscription_events
+from vila_ros.common.velocity import is_stamped, velocity_message, velocity_type
 
+_STANDING = MotionStep(VelocityCommand(), MotionState.IDLE)
 _WARN_EVERY_S = 5.0
+_QUIET_AFTER_S = 1.0  # zeros are published for so long after a motion, then nothing: others may drive
+_ODOMETRY_DEPTH = 50  # messages that may wait while this process is busy
+_COUNT_EVERY_S = 0.5  # how often the graph is asked for odometry's publishers
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +54,7 @@ class ControllerNodeConfig:
 
     rate_hz: float = 20.0  # of velocity commands
     report_rate_hz: float = 5.0  # of reports while a motion runs
-    stamped_velocity: bool = False  # TwistStamped instead of Twist
+    velocity_type: str = "auto"  # stamped, plain, or auto: as usual in this distribution, stamped from Jazzy on
     base_frame: str = "base_link"  # frame_id of stamped velocities
     odometry_reliability: str = "best_effort"  # of our end; or reliable, where the odometry is
 
@@ -54,10 +62,11 @@ class ControllerNodeConfig:
         for name in ("rate_hz", "report_rate_hz"):
             if not 0 < getattr(self, name) <= 200:
                 raise ConfigError(f"{name} = {getattr(self, name)!r}: must be above 0 and at most 200")
+        is_stamped(self.velocity_type)  # raises for an unknown one
 
 
 class ControllerNode(Node):
-    """Subscribes to odometry, actions and the heartbeat; owns cmd_vel."""
+    """Subscribes to odometry, actions, the heartbeat and the governor; owns cmd_vel_nav."""
 
     def __init__(self, parameter_overrides: Sequence[Parameter] = ()) -> None:
         self._execution: Publisher | None = None  # made by the first fresh odometry: then we are ready
@@ -70,14 +79,18 @@ class ControllerNode(Node):
         self._clock_watch = NodeClock(self, min(self._control.odometry_timeout_s, self._control.heartbeat_timeout_s))
         self._poses = PoseBuffer()
         self._stamps = StampWatch(self.resolve_topic_name("odom"), self._control.odometry_timeout_s)
+        self._odometry_watch = OdometryWatch()
+        self._hold_up = HoldUpWatch(time.monotonic_ns())
+        self._governor = GovernorWatch(self._control.governor_timeout_s)
         self._odometry: Receipt | None = None
         self._heartbeat: Receipt | None = None
         self._running: NavAction | None = None
-        self._reported_ns = 0
-        self._bad_odometry_logged = False
-        kind = TwistStamped if self._config.stamped_velocity else Twist
-        events = publisher_events(self, "cmd_vel")
-        self._velocity = self.create_publisher(kind, "cmd_vel", reliable_qos(1), event_callbacks=events)
+        self._reported_ns = self._counted_ns = self._commanded_ns = 0
+        self._odometry_publishers = 1
+        self._is_stamped = is_stamped(self._config.velocity_type)
+        events = publisher_events(self, "cmd_vel_nav")
+        kind = velocity_type(self._is_stamped)
+        self._velocity = self.create_publisher(kind, "cmd_vel_nav", reliable_qos(1), event_callbacks=events)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", reliable_qos())
         self._is_closed = False
         self._subscribe()
@@ -90,7 +103,7 @@ class ControllerNode(Node):
         if self._is_closed:
             return
         self._is_closed = True
-        self._end(NavAction.ABORTED, "the controller shuts down")
+        self._end(Doubt(MotionFault.REPLACED, "the controller shuts down"))
         for _ in range(3):
             self._publish_velocity(VelocityCommand())
         self._velocity.wait_for_all_acked(Duration(seconds=0.2))
@@ -102,25 +115,28 @@ class ControllerNode(Node):
         super().destroy_node()
 
     def _subscribe(self) -> None:
-        odometry_qos = sensor_qos(self._config.odometry_reliability, depth=5)
+        odometry_qos = sensor_qos(self._config.odometry_reliability, depth=_ODOMETRY_DEPTH)
         events = subscription_events(self, "odom")
         self.create_subscription(OdometryMsg, "odom", self._on_odometry, odometry_qos, event_callbacks=events)
         self.create_subscription(Header, "navigator/heartbeat", self._on_heartbeat, reliable_qos(1))
+        self.create_subscription(GovernorState, "governor/state", self._on_governor, reliable_qos(1))
 
     def _announce(self) -> None:
         """Take actions from now on; that ~/execution has a publisher tells the navigator so."""
         self.create_subscription(NavAction, "navigator/action", self._on_action, reliable_qos())
         self._execution = self.create_publisher(NavAction, "~/execution", reliable_qos())
 
-    def _on_odometry(self, message: OdometryMsg) -> None:
+    def _on_odometry(self, message: OdometryMsg, info: Any) -> None:
         self._clock_watch.note(self._stamps, message.header.stamp)
         try:
             odometry = odometry_from_message(message)
         except OdometryError as err:
-            if not self._bad_odometry_logged:
-                self.get_logger().error(f"odometry ignored: {err}")
-                self._bad_odometry_logged = True
+            broken = self._odometry_watch.note_bad(str(err), ns_from_stamp(message.header.stamp))
+            self._end(Doubt(broken.fault, broken.detail))
+            self.get_logger().error(f"odometry ignored: {err}", throttle_duration_sec=_WARN_EVERY_S)
             return
+        self._judge(odometry, self._source(message, info))
+        self._motion.path.measure(odometry)
         self._poses.add(odometry)
         self._odometry = Receipt(odometry.stamp_ns, time.monotonic_ns())
         age_s = (self._now_ns() - odometry.stamp_ns) / 1e9  # large while the clock of a simulation is unknown
@@ -128,16 +144,38 @@ class ControllerNode(Node):
         if self._execution is None and is_fresh and self._clock_watch.is_known and not self._fault():
             self._announce()
 
+    def _judge(self, odometry: Odometry, source: Source) -> None:
+        """End the motion, and forget the poses, if this can't be the odometry of before."""
+        slowest, fastest = self._motion.path.speeds()
+        broken = self._odometry_watch.note(odometry, source, slowest, fastest, time.monotonic_ns())
+        if broken is not None:
+            self._end(Doubt(broken.fault, broken.detail))
+            self._poses.clear()
+            self.get_logger().warning(broken.detail, throttle_duration_sec=_WARN_EVERY_S)
+
+    def _source(self, message: OdometryMsg, info: Any) -> Source:
+        gid = info.get("publisher_gid") or {}  # from Kilted on
+        steady_ns = time.monotonic_ns()
+        if not gid and steady_ns - self._counted_ns > _COUNT_EVERY_S * 1e9:
+            self._odometry_publishers, self._counted_ns = self.count_publishers("odom"), steady_ns
+        return Source(
+            message.header.frame_id, message.child_frame_id, bytes(gid.get("data", b"")), self._odometry_publishers
+        )
+
     def _on_heartbeat(self, message: Header) -> None:
         self._heartbeat = Receipt(ns_from_stamp(message.stamp), time.monotonic_ns())
 
+    def _on_governor(self, message: GovernorState) -> None:
+        self._governor.note(message.state, message.reason, message.speed_scale, time.monotonic_ns())
+
     def _on_action(self, message: NavAction) -> None:
         """Execute, or refuse and stand still; a running motion is replaced either way."""
-        self._end(NavAction.ABORTED, f"replaced by action {message.id}")
+        self._end_if_held_up(is_tick=False)
+        self._end(Doubt(MotionFault.REPLACED, f"replaced by action {message.id}"))
         try:
             action = action_from_message(message)
         except ValueError as err:
-            self._refuse(message, str(err))
+            self._refuse(message, Doubt(MotionFault.BAD_ACTION, str(err)))
             return
         if action is None or isinstance(action, Stop):
             self._stand(message, is_stop=action is not None)
@@ -146,37 +184,56 @@ class ControllerNode(Node):
         if refusal:
             self._refuse(message, refusal)
 
-    def _begin(self, action: Action, message: NavAction) -> str | None:
+    def _begin(self, action: Action, message: NavAction) -> Doubt | None:
         """Start the motion; returns why not, or None."""
-        now_ns, stamp_ns = self._now_ns(), ns_from_stamp(message.header.stamp)
+        now_ns, steady_ns, stamp_ns = self._now_ns(), time.monotonic_ns(), ns_from_stamp(message.header.stamp)
+        self._governor.begin(steady_ns)
         refusal = (
-            action_refusal(action, self._control)
-            or decision_refusal(stamp_ns, now_ns, self._control, self._clock_watch.max_future_s)
+            _doubt(MotionFault.BAD_ACTION, action_refusal(action, self._control))
+            or self._hold_up.queued(steady_ns)
+            or _doubt(
+                MotionFault.LATE,
+                decision_refusal(stamp_ns, now_ns, self._control, self._clock_watch.max_future_s),
+            )
             or self._silence(now_ns)
         )
         if refusal:
             return refusal
+        broken = self._odometry_watch.since(stamp_ns)
+        if broken is not None:
+            return Doubt(broken.fault, f"since the image was taken: {broken.detail}")
         try:
             anchor = self._poses.at(stamp_ns)
         except LookupError as err:
-            return f"no pose for the image's stamp: {err}"
+            return Doubt(MotionFault.LATE, f"no pose for the image's stamp: {err}")
         self._motion.start(action, anchor, now_ns)
         self._running, self._reported_ns = message, 0
         return None
 
     def _stand(self, message: NavAction, *, is_stop: bool) -> None:
         self._motion.abort("stop" if is_stop else "hold")
-        self._publish_velocity(VelocityCommand())
+        self._command(VelocityCommand())
         self._report(message, NavAction.DONE)
 
-    def _refuse(self, message: NavAction, detail: str) -> None:
-        self.get_logger().warning(f"action {message.id} refused: {detail}")
-        self._motion.abort(detail)
-        self._publish_velocity(VelocityCommand())
-        self._report(message, NavAction.REFUSED, detail=detail)
+    def _refuse(self, message: NavAction, doubt: Doubt) -> None:
+        self.get_logger().warning(f"action {message.id} refused: {doubt.detail}")
+        self._motion.abort(doubt.detail, doubt.fault)
+        self._command(VelocityCommand())
+        self._report(message, NavAction.REFUSED, _STANDING, doubt)
 
     def _on_timer(self) -> None:
-        self._publish_velocity(self._next_command())
+        self._end_if_held_up(is_tick=True)
+        command = self._next_command()
+        if not command.is_zero or self._running is not None:
+            self._command(command)
+        elif time.monotonic_ns() - self._commanded_ns < _QUIET_AFTER_S * 1e9:
+            self._publish_velocity(command)
+
+    def _end_if_held_up(self, *, is_tick: bool) -> None:
+        steady_ns = time.monotonic_ns()
+        doubt = self._hold_up.tick(steady_ns) if is_tick else self._hold_up.notice(steady_ns)
+        if doubt is not None:
+            self._end(doubt)
 
     def _on_diagnostics(self) -> None:
         fault = self._fault()
@@ -187,63 +244,65 @@ class ControllerNode(Node):
         self._diagnostics.publish(readiness_array(name, stamp, fault, waits, {"clock": self._clock_watch.describe()}))
 
     def _next_command(self) -> VelocityCommand:
-        newest = self._poses.newest
+        newest, now_ns = self._poses.newest, self._now_ns()
+        doubt = self._silence(now_ns) if self._running is not None else None
+        if doubt is not None:
+            self._end(doubt)
         if self._running is None or newest is None:
-            return VelocityCommand()
-        now_ns = self._now_ns()
-        fault = self._silence(now_ns)
-        if fault:
-            self._end(NavAction.ABORTED, fault)
+            self._motion.path.command(VelocityCommand(), now_ns)
             return VelocityCommand()
         return self._step(newest, now_ns)
 
     def _step(self, odometry: Odometry, now_ns: int) -> VelocityCommand:
         assert self._running is not None
-        step = self._motion.step(odometry, now_ns, self._clock_watch.max_future_s)
-        executed = (step.executed_m, step.executed_rad)
+        step = self._motion.step(odometry, now_ns, self._clock_watch.max_future_s, self._governor.speed_share)
         if step.state is MotionState.RUNNING:
-            self._report_running(executed)
+            self._report_running(step)
             return step.command
         state = NavAction.DONE if step.state is MotionState.DONE else NavAction.ABORTED
         message, self._running = self._running, None
-        self._report(message, state, executed, step.detail)
+        self._report(message, state, step)
         return VelocityCommand()
 
-    def _silence(self, now_ns: int) -> str | None:
-        return self._fault() or silence(
-            self._odometry,
-            self._heartbeat,
-            now_ns=now_ns,
-            steady_ns=time.monotonic_ns(),
-            config=self._control,
-            max_future_s=self._clock_watch.max_future_s,
+    def _silence(self, now_ns: int) -> Doubt | None:
+        steady_ns = time.monotonic_ns()
+        return (
+            _doubt(MotionFault.CLOCK, self._fault())
+            or silence(
+                self._odometry,
+                self._heartbeat,
+                now_ns=now_ns,
+                steady_ns=steady_ns,
+                config=self._control,
+                max_future_s=self._clock_watch.max_future_s,
+            )
+            or self._governor.doubt(steady_ns)
         )
 
     def _fault(self) -> str:
         """Return what is wrong with the clock or the stamps of odometry, empty if nothing is known to be."""
         return self._clock_watch.fault() or self._stamps.fault
 
-    def _end(self, state: int, detail: str) -> None:
-        """End the running motion, if there is one, with zero velocity and a report."""
+    def _end(self, doubt: Doubt) -> None:
+        """Abort the running motion, if there is one, with zero velocity and a report."""
         if self._running is None:
             return
         message, self._running = self._running, None
-        self._motion.abort(detail)
-        self._publish_velocity(VelocityCommand())
-        self._report(message, state, detail=detail)
+        step = self._motion.abort(doubt.detail, doubt.fault)
+        self._command(VelocityCommand())
+        self._report(message, NavAction.ABORTED, step)
 
-    def _report_running(self, executed: tuple[float, float]) -> None:
+    def _report_running(self, step: MotionStep) -> None:
         steady_ns = time.monotonic_ns()
         if self._running is not None and steady_ns - self._reported_ns >= 1e9 / self._config.report_rate_hz:
             self._reported_ns = steady_ns
-            self._report(self._running, NavAction.RUNNING, executed)
+            self._report(self._running, NavAction.RUNNING, step)
 
-    def _report(
-        self, message: NavAction, state: int, executed: tuple[float, float] = (0.0, 0.0), detail: str = ""
-    ) -> None:
+    def _report(self, message: NavAction, state: int, step: MotionStep = _STANDING, doubt: Doubt | None = None) -> None:
         report = NavAction(
             header=message.header,
             id=message.id,
+            mission_id=message.mission_id,
             kind=message.kind,
             distance_m=message.distance_m,
             angle_rad=message.angle_rad,
@@ -251,26 +310,31 @@ class ControllerNode(Node):
             hold_reason=message.hold_reason,
             reply=message.reply,
             state=state,
-            executed_m=float(executed[0]),
-            executed_rad=float(executed[1]),
-            detail=detail,
+            executed_m=float(step.executed_m),
+            executed_rad=float(step.executed_rad),
+            commanded_m=float(step.commanded_m),
+            commanded_rad=float(step.commanded_rad),
+            fault=int(step.fault if doubt is None else doubt.fault),
+            detail=step.detail if doubt is None else doubt.detail,
         )
         if self._execution is not None:
             self._execution.publish(report)
 
+    def _command(self, command: VelocityCommand) -> None:
+        """Publish a command of a motion, or the zero that ends one."""
+        self._commanded_ns = time.monotonic_ns()
+        self._publish_velocity(command)
+
     def _publish_velocity(self, command: VelocityCommand) -> None:
-        twist = Twist()
-        twist.linear.x, twist.angular.z = float(command.linear_mps), float(command.angular_rps)
-        if not self._config.stamped_velocity:
-            self._velocity.publish(twist)
-            return
-        stamped = TwistStamped(twist=twist)
-        stamped.header.stamp = self.get_clock().now().to_msg()
-        stamped.header.frame_id = self._config.base_frame
-        self._velocity.publish(stamped)
+        stamp = self.get_clock().now().to_msg()
+        self._velocity.publish(velocity_message(command, self._is_stamped, stamp, self._config.base_frame))
 
     def _now_ns(self) -> int:
         return self._clock_watch.now_ns()
+
+
+def _doubt(fault: MotionFault, detail: str | None) -> Doubt | None:
+    return Doubt(fault, detail) if detail else None
 
 
 def main() -> int:

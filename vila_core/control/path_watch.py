@@ -1,0 +1,276 @@
+"""The commanded path beside the measured one: how far they may differ, and what is still to come.
+
+A base follows its commands late. The quickest does so at once, the slowest one that is healthy after a dead time
+and a first-order lag. What odometry measures must lie between the two, or it can not be trusted.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections import deque
+from dataclasses import dataclass
+
+from vila_core.control.limits import STILL_MPS, STILL_RPS
+from vila_core.control.reasons import MotionFault
+from vila_core.types import Odometry, Pose, VelocityCommand, wrap_angle
+
+MAX_LEAD_M = 0.07  # the commanded path is never further ahead of the measured one
+MAX_LEAD_RAD = math.radians(11.0)
+_LAW_M = 0.095  # a difference of 10 cm or 15 degrees is not reached
+_LAW_RAD = math.radians(14.5)
+_DEAD_S = 0.25  # the slowest base that is healthy: 0.2 s of latency and a lag of 0.3 s, and a margin
+_LAG_S = 0.35
+_SLACK_M = 0.04  # noise of the pose, and
+_SLACK_RAD = math.radians(5.0)
+_SLACK_SHARE = 0.05  # of the path: a wheel's radius
+_SLACK_TURN_SHARE = 0.1
+_MAX_SIDEWAYS_M = 0.08
+_LEAD_S = 0.08  # the lead may grow so that it would be used up in this time
+_KEPT_NS = 1_500_000_000
+_MAX_STEP_S = 0.5
+_STILL_OVER_M = 0.035  # a robot that has moved less than _STILL_M while so much was commanded stands
+_STILL_OVER_RAD = math.radians(5.0)
+_STILL_M = 0.006
+_STILL_RAD = math.radians(0.8)
+_DROVE_SHARE = 0.3  # of the commanded path: so much must one have moved that drove, and stands now
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """Forward metres and radians, left > 0, summed up with their signs."""
+
+    forward_m: float = 0.0
+    turned_rad: float = 0.0
+
+    def __sub__(self, other: Path) -> Path:
+        return Path(self.forward_m - other.forward_m, self.turned_rad - other.turned_rad)
+
+
+@dataclass(frozen=True, slots=True)
+class _Note:
+    """What was commanded up to a time, and since then; quick: obeyed at once, slow: by the slowest base."""
+
+    stamp_ns: int
+    command: VelocityCommand
+    quick: Path
+    slow: Path
+    slow_speed: VelocityCommand
+
+    def at(self, stamp_ns: int) -> _Note:
+        """Return the note of a later time, if nothing else is commanded."""
+        dt_s = min(max(0, stamp_ns - self.stamp_ns) / 1e9, _MAX_STEP_S)
+        quick = _further(self.quick, self.command, dt_s)
+        return _Note(stamp_ns, self.command, quick, _further(self.slow, self.slow_speed, dt_s), self.slow_speed)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    stamp_ns: int
+    path: Path
+    commanded: Path
+    twist: VelocityCommand
+
+
+class PathWatch:
+    """Adds up what is commanded and what odometry measures; compares them since the motion's begin.
+
+    Both are compared at the stamp of the odometry, so that its age does not count. One that goes on before its
+    last motion has come to rest starts with what is still to come of that.
+    """
+
+    def __init__(self) -> None:
+        self._notes: deque[_Note] = deque([_Note(0, VelocityCommand(), Path(), Path(), VelocityCommand())])
+        self._samples: deque[_Sample] = deque()
+        self._odometry: Odometry | None = None
+        self._measured, self._sideways_m = Path(), 0.0
+        self._begin()
+
+    def command(self, command: VelocityCommand, now_ns: int) -> None:
+        """Take the command that passes to the base from now on."""
+        last = self._notes[-1]
+        if now_ns < last.stamp_ns:  # a clock that was set back: nothing before is known
+            self._notes.clear()
+        note = last.at(now_ns)
+        dt_s = min(max(0, now_ns - last.stamp_ns) / 1e9, _MAX_STEP_S)
+        late = self._commanded_at(now_ns - round(_DEAD_S * 1e9))
+        share = 1.0 - math.exp(-dt_s / _LAG_S)
+        speed = VelocityCommand(
+            last.slow_speed.linear_mps + share * (late.linear_mps - last.slow_speed.linear_mps),
+            last.slow_speed.angular_rps + share * (late.angular_rps - last.slow_speed.angular_rps),
+        )
+        self._notes.append(_Note(now_ns, command, note.quick, _further(last.slow, speed, dt_s), speed))
+        while self._notes[0].stamp_ns < now_ns - _KEPT_NS:
+            self._notes.popleft()
+
+    def measure(self, odometry: Odometry) -> None:
+        """Take the next odometry; the same again is ignored, an older one begins the measurement anew."""
+        before, self._odometry = self._odometry, odometry
+        if before is None or odometry.stamp_ns == before.stamp_ns:
+            return
+        if odometry.stamp_ns < before.stamp_ns:
+            self._samples.clear()
+            return
+        step = body_step(before.pose, odometry.pose)
+        self._sideways_m += step.y_m
+        self._measured = Path(self._measured.forward_m + step.x_m, self._measured.turned_rad + step.yaw_rad)
+        twist = VelocityCommand(odometry.linear_mps, odometry.angular_rps)
+        self._samples.append(_Sample(odometry.stamp_ns, self._measured, self._note_at(odometry.stamp_ns).quick, twist))
+        while self._samples[0].stamp_ns < odometry.stamp_ns - _KEPT_NS:
+            self._samples.popleft()
+
+    def begin(self, odometry: Odometry | None = None) -> None:
+        """Compare from the latest odometry on."""
+        if odometry is not None:
+            self.measure(odometry)
+        self._begin()
+
+    @property
+    def measured(self) -> Path:
+        """What odometry measured since the begin."""
+        return self._measured - self._from_measured
+
+    @property
+    def lead(self) -> Path:
+        """How far the commanded path is ahead of the measured one."""
+        commanded = self._now().quick - self._from.quick
+        return commanded - self.measured
+
+    @property
+    def to_come(self) -> Path:
+        """What a healthy base will still drive if it is commanded to stand from now on."""
+        lead, now = self.lead, self._now()
+        ahead = now.quick - now.slow
+        return Path(_nearer_zero(lead.forward_m, ahead.forward_m), _nearer_zero(lead.turned_rad, ahead.turned_rad))
+
+    def limited(self, command: VelocityCommand, now_ns: int) -> VelocityCommand:
+        """Return the command, slower if the base or its odometry is so late that the lead would grow too large.
+
+        Here the age of the odometry counts: until the next message the robot is driven by nothing else.
+        """
+        lead = self._notes[-1].at(now_ns).quick - self._from.quick - self.measured
+        linear_mps = min(command.linear_mps, max(0.0, MAX_LEAD_M - lead.forward_m) / _LEAD_S)
+        sign = math.copysign(1.0, command.angular_rps)
+        rate_rps = min(abs(command.angular_rps), max(0.0, MAX_LEAD_RAD - sign * lead.turned_rad) / _LEAD_S)
+        return VelocityCommand(linear_mps, sign * rate_rps)
+
+    def fault(self) -> tuple[MotionFault, str]:
+        """Return why odometry can't be trusted, or that the robot stands; NONE and an empty text if all is well."""
+        now, measured = self._now(), self.measured
+        quick, slow = now.quick - self._from.quick, now.slow - self._from.slow
+        rest = self._from.quick - self._from.slow
+        off_m = abs(self._sideways_m - self._from_sideways_m)
+        if off_m > _MAX_SIDEWAYS_M:
+            return MotionFault.ODOMETRY_CONTRADICTS, f"odometry moved {off_m:.3f} m sideways, which no command told it"
+        rows = (
+            (quick.forward_m, slow.forward_m, measured.forward_m, rest.forward_m, _LINEAR),
+            (quick.turned_rad, slow.turned_rad, measured.turned_rad, rest.turned_rad, _ANGULAR),
+        )
+        for commanded, late, got, still, limits in rows:
+            if _is_apart(commanded, late, got, still, limits):
+                text = f"commanded were {commanded:.3f} {limits.unit}, odometry measured {got:.3f} {limits.unit}"
+                if self._stands():
+                    return MotionFault.STALLED, f"the robot stands: {text}"
+                return MotionFault.ODOMETRY_CONTRADICTS, text
+        return MotionFault.NONE, ""
+
+    def speeds(self) -> tuple[VelocityCommand, VelocityCommand]:
+        """Return the lowest and the highest speeds that were commanded of late, zero among them."""
+        linear = [note.command.linear_mps for note in self._notes] + [0.0]
+        angular = [note.command.angular_rps for note in self._notes] + [0.0]
+        return VelocityCommand(min(linear), min(angular)), VelocityCommand(max(linear), max(angular))
+
+    def _begin(self) -> None:
+        self._from = self._now()
+        self._from_measured, self._from_sideways_m = self._measured, self._sideways_m
+        self._samples.clear()
+
+    def _now(self) -> _Note:
+        """What was commanded at the stamp of the latest odometry."""
+        return self._notes[-1] if self._odometry is None else self._note_at(self._odometry.stamp_ns)
+
+    def _note_at(self, stamp_ns: int) -> _Note:
+        index = bisect_left(self._notes, stamp_ns, key=_stamp)
+        return self._notes[max(0, index - 1)].at(stamp_ns)
+
+    def _commanded_at(self, stamp_ns: int) -> VelocityCommand:
+        index = bisect_left(self._notes, stamp_ns, key=_stamp)
+        return self._notes[index - 1].command if index else VelocityCommand()
+
+    def _stands(self) -> bool:
+        """True if pose and twist both say that the robot stands, and that it never moved or drove as told before."""
+        if not self._samples:
+            return True
+        recent = self._recent()
+        third = max(1, len(recent) // 3)
+        first, last = _mean_path(recent[-third:]), _mean_path(recent[:third])
+        moved, whole, told = last - first, last - self._from_measured, self._now().quick - self._from.quick
+        linear_mps = sum(sample.twist.linear_mps for sample in recent) / len(recent)
+        angular_rps = sum(sample.twist.angular_rps for sample in recent) / len(recent)
+        return (
+            abs(linear_mps) < STILL_MPS
+            and abs(angular_rps) < STILL_RPS
+            and abs(moved.forward_m) < _STILL_M
+            and abs(moved.turned_rad) < _STILL_RAD
+            and not _STILL_M < abs(whole.forward_m) < _DROVE_SHARE * abs(told.forward_m)
+            and not _STILL_RAD < abs(whole.turned_rad) < _DROVE_SHARE * abs(told.turned_rad)
+        )
+
+    def _recent(self) -> list[_Sample]:
+        """Return the samples over which enough was commanded to see a robot move, the newest first."""
+        newest, recent = self._samples[-1], []
+        for sample in reversed(self._samples):
+            recent.append(sample)
+            told = newest.commanded - sample.commanded
+            if abs(told.forward_m) > _STILL_OVER_M or abs(told.turned_rad) > _STILL_OVER_RAD:
+                break
+        return recent
+
+
+def _mean_path(samples: list[_Sample]) -> Path:
+    count = len(samples)
+    return Path(
+        sum(sample.path.forward_m for sample in samples) / count,
+        sum(sample.path.turned_rad for sample in samples) / count,
+    )
+
+
+def body_step(before: Pose, after: Pose) -> Pose:
+    """Return the motion between two poses, seen from a robot half way between them."""
+    yaw_rad = wrap_angle(after.yaw_rad - before.yaw_rad)
+    middle_rad = before.yaw_rad + yaw_rad / 2
+    dx, dy = after.x_m - before.x_m, after.y_m - before.y_m
+    cos, sin = math.cos(middle_rad), math.sin(middle_rad)
+    return Pose(dx * cos + dy * sin, dy * cos - dx * sin, yaw_rad)
+
+
+@dataclass(frozen=True, slots=True)
+class _Limits:
+    unit: str
+    slack: float
+    share: float
+    law: float
+
+
+_LINEAR = _Limits("m", _SLACK_M, _SLACK_SHARE, _LAW_M)
+_ANGULAR = _Limits("rad", _SLACK_RAD, _SLACK_TURN_SHARE, _LAW_RAD)
+
+
+def _is_apart(quick: float, slow: float, got: float, rest: float, limits: _Limits) -> bool:
+    """Return True if no healthy base measures so much; rest: what was still to come when the motion began."""
+    slack = limits.slack + limits.share * abs(quick)
+    outside = max(min(quick, slow) - got, got - max(quick, slow))
+    beyond = max(quick - got + min(0.0, rest), got - quick - max(0.0, rest))
+    return outside > slack or beyond > limits.law
+
+
+def _further(path: Path, speed: VelocityCommand, dt_s: float) -> Path:
+    return Path(path.forward_m + speed.linear_mps * dt_s, path.turned_rad + speed.angular_rps * dt_s)
+
+
+def _nearer_zero(a: float, b: float) -> float:
+    return 0.0 if a * b <= 0 else math.copysign(min(abs(a), abs(b)), a)
+
+
+def _stamp(note: _Note) -> int:
+    return note.stamp_ns
