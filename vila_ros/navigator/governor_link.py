@@ -14,6 +14,7 @@ from vila_ros.navigator.mission import MissionEnd, MissionError
 
 STATE_TOPIC = "governor/state"
 _SILENCE_S = 0.5  # ten states are due in it
+_PATIENCE_S = 2.0  # a governor that is not ready after so long ends the mission
 
 _ERRORS = {
     StopReason.EMERGENCY_STOP: MissionError.EMERGENCY_STOP,
@@ -30,8 +31,8 @@ _ERRORS = {
 class GovernorLink:
     """Publishes ~/mission and follows the governor's state.
 
-    required: no mission begins without a governor that hears us. Once one was heard its silence ends a mission,
-    required or not.
+    A mission is told once the governor has shown that it hears us, and may move once it has shown the mission's number.
+    required: false lets missions run where no governor was ever heard.
     """
 
     def __init__(self, node: Node, *, required: bool) -> None:
@@ -39,6 +40,9 @@ class GovernorLink:
         self._publisher = node.create_publisher(MissionMsg, "~/mission", reliable_qos())
         self._subscription = node.create_subscription(GovernorState, STATE_TOPIC, self._on_state, reliable_qos(1))
         self._told = MissionMsg(id=time.time_ns() // 1000)  # no mission of an earlier run has a later number
+        self._next: MissionMsg | None = None  # begun, and not told yet
+        self._begun_ns = 0  # steady time of the present mission's begin
+        self._is_confirmed = False  # the governor has shown that it lets the mission move
         self._state: GovernorState | None = None
         self._heard_ns = 0  # steady time of the state
 
@@ -49,64 +53,91 @@ class GovernorLink:
 
     @property
     def mission_id(self) -> int:
-        """The mission that was told last."""
-        return int(self._told.id)
+        """The number of the mission that began last."""
+        return int((self._next or self._told).id)
 
     def begin(self, instruction: str, source: str) -> None:
-        """Tell that a mission begins."""
-        self._told = MissionMsg(id=self.mission_id + 1, running=True, instruction=instruction, source=source)
+        """Begin a mission."""
+        self._next = MissionMsg(id=self.mission_id + 1, running=True, instruction=instruction, source=source)
+        self._begun_ns, self._is_confirmed = time.monotonic_ns(), False
         self.beat()
 
     def end(self, end: MissionEnd) -> None:
-        """Tell how it ended."""
+        """Tell how the mission ended."""
+        self._told, self._next = self._next or self._told, None
         self._told.running = False
         self._told.outcome, self._told.error_code, self._told.error_msg = int(end.outcome), int(end.error), end.message
-        self.beat()
+        self._publish()
 
     def beat(self) -> None:
-        """Tell the same again, ten times a second or more."""
-        self._told.header.stamp = self._node.get_clock().now().to_msg()
-        self._publisher.publish(self._told)
+        """Tell how things are; called ten times a second or more."""
+        if self._next is not None and (self._is_ungoverned or self._awaits_mission()):
+            self._told, self._next = self._next, None
+        self._publish()
 
-    def refusal(self) -> tuple[MissionError, str] | None:
-        """Return why no mission may begin, None if one may."""
-        if not self._required and self._state is None:
-            return None
-        if self._state is None or self._is_silent():
-            topic = self._node.resolve_topic_name(STATE_TOPIC)
-            remedy = "start governor_node and watchdog_node, as the launch files do, or set require_governor to false"
-            return MissionError.GOVERNOR_LOST, f"no governor on {topic}; {remedy}"
-        if self._state.emergency_stop:
-            return MissionError.EMERGENCY_STOP, f"the emergency stop is pressed: {self._state.detail}"
-        if self._state.mission_id != self.mission_id:
-            return MissionError.GOVERNOR_LOST, "the governor does not hear the navigator yet"
-        reason = StopReason(self._state.reason)
-        if self._state.state == GovernorState.IDLE and reason is not StopReason.NO_MISSION:
-            return _ERRORS.get(
-                reason, MissionError.GOVERNOR_LOST
-            ), f"the governor says {reason.name}: {self._state.detail}"
-        return None
+    @property
+    def is_ready(self) -> bool:
+        """True if the present mission may move the robot, unless `verdict` says otherwise by now."""
+        return self._next is None and (self._is_ungoverned or self._is_confirmed)
+
+    @property
+    def emergency(self) -> str:
+        """Say that the emergency stop is pressed, empty if it is not."""
+        state = self._state
+        return f"the emergency stop is pressed: {state.detail}" if state is not None and state.emergency_stop else ""
 
     def verdict(self) -> tuple[MissionError, str] | None:
-        """Return why the governor lets the present mission move nothing any more, None if it may."""
-        state = self._state
-        if state is None or not self._told.running:
+        """Return why the present mission is over, None if it goes on, or is still waited for."""
+        if self._is_ungoverned:
             return None
-        if self._is_silent():
-            return MissionError.GOVERNOR_LOST, f"the governor has been silent for {_SILENCE_S:g} s"
-        if state.mission_id != self.mission_id or state.state != GovernorState.REVOKED:
-            return None
-        reason = StopReason(state.reason)
-        return _ERRORS.get(reason, MissionError.GOVERNOR_LOST), f"the governor says {reason.name}: {state.detail}"
+        if self._next is None and not self._is_silent() and self._shows_told() and self._stands(GovernorState.REVOKED):
+            return self._complaint()
+        waits_s = (time.monotonic_ns() - self._begun_ns) / 1e9
+        is_lost = self._is_silent() if self._is_confirmed else waits_s > _PATIENCE_S
+        return self._complaint() if is_lost else None
 
     def obstacle(self) -> str:
         """Return what stands in the way now, empty if nothing does."""
-        state = self._state
-        is_blocked = state is not None and state.state == GovernorState.STOPPED and state.reason == StopReason.OBSTACLE
-        return str(state.detail) if is_blocked and state is not None else ""
+        is_blocked = self._stands(GovernorState.STOPPED) and self._reason() is StopReason.OBSTACLE
+        return str(self._state.detail) if is_blocked and self._state is not None else ""
 
     def _on_state(self, message: GovernorState) -> None:
         self._state, self._heard_ns = message, time.monotonic_ns()
+        if self._next is None and self._told.running and self._shows_told():
+            self._is_confirmed = self._is_confirmed or not self._stands(GovernorState.REVOKED)
+
+    def _publish(self) -> None:
+        self._told.header.stamp = self._node.get_clock().now().to_msg()
+        self._publisher.publish(self._told)
+
+    @property
+    def _is_ungoverned(self) -> bool:
+        return not self._required and self._state is None
+
+    def _awaits_mission(self) -> bool:
+        """Return True if the governor hears us, and knows of no reason to stop whatever mission begins."""
+        return not self._is_silent() and self._shows_told() and self._reason() is StopReason.NO_MISSION
 
     def _is_silent(self) -> bool:
-        return self._state is None or time.monotonic_ns() - self._heard_ns > _SILENCE_S * 1e9
+        return time.monotonic_ns() - self._heard_ns > _SILENCE_S * 1e9
+
+    def _shows_told(self) -> bool:
+        return self._state is not None and self._state.mission_id == self._told.id
+
+    def _stands(self, state: int) -> bool:
+        return self._state is not None and self._state.state == state
+
+    def _reason(self) -> StopReason:
+        return StopReason.NONE if self._state is None else StopReason(self._state.reason)
+
+    def _complaint(self) -> tuple[MissionError, str]:
+        topic = self._node.resolve_topic_name(STATE_TOPIC)
+        if self._state is None:
+            remedy = "start governor_node and watchdog_node, as the launch files do, or set require_governor to false"
+            return MissionError.GOVERNOR_LOST, f"no governor on {topic}; {remedy}"
+        if self._is_silent():
+            return MissionError.GOVERNOR_LOST, f"the governor on {topic} has been silent for {_SILENCE_S:g} s"
+        if not self._shows_told():
+            return MissionError.GOVERNOR_LOST, "the governor does not hear the navigator"
+        reason = self._reason()
+        return _ERRORS.get(reason, MissionError.GOVERNOR_LOST), f"the governor says {reason.name}: {self._state.detail}"

@@ -286,9 +286,9 @@ class NavigatorNode(ManagedNode):
         if (fault := self._readiness.fault()) is not None:
             self.get_logger().error(f"instruction refused, not ready: {fault.text}")
             return fault.error, f"not ready: {fault.text}"
-        if (refusal := self._governor.refusal()) is not None:
-            self.get_logger().error(f"instruction refused, not ready: {refusal[1]}")
-            return refusal[0], f"not ready: {refusal[1]}"
+        if emergency := self._governor.emergency:
+            self.get_logger().error(f"instruction refused: {emergency}")
+            return MissionError.EMERGENCY_STOP, emergency
         self._stop_mission(MissionError.PREEMPTED, "a newer instruction came")
         self._navigator.start(instruction)
         self._missions += 1
@@ -335,7 +335,7 @@ class NavigatorNode(ManagedNode):
             self._active.mission.on_bad_image(f"the image is {ahead_s:.2f} s in the future")
             return
         self._active.mission.on_image(time.monotonic_ns())
-        if self._is_controller_there() and not self._readiness.is_doubtful:
+        if self._is_controller_there() and self._governor.is_ready and not self._readiness.is_doubtful:
             self._ask()
 
     def _ask(self) -> None:

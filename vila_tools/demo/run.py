@@ -247,7 +247,7 @@ class _Mission:
 
 def _drive(options: DemoOptions, session: Session, recorder: Recorder) -> NavigateInstruction.Result:
     mission = _Mission(options, recorder)
-    _say("starting simulator, controller and navigator")
+    _say("starting simulator, navigator, controller and governor")
     session.require(lambda: _is_complete(recorder) and mission.is_ready(), READY_TIMEOUT_S, "the nodes were not ready")
     for _ in range(_ATTEMPTS):  # the answer is lost if the server does not know our end yet
         mission.send()
@@ -261,8 +261,9 @@ def _drive(options: DemoOptions, session: Session, recorder: Recorder) -> Naviga
 
 
 def _is_complete(recorder: Recorder) -> bool:
-    controller = recorder.count_publishers("controller/execution") > 0 and recorder.count_publishers("cmd_vel") > 0
-    return bool(recorder.images and recorder.odometry) and controller
+    is_governed = "/governor/state" in recorder.newest
+    is_driven = recorder.count_publishers("controller/execution") > 0
+    return bool(recorder.images and recorder.odometry) and is_driven and is_governed
 
 
 def _map(scenario: Scenario) -> Any:

@@ -51,6 +51,7 @@ class Recorder(Node):
         self.records: list[Recorded] = []
         self.images: list[tuple[int, bytes]] = []  # time_ns, JPEG
         self.odometry: list[Odometry] = []
+        self.newest: dict[str, Any] = {}  # message by topic
         self.create_subscription(Image, "camera/image_raw", self._on_image, sensor_qos())
         self.create_subscription(OdometryMsg, "odom", self._on_odometry, sensor_qos(depth=5))
         for kind, topic in (
@@ -80,6 +81,7 @@ class Recorder(Node):
     def _keep(self, topic: str, message: Any) -> int:
         time_ns = self.get_clock().now().nanoseconds
         self.records.append(Recorded(topic, time_ns, message))
+        self.newest[topic] = message
         return time_ns
 
 
