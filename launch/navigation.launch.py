@@ -19,6 +19,7 @@ ARGUMENTS = (
     ("params_file", str(SHARE / "config" / "robot.yaml"), "parameters of the nodes"),
     ("autostart", "true", "bring the navigator up; false leaves that to a lifecycle manager"),
     ("log_level", "info", "debug, info, warn or error"),
+    ("discovery", "LOCALHOST", "who finds the nodes: LOCALHOST, this machine; SUBNET, the network; OFF"),
     ("use_respawn", "true", "start a node again that has ended"),
     ("image", "camera/image_raw", "topic of the images"),
     ("odom", "odom", "topic of the odometry"),
@@ -34,6 +35,7 @@ def generate_launch_description() -> LaunchDescription:
             *(DeclareLaunchArgument(name, default_value=value, description=text) for name, value, text in ARGUMENTS),
             SetEnvironmentVariable("FASTDDS_DEFAULT_PROFILES_FILE", profile),
             SetEnvironmentVariable("FASTRTPS_DEFAULT_PROFILES_FILE", profile),  # its name on Humble
+            SetEnvironmentVariable("ROS_AUTOMATIC_DISCOVERY_RANGE", LaunchConfiguration("discovery")),
             _node("controller", remaps=("odom",)),
             _node("governor", remaps=("cmd_vel",)),
             _node("watchdog", remaps=("cmd_vel",)),

@@ -24,6 +24,7 @@ ARGUMENTS = (
     ("params_file", str(SHARE / "config" / "simulation.yaml"), "parameters of the nodes"),
     ("autostart", "true", "bring the navigator up; false leaves that to a lifecycle manager"),
     ("log_level", "info", "debug, info, warn or error"),
+    ("discovery", "LOCALHOST", "who finds the nodes: LOCALHOST, this machine; SUBNET, the network; OFF"),
     ("use_respawn", "true", "start a node again that has ended"),
     ("seed", "0", "which flat, where the robot starts, and what happens"),
     ("scripted_events", "", "patrol: once ~/begin of the simulator is called, the robot patrols and things happen"),
@@ -43,6 +44,7 @@ PASSED_ON = (
     "autostart",
     "log_level",
     "use_respawn",
+    "discovery",
     "image",
     "odom",
     "cmd_vel",
@@ -57,6 +59,7 @@ def generate_launch_description() -> LaunchDescription:
             *(DeclareLaunchArgument(name, default_value=value, description=text) for name, value, text in ARGUMENTS),
             SetEnvironmentVariable("FASTDDS_DEFAULT_PROFILES_FILE", profile),
             SetEnvironmentVariable("FASTRTPS_DEFAULT_PROFILES_FILE", profile),  # its name on Humble
+            SetEnvironmentVariable("ROS_AUTOMATIC_DISCOVERY_RANGE", LaunchConfiguration("discovery")),
             SetEnvironmentVariable("MUJOCO_GL", "egl"),
             SetEnvironmentVariable("OMP_NUM_THREADS", "1"),  # a small model beside a renderer on few cores
             _simulator(),

@@ -24,7 +24,7 @@ from vila_core.types import VelocityCommand
 from vila_ros.common.qos import latched_qos, reliable_qos
 from vila_ros.common.velocity import velocity_from_message
 from vila_ros.governor.node import GovernorNode
-from vila_ros.governor.watchdog import WatchdogNode
+from vila_ros.watchdog.node import WatchdogNode
 
 IDLE, MISSION = 1000, 1001
 

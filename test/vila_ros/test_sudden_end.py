@@ -90,7 +90,7 @@ class Robot:
     SPECS: ClassVar = {
         "controller": NodeSpec("controller", "vila_ros.controller.node"),
         "governor": NodeSpec("governor", "vila_ros.governor.node"),
-        "watchdog": NodeSpec("watchdog", "vila_ros.governor.watchdog"),
+        "watchdog": NodeSpec("watchdog", "vila_ros.watchdog.node"),
         "navigator": NodeSpec("navigator", "endless_navigator"),
     }
 

@@ -6,9 +6,6 @@ from dataclasses import dataclass
 
 from vila_core.errors import ConfigError
 
-CMD_VEL = "cmd_vel"
-EMERGENCY = "emergency_stop"  # frame_id of the watchdog's heartbeat while it remembers one
-
 
 @dataclass(frozen=True, slots=True)
 class GovernorNodeConfig:

@@ -32,13 +32,12 @@ from vila_ros.common.machine import raise_priority
 from vila_ros.common.node_main import run_node
 from vila_ros.common.parameters import declare, read, refuse_unknown
 from vila_ros.common.qos import publisher_events, reliable_qos, subscription_events
+from vila_ros.common.topics import ACTIONS, CMD_VEL, COMMANDS, MISSIONS, REMEMBERED_EMERGENCY, WATCHDOG_HEARTBEAT
 from vila_ros.common.velocity import is_stamped, velocity_from_message, velocity_message, velocity_type
 from vila_ros.governor.authority import Authority, foreign_publishers
-from vila_ros.governor.config import CMD_VEL, EMERGENCY, GovernorNodeConfig
+from vila_ros.governor.config import GovernorNodeConfig
 from vila_ros.governor.operator import Operator
 
-COMMANDS, ACTIONS, MISSIONS = "cmd_vel_nav", "navigator/action", "navigator/mission"
-WATCHDOG = "watchdog/heartbeat"
 _STATE_PERIOD_NS = 45_000_000  # 20 Hz, by a timer that may come a little early
 
 
@@ -60,7 +59,9 @@ class GovernorNode(Node):
         self._publish_topics()
         config = self._config
         publishers = {ACTIONS: config.navigator, MISSIONS: config.navigator, COMMANDS: config.controller}
-        self._authority = Authority(self, publishers | {WATCHDOG: config.watchdog}, self._governor.on_stranger)
+        self._authority = Authority(
+            self, publishers | {WATCHDOG_HEARTBEAT: config.watchdog}, self._governor.on_stranger
+        )
         self._subscribe()
         self._operator = Operator(self, config, self._governor, self._on_timer, stamped=self._stamped)
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # it runs on when simulated time stands still
@@ -100,7 +101,7 @@ class GovernorNode(Node):
             (Mission, MISSIONS, self._on_mission, 10),
             (NavAction, ACTIONS, self._on_action, 10),
             (velocity_type(self._stamped), COMMANDS, self._on_command, 1),
-            (Header, WATCHDOG, self._on_watchdog, 1),
+            (Header, WATCHDOG_HEARTBEAT, self._on_watchdog, 1),
         ):
             events = subscription_events(self, topic)
             self.create_subscription(kind, topic, callback, reliable_qos(depth), event_callbacks=events)
@@ -129,9 +130,9 @@ class GovernorNode(Node):
         self._governor.on_command(velocity_from_message(message), time.monotonic_ns(), is_planar=is_planar)
 
     def _on_watchdog(self, message: Header, info: Mapping[str, Any]) -> None:
-        if not self._authority.accepts(WATCHDOG, info):
+        if not self._authority.accepts(WATCHDOG_HEARTBEAT, info):
             return
-        if not self._heard_watchdog and message.frame_id == EMERGENCY:
+        if not self._heard_watchdog and message.frame_id == REMEMBERED_EMERGENCY:
             self._operator.press("watchdog", "it was pressed before the governor was started again")
         self._heard_watchdog = True
         self._governor.on_watchdog(time.monotonic_ns())

@@ -10,9 +10,9 @@ from vila_nav.msg import Mission as MissionMsg
 
 from vila_core.control.reasons import StopReason
 from vila_ros.common.qos import reliable_qos
+from vila_ros.common.topics import GOVERNOR_STATE
 from vila_ros.navigator.mission import MissionEnd, MissionError
 
-STATE_TOPIC = "governor/state"
 _SILENCE_S = 0.5  # ten states are due in it
 _PATIENCE_S = 2.0  # a governor that is not ready after so long ends the mission
 
@@ -38,7 +38,7 @@ class GovernorLink:
     def __init__(self, node: Node, *, required: bool) -> None:
         self._node, self._required = node, required
         self._publisher = node.create_publisher(MissionMsg, "~/mission", reliable_qos())
-        self._subscription = node.create_subscription(GovernorState, STATE_TOPIC, self._on_state, reliable_qos(1))
+        self._subscription = node.create_subscription(GovernorState, GOVERNOR_STATE, self._on_state, reliable_qos(1))
         self._told = MissionMsg(id=time.time_ns() // 1000)  # no mission of an earlier run has a later number
         self._next: MissionMsg | None = None  # begun, and not told yet
         self._begun_ns = 0  # steady time of the present mission's begin
@@ -131,7 +131,7 @@ class GovernorLink:
         return StopReason.NONE if self._state is None else StopReason(self._state.reason)
 
     def _complaint(self) -> tuple[MissionError, str]:
-        topic = self._node.resolve_topic_name(STATE_TOPIC)
+        topic = self._node.resolve_topic_name(GOVERNOR_STATE)
         if self._state is None:
             remedy = "start governor_node and watchdog_node, as the launch files do, or set require_governor to false"
             return MissionError.GOVERNOR_LOST, f"no governor on {topic}; {remedy}"

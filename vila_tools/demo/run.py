@@ -113,7 +113,7 @@ def node_specs(options: DemoOptions) -> tuple[NodeSpec, ...]:
         NodeSpec("simulator", "vila_ros.simulator.node", parameters, world),
         NodeSpec("controller", "vila_ros.controller.node", parameters),
         NodeSpec("governor", "vila_ros.governor.node", parameters),
-        NodeSpec("watchdog", "vila_ros.governor.watchdog", parameters),
+        NodeSpec("watchdog", "vila_ros.watchdog.node", parameters),
         NodeSpec(
             "navigator",
             options.navigator,

@@ -21,9 +21,11 @@ from vila_core.errors import VilaError
 from vila_core.testing import ScriptedBackend
 from vila_ros.common.parameters import ALWAYS_KNOWN
 from vila_ros.controller.node import ControllerNode
+from vila_ros.governor.node import GovernorNode
 from vila_ros.navigator.node import NavigatorNode
 from vila_ros.simulator.node import SimulatorNode
 from vila_ros.simulator.world import PATROL
+from vila_ros.watchdog.node import WatchdogNode
 from vila_tools.session.domain import leased_domain
 from vila_tools.session.processes import node_environment
 
@@ -72,7 +74,7 @@ def node_faces() -> tuple[NodeFace, ...]:
         rclpy.init(args=arguments, domain_id=domain)
         stack.callback(rclpy.try_shutdown)
         faces = []
-        for make in (_navigator, _controller, _simulator):
+        for make in (_navigator, _controller, _governor, _watchdog, _simulator):
             node, parameters = make()
             stack.callback(node.destroy_node)
             faces.append(NodeFace(node.get_name(), _endpoints(node), parameters))
@@ -129,6 +131,16 @@ def _controller() -> Started:
     return node, _parameters(node)
 
 
+def _governor() -> Started:
+    node = GovernorNode()
+    return node, _parameters(node)
+
+
+def _watchdog() -> Started:
+    node = WatchdogNode()
+    return node, _parameters(node)
+
+
 def _endpoints(node: Node) -> tuple[Endpoint, ...]:
     """What the node has of its own, by role, then by name."""
     name, there = node.get_name(), node.get_node_names_and_namespaces()
@@ -149,8 +161,8 @@ def _topics(
 ) -> Iterator[Endpoint]:
     infos = node.get_subscriptions_info_by_topic if role == "in" else node.get_publishers_info_by_topic
     for full, kind in _ours(names_and_types(name, NAMESPACE)):
-        (qos,) = (info.qos_profile for info in infos(full) if info.node_name == name)
-        yield Endpoint(_short(node.get_name(), full), kind, role, _told(qos))
+        told = sorted({_told(info.qos_profile) for info in infos(full) if info.node_name == name})
+        yield Endpoint(_short(node.get_name(), full), kind, role, " or ".join(told))
 
 
 def _ours(found: Iterable[tuple[str, list[str]]]) -> Iterator[tuple[str, str]]:

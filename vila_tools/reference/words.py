@@ -13,6 +13,15 @@ NODES = {
         "actions from the first fresh odometry on. Under `use_sim_time` it needs a `/clock` of 8 Hz or more, 50\n"
         "is usual: see [Clocks](architecture.md#clocks)."
     ),
+    "governor": (
+        "The last word on velocity, between controller and base, and the only publisher of `cmd_vel`. Nothing passes\n"
+        "but on a mission of the navigator, for its action, within limits that trust neither model nor odometry: see\n"
+        "[Safety](safety.md)."
+    ),
+    "watchdog": (
+        "Publishes zero velocity when the governor falls silent, and remembers the emergency stop for one that is\n"
+        "started again."
+    ),
     "simulator": "A furnished flat with a robot, on the topics that a real robot has.",
 }
 
@@ -23,6 +32,8 @@ ENDPOINTS = {
     ("navigator", "~/instruction"): "follow this; a running one is preempted",
     ("navigator", "~/action"): "each decision, with the stamp of its image",
     ("navigator", "~/stats"): "latency, ten probabilities, cache hits, dropped frames",
+    ("navigator", "governor/state"): "whether a mission may begin, and whether it may go on",
+    ("navigator", "~/mission"): "the mission: its number, its begin, its end; again and again",
     ("navigator", "~/heartbeat"): "while healthy; without it the controller stops",
     ("navigator", "~/events"): "what is seen of a query, when confirmed and when over; latecomers get the last 100",
     (
@@ -43,7 +54,21 @@ ENDPOINTS = {
     ("controller", "governor/state"): "whether commands pass; once heard, its silence ends a motion",
     ("controller", "cmd_vel_nav"): "during a motion and a second after, at `rate_hz`; its type by `velocity_type`",
     ("controller", "~/execution"): "running, done, refused or aborted, and the motion measured",
-    ("simulator", "cmd_vel"): "drive so, for `robot.command_life_s`; TwistStamped with `stamped_velocity`",
+    ("governor", "cmd_vel_nav"): "what the controller commands",
+    ("governor", "navigator/action"): "what it is for, and thereby how much",
+    ("governor", "navigator/mission"): "that a mission begins, goes on, ends",
+    ("governor", "watchdog/heartbeat"): "that the watchdog lives; `frame_id`: the emergency stop that it remembers",
+    ("governor", "teleop/cmd_vel"): "the operator drives: at once, and the mission is over",
+    ("governor", "joy"): "the operator takes over; a button is the emergency stop with `joy_emergency_button`",
+    ("governor", "emergency_stop"): "true: stop and stay so; latched publishers are heard too",
+    ("governor", "cmd_vel"): "what passes, at `rate_hz`; nothing when idle",
+    ("governor", "~/state"): "what passes and why, 20 times a second",
+    ("governor", "~/emergency_stop"): "true: stop and stay so; false: release, which resumes nothing",
+    ("governor", "/diagnostics"): "why a mission was revoked",
+    ("watchdog", "governor/state"): "that the governor lives",
+    ("watchdog", "cmd_vel"): "zeros, when the governor does not",
+    ("watchdog", "~/heartbeat"): "that the watchdog lives",
+    ("simulator", "cmd_vel"): "drive so, for `robot.command_life_s`",
     ("simulator", "camera/image_raw"): "what the robot's camera sees, rgb8",
     ("simulator", "camera/camera_info"): "the intrinsics of that camera",
     ("simulator", "odom"): "where the robot is, exactly",

@@ -24,8 +24,8 @@ from vila_ros.common.machine import raise_priority
 from vila_ros.common.node_main import run_node
 from vila_ros.common.parameters import declare, read, refuse_unknown
 from vila_ros.common.qos import reliable_qos
+from vila_ros.common.topics import CMD_VEL, GOVERNOR_STATE, REMEMBERED_EMERGENCY
 from vila_ros.common.velocity import is_stamped, velocity_message, velocity_type
-from vila_ros.governor.config import CMD_VEL, EMERGENCY
 
 _PERIOD_S = 0.05
 
@@ -60,7 +60,7 @@ class WatchdogNode(Node):
         self._heard_ns: int | None = None  # steady time of the governor's last state, None before the first
         self.remembers_emergency = False  # of the emergency stop, as the governor last told
         self._is_gone = False
-        self.create_subscription(GovernorState, "governor/state", self._on_state, reliable_qos(1))
+        self.create_subscription(GovernorState, GOVERNOR_STATE, self._on_state, reliable_qos(1))
         if flaw := raise_priority(self._config.priority):
             self.get_logger().info(flaw)
         self.create_timer(_PERIOD_S, self._on_timer, clock=Clock(clock_type=ClockType.STEADY_TIME))
@@ -76,7 +76,7 @@ class WatchdogNode(Node):
 
     def _on_timer(self) -> None:
         stamp = self.get_clock().now().to_msg()
-        self._heartbeat.publish(Header(stamp=stamp, frame_id=EMERGENCY if self.remembers_emergency else ""))
+        self._heartbeat.publish(Header(stamp=stamp, frame_id=REMEMBERED_EMERGENCY if self.remembers_emergency else ""))
         if self._heard_ns is None:
             return
         silent_s = (time.monotonic_ns() - self._heard_ns) / 1e9

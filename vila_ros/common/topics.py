@@ -1,0 +1,11 @@
+"""Names that nodes must agree on, relative to their namespace."""
+
+from __future__ import annotations
+
+CMD_VEL = "cmd_vel"  # from the governor to the base
+COMMANDS = "cmd_vel_nav"  # from the controller to the governor
+ACTIONS = "navigator/action"
+MISSIONS = "navigator/mission"
+GOVERNOR_STATE = "governor/state"
+WATCHDOG_HEARTBEAT = "watchdog/heartbeat"
+REMEMBERED_EMERGENCY = "emergency_stop"  # frame_id of the watchdog's heartbeat while the emergency stop is pressed
