@@ -359,7 +359,10 @@ class Marks:
 
 
 def examine(rows):
-    """As Nav2's exam: of what passes (false stops: where nothing is, and 0.6 s to resume are over), three samples in a row count as stopped, or as moving again."""
+    """As Nav2's exam: of what passes, three samples in a row count as stopped, or as moving again.
+
+    False stops are those where nothing is, once the 0.6 s to resume are over.
+    """
     times, speeds = rows[:, 0], np.abs(rows[:, 1])
     there = (times >= APPEARS_S) & (times <= LEAVES_S)
     after, before = times >= LEAVES_S + 0.2, (times >= 1.0) & (times <= APPEARS_S - 0.2)

@@ -16,13 +16,12 @@ from numpy.typing import NDArray
 
 from vila_core.control.governor.obstacle_config import ObstacleConfig
 from vila_core.control.governor.polygons import Shape
-from vila_core.control.governor.sweep import Sweep, Sweeper, points_in_zone
+from vila_core.control.governor.sweep import STILL_SLOW, Sweep, Sweeper, points_in_zone
 from vila_core.control.reasons import StopReason
 from vila_core.errors import ConfigError
 from vila_core.types import VelocityCommand
 
 _MAX_READINGS = 2  # of a sensor that are remembered
-_STILL_SLOW = 1.25  # what slowed the robot must be so much farther away to slow it no longer
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +116,7 @@ class ObstacleGuard:
         if finding.in_zone["slow"]:
             detail = f"{source}: {finding.describe('slow')} in the slow zone"
             return _Limit(self._config.slow_ratio, detail, is_slow=True)
-        reach_m = self._config.slow_distance_m * (_STILL_SLOW if self._slowed else 1.0)
+        reach_m = self._config.slow_distance_m * (STILL_SLOW if self._slowed else 1.0)
         if finding.sweep.passing_m < reach_m:
             detail = f"{source}: passes {max(finding.sweep.passing_m, 0.0):.2f} m from something (slow distance)"
             return _Limit(self._config.slow_ratio, detail, is_slow=True)

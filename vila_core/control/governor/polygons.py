@@ -43,10 +43,12 @@ class Circle:
 
     def distances(self, points: NDArray[np.float32], poses: Poses) -> NDArray[np.float32]:
         """Return the distance of points [N, 2] to the outline at each pose, below 0 inside: [S, N] float32."""
-        centres = np.stack([poses.x_m, poses.y_m], axis=1)
-        squared = centres @ (-2.0 * points.T)
-        squared += np.einsum("ij,ij->i", points, points)
-        squared += np.einsum("ij,ij->i", centres, centres)[:, None]
+        x, y, one = points[:, 0], points[:, 1], np.ones(len(points), np.float32)
+        cx, cy, once = poses.x_m, poses.y_m, np.ones(len(poses.x_m), np.float32)
+        # |p - c|^2 = |p|^2 - 2 p.c + |c|^2 as one product of matrices
+        squared = np.stack([-2.0 * cx, -2.0 * cy, once, cx * cx + cy * cy], axis=1) @ np.stack(
+            [x, y, x * x + y * y, one]
+        )
         np.maximum(squared, 0.0, out=squared)
         np.sqrt(squared, out=squared)
         squared -= np.float32(self.radius_m)

@@ -13,6 +13,7 @@ from vila_core.control.governor.polygons import HERE, Poses, Shape
 from vila_core.types import VelocityCommand
 
 SLOWEST_MPS = 0.1  # a slower robot may come nearer than the stop margin: it stops as many seconds before as this one
+STILL_SLOW = 1.25  # what slowed the robot must be so much farther away to slow it no longer
 MIN_CLEARANCE_M = 0.01  # what is nearer may not come nearer at all
 _NOISE_M = 0.01  # a robot beside a wall may come nearer to it by so much, or a sensor's noise would lock it
 _NEARER_M = 0.001  # less is rounding
@@ -23,12 +24,12 @@ _INSIDE_M = 0.05  # no obstacle can be so deep in the robot: the sensor sees the
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """What a command leads to; min_points points near each other must agree on each number."""
+    """What a command leads to; but for nearest_m, min_points points near each other must agree on a number."""
 
     contact_s: float = math.inf  # until something is touched, or comes nearer than it may; inf: never, as far as known
     contact_points: int = 0  # that would be touched
-    nearest_m: float = math.inf  # from the outline, now
-    passing_m: float = math.inf  # from the outline within lookahead_s, of what comes nearer
+    nearest_m: float = math.inf  # of all points from the outline, now
+    passing_m: float = math.inf  # from the outline within lookahead_s, of what comes nearer; inf: far
     sees_itself: bool = False  # points deep inside the outline
 
 
@@ -60,22 +61,27 @@ class Sweeper:
         config, least = self._config, self._config.min_points
         times_s = self._times_up_to(config.time_before_collision_s + config.source_timeout_s + self.margin_s(command))
         now_m = self.outline.distances(points, HERE)[0]
-        nearest_m = smallest_agreed(now_m, points, least)
-        travelled_m = (abs(command.linear_mps) + abs(command.angular_rps) * self.outline.turning_m) * times_s[-1]
-        near = now_m < travelled_m + max(config.side_margin_m, config.slow_distance_m)
-        points, now_m = points[near], now_m[near]
+        nearest_m = float(now_m.min(initial=math.inf))
+        travelled_m = (abs(command.linear_mps) + abs(command.angular_rps) * self.outline.turning_m) * float(times_s[-1])
+        reach_m = travelled_m + max(config.side_margin_m, config.slow_distance_m * STILL_SLOW)
+        near = np.flatnonzero(now_m < reach_m)
+        points, now_m = points.take(near, axis=0), now_m.take(near)
         if len(points) < least or self.speed_mps(command) == 0.0:
             return Sweep(nearest_m=nearest_m)
         clearance_m = self.outline.distances(points, _poses(command, times_s))  # [S, N]
-        limit_m = min(max(nearest_m - _NOISE_M, MIN_CLEARANCE_M), config.side_margin_m)
-        contact_s = _first_below(clearance_m, np.minimum(limit_m, now_m - _NEARER_M).astype(np.float32), times_s)
+        beside = np.flatnonzero(now_m < config.side_margin_m + _NOISE_M)
+        beside_m = smallest_agreed(now_m[beside], points[beside], least)
+        limit_m = min(max(beside_m - _NOISE_M, MIN_CLEARANCE_M), config.side_margin_m)
+        limits_m = np.minimum(np.float32(limit_m), now_m - np.float32(_NEARER_M))  # [N]
+        touched = np.flatnonzero(clearance_m.min(axis=0) < limits_m)
+        contact_s = _first_below(clearance_m[:, touched], limits_m[touched], times_s)
         passing_m = clearance_m[: self._lookahead].min(axis=0)
-        passing_m[passing_m >= now_m - _NEARER_M] = np.inf
+        passed = np.flatnonzero((passing_m < config.slow_distance_m * STILL_SLOW) & (passing_m < now_m - _NEARER_M))
         return Sweep(
-            contact_s=smallest_agreed(contact_s, points, least),
-            contact_points=int(np.count_nonzero(np.isfinite(contact_s))),
+            contact_s=smallest_agreed(contact_s, points[touched], least),
+            contact_points=len(touched),
             nearest_m=nearest_m,
-            passing_m=smallest_agreed(passing_m, points, least),
+            passing_m=smallest_agreed(passing_m[passed], points[passed], least),
             sees_itself=int(np.count_nonzero(now_m < -_INSIDE_M)) >= least,
         )
 
@@ -100,8 +106,8 @@ def points_in_zone(points: NDArray[np.float32], command: VelocityCommand, zone: 
 def smallest_agreed(values: NDArray[np.float32], points: NDArray[np.float32], least: int) -> float:
     """Return the smallest value that `least` points near each other reach, inf if there is none.
 
-    values: [N] float32, one for each of points [N, 2]; inf says nothing. If too many points lie about alone, the
-    value of the last one that was looked at counts.
+    values: [N] float32, one for each of points [N, 2]. If too many points lie about alone, the value of the last one
+    that was looked at counts.
     """
     looked_at = max(_LOOKED_AT, 4 * least)
     if len(values) < least:
@@ -129,12 +135,10 @@ def _poses(command: VelocityCommand, times_s: NDArray[np.float32]) -> Poses:
 def _first_below(
     clearance_m: NDArray[np.float32], limit_m: NDArray[np.float32], times_s: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Time at which each point's clearance [S, N] falls below its limit [N], inf if never: [N] float32."""
-    below = clearance_m < limit_m
-    first = np.maximum(below.argmax(axis=0), 1)
+    """Time at which each point's clearance [S, N], which does so, falls below its limit [N]: [N] float32."""
+    first = np.maximum((clearance_m < limit_m).argmax(axis=0), 1)
     column = np.arange(len(first))
     before_m, after_m = clearance_m[first - 1, column], clearance_m[first, column]
     share = (before_m - limit_m) / np.maximum(before_m - after_m, 1e-6)
-    time_s = times_s[first - 1] + np.clip(share, 0.0, 1.0) * (times_s[first] - times_s[first - 1])
-    found: NDArray[np.float32] = np.where(below.any(axis=0), time_s, np.inf)
+    found: NDArray[np.float32] = times_s[first - 1] + np.clip(share, 0.0, 1.0) * (times_s[first] - times_s[first - 1])
     return found
