@@ -44,8 +44,8 @@ class ObstacleConfig:
     limit_angular_rps: float = 0.5  # top turning speed, there
     ignore_radius_m: float = 0.0  # points nearer to the robot's middle are its own parts
     base_frame: str = "base_link"  # frame of the footprint and the zones
-    scan_mount: str = "0 0 0 0 0"  # laser in base_frame: x y z yaw pitch (m, rad); empty: must come from tf
-    cloud_mount: str = ""  # the same of the point cloud's sensor
+    scan_mount: str = ""  # laser in base_frame: x y z yaw pitch (m, rad); empty: from tf; without tf at its origin
+    cloud_mount: str = ""  # of the cloud's sensor: x y z yaw pitch; empty: from tf, without which it must be given
     depth_mount: str = ""  # the same of the depth camera's body: x ahead, not of its optical frame
     min_height_m: float = 0.04  # lower points of cloud and depth are floor
     max_height_m: float = 1.2  # higher points of cloud and depth pass over the robot
