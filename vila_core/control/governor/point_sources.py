@@ -18,7 +18,7 @@ from vila_core.errors import VilaError
 
 _MAX_RAYS = 100_000
 _MAX_POINTS = 1 << 23
-_MAX_READ = 80_000  # points of a cloud or a depth image; of more, evenly some
+_MAX_READ = 20_000  # points of a cloud or a depth image; of more, evenly some
 _CELL_M = 0.03  # points that lie closer are one
 _AHEAD = 0.5  # cosine of 60 degrees
 _TOO_NEAR_M = 0.1  # where a depth camera's "nearer than I can see" is taken to be
