@@ -37,14 +37,22 @@ def peak_resident_bytes() -> int | None:
 
 def total_bytes() -> int | None:
     """Return the bytes of memory that the machine, or the container, has; None where nobody tells."""
-    return _least(_machine("total"), _number(_GROUP / "memory.max"))
+    return _least(_machine("total"), number_in(_GROUP / "memory.max"))
 
 
 def available_bytes() -> int | None:
     """Return the bytes that can still be taken without swapping; None where nobody tells."""
-    limit, used = _number(_GROUP / "memory.max"), _number(_GROUP / "memory.current")
+    limit, used = number_in(_GROUP / "memory.max"), number_in(_GROUP / "memory.current")
     left = None if limit is None or used is None else max(0, limit - used)
     return _least(_machine("available"), left)
+
+
+def number_in(file: Path) -> int | None:
+    """Return the number in a file; None if it is missing or says "max"."""
+    try:
+        return int(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
 
 
 def trim_heap() -> None:
@@ -62,14 +70,6 @@ def _machine(figure: str) -> int | None:
     try:
         return getattr(psutil.virtual_memory(), figure)
     except OSError:
-        return None
-
-
-def _number(file: Path) -> int | None:
-    """The file's number; None if it is missing or says "max"."""
-    try:
-        return int(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
         return None
 
 
