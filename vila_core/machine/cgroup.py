@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from vila_core.machine.memory import number_in
-
 _UNLIMITED = 2**60  # bytes; version 1 writes a huge number for "max"
 
 
@@ -16,12 +14,14 @@ class _Files:
 
     limit: str
     used: str
-    cache: str  # the row of memory.stat with what is given back when it is needed
+    cache: tuple[str, ...]  # the rows of memory.stat with what is given back when it is needed, as MemAvailable counts
     kills: str  # the file with a row oom_kill
 
 
-_V2 = _Files("memory.max", "memory.current", "inactive_file", "memory.events")
-_V1 = _Files("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file", "memory.oom_control")
+_V2 = _Files("memory.max", "memory.current", ("active_file", "inactive_file", "slab_reclaimable"), "memory.events")
+_V1 = _Files(
+    "memory.limit_in_bytes", "memory.usage_in_bytes", ("total_active_file", "total_inactive_file"), "memory.oom_control"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,20 +34,25 @@ class MemoryGroup:
 
     def limit_bytes(self) -> int | None:
         """Return the most that the group may hold; None if there is no limit, or nobody tells."""
-        limit = number_in(self.folder / self.files.limit)
+        limit = _number(self.folder / self.files.limit)
         return None if limit is None or limit >= _UNLIMITED else limit
 
     def held_bytes(self) -> int | None:
-        """Return what the group holds, without pages of files that are dropped when room is needed."""
-        used = number_in(self.folder / self.files.used)
+        """Return what the group holds, without what the kernel drops when room is needed: pages of files."""
+        used = _number(self.folder / self.files.used)
         if used is None:
             return None
-        return max(0, used - _row(self.folder / "memory.stat", self.files.cache))
+        return max(0, used - sum(_rows(self.folder / "memory.stat", self.files.cache)))
+
+    def left_bytes(self) -> int | None:
+        """Return what the group may still take; None if there is no limit, or nobody tells."""
+        limit = self.limit_bytes()
+        held = None if limit is None else self.held_bytes()
+        return None if limit is None or held is None else max(0, limit - held)
 
     def kills(self) -> int | None:
         """Return how many processes of the group were killed for want of memory; None if nobody tells."""
-        file = self.folder / self.files.kills
-        return _row(file, "oom_kill") if file.is_file() else None
+        return next(iter(_rows(self.folder / self.files.kills, ("oom_kill",))), None)
 
     @property
     def pressure_file(self) -> Path:
@@ -83,13 +88,18 @@ def _paths(file: Path) -> dict[str, PurePosixPath]:
     return paths
 
 
-def _row(file: Path, name: str) -> int:
-    """The number behind a name in a file of rows; 0 if it is not there."""
+def _rows(file: Path, names: tuple[str, ...]) -> list[int]:
+    """The numbers behind the names in a file of rows, those that are there."""
     try:
-        for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
-            key, _, value = line.partition(" ")
-            if key == name:
-                return int(value)
+        rows = dict(line.split(" ", 1) for line in file.read_text(encoding="utf-8").splitlines())
+        return [int(rows[name]) for name in names if name in rows]
     except (OSError, ValueError):
-        pass
-    return 0
+        return []
+
+
+def _number(file: Path) -> int | None:
+    """The file's number; None if it is missing or says "max"."""
+    try:
+        return int(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None

@@ -84,11 +84,10 @@ def _machine_memory(file: Path) -> MemoryLeft | None:
 
 
 def _group_memory(group: MemoryGroup) -> MemoryLeft | None:
-    limit = group.limit_bytes()
-    held = None if limit is None else group.held_bytes()
-    if limit is None or held is None or limit <= 0:
+    limit, left = group.limit_bytes(), group.left_bytes()
+    if limit is None or left is None or limit <= 0:
         return None
-    return MemoryLeft(f"control group {group.name}", max(0, limit - held), limit)
+    return MemoryLeft(f"control group {group.name}", left, limit)
 
 
 def _pressure(file: Path, kind: str) -> float | None:
