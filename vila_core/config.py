@@ -111,9 +111,7 @@ class EventsConfig:
 class StrainConfig:
     """How much heat and how little memory is too much for this computer, and what is done then."""
 
-    slow_c: float = (
-        85.0  # from here on decisions are slower; a zone's passive trip point, if it has one, counts instead
-    )
+    slow_c: float = 85.0  # from here on decisions are slower; where a zone has trip points, those count instead
     low_speed_c: float = 92.0  # from here on the robot is slower
     stop_c: float = 97.0  # from here on it stands
     critical_margin_c: float = 3.0  # below the critical trip point, at which the computer is switched off

@@ -65,6 +65,8 @@ UNITS = {
     "hz": "Hz",
     "px": "px",
     "kg": "kg",
+    "c": "°C",
+    "mb": "MB",
     "gain": "1/s",
 }
 
