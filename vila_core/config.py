@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -104,6 +105,44 @@ class EventsConfig:
             self.period_s,
             f"at most half of window_s = {self.window_s:g}",
         )
+
+
+@dataclass(frozen=True, slots=True)
+class StrainConfig:
+    """How much heat and how little memory is too much for this computer, and what is done then."""
+
+    slow_c: float = 85.0  # from here on decisions are slower; where a zone has trip points, those count instead
+    low_speed_c: float = 92.0  # from here on the robot is slower
+    stop_c: float = 97.0  # from here on it stands
+    critical_margin_c: float = 3.0  # below the critical trip point, at which the computer is switched off
+    slow_memory: float = 0.05  # share of the memory that is left: below it decisions are slower
+    low_speed_memory: float = 0.03  # below it the robot is slower
+    stop_memory: float = 0.015  # below it the robot stands
+    counted_memory_mb: float = 8192.0  # shares are of so much at most: a large machine need not leave more
+    slow_pressure: float = 10.0  # percent of time in which all wait for memory, over ten seconds: slower decisions
+    low_speed_pressure: float = 25.0  # slower robot
+    stop_pressure: float = 50.0  # it stands
+    slow_cpu_pressure: float = 0.0  # percent of time in which some wait for a processor; 0: any, a model may fill it
+    confirm_s: float = 1.0  # more strain must be seen for so long; what is seen first counts at once
+    dwell_s: float = 10.0  # less strain must be seen for so long, for each step down
+    easing_c: float = 5.0  # a limit must be undercut by so much to count as cooler
+    easing: float = 0.2  # and memory and pressure by this share
+    sensor_silence_s: float = 3.0  # a sensor that has read, and reads nothing for longer, is doubted
+    low_speed_scale: float = 0.5  # of the speed limits
+    decision_delay_s: float = 0.5  # wait before each decision, from the first step on
+    ignored_zones: str = "iwlwifi,PMIC-Die"  # by the beginning of their names: radios sleep, Tegra's PMIC says 100 C
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        others = ("ignored_zones", "easing", "slow_cpu_pressure")
+        _require_positive(self, *[f.name for f in dataclasses.fields(self) if f.name not in others])
+        _require(self.slow_cpu_pressure >= 0, "slow_cpu_pressure", self.slow_cpu_pressure, "0 or more")
+        for rising in (("slow_c", "low_speed_c", "stop_c"), ("slow_pressure", "low_speed_pressure", "stop_pressure")):
+            _require_rising(self, *rising)
+        _require_rising(self, "stop_memory", "low_speed_memory", "slow_memory")
+        _require(self.slow_memory < 1, "slow_memory", self.slow_memory, "below 1")
+        _require(0 <= self.easing < 1, "easing", self.easing, "in [0, 1)")
+        _require(self.low_speed_scale <= 1, "low_speed_scale", self.low_speed_scale, "at most 1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,3 +245,9 @@ def _require_positive(config: object, *names: str) -> None:
     for name in names:
         value = getattr(config, name)
         _require(math.isfinite(value) and value > 0, name, value, "finite and above 0")
+
+
+def _require_rising(config: object, *names: str) -> None:
+    for lower, higher in itertools.pairwise(names):
+        low, high = getattr(config, lower), getattr(config, higher)
+        _require(low <= high, higher, high, f"at least {lower} = {low:g}")

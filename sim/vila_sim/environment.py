@@ -15,6 +15,7 @@ from vila_sim.grid import DistanceField, OccupancyGrid
 from vila_sim.mujoco.simulator import CameraConfig, Simulator
 from vila_sim.oracle import TargetView
 from vila_sim.scene import Flat, SceneObject
+from vila_sim.signs import with_signs
 
 STEP_NS = 500_000_000  # simulated time of a unit step
 VISIBLE_PIXELS = 30  # of the object, in a 224 px image, for it to count as seen
@@ -59,7 +60,7 @@ class FlatEnv:
     def __init__(self, camera: CameraConfig | None = None) -> None:
         self._camera = camera or CameraConfig()
         self._track_target, self._render = False, True
-        self._world: tuple[int, tuple[Pair, ...]] | None = None
+        self._world: tuple[int, tuple[Pair, ...], str] | None = None
         self._simulator: Simulator | None = None
         self.flat: Flat
         self.grid: OccupancyGrid
@@ -87,14 +88,16 @@ class FlatEnv:
         """True if stop was called nearer than 1.0 m to the goal cells."""
         return self.stop_called and self.distance_m < SUCCESS_RADIUS_M
 
-    def reset(self, episode: Episode, *, track_target: bool = False, render: bool = True) -> tuple[Frame, Odometry]:
+    def reset(
+        self, episode: Episode, *, track_target: bool = False, render: bool = True, sign: str = ""
+    ) -> tuple[Frame, Odometry]:
         """Start an episode and return what the robot sees and measures first.
 
         track_target: also render the segmentation at every step, so that target_view works.
-        render: False gives black frames, for drivers that don't look.
-        Raises WorldError if the flat does not hold the target.
+        render: False gives black frames, for drivers that don't look. sign: hangs on the walls, see vila_sim.signs.
+        Raises WorldError if the flat does not hold the target, and for an unknown sign.
         """
-        self._load(episode)
+        self._load(episode, sign)
         self.episode, self._track_target, self._render = episode, track_target, render
         self.target = _find(self.flat, episode.target)
         self._target_index = self.flat.objects.index(self.target)
@@ -133,12 +136,13 @@ class FlatEnv:
             self._simulator.close()
         self._simulator, self._world = None, None
 
-    def _load(self, episode: Episode) -> None:
-        world = (episode.flat_seed, episode.include)
+    def _load(self, episode: Episode, sign: str) -> None:
+        world = (episode.flat_seed, episode.include, sign)
         if self._world == world:
             return
         self.close()
-        self.flat = flat_of(episode)
+        flat = flat_of(episode)
+        self.flat = with_signs(flat, sign) if sign else flat
         self.grid = OccupancyGrid(self.flat)
         self._simulator = Simulator(self.flat, self._camera)
         self._world = world

@@ -152,15 +152,20 @@ def test_the_container_counts_if_it_has_less_than_the_machine(tmp_path, monkeypa
     rows = (f"{name}: {sizes_kb.get(name, 0)} kB\n" for name in (*sizes_kb, *others))
     (tmp_path / "meminfo").write_text("".join(rows))
     monkeypatch.setattr(psutil, "PROCFS_PATH", str(tmp_path))
-    monkeypatch.setattr(machine_memory, "_GROUP", tmp_path)
+    monkeypatch.setattr(machine_memory, "_ROOT", tmp_path)
+    group = tmp_path / "sys/fs/cgroup"
+    group.mkdir(parents=True)
+    (group / "cgroup.controllers").touch()
     assert (machine_memory.total_bytes(), machine_memory.available_bytes()) == (8_192_000_000, 4_096_000_000)
-    (tmp_path / "memory.max").write_text("max\n")
-    (tmp_path / "memory.current").write_text("1000\n")
+    (group / "memory.max").write_text("max\n")
+    (group / "memory.current").write_text("1000\n")
     assert machine_memory.available_bytes() == 4_096_000_000
-    (tmp_path / "memory.max").write_text("3000\n")
+    (group / "memory.max").write_text("3000\n")
     assert (machine_memory.total_bytes(), machine_memory.available_bytes()) == (3000, 2000)
+    (group / "memory.stat").write_text("anon 300\ninactive_file 700\n")  # read from files, dropped when need be
+    assert machine_memory.available_bytes() == 2700
     monkeypatch.setattr(psutil, "PROCFS_PATH", str(tmp_path / "missing"))
-    monkeypatch.setattr(machine_memory, "_GROUP", tmp_path / "missing")
+    monkeypatch.setattr(machine_memory, "_ROOT", tmp_path / "missing")
     assert machine_memory.available_bytes() is None
 
 

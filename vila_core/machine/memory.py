@@ -8,8 +8,10 @@ from pathlib import Path
 
 import psutil
 
+from vila_core.machine.cgroup import memory_groups
+
 _STATUS = Path("/proc/self/status")
-_GROUP = Path("/sys/fs/cgroup")  # version 2: inside a container, the container's own
+_ROOT = Path("/")  # of the control groups
 
 
 def resident_bytes(process: int | None = None) -> int | None:
@@ -37,14 +39,12 @@ def peak_resident_bytes() -> int | None:
 
 def total_bytes() -> int | None:
     """Return the bytes of memory that the machine, or the container, has; None where nobody tells."""
-    return _least(_machine("total"), _number(_GROUP / "memory.max"))
+    return _least(_machine("total"), *(group.limit_bytes() for group in memory_groups(_ROOT)))
 
 
 def available_bytes() -> int | None:
     """Return the bytes that can still be taken without swapping; None where nobody tells."""
-    limit, used = _number(_GROUP / "memory.max"), _number(_GROUP / "memory.current")
-    left = None if limit is None or used is None else max(0, limit - used)
-    return _least(_machine("available"), left)
+    return _least(_machine("available"), *(group.left_bytes() for group in memory_groups(_ROOT)))
 
 
 def trim_heap() -> None:
@@ -62,14 +62,6 @@ def _machine(figure: str) -> int | None:
     try:
         return getattr(psutil.virtual_memory(), figure)
     except OSError:
-        return None
-
-
-def _number(file: Path) -> int | None:
-    """The file's number; None if it is missing or says "max"."""
-    try:
-        return int(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
         return None
 
 

@@ -25,6 +25,7 @@ from vila_core.config import HISTORY_POLICIES, HistoryConfig
 from vila_core.engine.backend import EMBEDDED_CHECKPOINT, Backend, load_backend
 from vila_core.errors import ConfigError
 from vila_core.files.writing import write_text
+from vila_core.types import Action, Pose
 from vila_sim.environment import FlatEnv
 from vila_sim.episodes import SPLITS, SUCCESS_RADIUS_M, Episode
 from vila_sim.oracle import MAX_DECISIONS
@@ -52,6 +53,7 @@ class Settings:
     precision: str
     seed: int
     history: HistoryConfig
+    signs: tuple[str, ...] = ("",)  # on the walls: each episode is driven once with each, see vila_sim.signs
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.policies if name not in POLICIES]
@@ -61,7 +63,11 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class EpisodeResult:
-    """How one policy did in one episode; decision_ms: the time of each decision."""
+    """How one policy did in one episode.
+
+    actions: one for each decision, but for the last one of a policy that held. path: the start, then one pose for each
+    unit step. decision_ms: the time of each decision.
+    """
 
     policy: str
     episode_id: str
@@ -69,6 +75,9 @@ class EpisodeResult:
     collisions: int
     held: bool  # it held, and the episode ended there
     decision_ms: tuple[float, ...]
+    actions: tuple[Action, ...]
+    path: tuple[Pose, ...]
+    sign: str  # on the walls, or ""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -76,11 +85,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     names = tuple(name for name in args.policies.split(",") if name)
     history = HistoryConfig(policy=args.history)
-    precision = _precision(args, names)
+    precision = chosen_precision(args, names)
     settings = Settings(names, args.checkpoint, args.backend, args.device, precision, args.seed, history)
     episodes = chosen_episodes(args)
     results: list[EpisodeResult] = []
-    for done in tqdm(_run(settings, episodes, args.workers), total=len(episodes), unit="episode"):
+    for done in tqdm(run_policies(settings, episodes, args.workers), total=len(episodes), unit="episode"):
         results += done
     report = make_report(names, episodes[0].split, results)
     report["checkpoint"] = str(args.checkpoint) if MODEL_POLICIES & set(names) else ""
@@ -93,8 +102,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _precision(args: argparse.Namespace, names: Sequence[str]) -> str:
-    """What the model computes in, told here and not by every worker; that of engines they tell themselves."""
+def chosen_precision(args: argparse.Namespace, names: Sequence[str]) -> str:
+    """Return what the model computes in, told here and not by every worker; that of engines they tell themselves."""
     if not MODEL_POLICIES & set(names) or args.backend == "tensorrt":
         return args.precision
     from vila_tools.options import told_precision  # imports torch, needed for a model alone
@@ -102,12 +111,14 @@ def _precision(args: argparse.Namespace, names: Sequence[str]) -> str:
     return told_precision(args.checkpoint, args.precision, args.device)
 
 
-def run_episode(env: FlatEnv, policy: Policy, name: str, episode: Episode) -> EpisodeResult:
-    """Let a policy drive one episode until it stops, holds or has made 60 decisions."""
-    first = env.reset(episode, track_target=isinstance(policy, OraclePolicy), render=name in SEEING_POLICIES)
+def run_episode(env: FlatEnv, policy: Policy, name: str, episode: Episode, sign: str = "") -> EpisodeResult:
+    """Let a policy drive one episode until it stops, holds or has made 60 decisions; sign: hangs on the walls."""
+    sees, knows = name in SEEING_POLICIES, isinstance(policy, OraclePolicy)
+    first = env.reset(episode, track_target=knows, render=sees, sign=sign)
     policy.start(episode.instruction)
     policy.observe(*first)
     times: list[float] = []
+    actions: list[Action] = []
     action = None
     while len(times) < MAX_DECISIONS and not env.stop_called:
         began = time.perf_counter()
@@ -115,6 +126,7 @@ def run_episode(env: FlatEnv, policy: Policy, name: str, episode: Episode) -> Ep
         times.append((time.perf_counter() - began) * 1e3)
         if action is None:
             break
+        actions.append(action)
         for seen in env.act(action):
             policy.observe(*seen)
     metrics = navigation_metrics(
@@ -124,7 +136,17 @@ def run_episode(env: FlatEnv, policy: Policy, name: str, episode: Episode) -> Ep
         stop_called=env.stop_called,
         radius_m=SUCCESS_RADIUS_M,
     )
-    return EpisodeResult(name, episode.episode_id, metrics, env.collisions, action is None, tuple(times))
+    return EpisodeResult(
+        policy=name,
+        episode_id=episode.episode_id,
+        metrics=metrics,
+        collisions=env.collisions,
+        held=action is None,
+        decision_ms=tuple(times),
+        actions=tuple(actions),
+        path=tuple(env.path),
+        sign=sign,
+    )
 
 
 def make_report(names: Sequence[str], split: str, results: Sequence[EpisodeResult]) -> dict[str, Any]:
@@ -183,13 +205,17 @@ class _Worker:
     """One process's environment, model and policies."""
 
     def __init__(self, settings: Settings) -> None:
-        names = settings.policies
+        names, self.signs = settings.policies, settings.signs
         self.env = FlatEnv()
         backend = _load_model(settings) if MODEL_POLICIES & set(names) else None
         self.policies = {name: make_policy(name, self.env, backend, settings.seed, settings.history) for name in names}
 
     def run(self, episode: Episode) -> list[EpisodeResult]:
-        return [run_episode(self.env, policy, name, episode) for name, policy in self.policies.items()]
+        return [
+            run_episode(self.env, policy, name, episode, sign)
+            for sign in self.signs
+            for name, policy in self.policies.items()
+        ]
 
 
 def _load_model(settings: Settings) -> Backend:
@@ -199,7 +225,8 @@ def _load_model(settings: Settings) -> Backend:
     return load_backend(settings.backend, settings.checkpoint, device=settings.device, precision=settings.precision)
 
 
-def _run(settings: Settings, episodes: Sequence[Episode], workers: int) -> Iterator[list[EpisodeResult]]:
+def run_policies(settings: Settings, episodes: Sequence[Episode], workers: int) -> Iterator[list[EpisodeResult]]:
+    """Yield what each policy did in an episode, with each sign, in any order of the episodes."""
     if workers <= 1:
         yield from map(_Worker(settings).run, episodes)
         return
@@ -222,17 +249,23 @@ def _work(episode: Episode) -> list[EpisodeResult]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="vila bench nav", description="Navigate episodes beside the baselines.")
-    parser.add_argument("--split", choices=SPLITS, default="val_unseen_layout")
-    parser.add_argument("--episodes", type=int, default=200)
-    parser.add_argument(
-        "--episode-file", type=Path, help="episodes in the JSON form of VLN-CE instead of generated ones"
-    )
+    add_run_options(parser, episodes=200)
     parser.add_argument("--policies", default=",".join(POLICIES), help="comma-separated; the first is reported on top")
     parser.add_argument(
         "--history",
         choices=HISTORY_POLICIES,
         default="navila",
         help="of the model's other policies",
+    )
+    return parser
+
+
+def add_run_options(parser: argparse.ArgumentParser, *, episodes: int) -> None:
+    """Add which episodes are driven, by which model, in how many processes, and where the report goes."""
+    parser.add_argument("--split", choices=SPLITS, default="val_unseen_layout")
+    parser.add_argument("--episodes", type=int, default=episodes, help="default: %(default)s")
+    parser.add_argument(
+        "--episode-file", type=Path, help="episodes in the JSON form of VLN-CE instead of generated ones"
     )
     parser.add_argument("--checkpoint", type=Path, default=EMBEDDED_CHECKPOINT)
     parser.add_argument("--backend", default="torch")
@@ -243,7 +276,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, help="of the episodes and of the random baseline")
     parser.add_argument("--workers", type=int, default=2, help="processes")
     parser.add_argument("--json", type=Path, help="also write the report here")
-    return parser
 
 
 if __name__ == "__main__":

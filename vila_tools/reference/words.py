@@ -91,6 +91,8 @@ UNITS = {
     "hz": "Hz",
     "px": "px",
     "kg": "kg",
+    "c": "°C",
+    "mb": "MB",
     "gain": "1/s",
 }
 
