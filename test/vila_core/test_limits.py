@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from vila_core.actions.grammar import ACTIONS
 from vila_core.config import ControlConfig
-from vila_core.control.limits import action_refusal, limit_velocity
-from vila_core.types import MoveForward, Turn, VelocityCommand
+from vila_core.control.limits import action_refusal, limit_velocity, longest_path, longest_time_s
+from vila_core.types import MoveForward, Stop, Turn, VelocityCommand
 
 CONFIG = ControlConfig()
 anything = st.floats(allow_nan=True, allow_infinity=True)
@@ -68,3 +68,17 @@ def test_no_time_no_change(dt_s):
 
 def test_a_long_pause_does_not_allow_a_jump():
     assert limit_velocity(VelocityCommand(0.3), VelocityCommand(), 5.0, CONFIG).linear_mps == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    ("action", "path", "time_s"),
+    [
+        (MoveForward(0.75), (0.9, math.radians(90)), 20.75),
+        (MoveForward(0.25), (0.3, math.radians(90)), 8.25),
+        (Turn(math.radians(-45)), (0.0, math.radians(54)), 18.875),
+        (Stop(), (0.0, 0.0), 2.0),
+    ],
+)
+def test_an_action_is_bounded_in_path_and_time(action, path, time_s):
+    assert longest_path(action, CONFIG) == pytest.approx(path)
+    assert longest_time_s(action, CONFIG) == pytest.approx(time_s)

@@ -34,6 +34,9 @@ _STEP = 1 / 6  # of the tolerance: less is no progress, near the goal
 _SLOW_SHARE = 0.5  # of the slowest speed: slower, over the stall timeout, is no progress on the way
 _SETTLE_S = 0.3  # within the tolerance, no progress for so long ends the phase too
 _RESERVE_S = 0.3  # a command may last so long: the path that is left must be enough for it
+_SHORT = 0.25  # of the commanded path: odometry that measured so much less contradicts it
+_REST_MPS = 0.06  # a robot that is slower comes to rest within its tolerance
+_REST_RPS = math.radians(6.0)
 _REST_S = 1.0  # a base stands so long after its last command
 _REST_M = 0.01  # less than this is still to come from a base that stands
 _REST_RAD = math.radians(1.0)
@@ -171,7 +174,7 @@ class MotionController:
         fault = fault if fault[0] else self._advance(error, now_ns, speed_share)
         if fault[0]:
             return self._end(MotionState.ABORTED, fault, error)
-        command = self._bounded(self._wanted(error), now_ns, speed_share)
+        command = self._bounded(self._wanted(error, now_ns), now_ns, speed_share)
         if self._is_at_rest(command, now_ns) and not self._resumes(error, now_ns):
             missed = self._missed(error)
             return self._end(MotionState.ABORTED if missed[0] else MotionState.DONE, missed, error)
@@ -212,10 +215,17 @@ class MotionController:
             return MotionFault.TOO_LONG, f"it takes {took_s:.2f} s, limit {limit_s:.2f} s"
         left, need = self._path_left(), slowest(self._config)
         if self._phase is _Phase.DRIVE and left.forward_m < need.linear_mps * _RESERVE_S * _SLOW_SHARE:
-            return MotionFault.TOO_FAR, f"commanded were {self._commanded_m:.3f} m and the goal is not reached"
+            return self._too_far(now_ns), f"commanded were {self._commanded_m:.3f} m and the goal is not reached"
         if self._phase is _Phase.TURN and left.turned_rad < need.angular_rps * _RESERVE_S * _SLOW_SHARE:
-            return MotionFault.TOO_FAR, f"commanded were {self._commanded_rad:.3f} rad and the goal is not reached"
+            return self._too_far(now_ns), f"commanded were {self._commanded_rad:.3f} rad and the goal is not reached"
         return _NONE
+
+    def _too_far(self, now_ns: int) -> MotionFault:
+        """Return CONTRADICTS if it is because odometry measured less than was commanded, as far as that is known."""
+        missing = self.path.lead - self.path.to_come(now_ns)
+        short_m, short_rad = abs(missing.forward_m), abs(missing.turned_rad)
+        contradicts = short_m > _SHORT * self._commanded_m or short_rad > _SHORT * self._commanded_rad
+        return MotionFault.ODOMETRY_CONTRADICTS if contradicts else MotionFault.TOO_FAR
 
     def _longest_path(self) -> Path:
         """Return what the commands may add up to; one that replaces a running motion may brake that first."""
@@ -242,7 +252,7 @@ class MotionController:
         """Enter the next phase when one is over; return why the motion must be aborted, if so."""
         if abs(error.lateral_m) > _MAX_LATERAL_M:
             return MotionFault.MISSED, f"{abs(error.lateral_m):.2f} m off the line"
-        ahead = self._foreseen(error)
+        ahead = self._foreseen(error, now_ns)
         if self._phase is _Phase.DRIVE and self._is_driven(ahead, now_ns):
             aligned = abs(ahead.yaw_rad) <= self._config.angle_tolerance_rad / 2
             lost = ahead.distance_m > self._config.position_tolerance_m
@@ -259,9 +269,9 @@ class MotionController:
             return MotionFault.STALLED, f"no progress for {stalled_s:.2f} s, {rest}"
         return _NONE
 
-    def _foreseen(self, error: _Error) -> _Error:
+    def _foreseen(self, error: _Error, now_ns: int) -> _Error:
         """Return the error of a robot that has come to rest from what it was told so far."""
-        to_come = self.path.to_come
+        to_come = self.path.to_come(now_ns)
         along_m = error.along_m - to_come.forward_m if isinstance(self._action, MoveForward) else 0.0
         return _Error(along_m, error.lateral_m, wrap_angle(error.yaw_rad - to_come.turned_rad))
 
@@ -291,8 +301,8 @@ class MotionController:
         """Return the angle to the heading on which the distance to the line falls exponentially."""
         return wrap_angle(error.yaw_rad + math.atan2(error.lateral_m, _CONVERGE_M))
 
-    def _wanted(self, error: _Error) -> VelocityCommand:
-        config, ahead, creep = self._config, self._foreseen(error), slowest(self._config)
+    def _wanted(self, error: _Error, now_ns: int) -> VelocityCommand:
+        config, ahead, creep = self._config, self._foreseen(error, now_ns), slowest(self._config)
         if self._phase is _Phase.BRAKE:
             return VelocityCommand()
         if self._phase is _Phase.TURN:
@@ -321,9 +331,10 @@ class MotionController:
         """True once the base has obeyed the last command, as far as odometry can tell."""
         if self._phase is not _Phase.BRAKE or not command.is_zero:
             return False
-        to_come = self.path.to_come
-        is_slow = abs(to_come.forward_m) < _REST_M and abs(to_come.turned_rad) < _REST_RAD
-        return is_slow or (now_ns - self._braking_ns) / 1e9 > _REST_S
+        to_come, speed = self.path.to_come(now_ns), self.path.speed
+        is_slow = abs(speed.linear_mps) < _REST_MPS and abs(speed.angular_rps) < _REST_RPS
+        has_obeyed = abs(to_come.forward_m) < _REST_M and abs(to_come.turned_rad) < _REST_RAD
+        return (is_slow and has_obeyed) or (now_ns - self._braking_ns) / 1e9 > _REST_S
 
     def _resumes(self, error: _Error, now_ns: int) -> bool:
         """Return True if the base came to rest short of the goal, and go on: less was still to come than foreseen."""

@@ -27,6 +27,8 @@ _APART_RAD = math.radians(8.0)
 _APART_SHARE = 0.3
 _PROVED_M = 0.03  # a twist that was right over this distance is believed
 _PROVED_RAD = math.radians(4.0)
+_AHEAD_S = 1.0  # stamps that go so much further than the time between two receipts have jumped
+_FASTEST_CLOCK = 3.0  # simulated time may run so much faster than real time
 _BOTH_NS = 1_000_000_000  # two publishers within this time speak both
 
 
@@ -61,6 +63,7 @@ class OdometryWatch:
     def __init__(self) -> None:
         self._before: Odometry | None = None
         self._source: Source | None = None
+        self._received_ns = 0
         self._heard_ns: dict[bytes, int] = {}
         self._window: deque[tuple[int, Pose, Pose]] = deque()  # stamp, step of the pose, step by the twist
         self._is_proved = [False, False]  # linear and angular velocity
@@ -79,8 +82,10 @@ class OdometryWatch:
         if not fault:
             fault, detail = self._frame_fault(source)
         if not fault and self._before is not None:
+            fault, detail = self._clock_fault(self._before, odometry, received_ns)
+        if not fault and self._before is not None:
             fault, detail = self._step_fault(self._before, odometry, source, (slowest, fastest))
-        self._source, self._before = source, odometry
+        self._source, self._before, self._received_ns = source, odometry, received_ns
         if not fault:
             return None
         self._window.clear()
@@ -114,6 +119,12 @@ class OdometryWatch:
         if before != now:
             names = f"from {before[0]!r} and {before[1]!r} to {now[0]!r} and {now[1]!r}"
             return MotionFault.ODOMETRY_FRAME, f"the frames of odometry changed {names}; {_ONE}"
+        return MotionFault.NONE, ""
+
+    def _clock_fault(self, before: Odometry, after: Odometry, received_ns: int) -> tuple[MotionFault, str]:
+        step_s, took_s = (after.stamp_ns - before.stamp_ns) / 1e9, (received_ns - self._received_ns) / 1e9
+        if step_s > _AHEAD_S + _FASTEST_CLOCK * took_s:
+            return MotionFault.CLOCK, f"the stamps of odometry jumped ahead by {step_s:.2f} s within {took_s:.2f} s"
         return MotionFault.NONE, ""
 
     def _step_fault(

@@ -29,11 +29,12 @@ _MAX_SIDEWAYS_M = 0.08
 _LEAD_S = 0.08  # the lead may grow so that it would be used up in this time
 _KEPT_NS = 1_500_000_000
 _MAX_STEP_S = 0.5
-_STILL_OVER_M = 0.035  # a robot that has moved less than _STILL_M while so much was commanded stands
+_STILL_OVER_M = 0.035  # while so much is commanded one can see whether a robot moves
 _STILL_OVER_RAD = math.radians(5.0)
-_STILL_M = 0.006
-_STILL_RAD = math.radians(0.8)
-_DROVE_SHARE = 0.3  # of the commanded path: so much must one have moved that drove, and stands now
+_STILL_SHARE = 0.03  # of what was commanded: a robot that moves less stands
+_SURE = 3.0  # standard errors
+_FEWEST = 4  # samples
+_SPEED_NS = 200_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,12 +137,24 @@ class PathWatch:
         commanded = self._now().quick - self._from.quick
         return commanded - self.measured
 
+    def to_come(self, now_ns: int) -> Path:
+        """Return what a healthy base will still drive beyond its latest odometry if it is told to stand from now on."""
+        lead, then = self.lead, self._now()
+        ahead, since = then.quick - then.slow, self._notes[-1].at(now_ns).quick - then.quick
+        return Path(
+            since.forward_m + _nearer_zero(lead.forward_m, ahead.forward_m),
+            since.turned_rad + _nearer_zero(lead.turned_rad, ahead.turned_rad),
+        )
+
     @property
-    def to_come(self) -> Path:
-        """What a healthy base will still drive if it is commanded to stand from now on."""
-        lead, now = self.lead, self._now()
-        ahead = now.quick - now.slow
-        return Path(_nearer_zero(lead.forward_m, ahead.forward_m), _nearer_zero(lead.turned_rad, ahead.turned_rad))
+    def speed(self) -> VelocityCommand:
+        """How fast the robot moved in the last 0.2 s, by its poses; zero while there are too few."""
+        if not self._samples:
+            return VelocityCommand()
+        last = self._samples[-1]
+        first = next(sample for sample in self._samples if sample.stamp_ns >= last.stamp_ns - _SPEED_NS)
+        dt_s, path = (last.stamp_ns - first.stamp_ns) / 1e9, last.path - first.path
+        return VelocityCommand(path.forward_m / dt_s, path.turned_rad / dt_s) if dt_s else VelocityCommand()
 
     def limited(self, command: VelocityCommand, now_ns: int) -> VelocityCommand:
         """Return the command, slower if the base or its odometry is so late that the lead would grow too large.
@@ -198,41 +211,41 @@ class PathWatch:
         return self._notes[index - 1].command if index else VelocityCommand()
 
     def _stands(self) -> bool:
-        """True if pose and twist both say that the robot stands, and that it never moved or drove as told before."""
+        """True if pose and twist both say that the robot stands, whatever was commanded of late."""
         if not self._samples:
             return True
         recent = self._recent()
-        third = max(1, len(recent) // 3)
-        first, last = _mean_path(recent[-third:]), _mean_path(recent[:third])
-        moved, whole, told = last - first, last - self._from_measured, self._now().quick - self._from.quick
         linear_mps = sum(sample.twist.linear_mps for sample in recent) / len(recent)
         angular_rps = sum(sample.twist.angular_rps for sample in recent) / len(recent)
-        return (
-            abs(linear_mps) < STILL_MPS
-            and abs(angular_rps) < STILL_RPS
-            and abs(moved.forward_m) < _STILL_M
-            and abs(moved.turned_rad) < _STILL_RAD
-            and not _STILL_M < abs(whole.forward_m) < _DROVE_SHARE * abs(told.forward_m)
-            and not _STILL_RAD < abs(whole.turned_rad) < _DROVE_SHARE * abs(told.turned_rad)
-        )
+        if abs(linear_mps) > STILL_MPS or abs(angular_rps) > STILL_RPS:
+            return False
+        forward = [(sample.commanded.forward_m, sample.path.forward_m) for sample in recent]
+        turned = [(sample.commanded.turned_rad, sample.path.turned_rad) for sample in recent]
+        return not _follows(forward) and not _follows(turned)
 
     def _recent(self) -> list[_Sample]:
         """Return the samples over which enough was commanded to see a robot move, the newest first."""
-        newest, recent = self._samples[-1], []
+        newest, recent = self._samples[-1], list[_Sample]()
         for sample in reversed(self._samples):
-            recent.append(sample)
             told = newest.commanded - sample.commanded
-            if abs(told.forward_m) > _STILL_OVER_M or abs(told.turned_rad) > _STILL_OVER_RAD:
+            is_enough = abs(told.forward_m) > _STILL_OVER_M or abs(told.turned_rad) > _STILL_OVER_RAD
+            if is_enough and len(recent) >= _FEWEST:
                 break
+            recent.append(sample)
         return recent
 
 
-def _mean_path(samples: list[_Sample]) -> Path:
-    count = len(samples)
-    return Path(
-        sum(sample.path.forward_m for sample in samples) / count,
-        sum(sample.path.turned_rad for sample in samples) / count,
-    )
+def _follows(pairs: list[tuple[float, float]]) -> bool:
+    """Return True if what was measured changes with what was commanded, by a line through both and its error."""
+    count = len(pairs)
+    mean_x, mean_y = sum(x for x, _ in pairs) / count, sum(y for _, y in pairs) / count
+    spread = sum((x - mean_x) ** 2 for x, _ in pairs)
+    if count < 3 or spread == 0.0:
+        return False
+    slope = sum((x - mean_x) * (y - mean_y) for x, y in pairs) / spread
+    rest = sum((y - mean_y - slope * (x - mean_x)) ** 2 for x, y in pairs)
+    error = math.sqrt(rest / (count - 2) / spread)
+    return abs(slope) > max(_STILL_SHARE, _SURE * error)
 
 
 def body_step(before: Pose, after: Pose) -> Pose:
