@@ -28,9 +28,7 @@ class NavigatorNodeConfig:
     image_reliability: str = "best_effort"  # of our end; or reliable, where the camera is
     odometry_reliability: str = "best_effort"  # of our end; or reliable, where the odometry is
     heartbeat_rate_hz: float = 20.0  # of ~/heartbeat and ~/mission; 10 to 100
-    require_governor: bool = (
-        True  # refuse instructions while there is no governor; false: some other node limits cmd_vel
-    )
+    require_governor: bool = True  # false: missions run without one, and something else must limit cmd_vel
 
     def __post_init__(self) -> None:
         if not 10.0 <= self.heartbeat_rate_hz <= 100.0:
