@@ -43,6 +43,8 @@ class Health:
     decisions: int
     holds: int
     dropped_frames: int
+    late_answers: int  # decisions that came when nobody waited for them any more
+    refused_actions: int  # by the controller
     clock: str  # which it is, and how it goes
     not_ready: str
     events: EventHealth
