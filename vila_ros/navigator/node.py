@@ -130,7 +130,7 @@ class NavigatorNode(ManagedNode):
         self._undo_later(self._outputs.destroy)
         goals = GoalServer(self, NavigateInstruction, "~/navigate", self._on_goal, self._on_cancel_goal)
         self._undo_later(goals.destroy)
-        self._events = EventServer(self, read(self, EventsConfig, "events"))
+        self._events = EventServer(self, read(self, EventsConfig, "events"), self._navigation.decision_deadline_s)
         self._undo_later(self._events.destroy)
         for kind, name, callback in (
             (SetInstruction, "~/set_instruction", self._on_set_instruction),
@@ -229,6 +229,7 @@ class NavigatorNode(ManagedNode):
         return dataclasses.replace(decision, latency_ms=(time.monotonic_ns() - begun_ns) / 1e6)
 
     def _deliver(self, job: Job, decision: Decision) -> None:
+        self._events.note_decision((time.monotonic_ns() - job.asked_ns) / 1e9)
         self._answers.append((job, decision))
         self._guard.trigger()
 
@@ -293,6 +294,7 @@ class NavigatorNode(ManagedNode):
             return fault.error, f"not ready: {fault.text}"
         self._stop_mission(MissionError.PREEMPTED, "a newer instruction came")
         self._navigator.start(instruction)
+        self._events.begin_mission()
         self._missions += 1
         self._active = ActiveMission(self._missions, Mission(config, time.monotonic_ns()), instruction, goal)
         self._last_now_ns, self._held = now_ns, False
@@ -314,6 +316,7 @@ class NavigatorNode(ManagedNode):
         end = active.mission.end
         self._active = self._job = None
         self._navigator.stop()
+        self._events.end_mission()
         if end.outcome is not Outcome.REACHED:
             self._outputs.publish_action(Decision.holding(HoldReason.NO_INSTRUCTION, self._image_stamp(), end.message))
         self.get_logger().info(f"{end.outcome.name}, {end.error.name}: {end.message}")
@@ -481,6 +484,7 @@ class NavigatorNode(ManagedNode):
         if job is None or time.monotonic_ns() - job.asked_ns <= self._navigation.decision_deadline_s * 1e9:
             return
         self._job = None
+        self._events.note_decision(self._navigation.decision_deadline_s)
         detail = f"no decision within {self._navigation.decision_deadline_s:g} s"
         self._apply(Decision.holding(HoldReason.LATE_DECISION, self._image_stamp(), detail))
 
