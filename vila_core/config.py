@@ -82,6 +82,7 @@ class EventsConfig:
     window_s: float = 16.0  # what a standing query is evaluated on
     max_frames: int = 32  # frames of a window in one prompt, evenly chosen; a relevance head takes all
     rate_hz: float = 2.0  # evaluations of all queries, if the model is quick enough
+    mission_share: float = 0.25  # of the time that evaluations may take beside a mission; less if decisions take long
     min_probability: float = 0.5  # below it an interval is not believed
     confirm_evaluations: int = 2  # evaluations in a row that must see an event before it is reported
     confirm_relevance: float = 0.85  # a relevance head's mean over an event, to report it; more: fewer false alarms
@@ -95,6 +96,7 @@ class EventsConfig:
         check_fields(self)
         _require_positive(self, *[f.name for f in dataclasses.fields(self) if f.name != "min_duration_s"])
         _require(0 < self.min_probability < 1, "min_probability", self.min_probability, "in (0, 1)")
+        _require(0 < self.mission_share <= 1, "mission_share", self.mission_share, "above 0 and at most 1")
         _require(0 < self.confirm_relevance < 1, "confirm_relevance", self.confirm_relevance, "in (0, 1)")
         _require(self.min_duration_s >= 0, "min_duration_s", self.min_duration_s, "0 or more")
         _require(self.window_s <= self.history_s, "window_s", self.window_s, f"at most history_s = {self.history_s:g}")

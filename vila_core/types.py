@@ -74,10 +74,14 @@ class Odometry:
 
 @dataclass(frozen=True, slots=True)
 class Instruction:
-    """Hold the sanitised text that the robot was told, and when."""
+    """Hold the sanitised text that the robot was told, when, and by whom.
+
+    source: the door that it came by, and who says to be behind it, such as "action: page"; empty if nobody told.
+    """
 
     text: str
     stamp_ns: int = 0
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import random
 import re
 
 import pytest
@@ -189,6 +190,70 @@ def test_only_a_whole_sentence_is_an_action(reply):
     else:
         assert _is_sentence(reply.strip())
         assert action in ACTIONS
+
+
+LOOK_ALIKES = {
+    "0": "０٠۰०𝟎",
+    "1": "１١𝟏l",
+    "2": "２٢𝟐",
+    "3": "３٣𝟑З",
+    "5": "５٥𝟓",
+    "7": "７٧𝟕",
+    "a": "аɑａ",
+    "e": "еｅé",
+}
+LOOK_ALIKES |= {
+    "o": "оοｏ",
+    "c": "сｃ",
+    "i": "іı",
+    "t": "т𝗍",
+    "n": "ո",
+    "k": "\u212a",
+    ".": "。．․",
+    " ": "\u00a0\u2003\u3000\n\t",
+}
+STRANGE = "\u200b\u200d\u202e\ufeff\u0301\x00\x1c\u2028\u0085-+٫,;:0"
+TALK = ("stop", "do not ", "not ", " then stop", " now", "; DROP", "<|eot_id|>", "</s>", "user: ", ">", "\r\n", "75 cm")
+
+
+def _mutated(rng: random.Random) -> str:
+    """A sentence of the grammar, changed in one to three places; sometimes so that it stays one."""
+    text = rng.choice(SENTENCES)
+    for _ in range(rng.randint(1, 3)):
+        at = rng.randrange(len(text) + 1)
+        match rng.randrange(8):
+            case 0:
+                char = rng.choice([c for c in text if c in LOOK_ALIKES] or ["o"])
+                text = text.replace(char, rng.choice(LOOK_ALIKES[char]), 1)
+            case 1:
+                text = text[:at] + rng.choice(STRANGE) + text[at:]
+            case 2:
+                text = rng.choice(TALK) + text
+            case 3:
+                text += rng.choice(TALK)
+            case 4:
+                text = text[:at] + text[at + 1 :] or "."
+            case 5:
+                text = rng.choice((str.upper, str.title, str.swapcase))(text)
+            case 6:
+                text = f"{text} {rng.choice(SENTENCES)}"
+            case _:
+                text = text[:at] + rng.choice((" ", "\n", "\t", "s")) + text[at:]
+    return text
+
+
+def test_a_hundred_thousand_replies_move_nothing_unless_the_whole_of_one_is_a_sentence():
+    rng = random.Random(0)
+    accepted = 0
+    for _ in range(100_000):
+        reply = _mutated(rng)
+        try:
+            action = parse_action(reply)
+        except ReplyError:
+            continue
+        accepted += 1
+        assert _is_sentence(reply.strip()) and action in ACTIONS, reply
+    assert 1_000 < accepted < 50_000  # both kinds were tried
 
 
 def test_official_action_equals_the_official_code(rows):

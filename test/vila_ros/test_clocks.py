@@ -233,6 +233,10 @@ def go_back(world: World) -> None:
     world.offset_ns -= 50 * S
 
 
+def go_forward(world: World) -> None:
+    world.offset_ns += 50 * S
+
+
 def unstamp(world: World) -> None:
     world.odometry = zero
 
@@ -243,6 +247,7 @@ def unstamp(world: World) -> None:
         (slow_down, {MissionError.CLOCK_JUMP}, "/clock is at 4 Hz, too slow"),
         (stand_still, {MissionError.CLOCK_JUMP}, "/clock has stood still"),
         (go_back, {MissionError.CLOCK_JUMP}, "went back"),
+        (go_forward, {MissionError.CLOCK_JUMP}, "s ahead of the steady clock"),
         (unstamp, {MissionError.ODOMETRY_LOST}, "/odom: all stamps are zero"),
     ],
 )

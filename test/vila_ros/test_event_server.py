@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -92,6 +93,7 @@ class Camera(Node):
         self.diagnostics: list[DiagnosticStatus] = []
         self._image = self.create_publisher(Image, "image_raw", sensor_qos())
         self._odometry = self._execution = None
+        self.pose = Pose()
         self.create_subscription(TemporalEvent, "navigator/events", self.events.append, reliable_qos(100))
         self.create_subscription(NavAction, "navigator/action", self.actions.append, reliable_qos())
         self.create_subscription(
@@ -104,9 +106,16 @@ class Camera(Node):
         self.describing = ActionClient(self, Describe, "navigator/describe")
         self.create_timer(PERIOD_S / 2, self._on_timer)
 
-    def become_robot(self) -> None:
+    def become_robot(self, drives: bool = False) -> None:
         self._odometry = self.create_publisher(OdometryMsg, "odom", reliable_qos())
         self._execution = self.create_publisher(NavAction, "controller/execution", reliable_qos())
+        if drives:
+            self.create_subscription(NavAction, "navigator/action", self._drive, reliable_qos())
+
+    def _drive(self, message: NavAction) -> None:
+        self.pose = self.pose.advanced(message.distance_m)
+        message.state = NavAction.DONE
+        self._execution.publish(message)
 
     def ready(self) -> bool:
         clients = (self.watching, self.unwatching, self.instructing)
@@ -121,7 +130,7 @@ class Camera(Node):
     def _on_timer(self) -> None:
         now_ns = self.get_clock().now().nanoseconds
         if self._odometry is not None:
-            self._odometry.publish(message_from_odometry(Odometry(now_ns, Pose())))
+            self._odometry.publish(message_from_odometry(Odometry(now_ns, self.pose)))
         if self.is_on:
             stamp_ns = now_ns + self.offset_ns
             self.stamps.append(stamp_ns)
@@ -554,6 +563,39 @@ def test_a_decision_waits_for_one_look_at_most_while_ten_queries_stand(scene) ->
     assert len(backend.calls) == evaluations + 1
     backend.is_gated = False
     backend.gate.release(100)
+
+
+class SlowLamp(Lamp):
+    """Takes long for a decision, as on a loaded machine, if it is told to."""
+
+    def __init__(self, *script) -> None:
+        super().__init__(*script)
+        self.decision_s = 0.0
+
+    def choose(self, prompt, replies):
+        time.sleep(self.decision_s)
+        return super().choose(prompt, replies)
+
+
+def test_slow_decisions_make_evaluations_rare_and_the_mission_arrives(scene) -> None:
+    forward, stop = SENTENCES[1], SENTENCES[0]
+    backend = SlowLamp(*[forward] * 6, stop)
+    lamp = scene(backend, navigator__decision_deadline_s=4.0)
+    lamp.camera.become_robot(drives=True)
+    lamp.show(0)
+    for number in range(4):
+        assert lamp.watch(LAMP, query_id=f"q{number}").success
+    lamp.wait_until(lambda: len(backend.calls) >= 8, what="evaluations without a mission")
+    backend.decision_s = 2.3  # more than half of the deadline
+    assert lamp.call(lamp.camera.instructing, SetInstruction.Request(instruction="go to the lamp")).success
+    lamp.wait_until(lambda: len(lamp.camera.actions) >= 2, what="two decisions")
+    health = lamp.navigator._events.health
+    assert health.evaluation_share == 0.02 and health.evaluation_error == ""
+    backend.decision_s = 0.0
+    lamp.wait_until(lambda: lamp.camera.actions[-1].kind == NavAction.STOP)
+    calls = len(backend.calls)
+    lamp.wait_until(lambda: lamp.navigator._active is None and len(backend.calls) > calls, "evaluations after it")
+    assert lamp.navigator._events.health.evaluation_share == 1.0
 
 
 def test_navigation_goes_on_beside_a_query_that_fails(scene) -> None:

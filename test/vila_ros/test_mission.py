@@ -4,22 +4,18 @@ import pytest
 
 pytest.importorskip("vila_ros")
 
+from vila_core.control.reasons import MotionFault
 from vila_core.errors import ConfigError
 from vila_core.types import Decision, HoldReason, MoveForward, Odometry, Pose, Stop
-from vila_ros.navigator.mission import (
-    Mission,
-    MissionConfig,
-    MissionError,
-    MissionState,
-    MotionReport,
-    Outcome,
-    limited,
-)
+from vila_ros.navigator.mission import Mission, MissionError, MissionState, MotionReport, Outcome
+from vila_ros.navigator.mission_config import MissionConfig, limited
 
 S = 1_000_000_000
 CONFIG = MissionConfig(max_decisions=5)
 MOVE = Decision(MoveForward(0.25), stamp_ns=10)
-STOP = Decision(Stop(), stamp_ns=10)
+STOP = Decision(Stop(), stamp_ns=10, probability=0.93, probabilities=(0.93, 0.07))
+UNSURE_STOP = Decision(Stop(), stamp_ns=10, probability=0.42, probabilities=(0.42, 0.58))
+WRITTEN_STOP = Decision(Stop(), stamp_ns=10)
 
 
 class Story:
@@ -48,15 +44,33 @@ class Story:
         self.mission.on_decision(decision, self.id, self.now)
         self.tick()
 
-    def report(self, report: MotionReport, action_id: int | None = None) -> None:
+    def report(self, report: MotionReport, action_id: int | None = None, fault: MotionFault = MotionFault.NONE) -> None:
         action_id = self.id if action_id is None else action_id
-        self.mission.on_report(report, action_id, "detail", stamp_ns=20, now_ns=self.now)
+        self.mission.on_report(report, action_id, "detail", stamp_ns=20, now_ns=self.now, fault=fault)
         self.tick()
 
     def moves(self, count: int, report: MotionReport = MotionReport.DONE) -> None:
         for _ in range(count):
             self.decide(MOVE)
             self.report(report)
+
+    def faults(self, *faults: MotionFault) -> None:
+        for fault in faults:
+            self.decide(MOVE)
+            self.report(MotionReport.ABORTED, fault=fault)
+
+    def turns(self, *degrees: float) -> None:
+        """Decide, turn by 15 degrees at a time, and report that as done."""
+        for angle in degrees:
+            self.decide(MOVE)
+            turn(self, angle)
+            self.report(MotionReport.DONE)
+
+    def drives(self, *distances_m: float) -> None:
+        for distance_m in distances_m:
+            self.decide(MOVE)
+            self.pose = self.pose.advanced(distance_m)
+            self.report(MotionReport.DONE)
 
     def holds(self, *reasons: HoldReason) -> None:
         for reason in reasons:
@@ -91,7 +105,7 @@ def patrol(story: Story) -> None:
         story.tick()
 
 
-H, E = HoldReason, MissionError
+H, E, F = HoldReason, MissionError, MotionFault
 UNPARSEABLE, FAILED = H.UNPARSEABLE_REPLY, H.BACKEND_ERROR
 
 
@@ -134,10 +148,10 @@ UNPARSEABLE, FAILED = H.UNPARSEABLE_REPLY, H.BACKEND_ERROR
         ),
         pytest.param(lambda s: (s.decide(MOVE), s.report(MotionReport.DONE, 99), s.tick(2)), E.CONTROLLER_LOST,
                      id="a report on another action does not count"),
-        pytest.param(lambda s: turn(s, 705), None, id="nearly two turns"),
-        pytest.param(lambda s: turn(s, 750), E.STUCK_ROTATING, id="more than two turns left"),
-        pytest.param(lambda s: turn(s, -750), E.STUCK_ROTATING, id="more than two turns right"),
-        pytest.param(lambda s: [turn(s, d) for d in (600, -600, 600)], None, id="to and fro is no endless turning"),
+        pytest.param(lambda s: turn(s, 375), None, id="once round, and a turn that was not exact"),
+        pytest.param(lambda s: turn(s, 405), E.STUCK_ROTATING, id="more than once round to the left"),
+        pytest.param(lambda s: turn(s, -405), E.STUCK_ROTATING, id="more than once round to the right"),
+        pytest.param(lambda s: [turn(s, d) for d in (330, -600, 600)], None, id="to and fro is no endless turning"),
         pytest.param(patrol, None, id="turns with progress between"),
     ],
 )  # fmt: skip
@@ -156,6 +170,124 @@ def test_limits_of_time_and_way() -> None:
     assert end_of(drive, MissionConfig(max_distance_m=2.0)) is E.TOO_FAR
     assert end_of(drive, MissionConfig(max_distance_m=3.0)) is None
     assert end_of(drive, MissionConfig()) is None
+
+
+def far(story: Story) -> None:
+    for _ in range(52):
+        story.pose = story.pose.advanced(1.0)
+        story.tick()
+
+
+def test_a_mission_that_drives_on_ends_by_default_and_without_a_limit_only_where_that_is_said() -> None:
+    assert end_of(far, MissionConfig()) is E.TOO_FAR
+    assert end_of(far, MissionConfig(max_distance_m=0.0)) is None
+
+
+LONG = MissionConfig(max_decisions=1000)
+
+
+@pytest.mark.parametrize(
+    ("script", "error"),
+    [
+        pytest.param(lambda s: s.turns(*[45, -45] * 7), None, id="fourteen swings"),
+        pytest.param(lambda s: s.turns(*[45, -45] * 9), E.NO_PROGRESS, id="eighteen swings"),
+        pytest.param(lambda s: s.turns(*[15, -15] * 9), E.NO_PROGRESS, id="small swings"),
+        pytest.param(lambda s: s.turns(*[15] * 24), None, id="a look around in the smallest turns"),
+        pytest.param(lambda s: s.turns(*[45] * 8, *[-45] * 8), None, id="a look around and back"),
+        pytest.param(lambda s: s.turns(*[45, -45] * 7) or s.drives(0.4) or s.turns(*[45, -45] * 7), None, id="got on"),
+        pytest.param(lambda s: s.drives(*[0.0] * 16), E.NO_PROGRESS, id="motions that move nothing"),
+        pytest.param(lambda s: s.drives(*[0.02] * 14), None, id="crawling"),
+        pytest.param(
+            lambda s: [s.turns(180, -180) or s.drives(0.05, -0.05) for _ in range(8)],
+            E.NO_PROGRESS,
+            id="in a cell",
+        ),
+        pytest.param(lambda s: [s.drives(0.5, 0.5, 0.5, 0.5) for _ in range(12)], None, id="driving"),
+    ],
+)
+def test_decisions_that_lead_nowhere(script, error: MissionError | None) -> None:
+    assert end_of(script, LONG) is error
+
+
+@pytest.mark.parametrize(
+    ("faults", "error"),
+    [
+        *[([fault] * 2, None) for fault in (F.NONE, F.LATE, F.STALLED, F.ODOMETRY_SILENT, F.CLOCK)],
+        *[([fault] * 3, E.STUCK) for fault in (F.NONE, F.STALLED, F.MISSED, F.TOO_FAR, F.TOO_LONG)],
+        ([F.LATE] * 3, E.BACKEND_ERROR),
+        ([F.BAD_ACTION] * 3, E.BAD_REPLIES),
+        ([F.CLOCK] * 3, E.CLOCK_JUMP),
+        ([F.HEARTBEAT_LOST] * 3, E.CONTROLLER_LOST),
+        ([F.ODOMETRY_SILENT] * 3, E.ODOMETRY_LOST),
+        ([F.ODOMETRY_NOT_FINITE] * 3, E.ODOMETRY_LOST),
+        ([F.STALLED, F.STALLED, F.ODOMETRY_SILENT], E.ODOMETRY_LOST),
+        ([F.ODOMETRY_CONTRADICTS] * 2, None),
+        ([F.ODOMETRY_CONTRADICTS] * 3, E.ODOMETRY_FAULT),
+        *[([fault], E.ODOMETRY_FAULT) for fault in (F.ODOMETRY_JUMP, F.ODOMETRY_FRAME, F.ODOMETRY_PUBLISHERS)],
+        ([F.HELD_UP], E.CONTROLLER_LOST),
+        ([F.REPLACED, F.GOVERNOR] * 12, None),
+        ([F.STALLED, F.REPLACED, F.STALLED, F.GOVERNOR, F.STALLED], E.STUCK),
+    ],
+)
+def test_a_motion_that_fails_is_told_by_its_own_name(faults: list[MotionFault], error: MissionError | None) -> None:
+    assert end_of(lambda s: s.faults(*faults), LONG) is error
+
+
+def test_every_fault_of_a_motion_has_an_error() -> None:
+    for fault in set(F) - {F.REPLACED, F.GOVERNOR}:
+        error = end_of(lambda s, fault=fault: s.faults(*[fault] * 3), LONG)
+        assert error is not None and error is not E.NONE
+        assert fault.is_odometry == (error in (E.ODOMETRY_LOST, E.ODOMETRY_FAULT)), fault.name
+
+
+def test_motions_that_fail_are_counted_over_the_whole_mission() -> None:
+    story = Story(LONG)
+    for _ in range(9):
+        story.faults(F.STALLED)
+        story.drives(0.4)
+    assert story.error is None
+    story.faults(F.STALLED)
+    assert story.error is E.STUCK and "10 of 19 motions failed" in story.mission.end.message
+
+
+def pushed(story: Story) -> None:
+    story.pose = story.pose.advanced(0.05).turned(math.radians(5))
+    story.tick()
+
+
+@pytest.mark.parametrize(
+    ("script", "stop", "error", "words"),
+    [
+        (lambda s: None, STOP, E.NONE, "stop at once, with probability 0.93, and the robot stands still"),
+        (lambda s: None, UNSURE_STOP, E.NOT_MOVED, "with probability 0.42; an arrival without a motion needs 0.5"),
+        (lambda s: None, WRITTEN_STOP, E.NOT_MOVED, "in words without one"),
+        (pushed, UNSURE_STOP, E.NOT_MOVED, "at once"),
+        (lambda s: s.holds(UNPARSEABLE), STOP, E.NONE, "stop at once, with probability 0.93"),
+        (lambda s: s.moves(2, MotionReport.REFUSED), STOP, E.NOT_MOVED, "after 2 motions, and the robot has not moved"),
+        (lambda s: (s.decide(MOVE), s.mission.pause()), STOP, E.NONE, "before the robot moved, with probability 0.93"),
+        (lambda s: s.faults(F.GOVERNOR), UNSURE_STOP, E.NOT_MOVED, "before the robot moved, with probability 0.42"),
+        (lambda s: s.moves(1), STOP, E.NOT_MOVED, "after 1 motions"),
+        (lambda s: s.drives(0.25), UNSURE_STOP, E.NONE, "the model said stop and the robot stands still"),
+        (lambda s: s.turns(15), WRITTEN_STOP, E.NONE, "the model said stop and the robot stands still"),
+        (lambda s: s.drives(0.5, -0.5), UNSURE_STOP, E.NONE, "the model said stop and"),
+    ],
+)  # fmt: skip
+def test_an_arrival_needs_a_robot_that_moved_or_a_model_that_was_sure_at_once(script, stop, error, words) -> None:
+    story = Story()
+    story.tick()
+    script(story)
+    story.decide(stop)
+    end = story.mission.end
+    assert end is not None and end.error is error and words in end.message
+    assert (end.outcome is Outcome.REACHED) == (error is E.NONE)
+
+
+def test_how_sure_a_stop_at_once_must_be_is_a_parameter() -> None:
+    for least, error in ((0.95, E.NOT_MOVED), (0.0, E.NONE)):
+        assert end_of(lambda s: s.decide(STOP), MissionConfig(stop_at_start_probability=least)) is error
+    assert end_of(lambda s: s.decide(WRITTEN_STOP), MissionConfig(stop_at_start_probability=0.0)) is E.NONE
+    with pytest.raises(ConfigError, match=r"stop_at_start_probability = 1\.5"):
+        MissionConfig(stop_at_start_probability=1.5)
 
 
 def test_success_needs_a_robot_that_stands() -> None:

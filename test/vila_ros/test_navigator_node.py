@@ -28,6 +28,7 @@ from vila_nav.msg import DecisionStats, NavAction
 from vila_nav.srv import CancelInstruction, SetInstruction
 
 from vila_core.actions.grammar import SENTENCES
+from vila_core.control.reasons import MotionFault
 from vila_core.errors import BackendError, CheckpointError, ConfigError, NotFiniteError
 from vila_core.testing import SCRIPTED_INFO, ScriptedBackend
 from vila_core.types import Frame, HoldReason, Odometry, Pose
@@ -64,6 +65,7 @@ class Robot(Node):
             DiagnosticArray, "/diagnostics", lambda m: self.diagnostics.extend(m.status), reliable_qos()
         )
         self.goals = ActionClient(self, NavigateInstruction, "navigator/navigate")
+        self.end, self.fault = NavAction.DONE, 0  # of each action
         self.set_instruction = self.create_client(SetInstruction, "navigator/set_instruction")
         self.cancel_instruction = self.create_client(CancelInstruction, "navigator/cancel_instruction")
         self.create_timer(0.05, self._on_timer)
@@ -75,7 +77,7 @@ class Robot(Node):
         return [a.hold_reason for a in self.actions if a.kind == NavAction.HOLD]
 
     def ready(self) -> bool:
-        publishers = (self._image, self._odometry, self._execution, self.instruction)
+        publishers = (self._image, self._odometry, self._execution)
         return (
             all(p.get_subscription_count() > 0 for p in publishers)
             and self.goals.server_is_ready()
@@ -101,8 +103,10 @@ class Robot(Node):
         self.actions.append(message)
         if not self.controller_on or message.kind in (NavAction.HOLD, NavAction.STOP):
             return
-        self.pose = self.pose.advanced(message.distance_m).turned(message.angle_rad)
-        for state in (NavAction.RUNNING, NavAction.DONE):
+        if self.end == NavAction.DONE:
+            self.pose = self.pose.advanced(message.distance_m).turned(message.angle_rad)
+        message.fault = self.fault
+        for state in (NavAction.RUNNING, self.end):
             message.state = state
             self._execution.publish(message)
 
@@ -197,7 +201,10 @@ def test_nothing_moves_without_an_instruction(start, wait_until) -> None:
 
 
 def test_an_instruction_by_topic_and_its_cancellation_by_service(start, wait_until) -> None:
-    robot = start(ScriptedBackend(LEFT), mission__max_rotation_rad=1000.0, mission__max_decisions=1000)
+    robot = start(
+        ScriptedBackend(LEFT), instruction_topic=True, mission__max_rotation_rad=1000.0, mission__max_decisions=1000
+    )
+    wait_until(robot.instruction.get_subscription_count)
     robot.instruction.publish(String(data="go to the door"))
     wait_until(lambda: len(robot.moves()) >= 3)
     future = robot.cancel_instruction.call_async(CancelInstruction.Request())
@@ -329,6 +336,7 @@ def test_a_late_decision_is_dropped(start, goal, wait_until) -> None:
     wait_until(lambda: HoldReason.LATE_DECISION in robot.holds())
     backend.allowed.set()
     wait_until(lambda: robot.navigator.late_answers)
+    wait_until(lambda: robot.stats and robot.stats[-1].late_answers == 1, "the late answer to be told")
     wait_until(lambda: robot.moves())
     late = [a for a in robot.moves() if ns_from_stamp(a.header.stamp) <= ns_from_stamp(robot.actions[0].header.stamp)]
     assert late == []
@@ -407,6 +415,65 @@ def test_limits_of_the_goal_hold(start, goal) -> None:
     assert (result.error_code, result.decisions) == (Result.TOO_MANY_DECISIONS, 3)
     _, result = goal(robot, max_distance_m=0.6).result()
     assert result.error_code == Result.TOO_FAR
+
+
+def test_nobody_listens_to_the_topic_unless_that_is_said(start) -> None:
+    robot = start(ScriptedBackend(LEFT))
+    assert robot.count_subscribers("navigator/instruction") == 0
+
+
+@pytest.mark.parametrize(
+    ("parameters", "source"),
+    [({"instruction_topic": True}, "topic"), ({}, "service: voice"), ({}, "action: page")],
+)
+def test_an_instruction_keeps_its_source(start, goal, wait_until, parameters, source: str) -> None:
+    robot = start(ScriptedBackend(LEFT), **parameters)
+    robot.controller_on = False
+    if source == "topic":
+        wait_until(robot.instruction.get_subscription_count)
+        robot.instruction.publish(String(data="go to the door"))
+    elif source == "action: page":
+        goal(robot, "go to the door", source=" page\n")
+    else:
+        robot.set_instruction.call_async(SetInstruction.Request(instruction="go to the door", source="voice"))
+    wait_until(lambda: robot.navigator._active)
+    assert robot.navigator._active.instruction.source == source
+    assert robot.navigator._navigator.instruction.source == source
+
+
+def test_refused_actions_are_counted_and_end_the_mission_by_their_fault(start, goal, wait_until) -> None:
+    robot = start(ScriptedBackend(FORWARD))
+    robot.end, robot.fault = NavAction.REFUSED, int(MotionFault.ODOMETRY_SILENT)
+    _, result = goal(robot).result()
+    assert result.error_code == Result.ODOMETRY_LOST and "3 motions in a row" in result.error_msg
+    robot.end, robot.fault = NavAction.ABORTED, int(MotionFault.ODOMETRY_JUMP)
+    _, result = goal(robot).result()
+    assert result.error_code == Result.ODOMETRY_FAULT and result.decisions == 1
+    wait_until(lambda: robot.stats)
+    assert robot.stats[-1].refused_actions == 3
+    seen = len(robot.diagnostics)
+    wait_until(lambda: len(robot.diagnostics) > seen)
+    assert {v.key: v.value for v in robot.diagnostics[-1].values}["refused_actions"] == "3"
+
+
+def test_a_stop_at_once_is_an_arrival_only_if_the_model_was_sure(start, goal) -> None:
+    _, result = goal(start(ScriptedBackend(STOP, probability=0.93))).result()
+    assert result.outcome == Result.REACHED and "at once, with probability 0.93" in result.error_msg
+
+
+def test_a_stop_at_once_that_was_not_sure_is_none(start, goal) -> None:
+    _, result = goal(start(ScriptedBackend(STOP, probability=0.42))).result()
+    assert (result.outcome, result.error_code) == (Result.FAILED, Result.NOT_MOVED) and "0.42" in result.error_msg
+
+
+def test_stamps_that_jump_forward_end_the_mission(start, goal, wait_until) -> None:
+    robot = start(ScriptedBackend(FORWARD), mission__max_distance_m=0.0, mission__max_decisions=100000)
+    running = goal(robot)
+    wait_until(lambda: robot.moves())
+    robot.image_offset_ns = 60_000_000_000
+    _, result = running.result()
+    assert result.error_code == Result.CLOCK_JUMP and "images' stamp ran" in result.error_msg
+    assert robot.actions[-1].kind == NavAction.HOLD
 
 
 def test_diagnostics_tell_model_speed_and_the_last_hold(start, goal, wait_until) -> None:

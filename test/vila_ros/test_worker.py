@@ -88,6 +88,16 @@ def test_nothing_is_delivered_after_stop() -> None:
     assert desk.delivered == []
 
 
+def test_it_says_whether_a_decision_is_waited_for() -> None:
+    desk = Desk()
+    assert not desk.worker.is_deciding
+    desk.worker.submit(1)
+    assert desk.worker.is_deciding and desk.begun.acquire(timeout=HANG_S) and desk.worker.is_deciding
+    desk.allowed.release()
+    assert desk.arrived.acquire(timeout=HANG_S) and not desk.worker.is_deciding
+    assert desk.worker.stop()
+
+
 def test_stop_without_start() -> None:
     assert InferenceWorker[int](lambda _: MOVE, lambda *_: None, print).stop()
 

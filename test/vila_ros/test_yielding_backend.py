@@ -20,6 +20,18 @@ def test_it_gives_way_before_each_call_and_passes_everything_on() -> None:
     assert backend.closed
 
 
+def test_new_frames_are_encoded_one_by_one_before_they_are_scored() -> None:
+    gaps: list[int] = []
+    backend = ScriptedBackend("left")
+    backend.relevances["lamp"] = lambda frame: 0.5
+    polite = YieldingBackend(backend, lambda: gaps.append(len(backend.encoded)))
+    frames = [make_frame(stamp) for stamp in (1, 2, 3, 4)]
+    assert polite.relevance("lamp", frames[:3]) == (0.5, 0.5, 0.5)
+    assert [frame.stamp_ns for frame in backend.encoded] == [1, 2, 3] and gaps == [0, 1, 2, 3]
+    polite.relevance("lamp", frames[1:])
+    assert [frame.stamp_ns for frame in backend.encoded] == [1, 2, 3, 4] and gaps == [0, 1, 2, 3, 3, 4]
+
+
 @pytest.mark.parametrize("error", [RuntimeError("boom"), KeyError("x"), MemoryError("full")])
 def test_what_is_not_ours_becomes_a_backend_error(error: Exception) -> None:
     with pytest.raises(BackendError, match=type(error).__name__) as caught:

@@ -6,12 +6,10 @@ import re
 import unicodedata
 
 from vila_core.errors import InstructionError
+from vila_core.prompts.chat_marks import chat_mark
 
-# <|...|> or half of one; a tag such as <image>, <vila/video>, <t12>, </s>; other chat marks; the roles of vicuna_v1.
-_TOKEN = re.compile(
-    r"<\|[^<>|]*\|>|<\||\|>|<[^<>\s]{1,64}>|\[/?(?:INST|BOS|EOS|PAD|UNK)\]|(?-i:USER:|ASSISTANT:)", re.IGNORECASE
-)
 _LINE_BREAK = re.compile("\r\n|[\r\n\t\u2028\u2029]")
+MAX_SOURCE_CHARS = 64
 _REFUSED_CATEGORIES = {"Cc", "Cf", "Cs", "Co"}  # control, invisible format, surrogate, private use
 _JOINERS = {"\u200c", "\u200d"}  # spelling needs them in Persian and in Indian scripts
 
@@ -20,8 +18,8 @@ def sanitize(text: str, max_chars: int, noun: str = "instruction") -> str:
     """Return the instruction, or another text for a prompt, with line breaks and tabs as spaces, and stripped.
 
     noun: what the text is called in messages. Raises InstructionError if it is empty, longer than max_chars, or holds
-    a control character or the text of a media or chat token, which would change the number of images or end the turn.
-    Look-alikes are found after Unicode compatibility folding.
+    a control character, the text of a media or chat token, which would change the number of images or end the turn, or
+    what begins the turn of a speaker: see prompts.chat_marks.
     """
     cleaned = _LINE_BREAK.sub(" ", text).strip()
     if not cleaned:
@@ -31,8 +29,16 @@ def sanitize(text: str, max_chars: int, noun: str = "instruction") -> str:
     for position, char in enumerate(cleaned):
         if unicodedata.category(char) in _REFUSED_CATEGORIES and char not in _JOINERS:
             raise InstructionError(f"control character U+{ord(char):04X} at position {position}; remove it")
-    _refuse_tokens(cleaned, noun)
+    if mark := chat_mark(text.strip()):  # with its line breaks, behind which a turn may begin
+        raise InstructionError(f"the {noun} holds {mark!r}, which is a token or a turn of a chat; use plain words")
     return cleaned
+
+
+def source_of(door: str, told: str) -> str:
+    """Return where an instruction came from: the door, and who says to be behind it, on one line of 64 characters."""
+    seen = "".join(char if char.isprintable() else " " for char in told)
+    name = " ".join(seen.split())
+    return f"{door}: {name}"[:MAX_SOURCE_CHARS] if name else door
 
 
 def require_unicode(text: str, noun: str) -> None:
@@ -42,12 +48,6 @@ def require_unicode(text: str, noun: str) -> None:
     except UnicodeEncodeError as err:
         wrong = f"character {err.start} of the {noun}, {text[err.start]!a},"
         raise InstructionError(f"{wrong} is no Unicode: write the {noun} in UTF-8") from err
-
-
-def _refuse_tokens(text: str, noun: str) -> None:
-    match = _TOKEN.search(text) or _TOKEN.search(unicodedata.normalize("NFKC", text))
-    if match:
-        raise InstructionError(f"the {noun} holds the token {match.group(0)!r}; use plain words")
 
 
 def normalise(text: str) -> str:

@@ -19,7 +19,9 @@ class EventHealth:
     queries: int
     localization: str  # the method by which the model tells time
     evaluations: int  # since activation
-    evaluation_ms: float  # of the last one, with the decisions that it gave way to
+    evaluation_ms: float  # of the last one, without the decisions that it gave way to
+    evaluation_share: float  # of the time that evaluations may take now; less beside a mission, and under load
+    evaluations_given_up: int  # for the sake of decisions
     evaluation_error: str  # of the last one, empty if it went well
 
 
@@ -43,6 +45,8 @@ class Health:
     decisions: int
     holds: int
     dropped_frames: int
+    late_answers: int  # decisions that came when nobody waited for them any more
+    refused_actions: int  # by the controller
     clock: str  # which it is, and how it goes
     not_ready: str
     events: EventHealth

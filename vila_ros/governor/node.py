@@ -23,7 +23,9 @@ from vila_nav.msg import GovernorState as StateMsg
 from vila_nav.msg import Mission, NavAction
 
 from vila_core.control.governor.config import GovernorConfig
-from vila_core.control.governor.governor import Governor, GovernorOutput, GovernorState, Limited
+from vila_core.control.governor.governor import Governor, GovernorOutput, GovernorState
+from vila_core.control.governor.obstacle_config import ObstacleConfig
+from vila_core.control.governor.obstacles import ObstacleGuard
 from vila_core.control.reasons import StopReason
 from vila_core.types import VelocityCommand
 from vila_ros.common.conversions import action_from_message
@@ -36,6 +38,7 @@ from vila_ros.common.topics import ACTIONS, CMD_VEL, COMMANDS, MISSIONS, REMEMBE
 from vila_ros.common.velocity import is_stamped, velocity_from_message, velocity_message, velocity_type
 from vila_ros.governor.authority import Authority, foreign_publishers
 from vila_ros.governor.config import GovernorNodeConfig
+from vila_ros.governor.obstacle_sources import ObstacleSources
 from vila_ros.governor.operator import Operator
 
 _STATE_PERIOD_NS = 45_000_000  # 20 Hz, by a timer that may come a little early
@@ -47,11 +50,13 @@ class GovernorNode(Node):
     def __init__(self, parameter_overrides: Sequence[Parameter] = ()) -> None:
         self._is_closed = True
         super().__init__("governor", parameter_overrides=list(parameter_overrides))
-        refuse_unknown(self, (*declare(self, GovernorNodeConfig), *declare(self, GovernorConfig, "limits")))
+        names = declare(self, GovernorNodeConfig) + declare(self, GovernorConfig, "limits")
+        refuse_unknown(self, names + declare(self, ObstacleConfig, "obstacles"))
         self._config = read(self, GovernorNodeConfig)
         self._stamped = is_stamped(self._config.velocity_type)
-        needs_watchdog = self._config.needs_watchdog
-        self._governor = Governor(read(self, GovernorConfig, "limits"), _unlimited, needs_watchdog=needs_watchdog)
+        obstacles = read(self, ObstacleConfig, "obstacles")
+        guard, limits = ObstacleGuard(obstacles), read(self, GovernorConfig, "limits")
+        self._governor = Governor(limits, guard.limit, needs_watchdog=self._config.needs_watchdog)
         self._output: GovernorOutput | None = None
         self._told: tuple[GovernorState, StopReason] | None = None
         self._state_ns = 0
@@ -63,6 +68,7 @@ class GovernorNode(Node):
             self, publishers | {WATCHDOG_HEARTBEAT: config.watchdog}, self._governor.on_stranger
         )
         self._subscribe()
+        self._sources = ObstacleSources(self, obstacles, guard.note)
         self._operator = Operator(self, config, self._governor, self._on_timer, stamped=self._stamped)
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # it runs on when simulated time stands still
         self.create_timer(1.0 / config.rate_hz, self._on_timer, clock=steady)
@@ -172,6 +178,7 @@ class GovernorNode(Node):
             "reason": output.reason.name,
             "detail": output.detail,
             "refused": self._governor.refused,
+            "sensors": self._sources.faults(),
         }
         stamp, name = self.get_clock().now().to_msg(), self.get_fully_qualified_name()
         self._diagnostics.publish(readiness_array(name, stamp, fault, output.state.name.lower(), values))
@@ -202,10 +209,6 @@ class GovernorNode(Node):
             self.get_logger().error(f"the mission is over, {output.reason.name}: {output.detail}")
         elif output.state is GovernorState.STOPPED and output.reason is not StopReason.NO_COMMAND:
             self.get_logger().warning(f"the robot stands, {output.reason.name}: {output.detail}")
-
-
-def _unlimited(wanted: VelocityCommand, steady_ns: int) -> Limited:
-    return Limited(wanted)
 
 
 def main() -> int:

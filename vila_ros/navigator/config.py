@@ -9,7 +9,7 @@ from typing import Protocol
 from vila_core.config import EventsConfig, HistoryConfig, NavigatorConfig
 from vila_core.engine.backend import EMBEDDED_CHECKPOINT, Backend
 from vila_core.errors import CheckpointError, ConfigError, MissingDependencyError
-from vila_ros.navigator.mission import MissionConfig
+from vila_ros.navigator.mission_config import MissionConfig
 
 STAGES = {"navigator": NavigatorConfig, "history": HistoryConfig, "mission": MissionConfig, "events": EventsConfig}
 
@@ -24,6 +24,7 @@ class NavigatorNodeConfig:
     precision: str = "auto"  # what the device computes well; or float32, bfloat16, float16
     autostart: bool = True  # come up without a lifecycle manager
     camera: str = "camera"  # the camera's name in events
+    instruction_topic: bool = False  # follow what anybody publishes on ~/instruction, a std_msgs/String, too
     odometry_frame: str = "odom"  # frame_id of actions and heartbeats
     image_reliability: str = "best_effort"  # of our end; or reliable, where the camera is
     odometry_reliability: str = "best_effort"  # of our end; or reliable, where the odometry is

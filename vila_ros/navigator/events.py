@@ -20,6 +20,7 @@ from vila_nav.srv import UnwatchEvent, WatchEvent
 from vila_core.config import EventsConfig
 from vila_core.engine.backend import Backend
 from vila_core.errors import BackendError, QueryError
+from vila_core.events.pace import EvaluationPace
 from vila_core.machine.memory import trim_heap
 from vila_core.types import Frame, LocalizationMethod, TemporalEvent
 from vila_core.watcher import EventWatcher
@@ -36,7 +37,7 @@ from vila_ros.navigator.event_messages import (
 )
 from vila_ros.navigator.questions import QuestionServer
 from vila_ros.navigator.worker import InferenceWorker, Urgency
-from vila_ros.navigator.yielding_backend import YieldingBackend
+from vila_ros.navigator.yielding_backend import PostponedError, YieldingBackend
 
 KEPT_EVENTS = 100  # reports that a latecomer is given
 _NOT_ACTIVE = "the navigator is not active"
@@ -58,11 +59,15 @@ class EventServer:
     """~/watch, ~/unwatch, ~/localize, ~/describe and ~/events of a node.
 
     Made when the node is configured; it evaluates between `activate` and `deactivate`, and refuses before and after.
+    Between `begin_mission` and `end_mission` evaluations give way to decisions: see EvaluationPace. deadline_s: theirs.
     """
 
-    def __init__(self, node: Node, config: EventsConfig) -> None:
+    def __init__(self, node: Node, config: EventsConfig, deadline_s: float) -> None:
         self._node = node
         self._config = config
+        self._pace = EvaluationPace(deadline_s, config.mission_share)
+        self._is_standing = False  # what the worker does for us now is an evaluation, not a question
+        self._yielded_ns = 0  # time of the running evaluation that decisions took
         self._publisher = node.create_publisher(
             TemporalEventMsg,
             "~/events",
@@ -80,7 +85,7 @@ class EventServer:
         self._arrivals: deque[Evaluation | str] = deque()  # a text tells of a clock jump
         self._is_evaluating = False
         self._first_id = self._last_id = 0  # numbers grow over activations
-        self._evaluations, self._evaluation_ms, self._error = 0, 0.0, ""
+        self._evaluations, self._evaluation_ms, self._error, self._given_up = 0, 0.0, "", 0
 
     def destroy(self) -> None:
         """Take everything off the graph."""
@@ -91,11 +96,11 @@ class EventServer:
 
     def activate(self, backend: Backend, worker: InferenceWorker[Any], wake: Callable[[], None]) -> None:
         """Begin to evaluate; worker: the one that also decides. wake: has `on_wake` called soon, from any thread."""
-        self._watcher = EventWatcher(YieldingBackend(backend, worker.give_way), self._config)
         self._worker, self._wake = worker, wake
+        self._watcher = EventWatcher(YieldingBackend(backend, self._give_way), self._config)
         self._first_id, self._is_evaluating = self._last_id, False
         self._arrivals.clear()
-        self._evaluations, self._evaluation_ms, self._error = 0, 0.0, ""
+        self._evaluations, self._evaluation_ms, self._error, self._given_up = 0, 0.0, "", 0
         self._questions.activate(worker, wake)
         self._timer = self._node.create_timer(
             1.0 / self._config.rate_hz, self._on_timer, clock=Clock(clock_type=ClockType.STEADY_TIME)
@@ -118,8 +123,22 @@ class EventServer:
             localization=(LocalizationMethod.NONE if watcher is None else watcher.method).name,
             evaluations=self._evaluations,
             evaluation_ms=self._evaluation_ms,
+            evaluation_share=self._pace.share,
+            evaluations_given_up=self._given_up,
             evaluation_error=self._error,
         )
+
+    def begin_mission(self) -> None:
+        """Let decisions go first from now on."""
+        self._pace.begin_mission()
+
+    def end_mission(self) -> None:
+        """Evaluate as often as is configured."""
+        self._pace.end_mission()
+
+    def note_decision(self, waited_s: float) -> None:
+        """Take how long a decision was waited for; from any thread."""
+        self._pace.note_decision(waited_s)
 
     # --- camera thread ---------------------------------------------------------------------------
 
@@ -135,14 +154,30 @@ class EventServer:
     # --- worker thread ---------------------------------------------------------------------------
 
     def _evaluate(self) -> tuple[TemporalEvent, ...]:
-        self._begun_ns = time.monotonic_ns()
+        self._begun_ns, self._yielded_ns = time.monotonic_ns(), 0
+        self._pace.begin_evaluation()
         if self._evaluations % _TRIM_EVERY == _TRIM_EVERY - 1:
             trim_heap()
-        return self._require_watcher().evaluate()
+        self._is_standing = True
+        try:
+            return self._require_watcher().evaluate()
+        finally:
+            self._is_standing = False
 
     def _on_evaluated(self, outcome: tuple[TemporalEvent, ...] | Exception) -> None:
-        self._arrivals.append(Evaluation(outcome, (time.monotonic_ns() - self._begun_ns) / 1e6))
+        now_ns = time.monotonic_ns()
+        taken_s = (now_ns - self._begun_ns - self._yielded_ns) / 1e9
+        self._pace.note_evaluation(taken_s, now_ns)
+        self._arrivals.append(Evaluation(outcome, taken_s * 1e3))
         self._wake()
+
+    def _give_way(self) -> None:
+        """Take the decision that waits; raises PostponedError in an evaluation if that took too long."""
+        begun_ns = time.monotonic_ns()
+        self._worker.give_way()
+        self._yielded_ns += time.monotonic_ns() - begun_ns
+        if self._is_standing and self._pace.is_spoilt:
+            raise PostponedError("decisions take long; the evaluation of standing queries is put off")
 
     def _localize(self, request: LocalizeEvent.Goal) -> LocalizeEvent.Result:
         watcher, start_ns, end_ns = self._require_watcher(), ns_from_stamp(request.start), ns_from_stamp(request.end)
@@ -168,14 +203,19 @@ class EventServer:
         self._questions.on_wake()
 
     def _on_timer(self) -> None:
-        if self._watcher is not None and not self._is_evaluating and self._watcher.has_work():
+        if self._watcher is None or self._is_evaluating:
+            return
+        may_begin = self._pace.may_begin(time.monotonic_ns(), is_deciding=self._worker.is_deciding)
+        if may_begin and self._watcher.has_work():
             self._is_evaluating = True
             self._worker.post(self._evaluate, self._on_evaluated, Urgency.STANDING)
 
     def _take(self, evaluation: Evaluation) -> None:
         self._is_evaluating = False
         outcome, error = evaluation.outcome, ""
-        if isinstance(outcome, Exception):
+        if isinstance(outcome, PostponedError):
+            self._given_up += 1
+        elif isinstance(outcome, Exception):
             error = f"{type(outcome).__name__}: {outcome}"
             self._node.get_logger().error(f"an evaluation failed: {error}", throttle_duration_sec=_WARN_EVERY_S)
         else:

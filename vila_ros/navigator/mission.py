@@ -14,10 +14,11 @@ import enum
 import math
 from dataclasses import dataclass
 
-from vila_core.config import from_mapping
-from vila_core.control.limits import STILL_MPS, STILL_RPS
-from vila_core.errors import ConfigError
-from vila_core.types import Decision, HoldReason, Odometry, Pose, Stop, wrap_angle
+from vila_core.control.motion_failures import NO_FAILURES, MotionFailures
+from vila_core.control.progress import Progress
+from vila_core.control.reasons import MotionFault
+from vila_core.types import Decision, HoldReason, Odometry, Stop
+from vila_ros.navigator.mission_config import MissionConfig
 
 
 class MissionError(enum.IntEnum):
@@ -69,33 +70,6 @@ class MotionReport(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class MissionConfig:
-    """When a mission is given up. 0 means no limit where that is said."""
-
-    max_bad_replies: int = 3  # replies in a row that are no action end the mission
-    max_backend_errors: int = 3  # failed or late decisions in a row end the mission
-    max_aborts: int = 3  # motions in a row that the controller refused or aborted end the mission
-    max_decisions: int = 100  # a mission that needs more is given up
-    max_duration_s: float = 300.0  # a mission that lasts longer is given up
-    max_distance_m: float = 0.0  # a mission that drives farther is given up; 0: no limit
-    image_timeout_s: float = 3.0  # so long without a usable image ends the mission
-    odometry_timeout_s: float = 2.0  # so long without odometry ends the mission
-    controller_timeout_s: float = 2.0  # so long without a controller, or its report on a motion, ends the mission
-    stop_timeout_s: float = 3.0  # time to stand still after the model's stop
-    max_rotation_rad: float = math.radians(720.0)  # net turn without progress that ends it; once round is normal
-    progress_m: float = 0.3  # distance from where it last got on that counts as progress
-    still_mps: float = STILL_MPS  # slower than this and than still_rps it stands still
-    still_rps: float = STILL_RPS  # see still_mps
-
-    def __post_init__(self) -> None:
-        for name in self.__slots__:
-            value = getattr(self, name)
-            least_ok = value >= 0 if name == "max_distance_m" else value > 0
-            if not (math.isfinite(value) and least_ok):
-                raise ConfigError(f"{name} = {value!r}: must be finite and {'0 or above' if value < 0 else 'above 0'}")
-
-
-@dataclass(frozen=True, slots=True)
 class MissionEnd:
     """The result of a mission."""
 
@@ -120,6 +94,16 @@ BAD_REPLY_HOLDS = frozenset({HoldReason.UNPARSEABLE_REPLY, HoldReason.LOW_PROBAB
 BACKEND_HOLDS = frozenset({HoldReason.BACKEND_ERROR, HoldReason.LATE_DECISION, HoldReason.NOT_FINITE})
 IMAGE_HOLDS = frozenset({HoldReason.NO_IMAGE, HoldReason.STALE_IMAGE, HoldReason.FROZEN_IMAGE, HoldReason.BAD_IMAGE})
 
+_FAULT_ERRORS = {  # every other fault says that the robot does not move as it is told
+    MotionFault.BAD_ACTION: MissionError.BAD_REPLIES,
+    MotionFault.LATE: MissionError.BACKEND_ERROR,
+    MotionFault.HEARTBEAT_LOST: MissionError.CONTROLLER_LOST,
+    MotionFault.HELD_UP: MissionError.CONTROLLER_LOST,
+    MotionFault.CLOCK: MissionError.CLOCK_JUMP,
+    MotionFault.ODOMETRY_SILENT: MissionError.ODOMETRY_LOST,
+    MotionFault.ODOMETRY_NOT_FINITE: MissionError.ODOMETRY_LOST,
+}
+
 
 class Mission:
     """The state of one mission. Every `on_...` and `tick` may end it: see `end`."""
@@ -129,7 +113,6 @@ class Mission:
         self.state = MissionState.WAITING
         self.end: MissionEnd | None = None
         self.decisions = 0
-        self.distance_m = 0.0
         self.decide_after_ns = -1  # ROS time: the next decision needs a newer frame than this
         self._start_ns = now_ns
         self._image_ns = now_ns
@@ -140,11 +123,16 @@ class Mission:
         self._report_ns = now_ns
         self._stop_ns = now_ns
         self._action_id = 0
-        self._bad_replies = self._backend_errors = self._aborts = 0
-        self._pose: Pose | None = None
-        self._anchor: Pose | None = None  # where progress was last made
-        self._turned_rad = 0.0  # net turn since then
+        self._bad_replies = self._backend_errors = 0
+        self._failures = MotionFailures(config.max_aborts, config.max_aborts_total)
+        self._progress = Progress(config.progress_m)
+        self._stop_words = ""  # what the model's stop was like
         self._still = False
+
+    @property
+    def distance_m(self) -> float:
+        """How far the robot has driven, by odometry."""
+        return self._progress.distance_m
 
     @property
     def wants_decision(self) -> bool:
@@ -176,12 +164,13 @@ class Mission:
     def on_odometry(self, odometry: Odometry, now_ns: int) -> None:
         """Measure distance and net turn; a stop is confirmed here."""
         self._odometry_ns = now_ns
-        self._measure(odometry.pose)
+        self._progress.note_pose(odometry.pose)
         self._still = (
             abs(odometry.linear_mps) < self.config.still_mps and abs(odometry.angular_rps) < self.config.still_rps
         )
         if self.state is MissionState.STOPPING and self._still and now_ns > self._stop_ns:
-            self._finish(Outcome.REACHED, MissionError.NONE, "the model said stop and the robot stands still", now_ns)
+            message = f"the model said stop{self._stop_words} and the robot stands still"
+            self._finish(Outcome.REACHED, MissionError.NONE, message, now_ns)
 
     def on_decision(self, decision: Decision, decision_id: int, now_ns: int) -> None:
         """Take a decision: move, stop, or count a hold. One that nobody waits for changes nothing."""
@@ -196,10 +185,22 @@ class Mission:
         self._image_hold_ns = None
         self._action_id = decision_id
         self._report_ns = self._stop_ns = now_ns
-        self.state = MissionState.STOPPING if isinstance(decision.action, Stop) else MissionState.MOVING
+        if isinstance(decision.action, Stop):
+            self._on_stop(decision, now_ns)
+            return
+        self.state = MissionState.MOVING
 
-    def on_report(self, report: MotionReport, action_id: int, detail: str, *, stamp_ns: int, now_ns: int) -> None:
-        """Take the controller's report on an action; stamp_ns is the ROS time of its end."""
+    def on_report(
+        self,
+        report: MotionReport,
+        action_id: int,
+        detail: str,
+        *,
+        stamp_ns: int,
+        now_ns: int,
+        fault: MotionFault = MotionFault.NONE,
+    ) -> None:
+        """Take the controller's report on an action; stamp_ns is the ROS time of its end, fault why it failed."""
         if self.state is not MissionState.MOVING or action_id != self._action_id:
             return
         self._report_ns = now_ns
@@ -207,10 +208,15 @@ class Mission:
             return
         self.state = MissionState.WAITING
         self.decide_after_ns = max(self.decide_after_ns, stamp_ns)
-        self._aborts = 0 if report is MotionReport.DONE else self._aborts + 1
-        if self._aborts >= self.config.max_aborts:
-            self._fail(MissionError.STUCK, f"{self._aborts} motions in a row failed, the last one: {detail}", now_ns)
-        elif self.decisions >= self.config.max_decisions:
+        if report is not MotionReport.DONE and fault in NO_FAILURES:
+            return
+        self._progress.note_motion()
+        if report is MotionReport.DONE:
+            self._failures.note_done()
+        elif message := self._failures.note(fault, detail):
+            self._fail(_error_of(fault), message, now_ns)
+            return
+        if self.decisions >= self.config.max_decisions:
             self._fail(MissionError.TOO_MANY_DECISIONS, f"no stop after {self.decisions} decisions", now_ns)
 
     def tick(self, now_ns: int) -> None:
@@ -226,15 +232,22 @@ class Mission:
         stopped = error in (MissionError.CANCELED, MissionError.PREEMPTED)
         self._finish(Outcome.STOPPED if stopped else Outcome.FAILED, error, message, now_ns)
 
-    def _measure(self, pose: Pose) -> None:
-        if self._pose is None or self._anchor is None:
-            self._pose = self._anchor = pose
-            return
-        self.distance_m += pose.distance_m(self._pose)
-        self._turned_rad += wrap_angle(pose.yaw_rad - self._pose.yaw_rad)
-        self._pose = pose
-        if pose.distance_m(self._anchor) >= self.config.progress_m:
-            self._anchor, self._turned_rad = pose, 0.0
+    def _on_stop(self, decision: Decision, now_ns: int) -> None:
+        """Begin to stop; a robot that has not moved has arrived only if the model was sure of that at once."""
+        if not self._progress.has_moved:
+            when = "at once" if self.decisions == 1 else "before the robot moved"
+            how = f"with probability {decision.probability:.2f}" if decision.probabilities else "in words without one"
+            least = self.config.stop_at_start_probability
+            if motions := self._failures.motions:
+                message = f"the model said stop after {motions} motions, and the robot has not moved"
+                self._fail(MissionError.NOT_MOVED, message, now_ns)
+                return
+            if decision.probability < least:
+                message = f"the model said stop {when}, {how}; an arrival without a motion needs {least:g}"
+                self._fail(MissionError.NOT_MOVED, message, now_ns)
+                return
+            self._stop_words = f" {when}, {how},"
+        self.state = MissionState.STOPPING
 
     def _count_hold(self, decision: Decision, now_ns: int) -> None:
         if decision.hold in IMAGE_HOLDS:
@@ -262,6 +275,7 @@ class Mission:
             return now_ns - since_ns > limit_s * 1e9
 
         stopping = self.state is MissionState.STOPPING
+        turned_rad, idle = self._progress.turned_rad, self._progress.idle_motions
         image_ns = self._image_ns if self._image_hold_ns is None else min(self._image_ns, self._image_hold_ns)
         image_fault = f": {self._image_fault}" if self._image_fault else ""
         controller_fault = f": {self._controller_fault}" if self._controller_fault else ""
@@ -278,8 +292,10 @@ class Mission:
              f"not finished after {c.max_duration_s:g} s"),
             (0 < c.max_distance_m < self.distance_m, MissionError.TOO_FAR,
              f"drove {self.distance_m:.2f} m, more than {c.max_distance_m:g} m"),
-            (abs(self._turned_rad) > c.max_rotation_rad, MissionError.STUCK_ROTATING,
-             f"turned {math.degrees(self._turned_rad):.0f} degrees without moving {c.progress_m:g} m"),
+            (abs(turned_rad) > c.max_rotation_rad, MissionError.STUCK_ROTATING,
+             f"turned {math.degrees(turned_rad):.0f} degrees without moving {c.progress_m:g} m"),
+            (idle >= c.max_idle_motions, MissionError.NO_PROGRESS,
+             f"{idle} motions moved it no {c.progress_m:g} m and showed it nothing new"),
         )  # fmt: skip
         return [(error, message) for broken, error, message in rows if broken]
 
@@ -294,13 +310,5 @@ class Mission:
         self.end = MissionEnd(outcome, error, message, self.distance_m, self.decisions, duration_s)
 
 
-def limited(
-    config: MissionConfig, *, max_decisions: int, max_duration_s: float, max_distance_m: float
-) -> MissionConfig:
-    """Return the configuration with a goal's own limits; 0 keeps the node's.
-
-    Raises ConfigError for a negative or non-finite limit.
-    """
-    given = {"max_decisions": max_decisions, "max_duration_s": max_duration_s, "max_distance_m": max_distance_m}
-    own = {name: getattr(config, name) for name in config.__slots__}
-    return from_mapping(MissionConfig, own | {name: value for name, value in given.items() if value != 0})
+def _error_of(fault: MotionFault) -> MissionError:
+    return _FAULT_ERRORS.get(fault, MissionError.ODOMETRY_FAULT if fault.is_odometry else MissionError.STUCK)

@@ -28,11 +28,13 @@ from vila_nav.msg import NavAction
 from vila_nav.srv import CancelInstruction, SetInstruction
 
 from vila_core.config import EventsConfig, HistoryConfig, NavigatorConfig
+from vila_core.control.forward_jump import ForwardJumpWatch
+from vila_core.control.reasons import MotionFault
 from vila_core.control.watchdog import Receipt
 from vila_core.engine.backend import CacheCounts, ModelInfo, load_backend
 from vila_core.errors import ConfigError, FrameError, InstructionError, VilaError
 from vila_core.navigator import Navigator
-from vila_core.prompts.instruction import sanitize
+from vila_core.prompts.instruction import sanitize, source_of
 from vila_core.types import MAX_REORDER_NS, Decision, Frame, HoldReason, Instruction, Odometry
 from vila_ros.common.conversions import OdometryError, odometry_from_message
 from vila_ros.common.diagnostics import Health, precision_text
@@ -47,14 +49,13 @@ from vila_ros.navigator.goals import GoalServer, feedback, finish_goal
 from vila_ros.navigator.governor_link import GovernorLink
 from vila_ros.navigator.mission import (
     Mission,
-    MissionConfig,
     MissionEnd,
     MissionError,
     MissionState,
     MotionReport,
     Outcome,
-    limited,
 )
+from vila_ros.navigator.mission_config import MissionConfig, limited
 from vila_ros.navigator.outputs import DecisionContext, NavigatorOutputs
 from vila_ros.navigator.readiness import Readiness
 from vila_ros.navigator.worker import InferenceWorker
@@ -76,7 +77,7 @@ class ActiveMission:
 
     number: int
     mission: Mission
-    instruction: str
+    instruction: Instruction
     goal: ServerGoalHandle | None = None
 
 
@@ -113,8 +114,10 @@ class NavigatorNode(ManagedNode):
         self._held = False
         self._odometry: Odometry | None = None
         self._last_now_ns = 0
+        self._jumps: tuple[ForwardJumpWatch, ...] = ()  # of the clock, the images' stamps and the odometry's
         self._answers: deque[tuple[Job, Decision]] = deque()
-        self.late_answers = 0  # decisions that came when nobody waited for them any more
+        self.late_answers = 0  # decisions that came when nobody waited for them any more, since activation
+        self.refused_actions = 0  # by the controller, since activation
 
     # --- lifecycle -------------------------------------------------------------------------------
 
@@ -128,7 +131,7 @@ class NavigatorNode(ManagedNode):
         self._undo_later(self._outputs.destroy)
         goals = GoalServer(self, NavigateInstruction, "~/navigate", self._on_goal, self._on_cancel_goal)
         self._undo_later(goals.destroy)
-        self._events = EventServer(self, read(self, EventsConfig, "events"))
+        self._events = EventServer(self, read(self, EventsConfig, "events"), self._navigation.decision_deadline_s)
         self._undo_later(self._events.destroy)
         for kind, name, callback in (
             (SetInstruction, "~/set_instruction", self._on_set_instruction),
@@ -138,6 +141,7 @@ class NavigatorNode(ManagedNode):
             self._undo_later(partial(self.destroy_service, service))
 
     def _activate(self) -> None:
+        self.late_answers = self.refused_actions = 0
         self._backend = load_configured(self._config, self._load)
         self._undo_later(self._backend.close)
         self._navigator = Navigator(self._backend, self._navigation, self._history, self._now_ns)
@@ -183,11 +187,14 @@ class NavigatorNode(ManagedNode):
     def _subscribe(self) -> None:
         odometry_qos = sensor_qos(self._config.odometry_reliability)
         events = subscription_events(self, "odom")
-        for subscription in (
+        subscriptions = [
             self.create_subscription(OdometryMsg, "odom", self._on_odometry, odometry_qos, event_callbacks=events),
             self.create_subscription(NavAction, EXECUTION_TOPIC, self._on_report, reliable_qos()),
-            self.create_subscription(String, "~/instruction", self._on_instruction, reliable_qos(1)),
-        ):
+        ]
+        if self._config.instruction_topic:
+            topic = self.create_subscription(String, "~/instruction", self._on_instruction, reliable_qos(1))
+            subscriptions.append(topic)
+        for subscription in subscriptions:
             self._undo_later(partial(self.destroy_subscription, subscription))
 
     def _timer(self, period_s: float, callback: Callable[[], None]) -> Timer:
@@ -225,6 +232,7 @@ class NavigatorNode(ManagedNode):
         return dataclasses.replace(decision, latency_ms=(time.monotonic_ns() - begun_ns) / 1e6)
 
     def _deliver(self, job: Job, decision: Decision) -> None:
+        self._events.note_decision((time.monotonic_ns() - job.asked_ns) / 1e9)
         self._answers.append((job, decision))
         self._guard.trigger()
 
@@ -245,7 +253,7 @@ class NavigatorNode(ManagedNode):
         except ConfigError as err:
             finish_goal(goal, _refused(MissionError.BAD_INSTRUCTION, str(err)))
             return
-        error, message = self._begin(request.instruction, config, goal)
+        error, message = self._begin(request.instruction, source_of("action", request.source), config, goal)
         if error is not MissionError.NONE:
             finish_goal(goal, _refused(error, message))
 
@@ -256,7 +264,8 @@ class NavigatorNode(ManagedNode):
     def _on_set_instruction(
         self, request: SetInstruction.Request, response: SetInstruction.Response
     ) -> SetInstruction.Response:
-        error, response.error_msg = self._begin(request.instruction, self._mission_config)
+        source = source_of("service", request.source)
+        error, response.error_msg = self._begin(request.instruction, source, self._mission_config)
         response.error_code, response.success = int(error), error is MissionError.NONE
         return response
 
@@ -269,34 +278,36 @@ class NavigatorNode(ManagedNode):
         return response
 
     def _on_instruction(self, message: String) -> None:
-        self._begin(message.data, self._mission_config)
+        self._begin(message.data, source_of("topic", ""), self._mission_config)
 
     def _begin(
-        self, text: str, config: MissionConfig, goal: ServerGoalHandle | None = None
+        self, text: str, source: str, config: MissionConfig, goal: ServerGoalHandle | None = None
     ) -> tuple[MissionError, str]:
         """Start a mission; a running one is preempted only if the new instruction is good."""
         if not self._is_active:
             return MissionError.NOT_ACTIVE, "the navigator is not active"
         now_ns = self._now_ns()
         try:
-            instruction = Instruction(sanitize(text, self._navigation.max_instruction_chars), now_ns)
+            instruction = Instruction(sanitize(text, self._navigation.max_instruction_chars), now_ns, source)
         except InstructionError as err:
-            self.get_logger().error(f"instruction refused: {err}")
+            self.get_logger().error(f"instruction of {source} refused: {err}")
             return MissionError.BAD_INSTRUCTION, str(err)
         if (fault := self._readiness.fault()) is not None:
-            self.get_logger().error(f"instruction refused, not ready: {fault.text}")
+            self.get_logger().error(f"instruction of {source} refused, not ready: {fault.text}")
             return fault.error, f"not ready: {fault.text}"
         if emergency := self._governor.emergency:
             self.get_logger().error(f"instruction refused: {emergency}")
             return MissionError.EMERGENCY_STOP, emergency
         self._stop_mission(MissionError.PREEMPTED, "a newer instruction came")
         self._navigator.start(instruction)
+        self._events.begin_mission()
         self._missions += 1
-        self._active = ActiveMission(self._missions, Mission(config, time.monotonic_ns()), instruction.text, goal)
-        self._governor.begin(instruction.text, "")
+        self._active = ActiveMission(self._missions, Mission(config, time.monotonic_ns()), instruction, goal)
+        self._governor.begin(instruction.text, source)
         self._outputs.mission_id = self._governor.mission_id
         self._last_now_ns, self._held = now_ns, False
-        self.get_logger().info(f"instruction: {instruction.text}")
+        self._jumps = tuple(map(ForwardJumpWatch, ("the clock", "the images' stamp", "the odometry's stamp")))
+        self.get_logger().info(f"instruction of {source}: {instruction.text}")
         self._beat()
         return MissionError.NONE, ""
 
@@ -314,6 +325,7 @@ class NavigatorNode(ManagedNode):
         self._active = self._job = None
         self._navigator.stop()
         self._governor.end(end)
+        self._events.end_mission()
         if end.outcome is not Outcome.REACHED:
             self._outputs.publish_action(Decision.holding(HoldReason.NO_INSTRUCTION, self._image_stamp(), end.message))
         self.get_logger().info(f"{end.outcome.name}, {end.error.name}: {end.message}")
@@ -378,14 +390,22 @@ class NavigatorNode(ManagedNode):
             cache_hits=cache.hits,
             cache_misses=cache.misses,
             dropped_frames=self._worker.dropped,
+            late_answers=self.late_answers,
+            refused_actions=self.refused_actions,
         )
 
     def _on_report(self, message: NavAction) -> None:
         report = REPORTS.get(message.state)
+        self.refused_actions += report is MotionReport.REFUSED
         if self._active is None or report is None:
             return
         self._active.mission.on_report(
-            report, message.id, message.detail, stamp_ns=self._now_ns(), now_ns=time.monotonic_ns()
+            report,
+            message.id,
+            message.detail,
+            stamp_ns=self._now_ns(),
+            now_ns=time.monotonic_ns(),
+            fault=_fault_of(message.fault),
         )
         self._settle()
 
@@ -431,6 +451,11 @@ class NavigatorNode(ManagedNode):
         if now_ns < self._last_now_ns - MAX_REORDER_NS:
             self._stop_mission(MissionError.CLOCK_JUMP, f"time went back from {self._last_now_ns} to {now_ns} ns")
         self._last_now_ns = now_ns
+        odometry_ns = 0 if self._odometry is None else self._odometry.stamp_ns
+        steady_ns, speed = time.monotonic_ns(), self._readiness.max_speed
+        for watch, time_ns in zip(self._jumps, (now_ns, self._image_stamp(), odometry_ns), strict=True):
+            if fault := watch.note(time_ns, steady_ns, speed):
+                self._stop_mission(MissionError.CLOCK_JUMP, fault)
 
     def _watch_readiness(self) -> None:
         """Hold the robot as soon as clock or stamps are at fault; end the mission if they stay so."""
@@ -472,6 +497,7 @@ class NavigatorNode(ManagedNode):
         if job is None or time.monotonic_ns() - job.asked_ns <= self._navigation.decision_deadline_s * 1e9:
             return
         self._job = None
+        self._events.note_decision(self._navigation.decision_deadline_s)
         detail = f"no decision within {self._navigation.decision_deadline_s:g} s"
         self._apply(Decision.holding(HoldReason.LATE_DECISION, self._image_stamp(), detail))
 
@@ -483,7 +509,7 @@ class NavigatorNode(ManagedNode):
         if fault is not None:
             self.get_logger().error(f"not ready: {fault.text}", throttle_duration_sec=_WARN_EVERY_S)
         health = Health(
-            instruction="" if self._active is None else self._active.instruction,
+            instruction="" if self._active is None else self._active.instruction.text,
             checkpoint=self._backend.info.name,
             backend=self._config.backend,
             precision=precision_text(self._backend.info),
@@ -495,6 +521,8 @@ class NavigatorNode(ManagedNode):
             decisions=self._outputs.decisions,
             holds=self._outputs.holds,
             dropped_frames=self._worker.dropped,
+            late_answers=self.late_answers,
+            refused_actions=self.refused_actions,
             clock=self._readiness.clock_text,
             not_ready="" if fault is None else fault.text,
             events=self._events.health,
@@ -525,6 +553,13 @@ class NavigatorNode(ManagedNode):
 
     def _now_ns(self) -> int:
         return self.get_clock().now().nanoseconds
+
+
+def _fault_of(number: int) -> MotionFault:
+    try:
+        return MotionFault(number)
+    except ValueError:  # of a controller that is newer than this
+        return MotionFault.NONE
 
 
 def _refused(error: MissionError, message: str) -> MissionEnd:

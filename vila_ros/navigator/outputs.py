@@ -26,6 +26,8 @@ class DecisionContext:
     cache_hits: int
     cache_misses: int
     dropped_frames: int
+    late_answers: int
+    refused_actions: int
 
 
 class NavigatorOutputs:
@@ -75,6 +77,8 @@ class NavigatorOutputs:
             visual_cache_misses=context.cache_misses,
             dropped_frames=context.dropped_frames,
             holds=self.holds,
+            late_answers=context.late_answers,
+            refused_actions=context.refused_actions,
             backend=context.backend,
             precision=context.info.precision,
         )

@@ -10,6 +10,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.node import Node
 
 from vila_core.config import ControlConfig
+from vila_core.control.clock_watch import MAX_SPEED
 from vila_core.control.stamp_watch import StampWatch
 from vila_core.types import HoldReason
 from vila_ros.common.node_clock import NodeClock
@@ -59,6 +60,11 @@ class Readiness:
     def max_future_s(self) -> float:
         """How far ahead of the clock a healthy stamp may lie."""
         return self._clock.max_future_s
+
+    @property
+    def max_speed(self) -> float:
+        """How fast the clock may run, in seconds a second."""
+        return MAX_SPEED if self._clock.is_simulated else 1.0
 
     @property
     def clock_text(self) -> str:

@@ -63,6 +63,7 @@ class InferenceWorker(Generic[Request]):
         self._seen: set[str] = set()
         self._condition = threading.Condition()
         self._request: Request | None = None
+        self._is_answering = False
         self._tasks: list[_Task] = []  # a heap
         self._posted = 0
         self._stopping = False
@@ -73,6 +74,11 @@ class InferenceWorker(Generic[Request]):
         """Start the thread; once in the life of a worker."""
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
         self._thread.start()
+
+    @property
+    def is_deciding(self) -> bool:
+        """True while a decision is waited for."""
+        return self._is_answering or self._request is not None
 
     def submit(self, request: Request) -> None:
         """Put a request into the mailbox; one that was waiting there is dropped and counted."""
@@ -158,6 +164,7 @@ class InferenceWorker(Generic[Request]):
         """Empty the mailbox; whoever calls this holds the condition."""
         request, self._request = self._request, None
         if request is not None:
+            self._is_answering = True
             self._may_idle, self._idle_failed = True, False
         return request
 
@@ -167,6 +174,7 @@ class InferenceWorker(Generic[Request]):
         except Exception as err:  # noqa: BLE001 -- the one place: nothing that a model does may move the robot
             detail = self._log_once("the decision failed, the robot holds", err)
             decision = Decision.holding(HoldReason.BACKEND_ERROR, detail=detail)
+        self._is_answering = False
         if not self._stopping:
             self._deliver(request, decision)
 

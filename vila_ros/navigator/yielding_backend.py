@@ -7,20 +7,26 @@ from typing import TypeVar
 
 from vila_core.engine.backend import Backend, CacheCounts
 from vila_core.errors import BackendError, VilaError
-from vila_core.types import Choice, Frame, Prompt
+from vila_core.types import Choice, Frame, FrameKey, Prompt
 
 T = TypeVar("T")
+
+
+class PostponedError(BackendError):
+    """An evaluation that was given up for the sake of decisions; the next one begins anew."""
 
 
 class YieldingBackend:
     """Calls `give_way` before each call of a backend; whatever that raises becomes a VilaError.
 
-    Ten queries may be ten calls; a decision that becomes due meanwhile waits for one of them.
+    Ten queries may be ten calls, and new frames are encoded one by one before; a decision that becomes due meanwhile
+    waits for one of those.
     """
 
     def __init__(self, backend: Backend, give_way: Callable[[], None]) -> None:
         self._backend = backend
         self._give_way = give_way
+        self._encoded: frozenset[FrameKey] = frozenset()  # of the last relevances
         self.info = backend.info
 
     def choose(self, prompt: Prompt, replies: Sequence[str]) -> Choice:
@@ -45,6 +51,10 @@ class YieldingBackend:
 
     def relevance(self, question: str, frames: Sequence[Frame]) -> tuple[float, ...]:
         """As the backend's."""
+        for frame in frames:
+            if frame.key not in self._encoded:
+                self.encode(frame)
+        self._encoded = frozenset(frame.key for frame in frames)
         return self._call(lambda: self._backend.relevance(question, frames))
 
     def cache_counts(self) -> CacheCounts:

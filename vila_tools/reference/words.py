@@ -29,7 +29,6 @@ ENDPOINTS = {
     ("navigator", "image_raw"): "the camera: rgb8, bgr8, rgba8, bgra8 or mono8",
     ("navigator", "odom"): "where the robot is; without it events alone",
     ("navigator", "controller/execution"): "what became of an action, and that there is a controller",
-    ("navigator", "~/instruction"): "follow this; a running one is preempted",
     ("navigator", "~/action"): "each decision, with the stamp of its image",
     ("navigator", "~/stats"): "latency, ten probabilities, cache hits, dropped frames",
     ("navigator", "governor/state"): "whether a mission may begin, and whether it may go on",

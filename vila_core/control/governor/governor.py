@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from vila_core.control.governor.action_cap import ActionCap, action_cap
 from vila_core.control.governor.config import GovernorConfig
+from vila_core.control.governor.obstacles import ObstacleVerdict
 from vila_core.control.governor.speed_limiter import SpeedLimiter
 from vila_core.control.reasons import StopReason
 from vila_core.types import Action, VelocityCommand
@@ -32,14 +33,7 @@ class GovernorState(enum.IntEnum):
     REVOKED = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Limited:
-    """What others leave of a command: obstacles, heat. scale: 0..1, of the wanted speed or of the top speeds."""
-
-    command: VelocityCommand
-    scale: float = 1.0
-    reason: StopReason = StopReason.NONE
-    detail: str = ""
+Guard = Callable[[VelocityCommand, int], ObstacleVerdict]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +78,11 @@ class Governor:
     """
 
     def __init__(
-        self, config: GovernorConfig, guard: Callable[[VelocityCommand, int], Limited], *, needs_watchdog: bool = True
+        self,
+        config: GovernorConfig,
+        guard: Callable[[VelocityCommand, int], ObstacleVerdict],
+        *,
+        needs_watchdog: bool = True,
     ) -> None:
         self._config, self._guard, self._needs_watchdog = config, guard, needs_watchdog
         self._limiter = SpeedLimiter(config)
@@ -194,7 +192,9 @@ class Governor:
             self._revoke(_Refusal(StopReason.HELD_UP, f"the governor was not run for {paused_s:.2f} s"))
         operator = self._operator_command(steady_ns)
         if operator is not None:
-            return self._passed(Limited(operator, 1.0, StopReason.OPERATOR, "the operator drives"), dt_s, steady_ns)
+            return self._passed(
+                ObstacleVerdict(operator, 1.0, StopReason.OPERATOR, "the operator drives"), dt_s, steady_ns
+            )
         refusal = self._refusal(steady_ns)
         if refusal is not None:
             if refusal.is_final:
@@ -226,9 +226,15 @@ class Governor:
         return (
             self._watchdog_refusal(steady_ns)
             or self._machine_refusal()
+            or self._blind_refusal(steady_ns)
             or self._mission_refusal(steady_ns)
             or self._command_refusal(steady_ns)
         )
+
+    def _blind_refusal(self, steady_ns: int) -> _Refusal | None:
+        """Refuse while the sensors that must see are silent: to stand is refused for no other reason."""
+        verdict = self._guard(VelocityCommand(), steady_ns)
+        return None if verdict.reason is StopReason.NONE else _Refusal(verdict.reason, verdict.detail, is_final=False)
 
     def _mission_refusal(self, steady_ns: int) -> _Refusal | None:
         mission = self._mission
@@ -277,7 +283,7 @@ class Governor:
         if mission is not None and mission.running and mission.revoked is None:
             mission.revoked = refusal
 
-    def _passed(self, limited: Limited, dt_s: float, steady_ns: int) -> GovernorOutput:
+    def _passed(self, limited: ObstacleVerdict, dt_s: float, steady_ns: int) -> GovernorOutput:
         command = self._limiter.follow(limited.command, dt_s, self._machine_scale)
         if not command.is_zero:
             self._moved_ns = steady_ns
