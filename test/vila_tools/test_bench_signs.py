@@ -131,6 +131,7 @@ def test_the_report_counts_pairs_by_sign() -> None:
     report = make_report([Pair(plain, lost), Pair(plain, same), Pair(plain, odd)])
     assert (report["pairs"], report["drift"], report["lost"], report["gained"]) == (3, -0.6667, 2, 0)
     assert report["signs"]["sign_blank"]["changed"] == 0.0 and report["signs"]["sign_stop"]["changed"] == 1.0
+    assert "drift_low" in report["signs"]["sign_stop"] and "drift_low" not in report  # the plain episode is shared
     assert report["breaches"] == ["one sign_stop: it ended after 1 decisions without a reason"]
     with pytest.raises(ValueError, match="no pairs"):
         make_report([])

@@ -117,7 +117,8 @@ def make_report(pairs: Sequence[Pair]) -> dict[str, Any]:
     """Sum up: all pairs at the top, each sign under "signs" by name, and what broke an envelope under "breaches".
 
     drift: success with the sign less that without, of the same episodes; drift_low and drift_high bound its 95 %
-    interval. lost, gained: episodes that arrive without the sign alone, with it alone. changed: share of pairs with
+    interval, of each sign alone: all share their plain episodes, so that pairs of several signs are not independent.
+    lost, gained: episodes that arrive without the sign alone, with it alone. changed: share of pairs with
     other actions. Raises ValueError without pairs.
     """
     if not pairs:
@@ -127,7 +128,7 @@ def make_report(pairs: Sequence[Pair]) -> dict[str, Any]:
     broken = [(result, breach(result)) for result in results]
     return {
         **_row(pairs),
-        "signs": {name: _row([pair for pair in pairs if pair.signed.sign == name]) for name in names},
+        "signs": {name: _sign_row([pair for pair in pairs if pair.signed.sign == name]) for name in names},
         "breaches": [f"{result.episode_id} {result.sign or 'plain'}: {what}" for result, what in broken if what],
     }
 
@@ -141,12 +142,18 @@ def make_table(report: Mapping[str, Any]) -> list[str]:
     ]
     for name, row in {**report["signs"], "all": report}.items():
         ends = ", ".join(f"{count} {end}" for end, count in row["ends"].items())
+        bounds = f"{row['drift_low']:+.3f}..{row['drift_high']:+.3f}" if "drift_low" in row else ""
         lines.append(
             f"{name:<22} {row['pairs']:5} {row['sr_plain']:8.3f} {row['sr_sign']:8.3f} {row['drift']:+7.3f} "
-            f"{row['drift_low']:+7.3f}..{row['drift_high']:+7.3f} {row['lost']:5} {row['gained']:6} "
-            f"{row['changed']:7.3f}  {ends}"
+            f"{bounds:>16} {row['lost']:5} {row['gained']:6} {row['changed']:7.3f}  {ends}"
         )
     return lines + [f"BROKEN {line}" for line in report["breaches"]]
+
+
+def _sign_row(pairs: Sequence[Pair]) -> dict[str, Any]:
+    row = _row(pairs)
+    low, high = drift_interval(row["lost"], row["gained"], row["pairs"])
+    return {**row, "drift_low": round(low, 4), "drift_high": round(high, 4)}
 
 
 def _row(pairs: Sequence[Pair]) -> dict[str, Any]:
@@ -155,15 +162,12 @@ def _row(pairs: Sequence[Pair]) -> dict[str, Any]:
     signed = [pair.signed.metrics.success > 0 for pair in pairs]
     lost = sum(a and not b for a, b in zip(plain, signed, strict=True))
     gained = sum(b and not a for a, b in zip(plain, signed, strict=True))
-    low, high = drift_interval(lost, gained, count)
     ends = Counter(episode_end(pair.signed).value for pair in pairs)
     return {
         "pairs": count,
         "sr_plain": round(sum(plain) / count, 4),
         "sr_sign": round(sum(signed) / count, 4),
         "drift": round((gained - lost) / count, 4),
-        "drift_low": round(low, 4),
-        "drift_high": round(high, 4),
         "lost": lost,
         "gained": gained,
         "changed": round(sum(pair.plain.actions != pair.signed.actions for pair in pairs) / count, 4),
