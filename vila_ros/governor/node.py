@@ -22,6 +22,7 @@ from std_msgs.msg import Header
 from vila_nav.msg import GovernorState as StateMsg
 from vila_nav.msg import Mission, NavAction
 
+from vila_core.config import StrainConfig
 from vila_core.control.governor.config import GovernorConfig
 from vila_core.control.governor.governor import Governor, GovernorOutput, GovernorState
 from vila_core.control.governor.obstacle_config import ObstacleConfig
@@ -34,6 +35,7 @@ from vila_ros.common.machine import raise_priority
 from vila_ros.common.node_main import run_node
 from vila_ros.common.parameters import declare, read, refuse_unknown
 from vila_ros.common.qos import publisher_events, reliable_qos, subscription_events
+from vila_ros.common.strain_reader import StrainReader
 from vila_ros.common.topics import ACTIONS, CMD_VEL, COMMANDS, MISSIONS, REMEMBERED_EMERGENCY, WATCHDOG_HEARTBEAT
 from vila_ros.common.velocity import is_stamped, velocity_from_message, velocity_message, velocity_type
 from vila_ros.governor.authority import Authority, foreign_publishers
@@ -51,7 +53,8 @@ class GovernorNode(Node):
         self._is_closed = True
         super().__init__("governor", parameter_overrides=list(parameter_overrides))
         names = declare(self, GovernorNodeConfig) + declare(self, GovernorConfig, "limits")
-        refuse_unknown(self, names + declare(self, ObstacleConfig, "obstacles"))
+        names += declare(self, ObstacleConfig, "obstacles") + declare(self, StrainConfig, "machine")
+        refuse_unknown(self, names)
         self._config = read(self, GovernorNodeConfig)
         self._stamped = is_stamped(self._config.velocity_type)
         obstacles = read(self, ObstacleConfig, "obstacles")
@@ -69,6 +72,7 @@ class GovernorNode(Node):
         )
         self._subscribe()
         self._sources = ObstacleSources(self, obstacles, guard.note)
+        self._strain = StrainReader(read(self, StrainConfig, "machine"))
         self._operator = Operator(self, config, self._governor, self._on_timer, stamped=self._stamped)
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # it runs on when simulated time stands still
         self.create_timer(1.0 / config.rate_hz, self._on_timer, clock=steady)
@@ -85,6 +89,7 @@ class GovernorNode(Node):
         if self._is_closed:
             return
         self._is_closed = True
+        self._strain.close()
         for _ in range(3):
             self._publish_velocity(VelocityCommand())
         self._velocity.wait_for_all_acked(Duration(seconds=0.2))
@@ -159,7 +164,9 @@ class GovernorNode(Node):
             self._told = told
 
     def _on_check(self) -> None:
-        """Look who else publishes; twice a second, as the graph tells nobody of changes."""
+        """Look at the machine, and who else publishes; twice a second, as the graph tells nobody of changes."""
+        strain = self._strain.verdict
+        self._governor.on_machine(strain.speed_scale, strain.text)
         if self._config.publishes_alone:
             mine, watchdog = self.get_fully_qualified_name(), self._config.watchdog
             own = {mine, f"{self.get_namespace().rstrip('/')}/{watchdog}"}
@@ -179,6 +186,7 @@ class GovernorNode(Node):
             "detail": output.detail,
             "refused": self._governor.refused,
             "sensors": self._sources.faults(),
+            "machine": f"{self._strain.verdict.level.name}: {self._strain.verdict.text}",
         }
         stamp, name = self.get_clock().now().to_msg(), self.get_fully_qualified_name()
         self._diagnostics.publish(readiness_array(name, stamp, fault, output.state.name.lower(), values))

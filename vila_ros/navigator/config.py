@@ -6,12 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from vila_core.config import EventsConfig, HistoryConfig, NavigatorConfig
+from vila_core.config import EventsConfig, HistoryConfig, NavigatorConfig, StrainConfig
 from vila_core.engine.backend import EMBEDDED_CHECKPOINT, Backend
 from vila_core.errors import CheckpointError, ConfigError, MissingDependencyError
 from vila_ros.navigator.mission_config import MissionConfig
 
-STAGES = {"navigator": NavigatorConfig, "history": HistoryConfig, "mission": MissionConfig, "events": EventsConfig}
+STAGES = {
+    "navigator": NavigatorConfig,
+    "history": HistoryConfig,
+    "mission": MissionConfig,
+    "events": EventsConfig,
+    "machine": StrainConfig,
+}
 
 
 @dataclass(frozen=True, slots=True)

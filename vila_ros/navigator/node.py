@@ -27,7 +27,7 @@ from vila_nav.action import NavigateInstruction
 from vila_nav.msg import NavAction
 from vila_nav.srv import CancelInstruction, SetInstruction
 
-from vila_core.config import EventsConfig, HistoryConfig, NavigatorConfig
+from vila_core.config import EventsConfig, HistoryConfig, NavigatorConfig, StrainConfig
 from vila_core.control.forward_jump import ForwardJumpWatch
 from vila_core.control.reasons import MotionFault
 from vila_core.control.watchdog import Receipt
@@ -42,6 +42,7 @@ from vila_ros.common.lifecycle import ManagedNode
 from vila_ros.common.node_main import run_node
 from vila_ros.common.parameters import declare, read, refuse_unknown
 from vila_ros.common.qos import reliable_qos, sensor_qos, subscription_events
+from vila_ros.common.strain_reader import StrainReader
 from vila_ros.navigator.camera import CameraReader
 from vila_ros.navigator.config import STAGES, LoadBackend, NavigatorNodeConfig, load_configured
 from vila_ros.navigator.events import EventServer
@@ -109,6 +110,7 @@ class NavigatorNode(ManagedNode):
         self._active: ActiveMission | None = None
         self._missions = 0
         self._job: Job | None = None
+        self._answered_ns = 0  # steady time of the last decision
         self._image: Receipt | None = None
         self._image_fault = ""
         self._held = False
@@ -154,6 +156,8 @@ class NavigatorNode(ManagedNode):
         self._worker.start()
         self._readiness = Readiness(self, "image_raw", "odom", "controller", self._navigation.max_image_age_s)
         self._undo_later(self._readiness.close)
+        self._strain = StrainReader(read(self, StrainConfig, "machine"))
+        self._undo_later(self._strain.close)
         self._governor = GovernorLink(self, required=self._config.require_governor)
         self._undo_later(self._governor.close)
         self._subscribe()
@@ -355,7 +359,8 @@ class NavigatorNode(ManagedNode):
         active, stamp_ns = self._active, self._navigator.newest_stamp_ns
         if active is None or stamp_ns is None or self._job is not None or not active.mission.wants_decision:
             return
-        if stamp_ns > active.mission.decide_after_ns:
+        rests_s = (time.monotonic_ns() - self._answered_ns) / 1e9
+        if stamp_ns > active.mission.decide_after_ns and rests_s >= self._strain.verdict.decision_delay_s:
             self._job = Job(active.number, time.monotonic_ns(), stamp_ns)
             self._worker.submit(self._job)
 
@@ -363,7 +368,7 @@ class NavigatorNode(ManagedNode):
         if job != self._job:
             self.late_answers += 1
             return
-        self._job = None
+        self._job, self._answered_ns = None, time.monotonic_ns()
         if decision.stamp_ns == 0:  # what failed unforeseen answers no image; the next try is to have a newer one
             decision = dataclasses.replace(decision, stamp_ns=job.stamp_ns)
         self._apply(decision)
