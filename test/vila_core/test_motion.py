@@ -140,7 +140,7 @@ def test_it_always_ends_wherever_the_robot_is_pushed(action, start, pushes):
 def test_stalled_wheels_abort(action):
     run = execute(action, robot=Unicycle(stalled=True))
     assert run.last.state is MotionState.ABORTED and run.last.fault is MotionFault.STALLED
-    assert "the robot stands" in run.last.detail and run.last.command.is_zero
+    assert "the robot is held" in run.last.detail and run.last.command.is_zero
     assert run.seconds < 1.2
     assert run.last.commanded_m < 0.1 and run.last.commanded_rad < math.radians(15)
     assert run.last.executed_m == run.last.executed_rad == 0.0  # measured, not commanded

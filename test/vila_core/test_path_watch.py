@@ -61,6 +61,15 @@ def held(**changes):
     return edit
 
 
+def along_a_wall(odometry, since_s):
+    """From x = 0.15 m on it gets two fifths as far, by pose and velocity."""
+    pose = odometry.pose
+    if since_s < 0 or pose.x_m < 0.15:
+        return [(odometry, ONE)]
+    slid = Pose(0.15 + 0.4 * (pose.x_m - 0.15), 0.2 * (pose.x_m - 0.15), pose.yaw_rad)
+    return [(dataclasses.replace(odometry, pose=slid, linear_mps=0.4 * odometry.linear_mps), ONE)]
+
+
 def to_another_frame(odometry, since_s):
     source = ONE if since_s < 1.0 else dataclasses.replace(ONE, frame="map")
     return [(odometry, source)]
@@ -113,6 +122,7 @@ LIES = [
     ("stands still, its velocity does not", FAR, held(), CONTRADICTS, 2.2),
     ("stands still in a turn, its velocity does not", HALF_RIGHT, held(), CONTRADICTS, 2.2),
     ("stands still all in all", FAR, held(linear_mps=0.0, angular_rps=0.0), MotionFault.STALLED, 2.2),
+    ("slides along a wall", FAR, along_a_wall, MotionFault.STALLED, 2.2),
     ("changes its frame", FAR, to_another_frame, MotionFault.ODOMETRY_FRAME, 1.3),
     ("two publishers", FAR, another_robot(True), MotionFault.ODOMETRY_PUBLISHERS, 1.3),
     ("two publishers, not told apart", FAR, another_robot(False), MotionFault.ODOMETRY_PUBLISHERS, 1.3),

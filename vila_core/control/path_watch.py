@@ -11,7 +11,6 @@ from bisect import bisect_left
 from collections import deque
 from dataclasses import dataclass
 
-from vila_core.control.limits import STILL_MPS, STILL_RPS
 from vila_core.control.reasons import MotionFault
 from vila_core.types import Odometry, Pose, VelocityCommand, wrap_angle
 
@@ -31,7 +30,14 @@ _KEPT_NS = 1_500_000_000
 _MAX_STEP_S = 0.5
 _STILL_OVER_M = 0.035  # while so much is commanded one can see whether a robot moves
 _STILL_OVER_RAD = math.radians(5.0)
-_STILL_SHARE = 0.03  # of what was commanded: a robot that moves less stands
+_STILL_SHARE = 0.07  # of what was commanded: a robot that moves less stands
+_HELD_SHARE = 0.5  # of it: one that had followed, and now moves less, is held by something
+_FOLLOWED_M = 0.05  # after so much one can see whether a robot follows
+_FOLLOWED_RAD = math.radians(8.0)
+_FOLLOWED_SHARE = 0.75
+_AGREE_M = 0.02  # pose and twist, over as much
+_AGREE_SHARE = 0.2  # of the least path
+_AGREE_RAD = math.radians(3.0)
 _SURE = 3.0  # standard errors
 _FEWEST = 4  # samples
 _SPEED_NS = 200_000_000
@@ -117,6 +123,7 @@ class PathWatch:
         self._measured = Path(self._measured.forward_m + step.x_m, self._measured.turned_rad + step.yaw_rad)
         twist = VelocityCommand(odometry.linear_mps, odometry.angular_rps)
         self._samples.append(_Sample(odometry.stamp_ns, self._measured, self._note_at(odometry.stamp_ns).quick, twist))
+        self._note_following()
         while self._samples[0].stamp_ns < odometry.stamp_ns - _KEPT_NS:
             self._samples.popleft()
 
@@ -174,7 +181,8 @@ class PathWatch:
         rest = self._from.quick - self._from.slow
         off_m = abs(self._sideways_m - self._from_sideways_m)
         if off_m > _MAX_SIDEWAYS_M:
-            return MotionFault.ODOMETRY_CONTRADICTS, f"odometry moved {off_m:.3f} m sideways, which no command told it"
+            fault = MotionFault.STALLED if self._slides() else MotionFault.ODOMETRY_CONTRADICTS
+            return fault, f"it moved {off_m:.3f} m sideways, which no command told it"
         rows = (
             (quick.forward_m, slow.forward_m, measured.forward_m, rest.forward_m, _LINEAR),
             (quick.turned_rad, slow.turned_rad, measured.turned_rad, rest.turned_rad, _ANGULAR),
@@ -182,8 +190,8 @@ class PathWatch:
         for commanded, late, got, still, limits in rows:
             if _is_apart(commanded, late, got, still, limits):
                 text = f"commanded were {commanded:.3f} {limits.unit}, odometry measured {got:.3f} {limits.unit}"
-                if self._stands():
-                    return MotionFault.STALLED, f"the robot stands: {text}"
+                if abs(got) < abs(commanded) and self._is_held(limits):
+                    return MotionFault.STALLED, f"the robot is held by something: {text}"
                 return MotionFault.ODOMETRY_CONTRADICTS, text
         return MotionFault.NONE, ""
 
@@ -197,6 +205,7 @@ class PathWatch:
         self._from = self._now()
         self._from_measured, self._from_sideways_m = self._measured, self._sideways_m
         self._samples.clear()
+        self._has_followed = False
 
     def _now(self) -> _Note:
         """What was commanded at the stamp of the latest odometry."""
@@ -210,18 +219,26 @@ class PathWatch:
         index = bisect_left(self._notes, stamp_ns, key=_stamp)
         return self._notes[index - 1].command if index else VelocityCommand()
 
-    def _stands(self) -> bool:
-        """True if pose and twist both say that the robot stands, whatever was commanded of late."""
+    def _is_held(self, limits: _Limits) -> bool:
+        """True if pose and twist agree that the robot stands, or moves less than before, whatever is commanded."""
         if not self._samples:
             return True
-        recent = self._recent()
-        linear_mps = sum(sample.twist.linear_mps for sample in recent) / len(recent)
-        angular_rps = sum(sample.twist.angular_rps for sample in recent) / len(recent)
-        if abs(linear_mps) > STILL_MPS or abs(angular_rps) > STILL_RPS:
-            return False
-        forward = [(sample.commanded.forward_m, sample.path.forward_m) for sample in recent]
-        turned = [(sample.commanded.turned_rad, sample.path.turned_rad) for sample in recent]
-        return not _follows(forward) and not _follows(turned)
+        recent, share = self._recent(), _HELD_SHARE if self._has_followed else _STILL_SHARE
+        if limits is _LINEAR:
+            pairs = [(sample.commanded.forward_m, sample.path.forward_m) for sample in recent]
+        else:
+            pairs = [(sample.commanded.turned_rad, sample.path.turned_rad) for sample in recent]
+        return not _follows(pairs, share, limits.visible) and _agrees(recent)
+
+    def _slides(self) -> bool:
+        """True if it gets less far than commanded by pose and twist, though it had followed: along a wall."""
+        lead_m = self.lead.forward_m
+        return lead_m > _AGREE_M and self._has_followed and _agrees(self._recent())
+
+    def _note_following(self) -> None:
+        told, got = self._now().quick - self._from.quick, self.measured
+        self._has_followed |= _is_most(told.forward_m, got.forward_m, _FOLLOWED_M)
+        self._has_followed |= _is_most(told.turned_rad, got.turned_rad, _FOLLOWED_RAD)
 
     def _recent(self) -> list[_Sample]:
         """Return the samples over which enough was commanded to see a robot move, the newest first."""
@@ -235,17 +252,35 @@ class PathWatch:
         return recent
 
 
-def _follows(pairs: list[tuple[float, float]]) -> bool:
-    """Return True if what was measured changes with what was commanded, by a line through both and its error."""
-    count = len(pairs)
-    mean_x, mean_y = sum(x for x, _ in pairs) / count, sum(y for _, y in pairs) / count
-    spread = sum((x - mean_x) ** 2 for x, _ in pairs)
-    if count < 3 or spread == 0.0:
+def _is_most(told: float, got: float, least: float) -> bool:
+    """Return True if a path of the size to judge by was driven as told."""
+    if abs(told) < least or told * got < 0:
+        return False
+    return _FOLLOWED_SHARE * abs(told) <= abs(got) + _AGREE_SHARE * least and abs(got) <= abs(told) / _FOLLOWED_SHARE
+
+
+def _agrees(recent: list[_Sample]) -> bool:
+    """Return True if the poses moved as far as the twists say; the newest is the first."""
+    moved, dt_s = recent[0].path - recent[-1].path, (recent[0].stamp_ns - recent[-1].stamp_ns) / 1e9
+    told_m = dt_s * sum(sample.twist.linear_mps for sample in recent) / len(recent)
+    told_rad = dt_s * sum(sample.twist.angular_rps for sample in recent) / len(recent)
+    return abs(moved.forward_m - told_m) < _AGREE_M and abs(moved.turned_rad - told_rad) < _AGREE_RAD
+
+
+def _follows(pairs: list[tuple[float, float]], share: float, least: float) -> bool:
+    """Return True if at least a share of what was commanded was measured, by a line through both and its error.
+
+    least: less than so much commanded tells nothing.
+    """
+    count, told = len(pairs), [x for x, _ in pairs]
+    mean_x, mean_y = sum(told) / count, sum(y for _, y in pairs) / count
+    spread = sum((x - mean_x) ** 2 for x in told)
+    if count < 3 or max(told) - min(told) < least:
         return False
     slope = sum((x - mean_x) * (y - mean_y) for x, y in pairs) / spread
     rest = sum((y - mean_y - slope * (x - mean_x)) ** 2 for x, y in pairs)
     error = math.sqrt(rest / (count - 2) / spread)
-    return abs(slope) > max(_STILL_SHARE, _SURE * error)
+    return abs(slope) > max(share, _SURE * error)
 
 
 def body_step(before: Pose, after: Pose) -> Pose:
@@ -263,10 +298,11 @@ class _Limits:
     slack: float
     share: float
     law: float
+    visible: float  # commanded of late: less tells nothing about whether the robot follows
 
 
-_LINEAR = _Limits("m", _SLACK_M, _SLACK_SHARE, _LAW_M)
-_ANGULAR = _Limits("rad", _SLACK_RAD, _SLACK_TURN_SHARE, _LAW_RAD)
+_LINEAR = _Limits("m", _SLACK_M, _SLACK_SHARE, _LAW_M, _STILL_OVER_M / 2)
+_ANGULAR = _Limits("rad", _SLACK_RAD, _SLACK_TURN_SHARE, _LAW_RAD, _STILL_OVER_RAD / 2)
 
 
 def _is_apart(quick: float, slow: float, got: float, rest: float, limits: _Limits) -> bool:
