@@ -27,7 +27,7 @@ class ObstacleConfig:
     footprint_radius_m: float = 0.2  # of a round robot
     footprint: str = ""  # "[[x, y], ...]" of one that is not round, in base_frame; empty: the radius
     stop_margin_m: float = 0.1  # path that must be left before something is touched
-    side_margin_m: float = 0.03  # distance at which things are passed
+    side_margin_m: float = 0.02  # distance at which things are passed
     time_before_collision_s: float = 1.0  # nearer than this the speed falls with the time that is left
     simulation_time_step_s: float = 0.1  # of the footprint along its path
     creep_mps: float = 0.02  # slower than this counts as standing
