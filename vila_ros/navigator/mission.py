@@ -118,7 +118,16 @@ class MissionState(enum.Enum):
 
 BAD_REPLY_HOLDS = frozenset({HoldReason.UNPARSEABLE_REPLY, HoldReason.LOW_PROBABILITY})
 BACKEND_HOLDS = frozenset({HoldReason.BACKEND_ERROR, HoldReason.LATE_DECISION, HoldReason.NOT_FINITE})
-IMAGE_HOLDS = frozenset({HoldReason.NO_IMAGE, HoldReason.STALE_IMAGE, HoldReason.FROZEN_IMAGE, HoldReason.BAD_IMAGE})
+IMAGE_HOLDS = frozenset(
+    {
+        HoldReason.NO_IMAGE,
+        HoldReason.STALE_IMAGE,
+        HoldReason.FROZEN_IMAGE,
+        HoldReason.REPEATED_IMAGE,
+        HoldReason.BLANK_IMAGE,
+        HoldReason.BAD_IMAGE,
+    }
+)
 
 
 class Mission:
