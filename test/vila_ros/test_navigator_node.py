@@ -142,7 +142,9 @@ def start(spinner, wait_until, tmp_path):
     """start(backend, **parameters): a robot and an active navigator that know each other."""
 
     def begin(backend, /, **parameters) -> Robot:
-        values = {"checkpoint": str(tmp_path)} | {n.replace("__", "."): v for n, v in parameters.items()}
+        values = {"checkpoint": str(tmp_path), "require_governor": False} | {
+            n.replace("__", "."): v for n, v in parameters.items()
+        }
         overrides = [Parameter(name, value=value) for name, value in values.items()]
         node = NavigatorNode(overrides, load=lambda *_, **__: backend)
         node.bring_up()
