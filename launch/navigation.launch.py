@@ -36,7 +36,7 @@ def generate_launch_description() -> LaunchDescription:
             SetEnvironmentVariable("FASTDDS_DEFAULT_PROFILES_FILE", profile),
             SetEnvironmentVariable("FASTRTPS_DEFAULT_PROFILES_FILE", profile),  # its name on Humble
             SetEnvironmentVariable("ROS_AUTOMATIC_DISCOVERY_RANGE", LaunchConfiguration("discovery")),
-            _node("controller", remaps=("odom",)),
+            _node("controller", remaps=("odom", "cmd_vel")),
             _node("governor", remaps=("cmd_vel",)),
             _node("watchdog", remaps=("cmd_vel",)),
             _node("navigator", remaps=("odom",), image="image_raw", autostart=_flag("autostart")),
