@@ -29,7 +29,7 @@ _CONVERGE_M = 0.12  # driving so far reduces the distance to the line to 1/e
 _SLOW_TURN_RAD = 0.5  # at this heading error the robot turns without driving
 _MAX_LATERAL_M = 0.3  # further from the line, the motion is given up
 _TURN_WORTH_M = 0.2  # metres that one radian of heading error counts in progress
-_FINE = 1 / 3  # driving and turning end at this share of the tolerance
+_FINE = 1 / 10  # driving and turning end at this share of the tolerance
 _STEP = 1 / 6  # of the tolerance: less is no progress, near the goal
 _SLOW_SHARE = 0.5  # of the slowest speed: slower, over the stall timeout, is no progress on the way
 _HELD_PATIENCE = 2.0  # times the stall timeout, while a governor slows or holds the robot: what is in the way may leave
@@ -277,7 +277,7 @@ class MotionController:
             self._enter(_Phase.BRAKE, now_ns)
         cost, fine, coarse = self._cost(error)
         self._settling.update(cost, fine, now_ns)
-        stalled_s = self._progress.update(cost, coarse * speed_share, now_ns)
+        stalled_s = self._progress.update(cost, coarse, now_ns)
         patience = 1.0 if speed_share == 1.0 else _HELD_PATIENCE
         if self._phase is not _Phase.BRAKE and stalled_s > patience * self._config.stall_timeout_s:
             rest = f"{error.along_m:.3f} m and {error.yaw_rad:.3f} rad remain"
