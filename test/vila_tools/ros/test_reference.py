@@ -55,18 +55,21 @@ def test_every_node_of_the_package_is_there(faces):
 
 
 def test_endpoints_are_those_of_the_graph(faces):
-    navigator, controller, simulator = ({(e.name, e.role): e for e in face.endpoints} for face in faces)
+    of = {face.name: {(e.name, e.role): e for e in face.endpoints} for face in faces}
+    navigator, controller, simulator = of["navigator"], of["controller"], of["simulator"]
     assert navigator["image_raw", "in"].qos == "best effort"  # of the helper node that takes the images
     assert navigator["~/events", "out"].qos == "reliable, latched"
     assert navigator["~/navigate", "action"].type == "vila_nav/action/NavigateInstruction"
     assert ("~/execution", "out") in controller  # it is there once there is odometry
     assert ("/clock", "out") in simulator  # absolute, unlike the others
     assert ("~/begin", "service") in simulator
-    assert not any("parameter" in name or "state" in name for name, _ in (*navigator, *controller, *simulator))
+    names = [name for endpoints in of.values() for name, _ in endpoints]
+    assert not any("parameter" in name or name.endswith("_state") for name in names)
 
 
 def test_a_default_is_the_dataclass_own(faces):
-    defaults = {parameter.name: parameter.default for parameter in faces[2].parameters}
+    simulator = next(face for face in faces if face.name == "simulator")
+    defaults = {parameter.name: parameter.default for parameter in simulator.parameters}
     assert defaults["scripted_events"] == ""
     assert defaults["scan_rays"] == 180
 
