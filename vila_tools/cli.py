@@ -37,7 +37,9 @@ COMMANDS = {
     "quantize": Command("vila_tools.quantize.run:main", "write a checkpoint with 4-bit or 8-bit weights"),
     "parity": Command("vila_tools.parity.run:main", "how far off the official code's reference data we are"),
     "agree": Command("vila_tools.evaluation.agreement:main", "how far two precisions of a checkpoint decide alike"),
-    "reference": Command("vila_tools.reference.run:main", "write docs/reference.md from the code; --check compares"),
+    "reference": Command(
+        "vila_tools.reference.run:main", "write docs/reference.md and the SROS2 policy from the code; --check compares"
+    ),
     "data": Command(
         "vila_tools.training.data_sets:episodes_main",
         "write the training set: episodes of the oracle in simulated flats",
