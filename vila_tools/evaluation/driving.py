@@ -41,6 +41,7 @@ from vila_tools.session.resources import share_file
 
 _TICK_NS = 20_000_000
 _CONTROL_TICKS, _SENSOR_TICKS, _ANSWER_NS = 2, 5, 100_000_000
+_APART_NS = 3600 * 10**9
 _RAYS, _RANGE_M = 180, 8.0
 
 
@@ -78,11 +79,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     episodes = chosen_episodes(args)
     backend = load_backend("torch", args.checkpoint, device="cpu", precision="auto")
     report: dict[str, Any] = {"episodes": len(episodes), "seed": args.seed, "speed_mps": args.speed}
-    lines = []
+    lines, begun_ns = [], 0
     try:
         for name, guarded in (("guarded", True), ("unguarded", False)):
             setup = make_setup(args.speed, guarded=guarded)
-            drives = [drive(episode, backend, setup) for episode in tqdm(episodes, unit="episode", desc=name)]
+            drives = []
+            for episode in tqdm(episodes, unit="episode", desc=name):
+                begun_ns += _APART_NS
+                drives.append(drive(episode, backend, setup, begun_ns))
             report[name] = summary(drives)
             lines.append(f"{name:<10} {report[name]}")
     finally:
@@ -102,15 +106,18 @@ def make_setup(speed_mps: float, *, guarded: bool) -> Setup:
     )
 
 
-def drive(episode: Episode, backend: Backend, setup: Setup) -> Drive:
-    """Drive one episode to the end of its mission."""
+def drive(episode: Episode, backend: Backend, setup: Setup, begun_ns: int) -> Drive:
+    """Drive one episode to the end of its mission.
+
+    begun_ns: the time at its begin. The backend knows images by their stamps: no two episodes may share one.
+    """
     flat = flat_of(episode)
     target = next(item for item in flat.objects if item.name == episode.target)
     field = OccupancyGrid(flat).field_to(target)
     simulator = Simulator(flat, robot=RobotConfig())
     try:
         simulator.reset(episode.start)
-        chain = _Chain(simulator, backend, setup, episode.instruction)
+        chain = _Chain(simulator, backend, setup, episode.instruction, begun_ns)
         while chain.mission.end is None:
             chain.tick()
         pose = simulator.odometry().pose
@@ -144,8 +151,10 @@ def summary(drives: Sequence[Drive]) -> dict[str, Any]:
 class _Chain:
     """All that drives the robot, tick by tick of 20 ms; the simulator's time is everybody's."""
 
-    def __init__(self, simulator: Simulator, backend: Backend, setup: Setup, instruction: str) -> None:
-        self._simulator = simulator
+    def __init__(
+        self, simulator: Simulator, backend: Backend, setup: Setup, instruction: str, begun_ns: int = 0
+    ) -> None:
+        self._simulator, self._begun_ns = simulator, begun_ns
         self._navigator = Navigator(backend, NavigatorConfig(), HistoryConfig())
         self._motion = MotionController(setup.control)
         self._is_guarded = setup.guarded
@@ -167,7 +176,7 @@ class _Chain:
 
     @property
     def _now_ns(self) -> int:
-        return self._simulator.time_ns + 1_000_000_000  # nothing happens at time zero
+        return self._begun_ns + self._simulator.time_ns
 
     def tick(self) -> None:
         """Sense, decide, control, govern, step."""
