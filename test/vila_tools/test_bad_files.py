@@ -59,6 +59,8 @@ ROWS = [
     "bench flat --checkpoint BAD",
     "bench nav --policies model --checkpoint BAD --episodes 1",
     "bench nav --policies oracle --episode-file BAD",
+    "bench signs --checkpoint BAD --episodes 1",
+    "bench signs --episode-file BAD",
     "bench drive --checkpoint BAD --episodes 1",
     "bench drive --episode-file BAD",
     "bench video --bag BAD",
