@@ -194,7 +194,8 @@ def scene(spinner, wait_until, tmp_path):
     """scene(backend, **parameters): an active navigator with nothing but a camera."""
 
     def begin(backend, /, **parameters) -> Scene:
-        values = {"checkpoint": str(tmp_path), "require_governor": False} | QUICK | {n.replace("__", "."): v for n, v in parameters.items()}
+        values = {"checkpoint": str(tmp_path), "require_governor": False} | QUICK
+        values |= {name.replace("__", "."): value for name, value in parameters.items()}
         node = NavigatorNode(
             [Parameter(name, value=value) for name, value in values.items()], load=lambda *_, **__: backend
         )
