@@ -17,9 +17,12 @@ from geometry_msgs.msg import TwistStamped
 from nav_msgs.msg import Odometry as OdometryMsg
 from rclpy.node import Node
 from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import CameraInfo, Image, LaserScan
+from sensor_msgs.msg import CameraInfo, Image, LaserScan, PointCloud2
 from std_srvs.srv import Trigger
 
+from vila_core.control.governor.obstacle_config import ObstacleConfig
+from vila_core.control.governor.point_sources import points_from_cloud
+from vila_core.control.governor.transforms import from_mount
 from vila_core.types import Odometry
 from vila_ros.common.conversions import frame_from_image, ns_from_stamp, odometry_from_message
 from vila_ros.common.qos import reliable_qos, sensor_qos
@@ -38,11 +41,13 @@ class Client(Node):
         self.images: list[Image] = []
         self.infos: list[CameraInfo] = []
         self.scans: list[LaserScan] = []
+        self.clouds: list[PointCloud2] = []
         self.odometry: list[Odometry] = []
         self.clock_ns: list[int] = []
         self.create_subscription(Image, "camera/image_raw", self.images.append, sensor_qos())
         self.create_subscription(CameraInfo, "camera/camera_info", self.infos.append, sensor_qos())
         self.create_subscription(LaserScan, "scan", self.scans.append, sensor_qos())
+        self.create_subscription(PointCloud2, "points", self.clouds.append, sensor_qos())
         self.create_subscription(
             OdometryMsg, "odom", lambda m: self.odometry.append(odometry_from_message(m)), sensor_qos(depth=5)
         )
@@ -81,7 +86,7 @@ def client(process, spinner, wait_until) -> Client:
 
 
 def test_it_publishes_what_a_robot_has(client: Client, wait_until) -> None:
-    wait_until(lambda: len(client.images) >= 10 and len(client.scans) >= 5)
+    wait_until(lambda: len(client.images) >= 10 and len(client.scans) >= 5 and client.clouds)
     frame = frame_from_image(client.images[-1])
     assert frame.image.shape == (64, 96, 3) and frame.image.std() > 5
     info = client.infos[-1]
@@ -89,9 +94,13 @@ def test_it_publishes_what_a_robot_has(client: Client, wait_until) -> None:
     assert client.images[-1].header.frame_id == "camera_optical"
     ranges = np.array(client.scans[-1].ranges)
     assert len(ranges) == 180 and np.isfinite(ranges).mean() > 0.9 and ranges.min() > 0.15
+    near = points_from_cloud(client.clouds[-1], from_mount((0, 0, 0.25, 0, 0)), ObstacleConfig())
+    assert len(near) > 20 and np.hypot(*near.T).min() > 0.15
 
 
-@pytest.mark.parametrize(("topic", "rate_hz"), [("images", 10), ("odometry", 30), ("scans", 10), ("clock_ns", 50)])
+@pytest.mark.parametrize(
+    ("topic", "rate_hz"), [("images", 10), ("odometry", 30), ("scans", 10), ("clouds", 10), ("clock_ns", 50)]
+)
 def test_rates_in_simulated_time(client: Client, wait_until, topic: str, rate_hz: float) -> None:
     wait_until(lambda: client.clock_ns and client.clock_ns[-1] - client.clock_ns[0] > 2e9)
     stamps_ns = np.array([stamp_ns_of(message) for message in getattr(client, topic)])

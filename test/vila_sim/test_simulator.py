@@ -203,6 +203,16 @@ def test_the_scan_sees_objects_but_not_the_robot(sim: Simulator) -> None:
     assert sim.scan(360)[180] == pytest.approx(2.0 - crate.footprint_m[0] / 2, abs=0.03)
 
 
+def test_the_cloud_is_where_floor_and_walls_are_for_the_robot(sim: Simulator) -> None:
+    sim.teleport(Pose(2.0, 1.0, math.pi / 2))  # the wall behind the robot is 1 m away, that on its left 2 m
+    cloud = sim.cloud(max_m=10.0)
+    assert cloud.dtype == np.float32 and cloud.shape[1] == 3 and len(cloud) > 1000
+    assert cloud[:, 2].min() == pytest.approx(-sim.robot.scan_height_m, abs=0.01)
+    walls = cloud[np.abs(cloud[:, 2]) < 0.2]
+    assert walls[:, 0].min() == pytest.approx(-1.0, abs=0.02) and walls[:, 1].max() == pytest.approx(2.0, abs=0.02)
+    assert np.linalg.norm(sim.cloud(max_m=1.5), axis=1).max() <= 1.5
+
+
 def test_the_map_shows_objects_where_they_are(sim: Simulator) -> None:
     view = sim.render_map(400)
     u, v = view.pixel(4.0, 2.0)

@@ -13,15 +13,14 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-import numpy as np
 from geometry_msgs.msg import Twist, TwistStamped
 from nav_msgs.msg import Odometry as OdometryMsg
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rosgraph_msgs.msg import Clock as ClockMsg
-from sensor_msgs.msg import CameraInfo, Image, LaserScan
-from std_msgs.msg import String
+from sensor_msgs.msg import CameraInfo, Image, LaserScan, PointCloud2
+from std_msgs.msg import Header, String
 from std_srvs.srv import Trigger
 
 from vila_core.errors import WorldError
@@ -31,6 +30,7 @@ from vila_ros.common.node_main import run_node
 from vila_ros.common.parameters import declare, read, refuse_unknown
 from vila_ros.common.qos import reliable_qos, sensor_qos
 from vila_ros.common.velocity import is_stamped, velocity_from_message, velocity_type
+from vila_ros.simulator.lasers import RANGE_MAX_M, cloud_message, scan_message
 from vila_ros.simulator.world import SimulatorNodeConfig, make_world
 from vila_sim.mujoco.simulator import CameraConfig, RobotConfig, Simulator
 from vila_sim.route import follow
@@ -43,7 +43,7 @@ _MAX_LAG_S = 0.25  # further behind, time is given up instead of caught up
 
 
 class SimulatorNode(Node):
-    """Publishes camera, odometry, scan and clock; drives by cmd_vel, or along its patrol."""
+    """Publishes camera, odometry, scan, points and clock; drives by cmd_vel, or along its patrol."""
 
     def __init__(self, parameter_overrides: Sequence[Parameter] = ()) -> None:
         self._stopping = threading.Event()
@@ -90,6 +90,7 @@ class SimulatorNode(Node):
         self._camera_infos = self.create_publisher(CameraInfo, "camera/camera_info", image_qos)
         self._odometries = self.create_publisher(OdometryMsg, "odom", reliable_qos(5))
         self._scans = self.create_publisher(LaserScan, "scan", sensor_qos())
+        self._clouds = self.create_publisher(PointCloud2, "points", sensor_qos())
         self._clocks = self.create_publisher(ClockMsg, "/clock", sensor_qos())
         if self._config.scripted_events:
             self._scripted_events = self.create_publisher(String, "~/scripted_events", reliable_qos(100))
@@ -134,6 +135,7 @@ class SimulatorNode(Node):
             _Due(self._config.odometry_rate_hz, self._publish_odometry),
             _Due(self._config.image_rate_hz, self._publish_image),
             _Due(self._config.scan_rate_hz, self._publish_scan),
+            _Due(self._config.cloud_rate_hz, self._publish_cloud),
         )
         wall_s = time.monotonic()
         while not self._stopping.is_set():
@@ -201,20 +203,14 @@ class SimulatorNode(Node):
             self._scripted_events.publish(String(data=json.dumps(told)))
 
     def _publish_scan(self, simulator: Simulator) -> None:
-        rays, range_max_m = self._config.scan_rays, 8.0
-        ranges = simulator.scan(rays, 2 * math.pi, range_max_m)
-        message = LaserScan(
-            angle_min=-math.pi,
-            angle_max=math.pi - 2 * math.pi / rays,
-            angle_increment=2 * math.pi / rays,
-            scan_time=1.0 / self._config.scan_rate_hz,
-            range_min=0.05,
-            range_max=range_max_m,
-            ranges=np.asarray(ranges, np.float32).tolist(),
-        )
-        message.header.stamp = stamp_from_ns(simulator.time_ns)
-        message.header.frame_id = self._config.scan_frame
-        self._scans.publish(message)
+        ranges = simulator.scan(self._config.scan_rays, 2 * math.pi, RANGE_MAX_M)
+        self._scans.publish(scan_message(ranges, self._laser_header(simulator), self._config.scan_rate_hz))
+
+    def _publish_cloud(self, simulator: Simulator) -> None:
+        self._clouds.publish(cloud_message(simulator.cloud(), self._laser_header(simulator)))
+
+    def _laser_header(self, simulator: Simulator) -> Header:
+        return Header(stamp=stamp_from_ns(simulator.time_ns), frame_id=self._config.scan_frame)
 
 
 class _Order:

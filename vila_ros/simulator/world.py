@@ -35,15 +35,16 @@ class SimulatorNodeConfig:
     odometry_rate_hz: float = 30.0  # of odometry
     scan_rate_hz: float = 10.0  # of laser scans
     scan_rays: int = 180  # in a full circle
+    cloud_rate_hz: float = 10.0  # of point clouds, of a laser with many rings in the same place
     image_reliability: str = "best_effort"  # of the images; or reliable
     velocity_type: str = "auto"  # of cmd_vel: stamped, plain, or as the ROS distribution has it
     odometry_frame: str = "odom"  # frame_id of odometry
     base_frame: str = "base_link"  # child_frame_id of odometry
     camera_frame: str = "camera_optical"  # frame_id of images
-    scan_frame: str = "laser"  # frame_id of scans
+    scan_frame: str = "laser"  # frame_id of scans and point clouds
 
     def __post_init__(self) -> None:
-        rates = ("realtime_factor", "image_rate_hz", "odometry_rate_hz", "scan_rate_hz")
+        rates = ("realtime_factor", "image_rate_hz", "odometry_rate_hz", "scan_rate_hz", "cloud_rate_hz")
         for name in (*rates, "scan_rays", "scripted_events_s"):
             value = getattr(self, name)
             if not 0 < value <= 1000:

@@ -1,7 +1,7 @@
-"""`vila bench drive`: the whole chain with physics and without ROS: navigator, mission, controller, governor, laser.
+"""`vila bench drive`: the whole chain with physics and without ROS: navigator, mission, controller, governor, lasers.
 
 Episodes are driven twice, with the obstacle guard and without, in simulated time: an answer of the model takes 0.1 s,
-a scan is 0.1 s old. Told are SR, contacts, and how missions ended.
+scan and cloud are 0.1 s old. Told are SR, contacts, and how missions ended.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from vila_core.control.governor.config import GovernorConfig
 from vila_core.control.governor.governor import Governor, GovernorState
 from vila_core.control.governor.obstacle_config import ObstacleConfig
 from vila_core.control.governor.obstacles import ObstacleGuard
+from vila_core.control.governor.point_sources import obstacle_points
+from vila_core.control.governor.transforms import from_mount
 from vila_core.control.motion import MotionController, MotionState
 from vila_core.control.reasons import StopReason
 from vila_core.control.watchdog import GovernorWatch
@@ -162,7 +164,9 @@ class _Chain:
         unguarded = replace(setup.obstacles, sources="", required=False)
         self._guard = ObstacleGuard(setup.obstacles if setup.guarded else unguarded)
         self._governor = Governor(setup.governor, self._guard.limit, needs_watchdog=False)
-        self._scans: list[tuple[int, np.ndarray]] = []
+        self._obstacles = setup.obstacles
+        self._cloud_mount = from_mount((0.0, 0.0, simulator.robot.scan_height_m, 0.0, 0.0))
+        self._measured: list[tuple[int, np.ndarray, np.ndarray]] = []
         self._decision: tuple[int, Decision] | None = None  # when it is there, and it
         self._action_id = 0
         self._ticks = 0
@@ -202,15 +206,17 @@ class _Chain:
         self._ticks += 1
 
     def _scan(self, now_ns: int) -> None:
-        """Note the scan before the last one, which is as old as on a robot."""
+        """Note what the lasers measured before the last time, which is as old as on a robot."""
         ranges = self._simulator.scan(_RAYS, 2 * math.pi, _RANGE_M)
         sees = np.isfinite(ranges)
         angles = np.flatnonzero(sees) * 2 * math.pi / _RAYS - math.pi
-        points = ranges[sees, None] * np.stack([np.cos(angles), np.sin(angles)], axis=1)
-        self._scans.append((now_ns, points.astype(np.float32)))
-        del self._scans[:-2]
-        measured_ns, points = self._scans[0]
-        self._guard.note("scan", points, measured_ns)
+        scan = ranges[sees, None] * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+        cloud = obstacle_points(self._simulator.cloud(), self._cloud_mount, self._obstacles)
+        self._measured.append((now_ns, scan.astype(np.float32), cloud))
+        del self._measured[:-2]
+        measured_ns, scan, cloud = self._measured[0]
+        self._guard.note("scan", scan, measured_ns)
+        self._guard.note("cloud", cloud, measured_ns)
 
     def _decide(self, now_ns: int) -> None:
         if self._decision is None:

@@ -74,6 +74,7 @@ ENDPOINTS = {
     ("simulator", "camera/camera_info"): "the intrinsics of that camera",
     ("simulator", "odom"): "where the robot is, exactly",
     ("simulator", "scan"): "a laser scan of the full circle",
+    ("simulator", "points"): "what a laser with many rings shows within 3 m, from the scan's place",
     ("simulator", "/clock"): "simulated time",
     ("simulator", "~/scripted_events"): "what goes on in view, as JSON; with a patrol alone",
     ("simulator", "~/reset"): "put the robot back to its start; time goes on",

@@ -58,6 +58,7 @@ MAP_GROUPS = (GROUP_SHELL, GROUP_OBJECT, GROUP_DECOR)
 SCAN_GROUPS = (GROUP_SHELL, GROUP_OBJECT)
 _NO_GROUP = 5  # of MuJoCo's six the one that nothing is in
 _CULL_MARGIN_M = 0.02
+_RINGS_RAD = math.radians(75.0)  # up and down, of a laser with rings
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -233,13 +234,34 @@ class Simulator:
         Ray i looks at -fov/2 + i * fov/rays from the robot's heading.
         """
         x, y, yaw = (float(value) for value in self._data.qpos)
-        origin = np.array([x, y, self.robot.scan_height_m])
-        groups = _group_mask(SCAN_GROUPS)
         angles = yaw - fov_rad / 2 + np.arange(rays) * fov_rad / rays
         directions = np.stack([np.cos(angles), np.sin(angles), np.zeros(rays)], axis=1)
-        ranges, hit = np.empty(rays, np.float32), np.empty(1, np.int32)
-        for i, direction in enumerate(directions):
-            ranges[i] = mujoco.mj_ray(self._model, self._data, origin, direction, groups, 1, self._base, hit)
+        return self._cast(np.array([x, y, self.robot.scan_height_m]), directions, max_m).astype(np.float32)
+
+    def cloud(self, rays: int = 90, rings: int = 16, max_m: float = 3.0) -> NDArray[np.float32]:
+        """What a laser of many rings shows, at the height of the scan: [N, 3] float32, x ahead, z up, from its middle.
+
+        The rings look 75 degrees up and down at most; rays that meet nothing within max_m are left out.
+        """
+        x, y, yaw = (float(value) for value in self._data.qpos)
+        azimuth, elevation = np.meshgrid(
+            np.arange(rays) * 2 * math.pi / rays, np.linspace(-_RINGS_RAD, _RINGS_RAD, rings)
+        )
+        level = np.cos(elevation)
+        own = np.stack([np.cos(azimuth) * level, np.sin(azimuth) * level, np.sin(elevation)], axis=-1).reshape(-1, 3)
+        turn = np.array([[math.cos(yaw), math.sin(yaw), 0.0], [-math.sin(yaw), math.cos(yaw), 0.0], [0.0, 0.0, 1.0]])
+        ranges = self._cast(np.array([x, y, self.robot.scan_height_m]), own @ turn, max_m)
+        hit = np.isfinite(ranges)
+        return (own[hit] * ranges[hit, None]).astype(np.float32)
+
+    def _cast(self, origin: NDArray[np.float64], directions: NDArray[np.float64], max_m: float) -> NDArray[np.float64]:
+        """Return how far rays come, inf beyond max_m; the robot itself is in nobody's way."""
+        count = len(directions)
+        ranges, geoms = np.empty(count), np.empty(count, np.int32)
+        groups, flat = _group_mask(SCAN_GROUPS), np.ascontiguousarray(directions).reshape(-1)
+        mujoco.mj_multiRay(
+            self._model, self._data, origin, flat, groups, 1, self._base, geoms, ranges, None, count, max_m
+        )
         ranges[(ranges < 0) | (ranges > max_m)] = np.inf
         return ranges
 

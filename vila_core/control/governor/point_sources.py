@@ -76,7 +76,7 @@ def points_from_cloud(cloud: Any, mount: Transform, config: ObstacleConfig) -> N
         points = np.stack([some["x"], some["y"], some["z"]], axis=1).astype(np.float32)
     unknown = ~np.logical_and.reduce(np.isfinite(points), axis=1, dtype=np.bool_)
     _check_known(unknown, "cloud", config.max_unknown)
-    return _obstacles(points[~unknown], mount, config)
+    return obstacle_points(points[~unknown], mount, config)
 
 
 def points_from_depth(image: Any, info: Any, mount: Transform, config: ObstacleConfig) -> NDArray[np.float32]:
@@ -103,7 +103,7 @@ def points_from_depth(image: Any, info: Any, mount: Transform, config: ObstacleC
     row, column = np.nonzero(~unknown & (depth_m <= 2 * config.max_range_m))
     z = depth_m[row, column]
     x, y = (column * step - centre_x) / focal_x * z, (row * step - centre_y) / focal_y * z
-    return _obstacles(np.stack([x, y, z], axis=1).astype(np.float32), mount, config)
+    return obstacle_points(np.stack([x, y, z], axis=1).astype(np.float32), mount, config)
 
 
 def _check_known(unknown: NDArray[np.bool_], name: str, limit: float) -> None:
@@ -156,8 +156,8 @@ def _depth(image: Any) -> NDArray[np.float32]:
     return pixels.astype(np.float32) * np.float32(metres)
 
 
-def _obstacles(points: NDArray[np.float32], mount: Transform, config: ObstacleConfig) -> NDArray[np.float32]:
-    """Those in the height and range that count, one a cell: [N, 2] float32."""
+def obstacle_points(points: NDArray[np.float32], mount: Transform, config: ObstacleConfig) -> NDArray[np.float32]:
+    """Return the points [N, 3] of a sensor that can be hit, in the robot's frame: [N, 2] float32, one each 3 cm."""
     moved = mount.apply(points)
     x, y, z = moved[:, 0], moved[:, 1], moved[:, 2]
     counts = (z >= config.min_height_m) & (z <= config.max_height_m) & (x * x + y * y <= config.max_range_m**2)
