@@ -66,11 +66,28 @@ class Session:
             where = "" if self._log_dir is None else f"; see the logs in {self._log_dir}"
             raise VilaError(f"{complaint} within {timeout_s:.0f} s{where}")
 
+    def remove(self, node: Node) -> None:
+        """Destroy a node that was added."""
+        self._nodes.remove(node)
+        self._executor.remove_node(node)
+        node.destroy_node()
+
     def process_id(self, name: str) -> int:
         """Return the process id of one of the run's nodes."""
+        return self._group(name).process_id(name)
+
+    def start(self, spec: NodeSpec) -> None:
+        """Start one more node, or one again that was killed."""
+        self._group(spec.name).start(spec)
+
+    def kill(self, name: str) -> None:
+        """End one of the run's nodes without a word to it."""
+        self._group(name).kill(name)
+
+    def _group(self, name: str) -> ProcessGroup:
         if self._processes is None:
             raise ValueError(f"no process {name!r}: none was started")
-        return self._processes.process_id(name)
+        return self._processes
 
     def close(self) -> None:
         """Hear nothing any more."""

@@ -1,0 +1,120 @@
+"""What a drill found: how long and how far the robot still moved, how its mission ended, and whether that passes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from vila_tools.inject.rows import Row
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What was seen of a row. Times are seconds of a steady clock.
+
+    commands: when the base heard a command, and whether it was zero, from the last one before the fault on. begun_s,
+    gone_s, until_s: the fault began, was taken back, the watching ended. driven_m: furthest from where the robot was
+    as the fault began. ended: the error code's name, empty if no mission ended. words: what the governor or the
+    navigator says. undrivable: why the robot did not even drive before, empty if it did.
+    """
+
+    commands: tuple[tuple[float, bool], ...] = ()
+    begun_s: float = 0.0
+    gone_s: float = 0.0
+    until_s: float = 0.0
+    driven_m: float = 0.0
+    ended: str = ""
+    words: str = ""
+    undrivable: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A row's verdict. zero_s: until the robot stood for good, inf if it did not; problems: why it does not pass."""
+
+    row: str
+    about: str
+    zero_s: float
+    limit_s: float
+    driven_m: float
+    limit_m: float
+    ended: str
+    words: str
+    problems: tuple[str, ...]
+
+    @property
+    def passed(self) -> bool:
+        """True if nothing is wrong."""
+        return not self.problems
+
+    @property
+    def stood(self) -> bool:
+        """True if the robot stood for good, however long that took."""
+        return math.isfinite(self.zero_s)
+
+
+def judge(row: Row, seen: Seen) -> Result:
+    """Hold what was seen against the row's limits."""
+    if seen.undrivable:
+        problems: tuple[str, ...] = (f"the robot did not drive before: {seen.undrivable}",)
+        zero_s = math.inf
+    else:
+        zero_s = standstill_s(seen.commands, seen.begun_s, seen.gone_s)
+        problems = tuple(_problems(row, seen, zero_s))
+    return Result(
+        row.name, row.about, zero_s, row.limit_s, seen.driven_m, row.limit_m, seen.ended, seen.words, problems
+    )
+
+
+def standstill_s(commands: Sequence[tuple[float, bool]], begun_s: float, gone_s: float) -> float:
+    """Return the time from the beginning to the first zero after which only zeros came; inf if the last was none."""
+    zero_s = begun_s
+    for at_s, is_zero in commands:
+        if at_s > gone_s:
+            break
+        if not is_zero:
+            zero_s = math.inf
+        elif math.isinf(zero_s):
+            zero_s = at_s
+    return max(0.0, zero_s - begun_s)
+
+
+def _problems(row: Row, seen: Seen, zero_s: float) -> list[str]:
+    problems = []
+    if math.isinf(zero_s):
+        problems.append("it never stood")
+    elif zero_s > row.limit_s:
+        problems.append(f"{zero_s:.2f} s until it stood")
+    if seen.driven_m > row.limit_m:
+        problems.append(f"{seen.driven_m:.2f} m driven")
+    if any(at_s > seen.gone_s and not is_zero for at_s, is_zero in seen.commands):
+        problems.append("it moved again by itself")
+    if row.ends and not seen.ended:
+        problems.append("the mission did not end")
+    elif row.ends and seen.ended not in row.ends:
+        problems.append(f"the mission ended as {seen.ended}, not as {' or '.join(sorted(row.ends))}")
+    return problems
+
+
+def table(results: Sequence[Result]) -> list[str]:
+    """Return the report as lines, one a row."""
+    header = f"{'row':<20} {'zero, s':>15} {'driven, m':>15}  {'mission ended':<16} verdict"
+    lines = [header, "-" * len(header)]
+    for result in results:
+        stood = f"{result.zero_s:.2f}" if result.stood else "never"
+        lines.append(
+            f"{result.row:<20} {stood:>6} of {result.limit_s:>5.2f} {result.driven_m:>6.2f} of {result.limit_m:>5.2f}"
+            f"  {result.ended or '-':<16} {'pass' if result.passed else 'FAIL: ' + '; '.join(result.problems)}"
+        )
+    failed = sum(not result.passed for result in results)
+    lines.append(f"{len(results) - failed} of {len(results)} rows passed")
+    return lines
+
+
+def as_json(results: Sequence[Result], late_s: float) -> dict[str, Any]:
+    """Return the report as one JSON object; a robot that never stood has zero_s null."""
+    rows = [asdict(r) | {"passed": r.passed, "zero_s": round(r.zero_s, 3) if r.stood else None,
+                         "driven_m": round(r.driven_m, 3)} for r in results]  # fmt: skip
+    return {"passed": all(r.passed for r in results), "drill_late_s": round(late_s, 3), "rows": rows}
