@@ -61,12 +61,15 @@ class NavigatorConfig:
     max_instruction_chars: int = 512  # a longer instruction is refused
     min_probability: float = 0.0  # a less sure decision holds the robot
     avoid_repeats: bool = True  # take the next best action instead of one that led nowhere here
-    frozen_frames: int = 20  # identical images in a row, with new stamps, that mean a frozen camera
+    watch_camera: bool = True  # hold when the images don't fit the robot's motion: frozen, replayed, nothing to see
+    max_blind_m: float = 0.05  # drive that the images must show; shorter tells sooner, longer doubts less
+    max_blind_rad: float = math.radians(4.0)  # turn that they must show
     reply: str = "auto"  # choice: scores the ten sentences; free: parses what the model writes; auto: as trained
 
     def __post_init__(self) -> None:
         check_fields(self)
-        _require_positive(self, "max_image_age_s", "decision_deadline_s", "max_instruction_chars", "frozen_frames")
+        _require_positive(self, "max_image_age_s", "decision_deadline_s", "max_instruction_chars")
+        _require_positive(self, "max_blind_m", "max_blind_rad")
         _require(0.0 <= self.min_probability < 1.0, "min_probability", self.min_probability, "in [0, 1)")
         _require(self.reply in REPLY_MODES, "reply", self.reply, f"one of {', '.join(REPLY_MODES)}")
 

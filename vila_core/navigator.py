@@ -15,7 +15,7 @@ from vila_core.control.limits import MAX_FUTURE_S
 from vila_core.engine.backend import Backend, ModelInfo
 from vila_core.errors import BackendError, ConfigError, FrameError, NotFiniteError, ReplyError, VilaError
 from vila_core.history.buffer import FrameHistory
-from vila_core.history.frozen_camera import FrozenCamera
+from vila_core.history.camera_watch import CameraFault, CameraWatch
 from vila_core.history.navila_policy import NavilaPolicy
 from vila_core.history.policies import make_policy
 from vila_core.history.policy import HistoryPolicy, is_blank
@@ -64,7 +64,7 @@ class Navigator:
         self._history = FrameHistory(history)
         self._policy = _fitting_policy(history, backend.info)
         self._prefilled: tuple[object, ...] = ()  # what `idle` prefilled last
-        self._frozen = FrozenCamera()
+        self._watch = CameraWatch(config.max_blind_m, config.max_blind_rad)
         self._pose: Pose | None = None  # where the newest frame was taken
         self._repetition_guard = RepetitionGuard()
         self._mission = 0  # grows with every start, stop and clock jump: a decision for an older one is void
@@ -90,14 +90,22 @@ class Navigator:
             newest = self._history.newest
             return None if newest is None else newest.stamp_ns
 
+    @property
+    def camera_fault(self) -> CameraFault | None:
+        """Why the newest frame can't be trusted, as far as it and the frames before can tell."""
+        with self._lock:
+            return self._watch.fault
+
     def start(self, instruction: Instruction) -> None:
         """Follow an instruction from here on; the history of the one before is forgotten.
 
+        The camera gets another chance: a fault that is still there shows again as soon as the robot moves.
         Raises InstructionError, and changes nothing, if `sanitize` refuses the text.
         """
         text = sanitize(instruction.text, self._config.max_instruction_chars)
         with self._lock:
             self._reset()
+            self._watch.restart()
             self._instruction = dataclasses.replace(instruction, text=text)
 
     def stop(self) -> None:
@@ -120,7 +128,8 @@ class Navigator:
             self._history.add(frame, odometry)
             if self._instruction is None:
                 self._history.keep_newest()  # the next `start` forgets them all the same; till then they fill memory
-            self._frozen.add(frame, odometry)
+            if self._config.watch_camera:
+                self._watch.add(frame, odometry)
             self._pose = None if odometry is None else odometry.pose
 
     def decide(self, now_ns: int, max_future_s: float = MAX_FUTURE_S) -> Decision:
@@ -203,8 +212,8 @@ class Navigator:
         if age_s > self._config.max_image_age_s:
             detail = f"the image is {age_s:.2f} s old, limit {self._config.max_image_age_s} s"
             return Decision.holding(HoldReason.STALE_IMAGE, stamp_ns, detail)
-        if self._frozen.count >= self._config.frozen_frames:
-            return Decision.holding(HoldReason.FROZEN_IMAGE, stamp_ns, "the robot moves but the image does not change")
+        if (fault := self._watch.fault) is not None:
+            return Decision.holding(fault.reason, stamp_ns, fault.detail)
         return None
 
     def _choose(self, prompt: Prompt, stamp_ns: int, allowed: Sequence[bool]) -> Decision:
@@ -251,7 +260,6 @@ class Navigator:
         self._mission += 1
         self._history.clear()
         self._policy.reset()
-        self._frozen = FrozenCamera()
         self._pose = None
         self._repetition_guard = RepetitionGuard()
         self._clock_jump = ""
@@ -259,6 +267,7 @@ class Navigator:
 
     def _note_clock_jump(self, detail: str) -> None:
         self._reset()
+        self._watch = CameraWatch(self._config.max_blind_m, self._config.max_blind_rad)
         self._clock_jump = detail
 
 

@@ -11,6 +11,7 @@ from vila_core.engine.backend import CacheCounts, ModelInfo
 from vila_core.errors import BackendError
 from vila_core.types import Choice, Frame, Odometry, Pose, Prompt, VelocityCommand, wrap_angle
 
+_SQUARES = 16  # from left to right in a made-up picture
 SCRIPTED_INFO = ModelInfo(
     name="scripted",
     precision="none",
@@ -110,10 +111,15 @@ class ScriptedBackend:
 def make_frame(
     stamp_ns: int = 0, *, height: int = 48, width: int = 64, seed: int | None = None, camera: str = "camera"
 ) -> Frame:
-    """Return a frame of noise, [height, width, 3] uint8; the seed (default: the stamp) fixes its pixels."""
+    """Return a frame of coloured squares, [height, width, 3] uint8; the seed (default: the stamp) fixes them.
+
+    It has structure as a scene has: the navigator holds before a picture of noise.
+    """
     rng = np.random.default_rng(abs(stamp_ns if seed is None else seed))
-    image = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
-    return Frame(image, stamp_ns, camera)
+    side = max(1, width // _SQUARES)
+    squares = rng.integers(0, 256, (-(-height // side), -(-width // side), 3), dtype=np.uint8)
+    image = squares.repeat(side, axis=0).repeat(side, axis=1)[:height, :width]
+    return Frame(np.ascontiguousarray(image), stamp_ns, camera)
 
 
 class Unicycle:

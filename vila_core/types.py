@@ -238,6 +238,8 @@ class HoldReason(enum.IntEnum):
     BACKEND_ERROR = 10
     LOW_PROBABILITY = 11
     NOT_FINITE = 12
+    REPEATED_IMAGE = 13
+    BLANK_IMAGE = 14
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
+
 from vila_core.config import HistoryConfig, NavigatorConfig
 from vila_core.engine.backend import EMBEDDED_CHECKPOINT, Backend, load_backend
 from vila_core.errors import BackendError
@@ -59,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def measure_decide(
     backend: Backend, *, decisions: int, width: int, height: int, config: NavigatorConfig | None = None
 ) -> DecideFigures:
-    """Take decisions one after the other, each on a new frame of noise, 25 cm further on.
+    """Take decisions one after the other, each on a new frame, 25 cm further on.
 
     Raises BackendError for a decision to hold: it would not have asked the model.
     """
@@ -68,7 +70,8 @@ def measure_decide(
     textures = [make_frame(height=height, width=width, seed=seed).image for seed in range(_TEXTURES)]
     times_ms = []
     for number in range(_WARM_UP + decisions):
-        frame = Frame(textures[number % _TEXTURES], (number + 1) * _PERIOD_NS)
+        image = np.roll(textures[number % _TEXTURES], 7 * number, axis=1)  # a camera that repeats itself is held for
+        frame = Frame(image, (number + 1) * _PERIOD_NS)
         odometry = Odometry(frame.stamp_ns, Pose(x_m=number * STEP_M))
         begun_ns = time.perf_counter_ns()
         navigator.observe(frame, odometry)

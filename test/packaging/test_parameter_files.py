@@ -25,8 +25,10 @@ PARAMETER_FILES = sorted((ROOT / "config").glob("*.yaml"))
 FILE_NAME = re.compile(r"[\w/.]+\.(?:yaml|xml|py)")
 NODES = {
     "controller": "vila_ros.controller.node:ControllerNode",
+    "governor": "vila_ros.governor.node:GovernorNode",
     "navigator": "vila_ros.navigator.node:NavigatorNode",
     "simulator": "vila_ros.simulator.node:SimulatorNode",
+    "watchdog": "vila_ros.watchdog.node:WatchdogNode",
 }
 
 
@@ -57,7 +59,6 @@ def make(name: str, arguments: list[str]):
         rclpy.init(args=["--ros-args", *arguments], domain_id=domain)
         try:
             node = getattr(importlib.import_module(module), kind)()
-            node.close()
             node.destroy_node()
         finally:
             rclpy.shutdown()

@@ -194,7 +194,21 @@ def test_changing_images_are_no_fault():
 def test_a_camera_that_comes_back_is_used_again():
     navigator, _ = make_navigator()
     assert run_frames(navigator, 40, seed=7, step_m=0.05).hold is HoldReason.FROZEN_IMAGE
-    assert run_frames(navigator, 1, seed=8, step_m=0.05, start=40).action is not None
+    assert run_frames(navigator, 3, step_m=0.05, start=40).hold is HoldReason.FROZEN_IMAGE
+    assert run_frames(navigator, 1, step_m=0.05, start=43).action is not None
+
+
+def test_a_camera_of_which_nothing_is_asked_may_stand_still():
+    navigator, _ = make_navigator(watch_camera=False)
+    assert run_frames(navigator, 40, seed=7, step_m=0.05).action is not None
+
+
+def test_a_new_mission_gives_the_camera_another_chance():
+    navigator, _ = make_navigator()
+    assert run_frames(navigator, 40, seed=7, step_m=0.05).hold is HoldReason.FROZEN_IMAGE
+    navigator.start(Instruction("turn around"))
+    assert navigator.camera_fault is None
+    assert run_frames(navigator, 1, seed=7, step_m=0.05, start=40).hold is HoldReason.REPEATED_IMAGE
 
 
 @pytest.mark.parametrize("error", [BackendError("out of memory"), CheckpointError("gone")])
@@ -445,7 +459,7 @@ def test_observe_costs_no_more_than_some_copies_of_the_frame():
         frame.image.copy()
         durations.append((middle - begin, time.thread_time() - middle))
     observing, copying = (sorted(each)[50] for each in zip(*durations, strict=True))
-    assert observing < 10 * copying
+    assert observing < 20 * copying
 
 
 def test_a_history_that_the_model_cannot_read_is_refused():

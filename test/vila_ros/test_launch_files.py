@@ -19,10 +19,18 @@ pytest.importorskip("vila_nav")
 from rclpy.parameter import Parameter
 
 from vila_ros.controller.node import ControllerNode
+from vila_ros.governor.node import GovernorNode
 from vila_ros.navigator.node import NavigatorNode
+from vila_ros.watchdog.node import WatchdogNode
 from vila_tools.demo.run import DemoOptions, node_specs
 from vila_tools.session.resources import share_file
 
+NODES = {
+    "navigator": NavigatorNode,
+    "controller": ControllerNode,
+    "governor": GovernorNode,
+    "watchdog": WatchdogNode,
+}
 ROOT = Path(__file__).resolve().parents[2]
 LAUNCH_FILES = sorted((ROOT / "launch").glob("*.launch.py"))
 USUAL_ARGUMENTS = {"namespace", "use_sim_time", "params_file", "autostart", "log_level", "use_respawn"}
@@ -127,7 +135,7 @@ def declared_names(name: str) -> set[str]:
 
         kinds = (("", SimulatorNodeConfig), ("camera.", CameraConfig), ("robot.", RobotConfig))
         return {prefix + field.name for prefix, kind in kinds for field in dataclasses.fields(kind)}
-    node = {"navigator": NavigatorNode, "controller": ControllerNode}[name]()
+    node = NODES[name]()
     names = set(node._parameters)
     node.destroy_node()
     return names
@@ -153,7 +161,7 @@ def test_parameter_files_hold_declared_parameters_with_good_values(path: Path, r
         assert set(given) <= declared_names(name) | {"use_sim_time"}
         overrides = [Parameter(key, value=value) for key, value in given.items() if key != "use_sim_time"]
         if name != "simulator":
-            node = {"navigator": NavigatorNode, "controller": ControllerNode}[name](overrides)
+            node = NODES[name](overrides)
             node.destroy_node()
 
 

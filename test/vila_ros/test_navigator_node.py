@@ -30,7 +30,7 @@ from vila_nav.srv import CancelInstruction, SetInstruction
 from vila_core.actions.grammar import SENTENCES
 from vila_core.control.reasons import MotionFault
 from vila_core.errors import BackendError, CheckpointError, ConfigError, NotFiniteError
-from vila_core.testing import SCRIPTED_INFO, ScriptedBackend
+from vila_core.testing import SCRIPTED_INFO, ScriptedBackend, make_frame
 from vila_core.types import Frame, HoldReason, Odometry, Pose
 from vila_ros.common.conversions import image_from_frame, message_from_odometry, ns_from_stamp
 from vila_ros.common.qos import reliable_qos, sensor_qos
@@ -38,6 +38,7 @@ from vila_ros.navigator.node import NavigatorNode
 
 Result = NavigateInstruction.Result
 STOP, FORWARD, LEFT = SENTENCES[0], SENTENCES[1], SENTENCES[4]
+_TIMER_S = 0.05
 
 
 class Robot(Node):
@@ -53,7 +54,8 @@ class Robot(Node):
         self.stats: list[DecisionStats] = []
         self.heartbeats: list[Header] = []
         self.diagnostics: list[DiagnosticStatus] = []
-        self._rng = np.random.default_rng(0)
+        self.picture = lambda: make_frame(self.now_ns()).image  # what the camera shows
+        self.speed_mps = 0.0
         self._image = self.create_publisher(Image, "image_raw", sensor_qos())
         self._odometry = self.create_publisher(OdometryMsg, "odom", reliable_qos())
         self._execution = self.create_publisher(NavAction, "controller/execution", reliable_qos())
@@ -68,7 +70,7 @@ class Robot(Node):
         self.end, self.fault = NavAction.DONE, 0  # of each action
         self.set_instruction = self.create_client(SetInstruction, "navigator/set_instruction")
         self.cancel_instruction = self.create_client(CancelInstruction, "navigator/cancel_instruction")
-        self.create_timer(0.05, self._on_timer)
+        self.create_timer(_TIMER_S, self._on_timer)
 
     def moves(self) -> list[NavAction]:
         return [a for a in self.actions if a.kind in (NavAction.MOVE_FORWARD, NavAction.TURN)]
@@ -91,11 +93,11 @@ class Robot(Node):
 
     def _on_timer(self) -> None:
         now_ns = self.now_ns()
+        self.pose = self.pose.advanced(self.speed_mps * _TIMER_S)
         if self.odometry_on:
             self._odometry.publish(message_from_odometry(Odometry(now_ns, self.pose)))
         if self.images_on:
-            pixels = self._rng.integers(0, 256, (48, 64, 3), dtype=np.uint8)
-            image = image_from_frame(Frame(pixels, now_ns + self.image_offset_ns))
+            image = image_from_frame(Frame(self.picture(), now_ns + self.image_offset_ns))
             image.encoding = self.encoding
             self._image.publish(image)
 
@@ -140,7 +142,9 @@ def start(spinner, wait_until, tmp_path):
     """start(backend, **parameters): a robot and an active navigator that know each other."""
 
     def begin(backend, /, **parameters) -> Robot:
-        values = {"checkpoint": str(tmp_path)} | {n.replace("__", "."): v for n, v in parameters.items()}
+        values = {"checkpoint": str(tmp_path), "require_governor": False} | {
+            n.replace("__", "."): v for n, v in parameters.items()
+        }
         overrides = [Parameter(name, value=value) for name, value in values.items()]
         node = NavigatorNode(overrides, load=lambda *_, **__: backend)
         node.bring_up()
@@ -377,6 +381,52 @@ def test_a_camera_that_stays_away_aborts(start, goal, wait_until) -> None:
     robot.images_on = False
     _, result = running.result()
     assert result.error_code == Result.IMAGE_LOST
+
+
+@pytest.mark.parametrize(
+    ("lie", "reason"),
+    [
+        (lambda seen: lambda: seen[-1], HoldReason.FROZEN_IMAGE),
+        (lambda seen: iter(seen[-20:] * 99).__next__, HoldReason.REPEATED_IMAGE),
+        (lambda seen: lambda: np.zeros_like(seen[-1]), HoldReason.BLANK_IMAGE),
+        (lambda seen: lambda: seen[-1] // 64 + 90, HoldReason.BLANK_IMAGE),
+    ],
+    ids=["frozen", "loop", "black", "covered"],
+)
+def test_a_camera_that_lies_holds_the_moving_robot_at_once(start, goal, wait_until, lateness, lie, reason) -> None:
+    robot = start(ScriptedBackend(FORWARD), mission__image_timeout_s=1.0)
+    seen = []
+    robot.picture = lambda: seen.append(make_frame(robot.now_ns()).image) or seen[-1]
+    wait_until(lambda: len(seen) > 20)
+    robot.controller_on = False  # its motion goes on
+    running = goal(robot)
+    wait_until(lambda: robot.moves())
+    robot.speed_mps = 0.3
+    wait_until(lambda: robot.pose.x_m > 0.3)
+    assert robot.holds() == []
+    robot.picture, begun_m, begun_s = lie(list(seen)), robot.pose.x_m, time.monotonic()
+    wait_until(lambda: robot.holds())
+    driven_m = robot.pose.x_m - begun_m
+    beats = len(robot.heartbeats)
+    assert robot.holds() == [reason]
+    assert driven_m <= 0.15 + robot.speed_mps * lateness.since(begun_s)
+    robot.speed_mps = 0.0
+    _, result = running.result()
+    assert result.error_code == Result.IMAGE_LOST and "image" in result.error_msg
+    assert len(robot.heartbeats) <= beats + 1 and len(robot.moves()) == 1
+
+
+def test_a_camera_that_shows_what_is_there_again_is_trusted_again(start, goal, wait_until) -> None:
+    robot = start(ScriptedBackend(FORWARD, STOP))
+    robot.controller_on = False
+    running = goal(robot)
+    wait_until(lambda: robot.moves())
+    honest, robot.picture = robot.picture, lambda: np.zeros((48, 64, 3), np.uint8)
+    robot.speed_mps = 0.3
+    wait_until(lambda: robot.holds())
+    robot.speed_mps, robot.picture = 0.0, honest
+    assert running.result()[0] == GoalStatus.STATUS_SUCCEEDED
+    assert robot.holds() == [HoldReason.BLANK_IMAGE]
 
 
 @pytest.mark.parametrize(("offset_s", "word"), [(5, "future"), (-5, "old")])

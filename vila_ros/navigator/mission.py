@@ -92,7 +92,16 @@ class MissionState(enum.Enum):
 
 BAD_REPLY_HOLDS = frozenset({HoldReason.UNPARSEABLE_REPLY, HoldReason.LOW_PROBABILITY})
 BACKEND_HOLDS = frozenset({HoldReason.BACKEND_ERROR, HoldReason.LATE_DECISION, HoldReason.NOT_FINITE})
-IMAGE_HOLDS = frozenset({HoldReason.NO_IMAGE, HoldReason.STALE_IMAGE, HoldReason.FROZEN_IMAGE, HoldReason.BAD_IMAGE})
+IMAGE_HOLDS = frozenset(
+    {
+        HoldReason.NO_IMAGE,
+        HoldReason.STALE_IMAGE,
+        HoldReason.FROZEN_IMAGE,
+        HoldReason.REPEATED_IMAGE,
+        HoldReason.BLANK_IMAGE,
+        HoldReason.BAD_IMAGE,
+    }
+)
 
 _FAULT_ERRORS = {  # every other fault says that the robot does not move as it is told
     MotionFault.BAD_ACTION: MissionError.BAD_REPLIES,

@@ -33,6 +33,7 @@ from vila_core.control.reasons import MotionFault
 from vila_core.control.watchdog import Receipt
 from vila_core.engine.backend import CacheCounts, ModelInfo, load_backend
 from vila_core.errors import ConfigError, FrameError, InstructionError, VilaError
+from vila_core.history.camera_watch import CameraFault
 from vila_core.navigator import Navigator
 from vila_core.prompts.instruction import sanitize, source_of
 from vila_core.types import MAX_REORDER_NS, Decision, Frame, HoldReason, Instruction, Odometry
@@ -113,6 +114,7 @@ class NavigatorNode(ManagedNode):
         self._answered_ns = 0  # steady time of the last decision
         self._image: Receipt | None = None
         self._image_fault = ""
+        self._camera_fault: CameraFault | None = None
         self._held = False
         self._odometry: Odometry | None = None
         self._last_now_ns = 0
@@ -211,6 +213,7 @@ class NavigatorNode(ManagedNode):
 
     def _observe(self, frame: Frame) -> None:
         self._navigator.observe(frame, self._odometry_at(frame.stamp_ns))
+        self._camera_fault = self._navigator.camera_fault
         self._image_fault = ""
         self._image = Receipt(frame.stamp_ns, time.monotonic_ns())
         self._guard.trigger()
@@ -305,6 +308,7 @@ class NavigatorNode(ManagedNode):
         self._stop_mission(MissionError.PREEMPTED, "a newer instruction came")
         self._navigator.start(instruction)
         self._events.begin_mission()
+        self._camera_fault = None
         self._missions += 1
         self._active = ActiveMission(self._missions, Mission(config, time.monotonic_ns()), instruction, goal)
         self._governor.begin(instruction.text, source)
@@ -340,6 +344,7 @@ class NavigatorNode(ManagedNode):
 
     def _on_wake(self) -> None:
         """Take over what the other threads left: answers of the worker, then the newest image."""
+        self._watch_camera()
         while self._answers:
             self._on_answer(*self._answers.popleft())
         self._events.on_wake()
@@ -439,6 +444,7 @@ class NavigatorNode(ManagedNode):
             active.mission.on_controller(time.monotonic_ns())
         self._watch_clock()
         self._watch_readiness()
+        self._watch_camera()
         self._watch_image()
         self._watch_deadline()
         active.mission.tick(time.monotonic_ns())
@@ -474,6 +480,11 @@ class NavigatorNode(ManagedNode):
             self._stop_mission(fault.error, f"not ready: {fault.text}")
         elif not self._held:
             self._hold(fault.hold, fault.text)
+
+    def _watch_camera(self) -> None:
+        """Hold the robot as soon as its camera is found to lie."""
+        if self._active is not None and not self._held and (fault := self._camera_fault) is not None:
+            self._hold(fault.reason, fault.detail)
 
     def _watch_image(self) -> None:
         """Hold the robot as soon as the newest image is too old; ask anew when images come again."""
@@ -541,7 +552,7 @@ class NavigatorNode(ManagedNode):
         return self.count_publishers(EXECUTION_TOPIC) > 0
 
     def _is_image_fresh(self) -> bool:
-        return self._image_age_s() <= self._navigation.max_image_age_s
+        return self._camera_fault is None and self._image_age_s() <= self._navigation.max_image_age_s
 
     def _image_age_s(self) -> float:
         """Return the time since the newest accepted image came, inf if none did."""

@@ -33,7 +33,7 @@ class SimulatorNodeConfig:
     realtime_factor: float = 1.0  # simulated seconds in one of the wall clock's
     image_rate_hz: float = 10.0  # of simulated time, as all rates here
     odometry_rate_hz: float = 30.0  # of odometry
-    scan_rate_hz: float = 5.0  # of laser scans
+    scan_rate_hz: float = 10.0  # of laser scans
     scan_rays: int = 180  # in a full circle
     image_reliability: str = "best_effort"  # of the images; or reliable
     velocity_type: str = "auto"  # of cmd_vel: stamped, plain, or as the ROS distribution has it

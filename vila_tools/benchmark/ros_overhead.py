@@ -39,7 +39,9 @@ _IN_PROCESS = "vila_tools.decision_speed"
 _WARM_UP = 16  # decisions until the prompt has all its frames and everything was loaded
 _DECISION_TIMEOUT_S = 20.0
 _SERIALISATIONS = 30
-_NO_LIMIT = {"mission.max_decisions": 1_000_000, "mission.max_duration_s": 86_400.0}
+_REPETITIVE = {"navigator.watch_camera": False}  # the robot's few images come again and again
+_NO_LIMIT = {"mission.max_decisions": 1_000_000, "mission.max_duration_s": 86_400.0, "mission.max_distance_m": 0.0}
+_ALONE = {"require_governor": False, "instruction_topic": True}  # the robot is all that there is beside the navigator
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +142,7 @@ def navigator_spec(options: BenchOptions) -> NodeSpec:
         "navigator",
         options.navigator,
         share_file("config/robot.yaml"),
-        model | _NO_LIMIT,
+        model | _NO_LIMIT | _REPETITIVE | _ALONE,
         {"image_raw": "camera/image_raw"},
     )
 

@@ -54,7 +54,7 @@ class RoundTrip:
 
 
 class BenchRobot(Node):
-    """Publishes images of noise at a rate, and odometry; reports each action as done when it comes.
+    """Publishes made-up images at a rate, and odometry; reports each action as done when it comes.
 
     The messages are those of the simulator and of the controller. Images are made beforehand, so that only
     their publication costs time. `trips` has one entry for each answered image.

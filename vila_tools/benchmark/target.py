@@ -58,7 +58,7 @@ class StepJob:
 
 
 def camera_frame(number: int) -> Frame:
-    """The number-th picture of a made-up camera: noise, [480, 640, 3], a tenth of a second after the one before."""
+    """The number-th picture of a made-up camera: [480, 640, 3], a tenth of a second after the one before."""
     return make_frame(number * 100_000_000, height=HEIGHT, width=WIDTH, seed=number)
 
 

@@ -26,7 +26,6 @@ POLICIES = (
 )
 MODEL_POLICIES = frozenset(POLICIES[:6])  # these need a checkpoint
 SEEING_POLICIES = MODEL_POLICIES - {"image_blind"}  # for the others nothing need be rendered
-_NEVER_FROZEN = 1_000_000  # frames
 
 
 class Policy(Protocol):
@@ -80,7 +79,7 @@ class ModelPolicy:
     """The navigator exactly as on the robot, on the clock of the frames.
 
     blank_images: black images instead of what the camera saw, in the cache's eyes of another
-    camera; they don't count as frozen. instruction: one sentence instead
+    camera; nobody finds fault with it. instruction: one sentence instead
     of what each episode says.
     """
 
@@ -94,7 +93,7 @@ class ModelPolicy:
         instruction: str | None = None,
     ) -> None:
         if blank_images:
-            config = dataclasses.replace(config, frozen_frames=_NEVER_FROZEN)
+            config = dataclasses.replace(config, watch_camera=False)
         self._navigator = Navigator(backend, config, history)
         self._blank_images = blank_images
         self._instruction = instruction

@@ -59,6 +59,7 @@ ENDPOINTS = {
     ("governor", "watchdog/heartbeat"): "that the watchdog lives; `frame_id`: the emergency stop that it remembers",
     ("governor", "teleop/cmd_vel"): "the operator drives: at once, and the mission is over",
     ("governor", "joy"): "the operator takes over; a button is the emergency stop with `joy_emergency_button`",
+    ("governor", "scan"): "a laser's measurements, with `obstacles.sources` holding scan",
     ("governor", "emergency_stop"): "true: stop and stay so; latched publishers are heard too",
     ("governor", "cmd_vel"): "what passes, at `rate_hz`; nothing when idle",
     ("governor", "~/state"): "what passes and why, 20 times a second",
