@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -32,7 +32,10 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A row's verdict. zero_s: until the robot stood for good, inf if it did not; problems: why it does not pass."""
+    """A row's verdict. zero_s: until the robot stood for good, inf if it did not.
+
+    wrong, exceeded: why the row does not pass; what should not happen at all, and limits.
+    """
 
     row: str
     about: str
@@ -42,12 +45,18 @@ class Result:
     limit_m: float
     ended: str
     words: str
-    problems: tuple[str, ...]
+    wrong: tuple[str, ...]
+    exceeded: tuple[str, ...]
 
     @property
     def passed(self) -> bool:
-        """True if nothing is wrong."""
-        return not self.problems
+        """True if nothing is wrong and no limit is exceeded."""
+        return not (self.wrong or self.exceeded)
+
+    @property
+    def verdict(self) -> str:
+        """The verdict in words."""
+        return "pass" if self.passed else "FAIL: " + "; ".join((*self.wrong, *self.exceeded))
 
     @property
     def stood(self) -> bool:
@@ -57,14 +66,18 @@ class Result:
 
 def judge(row: Row, seen: Seen) -> Result:
     """Hold what was seen against the row's limits."""
-    if seen.undrivable:
-        problems: tuple[str, ...] = (f"the robot did not drive before: {seen.undrivable}",)
-        zero_s = math.inf
-    else:
-        zero_s = standstill_s(seen.commands, seen.begun_s, seen.gone_s)
-        problems = tuple(_problems(row, seen, zero_s))
+    zero_s = math.inf if seen.undrivable else standstill_s(seen.commands, seen.begun_s, seen.gone_s)
     return Result(
-        row.name, row.about, zero_s, row.limit_s, seen.driven_m, row.limit_m, seen.ended, seen.words, problems
+        row=row.name,
+        about=row.about,
+        zero_s=zero_s,
+        limit_s=row.limits.seconds,
+        driven_m=seen.driven_m,
+        limit_m=row.limits.metres,
+        ended=seen.ended,
+        words=seen.words,
+        wrong=tuple(_wrong(row, seen, zero_s)),
+        exceeded=tuple(_exceeded(row, seen, zero_s)),
     )
 
 
@@ -81,21 +94,25 @@ def standstill_s(commands: Sequence[tuple[float, bool]], begun_s: float, gone_s:
     return max(0.0, zero_s - begun_s)
 
 
-def _problems(row: Row, seen: Seen, zero_s: float) -> list[str]:
-    problems = []
+def _wrong(row: Row, seen: Seen, zero_s: float) -> Iterator[str]:
+    if seen.undrivable:
+        yield f"the robot did not drive before: {seen.undrivable}"
+        return
     if math.isinf(zero_s):
-        problems.append("it never stood")
-    elif zero_s > row.limit_s:
-        problems.append(f"{zero_s:.2f} s until it stood")
-    if seen.driven_m > row.limit_m:
-        problems.append(f"{seen.driven_m:.2f} m driven")
+        yield "it never stood"
     if any(at_s > seen.gone_s and not is_zero for at_s, is_zero in seen.commands):
-        problems.append("it moved again by itself")
+        yield "it moved again by itself"
     if row.ends and not seen.ended:
-        problems.append("the mission did not end")
+        yield "the mission did not end"
     elif row.ends and seen.ended not in row.ends:
-        problems.append(f"the mission ended as {seen.ended}, not as {' or '.join(sorted(row.ends))}")
-    return problems
+        yield f"the mission ended as {seen.ended}, not as {' or '.join(sorted(row.ends))}"
+
+
+def _exceeded(row: Row, seen: Seen, zero_s: float) -> Iterator[str]:
+    if row.limits.seconds < zero_s < math.inf:
+        yield f"{zero_s:.2f} s until it stood"
+    if seen.driven_m > row.limits.metres:
+        yield f"{seen.driven_m:.2f} m driven"
 
 
 def table(results: Sequence[Result]) -> list[str]:
@@ -106,7 +123,7 @@ def table(results: Sequence[Result]) -> list[str]:
         stood = f"{result.zero_s:.2f}" if result.stood else "never"
         lines.append(
             f"{result.row:<20} {stood:>6} of {result.limit_s:>5.2f} {result.driven_m:>6.2f} of {result.limit_m:>5.2f}"
-            f"  {result.ended or '-':<16} {'pass' if result.passed else 'FAIL: ' + '; '.join(result.problems)}"
+            f"  {result.ended or '-':<16} {result.verdict}"
         )
     failed = sum(not result.passed for result in results)
     lines.append(f"{len(results) - failed} of {len(results)} rows passed")

@@ -111,8 +111,7 @@ def _run(rig: Rig, row: Row) -> Result:
     if not rig.instruction:
         print("waiting for the robot to drive: give it an instruction", file=sys.stderr, flush=True)
     result = judge(row, run_row(rig, row))
-    verdict = "pass" if result.passed else "FAIL: " + "; ".join(result.problems)
-    print(f"  {verdict} ({result.ended or '-'}: {result.words})", file=sys.stderr, flush=True)
+    print(f"  {result.verdict} ({result.ended or '-'}: {result.words})", file=sys.stderr, flush=True)
     return result
 
 
