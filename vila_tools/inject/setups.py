@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from typing import Any
 from std_srvs.srv import Trigger
 
 from vila_core.errors import VilaError
+from vila_core.types import Pose
 from vila_sim.scenario import make_scenario
 from vila_tools.inject.base import SENSORS, SIMULATED_CLOCK, Base
 from vila_tools.inject.relay import RELAYED, Relay
@@ -23,7 +25,7 @@ from vila_tools.session.session import READY_TIMEOUT_S, on_graph, running
 INSTRUCTION = "go to the red chair"
 _NAVIGATOR = "vila_tools.inject.navigator"
 _SIMULATED = {"image": "/camera/image_raw", "odom": "/odom", "scan": "/scan", "clock": "/clock"}
-_ROOM_M = 2.0  # free ahead of the simulated robot's start
+_ROOM_M, _SIDE_M = 2.0, 0.3  # free ahead of the simulated robot's start, and to both sides of its middle there
 _SEEDS = 200
 _CALL_S = 10.0
 
@@ -84,11 +86,16 @@ def roomy_seed() -> int:
     """Return the seed of a flat in which the robot starts with free floor ahead. Raises VilaError if none has."""
     for seed in range(_SEEDS):
         scenario = make_scenario(INSTRUCTION, seed)
-        start = scenario.start
-        end = start.advanced(_ROOM_M)
-        if scenario.distance.grid.line_is_free(start.x_m, start.y_m, end.x_m, end.y_m):
+        ways = (_moved(scenario.start, side_m) for side_m in (-_SIDE_M, 0.0, _SIDE_M))
+        ends = ((way, way.advanced(_ROOM_M)) for way in ways)
+        if all(scenario.distance.grid.line_is_free(a.x_m, a.y_m, b.x_m, b.y_m) for a, b in ends):
             return seed
     raise VilaError(f"no flat of {_SEEDS} seeds has {_ROOM_M} m of free floor ahead of the robot")
+
+
+def _moved(pose: Pose, left_m: float) -> Pose:
+    """Return the pose moved to the left."""
+    return Pose(pose.x_m - left_m * math.sin(pose.yaw_rad), pose.y_m + left_m * math.cos(pose.yaw_rad), pose.yaw_rad)
 
 
 def _await(rig: Rig) -> None:
