@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from ament_index_python.packages import get_package_share_directory
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, SetEnvironmentVariable
-from launch.substitutions import LaunchConfiguration
+from launch.substitutions import EnvironmentVariable, LaunchConfiguration, PythonExpression
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
@@ -20,11 +21,14 @@ ARGUMENTS = (
     ("autostart", "true", "bring the navigator up; false leaves that to a lifecycle manager"),
     ("log_level", "info", "debug, info, warn or error"),
     ("discovery", "LOCALHOST", "who finds the nodes: LOCALHOST, this machine; SUBNET, the network; OFF"),
+    ("domain_id", EnvironmentVariable("ROS_DOMAIN_ID", default_value="0"), "ROS domain; on a network one a robot"),
+    ("security", EnvironmentVariable("ROS_SECURITY_ENABLE", default_value="false"), "only nodes with keys of SROS2"),
     ("use_respawn", "true", "start a node again that has ended"),
     ("image", "camera/image_raw", "topic of the images"),
     ("odom", "odom", "topic of the odometry"),
     ("cmd_vel", "cmd_vel", "topic of the velocity commands"),
 )
+CHOICES = {"discovery": ["LOCALHOST", "SUBNET", "OFF"], "security": ["true", "false"]}  # others would open the door
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -32,16 +36,33 @@ def generate_launch_description() -> LaunchDescription:
     profile = str(SHARE / "config" / "fastdds.xml")
     return LaunchDescription(
         [
-            *(DeclareLaunchArgument(name, default_value=value, description=text) for name, value, text in ARGUMENTS),
+            *(
+                DeclareLaunchArgument(n, default_value=v, description=d, choices=CHOICES.get(n))
+                for n, v, d in ARGUMENTS
+            ),
             SetEnvironmentVariable("FASTDDS_DEFAULT_PROFILES_FILE", profile),
             SetEnvironmentVariable("FASTRTPS_DEFAULT_PROFILES_FILE", profile),  # its name on Humble
-            SetEnvironmentVariable("ROS_AUTOMATIC_DISCOVERY_RANGE", LaunchConfiguration("discovery")),
-            _node("controller", remaps=("odom",)),
+            *_network(),
+            _node("controller", remaps=("odom", "cmd_vel")),
             _node("governor", remaps=("cmd_vel",)),
             _node("watchdog", remaps=("cmd_vel",)),
             _node("navigator", remaps=("odom",), image="image_raw", autostart=_flag("autostart")),
         ]
     )
+
+
+def _network() -> list[SetEnvironmentVariable]:
+    """Limit who may find the nodes, and who may speak to them."""
+    on_this_machine = PythonExpression(["int('", LaunchConfiguration("discovery"), "' != 'SUBNET')"])
+    discovery = ("ROS_AUTOMATIC_DISCOVERY_RANGE", LaunchConfiguration("discovery"))
+    if os.environ.get("ROS_DISTRO") == "humble":
+        discovery = ("ROS_LOCALHOST_ONLY", on_this_machine)
+    return [
+        SetEnvironmentVariable(*discovery),
+        SetEnvironmentVariable("ROS_DOMAIN_ID", LaunchConfiguration("domain_id")),
+        SetEnvironmentVariable("ROS_SECURITY_ENABLE", LaunchConfiguration("security")),
+        SetEnvironmentVariable("ROS_SECURITY_STRATEGY", "Enforce"),  # a node without keys does not start
+    ]
 
 
 def _node(name: str, *, remaps: tuple[str, ...], image: str = "", **parameters: ParameterValue) -> Node:
@@ -57,7 +78,7 @@ def _node(name: str, *, remaps: tuple[str, ...], image: str = "", **parameters: 
         respawn=LaunchConfiguration("use_respawn"),
         respawn_delay=2.0,
         parameters=[LaunchConfiguration("params_file"), {"use_sim_time": _flag("use_sim_time")} | parameters],
-        arguments=["--ros-args", "--log-level", LaunchConfiguration("log_level")],
+        arguments=["--ros-args", "--log-level", LaunchConfiguration("log_level"), "--enclave", f"/vila_nav/{name}"],
         remappings=remappings,
     )
 

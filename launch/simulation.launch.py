@@ -11,7 +11,7 @@ from ament_index_python.packages import get_package_share_directory
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, SetEnvironmentVariable
 from launch.launch_description_sources import PythonLaunchDescriptionSource
-from launch.substitutions import LaunchConfiguration, PythonExpression
+from launch.substitutions import EnvironmentVariable, LaunchConfiguration, PythonExpression
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
@@ -25,6 +25,8 @@ ARGUMENTS = (
     ("autostart", "true", "bring the navigator up; false leaves that to a lifecycle manager"),
     ("log_level", "info", "debug, info, warn or error"),
     ("discovery", "LOCALHOST", "who finds the nodes: LOCALHOST, this machine; SUBNET, the network; OFF"),
+    ("domain_id", EnvironmentVariable("ROS_DOMAIN_ID", default_value="0"), "ROS domain; on a network one a robot"),
+    ("security", EnvironmentVariable("ROS_SECURITY_ENABLE", default_value="false"), "only nodes with keys of SROS2"),
     ("use_respawn", "true", "start a node again that has ended"),
     ("seed", "0", "which flat, where the robot starts, and what happens"),
     ("scripted_events", "", "patrol: once ~/begin of the simulator is called, the robot patrols and things happen"),
@@ -45,6 +47,8 @@ PASSED_ON = (
     "log_level",
     "use_respawn",
     "discovery",
+    "domain_id",
+    "security",
     "image",
     "odom",
     "cmd_vel",
@@ -59,14 +63,13 @@ def generate_launch_description() -> LaunchDescription:
             *(DeclareLaunchArgument(name, default_value=value, description=text) for name, value, text in ARGUMENTS),
             SetEnvironmentVariable("FASTDDS_DEFAULT_PROFILES_FILE", profile),
             SetEnvironmentVariable("FASTRTPS_DEFAULT_PROFILES_FILE", profile),  # its name on Humble
-            SetEnvironmentVariable("ROS_AUTOMATIC_DISCOVERY_RANGE", LaunchConfiguration("discovery")),
             SetEnvironmentVariable("MUJOCO_GL", "egl"),
             SetEnvironmentVariable("OMP_NUM_THREADS", "1"),  # a small model beside a renderer on few cores
-            _simulator(),
             IncludeLaunchDescription(
                 PythonLaunchDescriptionSource(str(SHARE / "launch" / "navigation.launch.py")),
                 launch_arguments=[(name, LaunchConfiguration(name)) for name in PASSED_ON],
             ),
+            _simulator(),  # behind what limits the network
         ]
     )
 
@@ -88,7 +91,7 @@ def _simulator() -> Node:
                 "instruction": ParameterValue(LaunchConfiguration("instruction"), value_type=str),
             },
         ],
-        arguments=["--ros-args", "--log-level", LaunchConfiguration("log_level")],
+        arguments=["--ros-args", "--log-level", LaunchConfiguration("log_level"), "--enclave", "/vila_nav/simulator"],
         remappings=[
             ("camera/image_raw", LaunchConfiguration("image")),
             ("odom", LaunchConfiguration("odom")),

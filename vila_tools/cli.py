@@ -38,7 +38,9 @@ COMMANDS = {
     "quantize": Command("vila_tools.quantize.run:main", "write a checkpoint with 4-bit or 8-bit weights"),
     "parity": Command("vila_tools.parity.run:main", "how far off the official code's reference data we are"),
     "agree": Command("vila_tools.evaluation.agreement:main", "how far two precisions of a checkpoint decide alike"),
-    "reference": Command("vila_tools.reference.run:main", "write docs/reference.md from the code; --check compares"),
+    "reference": Command(
+        "vila_tools.reference.run:main", "write docs/reference.md and the SROS2 policy from the code; --check compares"
+    ),
     "data": Command(
         "vila_tools.training.data_sets:episodes_main",
         "write the training set: episodes of the oracle in simulated flats",
@@ -59,6 +61,7 @@ COMMANDS = {
     "bench gpu": Command("vila_tools.benchmark.gpu.run:main", "4-bit decoding, 8-bit tower and decisions on a GPU"),
     "bench flat": Command("vila_tools.benchmark.flat:main", "time and memory of a step over a run of 2,000 frames"),
     "bench nav": Command("vila_tools.evaluation.navigation:main", "navigate unseen episodes beside the baselines"),
+    "bench drive": Command("vila_tools.evaluation.driving:main", "the whole chain without ROS, with physics"),
     "bench signs": Command("vila_tools.evaluation.signs:main", "navigate with and without words on the walls"),
     "bench video": Command(
         "vila_tools.benchmark.ros_video:main", "a bag played to the node, with standing queries: time, memory"

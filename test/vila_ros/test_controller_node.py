@@ -57,6 +57,8 @@ class Robot(Node):
         self.create_subscription(velocity, "cmd_vel_nav", self._on_velocity, reliable_qos())
         self.create_subscription(NavAction, "controller/execution", self.reports.append, reliable_qos())
         self._governor = self.create_publisher(GovernorState, "governor/state", reliable_qos(1))
+        self._passed = self.create_publisher(velocity, "cmd_vel", reliable_qos(1))
+        self.share: float | None = None  # of each command that a governor lets pass; None: there is no governor
         self.create_timer(PERIOD_S, self._on_timer)
 
     def send(self, action, age_s: float = 0.0, **changes) -> NavAction:
@@ -88,11 +90,20 @@ class Robot(Node):
     def _on_velocity(self, message) -> None:
         before, self.command = self.command, velocity_from_message(message)
         self.commands += 1
+        if self.share is not None:
+            message.twist.linear.x, message.twist.angular.z = self.passed.linear_mps, self.passed.angular_rps
+            self._passed.publish(message)
         if self.command.is_zero and not before.is_zero:
             self.zero_at = time.monotonic()
 
+    @property
+    def passed(self) -> VelocityCommand:
+        """What the base gets."""
+        share = 1.0 if self.share is None else self.share
+        return VelocityCommand(share * self.command.linear_mps, share * self.command.angular_rps)
+
     def _on_timer(self) -> None:
-        odometry = self.body.drive(self.command, PERIOD_S)
+        odometry = self.body.drive(self.passed, PERIOD_S)
         if self.odometry_on:
             message = message_from_odometry(dataclasses.replace(odometry, stamp_ns=self.now_ns()))
             self._odometry.publish(self.edit(message))
@@ -275,6 +286,7 @@ def test_odometry_that_tells_a_tenth_lets_the_robot_drive_no_further_than_ten_ce
 @pytest.mark.parametrize("state", [GovernorState.REVOKED, GovernorState.IDLE, None], ids=["revoked", "idle", "silent"])
 def test_a_governor_that_was_heard_must_let_commands_pass(start, wait_until, state: int | None) -> None:
     robot = start()
+    robot.share = 1.0
     message = moving(robot, wait_until)
     robot.govern(GovernorState.READY)
     if state is not None:
@@ -282,6 +294,18 @@ def test_a_governor_that_was_heard_must_let_commands_pass(start, wait_until, sta
     wait_until(lambda: robot.state_of(message))
     assert robot.state_of(message).fault == MotionFault.GOVERNOR
     wait_until(lambda: robot.command.is_zero)
+
+
+def test_a_governor_that_slows_the_robot_makes_no_fault_of_odometry(start, wait_until) -> None:
+    robot = start()
+    robot.share = 0.4
+    robot.create_timer(0.05, lambda: robot.govern(GovernorState.LIMITED))
+    before, message = robot.body.pose, robot.send(MoveForward(0.5))
+    wait_until(lambda: robot.state_of(message))
+    report = robot.state_of(message)
+    assert report.state == NavAction.DONE, report.detail
+    assert report.commanded_m == pytest.approx(0.5, abs=0.05)
+    assert robot.body.pose.distance_m(before) == pytest.approx(0.5, abs=0.05)
 
 
 def test_zeros_end_a_second_after_the_motion(start, wait_until, lateness) -> None:

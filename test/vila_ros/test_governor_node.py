@@ -27,6 +27,7 @@ from vila_ros.governor.node import GovernorNode
 from vila_ros.watchdog.node import WatchdogNode
 
 IDLE, MISSION = 1000, 1001
+BLIND = [Parameter("obstacles.sources", value=""), Parameter("obstacles.required", value=False)]
 
 
 class Navigator(Node):
@@ -110,7 +111,7 @@ def stack(spinner, wait_until):
     """A robot on a mission, driving."""
     base, navigator = spinner.add(Base()), spinner.add(Navigator())
     spinner.add(Controller())
-    spinner.add(GovernorNode([Parameter("joy_emergency_button", value=1)]))
+    spinner.add(GovernorNode([Parameter("joy_emergency_button", value=1), *BLIND]))
     spinner.add(WatchdogNode())
     wait_until(lambda: base.state.mission_id == IDLE and base.state.reason == StopReason.NO_MISSION, "the governor")
     wait_until(lambda: navigator.actions.get_subscription_count() > 0)
@@ -220,13 +221,21 @@ def call(stack, data: bool) -> SetBool.Response:
 
 def test_a_governor_that_is_started_again_remembers_the_emergency_stop(spinner, wait_until) -> None:
     base, watchdog = spinner.add(Base()), spinner.add(WatchdogNode())
-    governor = spinner.add(GovernorNode())
+    governor = spinner.add(GovernorNode(BLIND))
     wait_until(lambda: base.button.publish(Bool(data=True)) or base.state.emergency_stop)
     wait_until(lambda: watchdog.remembers_emergency)
     spinner.remove(governor)
     base.state = GovernorState()
-    spinner.add(GovernorNode())
+    spinner.add(GovernorNode(BLIND))
     wait_until(lambda: base.state.emergency_stop, "the new governor to be told")
+
+
+def test_a_governor_that_must_see_moves_nothing_before_it_does(spinner, wait_until) -> None:
+    base = spinner.add(Base())
+    spinner.add(WatchdogNode())
+    spinner.add(GovernorNode())
+    wait_until(lambda: base.state.reason == StopReason.NO_OBSTACLE_DATA)
+    assert "scan" in base.state.detail and base.state.state == GovernorState.IDLE
 
 
 def test_the_watchdog_is_silent_while_the_governor_lives_and_zeroes_when_it_does_not(spinner, wait_until) -> None:

@@ -34,7 +34,8 @@ NODES = {
 ROOT = Path(__file__).resolve().parents[2]
 LAUNCH_FILES = sorted((ROOT / "launch").glob("*.launch.py"))
 USUAL_ARGUMENTS = {"namespace", "use_sim_time", "params_file", "autostart", "log_level", "use_respawn"}
-USUAL_ARGUMENTS |= {"image", "odom", "cmd_vel"}
+USUAL_ARGUMENTS |= {"image", "odom", "cmd_vel", "discovery", "domain_id", "security"}
+NETWORK = {"ROS_DOMAIN_ID", "ROS_SECURITY_ENABLE", "ROS_SECURITY_STRATEGY"}
 
 
 class Call:
@@ -62,7 +63,7 @@ def described(path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Call]:
         stand_in("launch", "LaunchDescription"),
         stand_in("launch.actions", "DeclareLaunchArgument", "IncludeLaunchDescription", "SetEnvironmentVariable"),
         stand_in("launch.launch_description_sources", "PythonLaunchDescriptionSource"),
-        stand_in("launch.substitutions", "LaunchConfiguration", "PythonExpression"),
+        stand_in("launch.substitutions", "EnvironmentVariable", "LaunchConfiguration", "PythonExpression"),
         stand_in("launch_ros", "_"),
         stand_in("launch_ros.actions", "Node"),
         stand_in("launch_ros.parameter_descriptions", "ParameterValue"),
@@ -111,6 +112,47 @@ def test_executables_exist(description) -> None:
 def test_the_dds_profile_is_set(description) -> None:
     names = {call.args[0] for call in of(description, "SetEnvironmentVariable")}
     assert names >= {"FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"}
+
+
+@pytest.mark.parametrize(
+    ("distro", "limits"), [("jazzy", "ROS_AUTOMATIC_DISCOVERY_RANGE"), ("humble", "ROS_LOCALHOST_ONLY")]
+)
+def test_who_finds_the_nodes_and_who_may_speak_to_them_is_set_before_a_node_starts(monkeypatch, distro, limits) -> None:
+    monkeypatch.setenv("ROS_DISTRO", distro)
+    description = described(ROOT / "launch" / "navigation.launch.py", monkeypatch)
+    first = next(number for number, call in enumerate(description) if call.name == "Node")
+    of_environment = {call.args[0]: call.args[1] for call in of(description[:first], "SetEnvironmentVariable")}
+    assert {name for name in of_environment if name.startswith("ROS_")} == NETWORK | {limits}
+    assert of_environment["ROS_SECURITY_STRATEGY"] == "Enforce"
+    assert of_environment["ROS_DOMAIN_ID"].args == ("domain_id",)
+    if distro == "humble":  # which only knows yes and no
+        for chosen, value in (("LOCALHOST", 1), ("OFF", 1), ("SUBNET", 0)):
+            pieces = [chosen if isinstance(piece, Call) else piece for piece in of_environment[limits].args[0]]
+            assert eval("".join(pieces)) == value  # as PythonExpression does
+
+
+def test_the_network_is_closed_by_default_and_other_words_are_refused(monkeypatch) -> None:
+    declared = of(described(ROOT / "launch" / "navigation.launch.py", monkeypatch), "DeclareLaunchArgument")
+    arguments = {call.args[0]: call.kwargs for call in declared}
+    assert arguments["discovery"]["default_value"] == "LOCALHOST" == arguments["discovery"]["choices"][0]
+    assert arguments["security"]["choices"] == ["true", "false"]  # "True" would be no to ROS
+    assert arguments["security"]["default_value"].args == ("ROS_SECURITY_ENABLE",)  # it never undoes the environment's
+
+
+def test_the_simulator_starts_in_the_network_of_the_nodes(monkeypatch) -> None:
+    description = described(ROOT / "launch" / "simulation.launch.py", monkeypatch)
+    assert [call.name for call in description][-2:] == ["IncludeLaunchDescription", "Node"]
+    passed = {name for name, _ in description[-2].kwargs["launch_arguments"]}
+    assert passed >= USUAL_ARGUMENTS
+
+
+def test_each_node_starts_in_its_enclave(description) -> None:
+    policy = ElementTree.parse(ROOT / "config" / "security" / "policy.xml")
+    enclaves = {enclave.get("path") for enclave in policy.iter("enclave")}
+    for node in of(description, "Node"):
+        arguments = node.kwargs["arguments"]
+        assert arguments[arguments.index("--enclave") + 1] == f"/vila_nav/{node.kwargs['name']}"
+        assert f"/vila_nav/{node.kwargs['name']}" in enclaves
 
 
 def test_files_that_are_named_exist(description) -> None:

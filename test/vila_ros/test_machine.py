@@ -105,3 +105,16 @@ def test_a_node_starts_without_a_home_and_tells_what_is_wrong(work, arguments, c
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == status and words in done.stderr
     assert ("Traceback" in done.stderr) == (status == 70)
+
+
+def test_a_node_that_security_refuses_says_so_and_is_no_bug(monkeypatch, tmp_path):
+    pytest.importorskip("rclpy")
+    (tmp_path / "enclaves" / "vila_nav" / "probe").mkdir(parents=True)  # without keys
+    security = {"ENABLE": "true", "STRATEGY": "Enforce", "KEYSTORE": str(tmp_path)}
+    for name, value in security.items():
+        monkeypatch.setenv(f"ROS_SECURITY_{name}", value)
+    command = [sys.executable, "-c", NODE.format(work=ENDS), "--ros-args", "--enclave", "/vila_nav/probe"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert f"ROS_SECURITY_KEYSTORE={tmp_path}" in last and "docs/security.md" in last and "error creating node" in last

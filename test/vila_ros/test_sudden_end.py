@@ -30,6 +30,7 @@ from vila_tools.session.processes import NodeSpec, ProcessGroup
 
 pytestmark = pytest.mark.slow
 PERIOD_S = 0.02
+BLIND = {"obstacles.sources": "", "obstacles.required": False}
 TOLERANCE_S = 0.4
 JUMP_TOLERANCE_S = 0.9
 NAVIGATOR = """
@@ -89,7 +90,7 @@ class Robot:
 
     SPECS: ClassVar = {
         "controller": NodeSpec("controller", "vila_ros.controller.node"),
-        "governor": NodeSpec("governor", "vila_ros.governor.node"),
+        "governor": NodeSpec("governor", "vila_ros.governor.node", parameters=BLIND),
         "watchdog": NodeSpec("watchdog", "vila_ros.watchdog.node"),
         "navigator": NodeSpec("navigator", "endless_navigator"),
     }

@@ -29,9 +29,10 @@ _CONVERGE_M = 0.12  # driving so far reduces the distance to the line to 1/e
 _SLOW_TURN_RAD = 0.5  # at this heading error the robot turns without driving
 _MAX_LATERAL_M = 0.3  # further from the line, the motion is given up
 _TURN_WORTH_M = 0.2  # metres that one radian of heading error counts in progress
-_FINE = 1 / 3  # driving and turning end at this share of the tolerance
+_FINE = 1 / 10  # driving and turning end at this share of the tolerance
 _STEP = 1 / 6  # of the tolerance: less is no progress, near the goal
 _SLOW_SHARE = 0.5  # of the slowest speed: slower, over the stall timeout, is no progress on the way
+_HELD_PATIENCE = 2.0  # times the stall timeout, while a governor slows or holds the robot: what is in the way may leave
 _SETTLE_S = 0.3  # within the tolerance, no progress for so long ends the phase too
 _RESERVE_S = 0.3  # a command may last so long: the path that is left must be enough for it
 _SHORT = 0.25  # of the commanded path: odometry that measured so much less contradicts it
@@ -116,13 +117,24 @@ class MotionController:
         self._settling = self._progress = _Progress(0.0, 0)
         self._commanded_m = self._commanded_rad = 0.0
         self._longest = Path()
-        self._share = 1.0
+        self._is_governed = False
+        self._passed, self._passed_ns = VelocityCommand(), 0
         self.path = PathWatch()
 
     @property
     def state(self) -> MotionState:
         """How far the latest motion is."""
         return self._state
+
+    def pass_on(self, command: VelocityCommand, now_ns: int) -> None:
+        """Take what a governor lets pass to the base from now on; without a governor every command passes."""
+        self._is_governed = True
+        self._note_passed(command, now_ns)
+
+    def rest(self, now_ns: int) -> None:
+        """Note that nothing is commanded now."""
+        if not self._is_governed:
+            self._note_passed(VelocityCommand(), now_ns)
 
     def start(self, action: Action, anchor: Pose, now_ns: int) -> None:
         """Begin the action at the pose that the robot had when its image was taken; Stop stops.
@@ -140,6 +152,7 @@ class MotionController:
             return
         self._action, self._anchor = action, anchor
         self._state, self._last_ns, self._begun_ns = MotionState.RUNNING, now_ns, now_ns
+        self._passed_ns = now_ns
         self._last = MotionStep(self._last.command, self._state)
         self._longest = self._longest_path()
         self.path.begin()
@@ -155,30 +168,32 @@ class MotionController:
     ) -> MotionStep:
         """Return the command for now; it never raises, and after the end it is zero.
 
-        speed_share: how much of the top speeds passes to the base, 0 while it is held for an obstacle.
+        speed_share: how much of a command a governor lets pass, 0 while it holds the robot for an obstacle.
 
         Aborted are: odometry that is not finite, older than odometry_timeout_s or more than max_future_s ahead; a
         clock that jumps; odometry that contradicts the commands; no progress for stall_timeout_s; a goal that was
         missed; commands that add up to more than longest_path, or last longer than longest_time_s.
         """
         if self._state is not MotionState.RUNNING:
-            self.path.command(VelocityCommand(), now_ns)
+            self.rest(now_ns)
             return self._last
         fault = self._input_fault(odometry, now_ns, max_future_s)
         if fault[0]:
             return self._end(MotionState.ABORTED, fault)
-        self._account(odometry, now_ns)
+        self._note_passed(self._passed, now_ns)
+        self.path.measure(odometry)
         error = self._error(odometry.pose)
         fault = self._bounds_fault(now_ns)
         fault = fault if fault[0] else self.path.fault()
         fault = fault if fault[0] else self._advance(error, now_ns, speed_share)
         if fault[0]:
             return self._end(MotionState.ABORTED, fault, error)
-        command = self._bounded(self._wanted(error, now_ns), now_ns, speed_share)
+        command = self._bounded(self._wanted(error, now_ns), now_ns)
         if self._is_at_rest(command, now_ns) and not self._resumes(error, now_ns):
             missed = self._missed(error)
             return self._end(MotionState.ABORTED if missed[0] else MotionState.DONE, missed, error)
-        self.path.command(command if speed_share > 0 else VelocityCommand(), now_ns)
+        if not self._is_governed:
+            self._note_passed(command if speed_share > 0 else VelocityCommand(), now_ns)
         self._last = self._report(command, error)
         return self._last
 
@@ -200,13 +215,14 @@ class MotionController:
             return MotionFault.ODOMETRY_SILENT, f"odometry is {age_s:.2f} s old, limit {limit_s} s"
         return _NONE
 
-    def _account(self, odometry: Odometry, now_ns: int) -> None:
-        """Add up what was commanded since the last step, and what odometry measured."""
-        dt_s = (now_ns - self._last_ns) / 1e9
-        if self._share > 0:
-            self._commanded_m += abs(self._last.command.linear_mps) * dt_s
-            self._commanded_rad += abs(self._last.command.angular_rps) * dt_s
-        self.path.measure(odometry)
+    def _note_passed(self, command: VelocityCommand, now_ns: int) -> None:
+        """Add up what passed to the base until now, and take what passes from now on."""
+        if self._state is MotionState.RUNNING:
+            dt_s = max(0, now_ns - self._passed_ns) / 1e9
+            self._commanded_m += abs(self._passed.linear_mps) * dt_s
+            self._commanded_rad += abs(self._passed.angular_rps) * dt_s
+        self._passed, self._passed_ns = command, now_ns
+        self.path.command(command, now_ns)
 
     def _bounds_fault(self, now_ns: int) -> _Fault:
         """Return whether the action's path or time is used up, which no odometry has a say in."""
@@ -261,10 +277,9 @@ class MotionController:
             self._enter(_Phase.BRAKE, now_ns)
         cost, fine, coarse = self._cost(error)
         self._settling.update(cost, fine, now_ns)
-        if speed_share == 0:
-            self._progress = _Progress(cost, now_ns)
         stalled_s = self._progress.update(cost, coarse, now_ns)
-        if self._phase is not _Phase.BRAKE and stalled_s > self._config.stall_timeout_s:
+        patience = 1.0 if speed_share == 1.0 else _HELD_PATIENCE
+        if self._phase is not _Phase.BRAKE and stalled_s > patience * self._config.stall_timeout_s:
             rest = f"{error.along_m:.3f} m and {error.yaw_rad:.3f} rad remain"
             return MotionFault.STALLED, f"no progress for {stalled_s:.2f} s, {rest}"
         return _NONE
@@ -313,13 +328,10 @@ class MotionController:
         speed_mps *= max(0.0, 1.0 - abs(angle_rad) / _SLOW_TURN_RAD)
         return VelocityCommand(speed_mps, config.angular_gain * angle_rad)
 
-    def _bounded(self, wanted: VelocityCommand, now_ns: int, speed_share: float) -> VelocityCommand:
+    def _bounded(self, wanted: VelocityCommand, now_ns: int) -> VelocityCommand:
         """Return the command within all limits: speed, acceleration, the base's lateness, and the path that is left."""
         dt_s = (now_ns - self._last_ns) / 1e9
-        self._last_ns, self._share = now_ns, speed_share
-        share = speed_share if speed_share > 0 else 1.0
-        top_mps, top_rps = share * self._config.max_linear_mps, share * self._config.max_angular_rps
-        wanted = VelocityCommand(_clip(wanted.linear_mps, top_mps), _clip(wanted.angular_rps, top_rps))
+        self._last_ns = now_ns
         command = self.path.limited(limit_velocity(wanted, self._last.command, dt_s, self._config), now_ns)
         left = self._path_left()
         return VelocityCommand(
@@ -354,7 +366,7 @@ class MotionController:
 
     def _end(self, state: MotionState, fault: _Fault = _NONE, error: _Error | None = None) -> MotionStep:
         self._state = state
-        self.path.command(VelocityCommand(), self._last_ns)
+        self.rest(self._last_ns)
         self._last = self._report(VelocityCommand(), error, fault)
         return self._last
 

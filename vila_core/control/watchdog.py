@@ -135,6 +135,11 @@ class GovernorWatch:
         barred = state == _REVOKED or (state == _IDLE and self._reason.is_final)
         self._barred_ns = (self._barred_ns or steady_ns) if barred else None
 
+    @property
+    def was_heard(self) -> bool:
+        """True once it has said something."""
+        return self._heard_ns is not None
+
     def begin(self, steady_ns: int) -> None:
         """A motion begins; the governor may not yet know of its mission."""
         self._begun_ns = steady_ns

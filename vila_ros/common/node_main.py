@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -10,6 +11,7 @@ from types import FrameType
 
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.logging import get_logger
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
@@ -27,9 +29,9 @@ def run_node(make: Callable[[], Node], name: str) -> int:
 
     Our nodes stop what moves and join their threads in `destroy_node`.
 
-    Returns the exit status: 0 after a signal, 2 if the configuration or ROS's arguments were refused, 70 after a bug,
-    which is told with its traceback. Signal handlers are ours, not rclpy's: rclpy's would end the context before the
-    last zero velocity is out.
+    Returns the exit status: 0 after a signal, 2 if the configuration, ROS's arguments or the node's keys were refused,
+    70 after a bug, which is told with its traceback. Signal handlers are ours, not rclpy's: rclpy's would end the
+    context before the last zero velocity is out.
     """
     try:
         flaws = prepare_machine()
@@ -49,6 +51,10 @@ def run_node(make: Callable[[], Node], name: str) -> int:
         get_logger(name).fatal(str(err))
         return BAD_CONFIGURATION
     except Exception as err:  # noqa: BLE001  # the end of the program: whatever it is, it is a bug
+        refusal = _refusal(err)
+        if refusal:
+            get_logger(name).fatal(refusal)
+            return BAD_CONFIGURATION
         sys.stderr.write(bug_report(err) + "\n")
         return BUG
     finally:
@@ -67,6 +73,14 @@ def spin(node: Node, stopping: threading.Event) -> None:
             executor.spin_once(timeout_sec=_POLL_S)
     finally:
         executor.shutdown()
+
+
+def _refusal(error: Exception) -> str:
+    """What to say if ROS security may not have let the node do what its policy does not grant; else empty."""
+    if os.environ.get("ROS_SECURITY_ENABLE") != "true" or not isinstance(error, rclpy_implementation.RCLError):
+        return ""
+    keystore = os.environ.get("ROS_SECURITY_KEYSTORE", "")
+    return f"{str(error).splitlines()[0]}: with ROS_SECURITY_KEYSTORE={keystore}; see docs/security.md"
 
 
 def _on_signals(stopping: threading.Event) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import Twist, TwistStamped
 from nav_msgs.msg import Odometry as OdometryMsg
 from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
@@ -39,7 +40,8 @@ from vila_ros.common.node_clock import NodeClock
 from vila_ros.common.node_main import run_node
 from vila_ros.common.parameters import declare, read, refuse_unknown
 from vila_ros.common.qos import publisher_events, reliable_qos, sensor_qos, subscription_events
-from vila_ros.common.velocity import is_stamped, velocity_message, velocity_type
+from vila_ros.common.topics import CMD_VEL, COMMANDS, GOVERNOR_STATE
+from vila_ros.common.velocity import is_stamped, velocity_from_message, velocity_message, velocity_type
 
 _STANDING = MotionStep(VelocityCommand(), MotionState.IDLE)
 _WARN_EVERY_S = 5.0
@@ -88,9 +90,9 @@ class ControllerNode(Node):
         self._reported_ns = self._counted_ns = self._commanded_ns = 0
         self._odometry_publishers = 1
         self._is_stamped = is_stamped(self._config.velocity_type)
-        events = publisher_events(self, "cmd_vel_nav")
+        events = publisher_events(self, COMMANDS)
         kind = velocity_type(self._is_stamped)
-        self._velocity = self.create_publisher(kind, "cmd_vel_nav", reliable_qos(1), event_callbacks=events)
+        self._velocity = self.create_publisher(kind, COMMANDS, reliable_qos(1), event_callbacks=events)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", reliable_qos())
         self._is_closed = False
         self._subscribe()
@@ -119,7 +121,8 @@ class ControllerNode(Node):
         events = subscription_events(self, "odom")
         self.create_subscription(OdometryMsg, "odom", self._on_odometry, odometry_qos, event_callbacks=events)
         self.create_subscription(Header, "navigator/heartbeat", self._on_heartbeat, reliable_qos(1))
-        self.create_subscription(GovernorState, "governor/state", self._on_governor, reliable_qos(1))
+        self.create_subscription(GovernorState, GOVERNOR_STATE, self._on_governor, reliable_qos(1))
+        self.create_subscription(velocity_type(self._is_stamped), CMD_VEL, self._on_passed, reliable_qos(5))
 
     def _announce(self) -> None:
         """Take actions from now on; that ~/execution has a publisher tells the navigator so."""
@@ -165,7 +168,13 @@ class ControllerNode(Node):
     def _on_heartbeat(self, message: Header) -> None:
         self._heartbeat = Receipt(ns_from_stamp(message.stamp), time.monotonic_ns())
 
+    def _on_passed(self, message: Twist | TwistStamped) -> None:
+        """Take what the governor lets pass: where it slows or ramps, the base gets less than was commanded."""
+        self._motion.pass_on(velocity_from_message(message), self._now_ns())
+
     def _on_governor(self, message: GovernorState) -> None:
+        if not self._governor.was_heard:
+            self._motion.pass_on(VelocityCommand(), self._now_ns())
         self._governor.note(message.state, message.reason, message.speed_scale, time.monotonic_ns())
 
     def _on_action(self, message: NavAction) -> None:
@@ -249,7 +258,7 @@ class ControllerNode(Node):
         if doubt is not None:
             self._end(doubt)
         if self._running is None or newest is None:
-            self._motion.path.command(VelocityCommand(), now_ns)
+            self._motion.rest(now_ns)
             return VelocityCommand()
         return self._step(newest, now_ns)
 

@@ -79,10 +79,6 @@ class GovernorNode(Node):
         self.create_timer(0.5, self._on_check, clock=steady)
         self.create_timer(1.0, self._on_diagnostics, clock=steady)
         self._is_closed = False
-        if flaw := raise_priority(config.priority):
-            self.get_logger().info(flaw)
-        gc.collect()
-        gc.freeze()  # what is there now stays: nothing of it is looked through again
 
     def close(self) -> None:
         """Send zero velocity; calls after the first do nothing."""
@@ -219,9 +215,19 @@ class GovernorNode(Node):
             self.get_logger().warning(f"the robot stands, {output.reason.name}: {output.detail}")
 
 
+def make_node() -> Node:
+    """Make the node in a process of its own, which is run before others: a stop that waits for a model comes late."""
+    node = GovernorNode()
+    if flaw := raise_priority(node.get_parameter("priority").value):
+        node.get_logger().info(flaw)
+    gc.collect()
+    gc.freeze()  # what is there now stays: nothing of it is looked through again
+    return node
+
+
 def main() -> int:
     """Run the governor until it is told to end."""
-    return run_node(GovernorNode, "governor")
+    return run_node(make_node, "governor")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from vila_ros.common.topics import GOVERNOR_STATE
 from vila_ros.navigator.mission import MissionEnd, MissionError
 
 _SILENCE_S = 0.5  # ten states are due in it
+_OBSTACLE_S = 2.0  # an obstacle so long ago explains why a motion stalled
 _PATIENCE_S = 2.0  # a governor that is not ready after so long ends the mission
 
 _ERRORS = {
@@ -45,6 +46,7 @@ class GovernorLink:
         self._is_confirmed = False  # the governor has shown that it lets the mission move
         self._state: GovernorState | None = None
         self._heard_ns = 0  # steady time of the state
+        self._obstacle, self._obstacle_ns = "", -round(_OBSTACLE_S * 1e9)  # what stopped the robot last, and when
 
     def close(self) -> None:
         """Leave the graph: the governor takes our silence for the end of any mission."""
@@ -97,12 +99,14 @@ class GovernorLink:
         return self._complaint() if is_lost else None
 
     def obstacle(self) -> str:
-        """Return what stands in the way now, empty if nothing does."""
-        is_blocked = self._stands(GovernorState.STOPPED) and self._reason() is StopReason.OBSTACLE
-        return str(self._state.detail) if is_blocked and self._state is not None else ""
+        """Return what stood in the way of late, empty if nothing did."""
+        is_late = time.monotonic_ns() - self._obstacle_ns > _OBSTACLE_S * 1e9
+        return "" if is_late else self._obstacle
 
     def _on_state(self, message: GovernorState) -> None:
         self._state, self._heard_ns = message, time.monotonic_ns()
+        if self._stands(GovernorState.STOPPED) and self._reason() is StopReason.OBSTACLE:
+            self._obstacle, self._obstacle_ns = str(message.detail), self._heard_ns
         if self._next is None and self._told.running and self._shows_told():
             self._is_confirmed = self._is_confirmed or not self._stands(GovernorState.REVOKED)
 

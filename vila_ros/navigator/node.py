@@ -330,6 +330,9 @@ class NavigatorNode(ManagedNode):
         if active is None or active.mission.end is None:
             return
         end = active.mission.end
+        if end.error is MissionError.STUCK and (obstacle := self._governor.obstacle()):
+            message = f"{end.message}; the governor stopped it for {obstacle}"
+            end = dataclasses.replace(end, error=MissionError.BLOCKED, message=message)
         self._active = self._job = None
         self._navigator.stop()
         self._governor.end(end)

@@ -61,8 +61,6 @@ class WatchdogNode(Node):
         self.remembers_emergency = False  # of the emergency stop, as the governor last told
         self._is_gone = False
         self.create_subscription(GovernorState, GOVERNOR_STATE, self._on_state, reliable_qos(1))
-        if flaw := raise_priority(self._config.priority):
-            self.get_logger().info(flaw)
         self.create_timer(_PERIOD_S, self._on_timer, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def _on_state(self, message: GovernorState) -> None:
@@ -88,9 +86,17 @@ class WatchdogNode(Node):
         self._velocity.publish(velocity_message(VelocityCommand(), self._stamped, stamp, self._config.base_frame))
 
 
+def make_node() -> Node:
+    """Make the node in a process of its own, which is run before others."""
+    node = WatchdogNode()
+    if flaw := raise_priority(node.get_parameter("priority").value):
+        node.get_logger().info(flaw)
+    return node
+
+
 def main() -> int:
     """Run the watchdog until it is told to end."""
-    return run_node(WatchdogNode, "watchdog")
+    return run_node(make_node, "watchdog")
 
 
 if __name__ == "__main__":

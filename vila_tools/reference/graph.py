@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -64,21 +64,34 @@ class NodeFace:
     parameters: tuple[NodeParameter, ...]
 
 
+Started = tuple[Node, tuple[NodeParameter, ...]]  # a node with all that it offers, and its parameters by default
+
+
 def node_faces() -> tuple[NodeFace, ...]:
     """Start each node of the package with its defaults and return what it offers.
 
     The navigator gets a scripted model. Raises VilaError if a node does not come up.
     """
+    with started_nodes() as nodes:
+        return tuple(NodeFace(node.get_name(), _endpoints(node), parameters) for node, parameters in nodes)
+
+
+@contextmanager
+def started_nodes(*arguments: str, governor: Sequence[Parameter] = ()) -> Iterator[list[Started]]:
+    """Start each node of the package in NAMESPACE, on a ROS domain of its own, while the block runs.
+
+    arguments: more of what stands behind `--ros-args`. governor: parameters of that node.
+    Raises VilaError if a node does not come up.
+    """
     with _environment() as domain, ExitStack() as stack:
-        arguments = ["--ros-args", "--remap", f"__ns:={NAMESPACE}", "--log-level", "error"]
-        rclpy.init(args=arguments, domain_id=domain)
+        given = ["--ros-args", "--remap", f"__ns:={NAMESPACE}", "--log-level", "error", *arguments]
+        rclpy.init(args=given, domain_id=domain)
         stack.callback(rclpy.try_shutdown)
-        faces = []
-        for make in (_navigator, _controller, _governor, _watchdog, _simulator):
-            node, parameters = make()
-            stack.callback(node.destroy_node)
-            faces.append(NodeFace(node.get_name(), _endpoints(node), parameters))
-        return tuple(faces)
+        nodes = []
+        for make in (_navigator, _controller, lambda: _governor(governor), _watchdog, _simulator):
+            nodes.append(make())
+            stack.callback(nodes[-1][0].destroy_node)
+        yield nodes
 
 
 @contextmanager
@@ -92,9 +105,6 @@ def _environment() -> Iterator[int]:
         finally:
             os.environ.clear()
             os.environ.update(before)
-
-
-Started = tuple[Node, tuple[NodeParameter, ...]]  # a node with all that it offers, and its parameters by default
 
 
 def _navigator() -> Started:
@@ -131,8 +141,8 @@ def _controller() -> Started:
     return node, _parameters(node)
 
 
-def _governor() -> Started:
-    node = GovernorNode()
+def _governor(parameters: Sequence[Parameter]) -> Started:
+    node = GovernorNode(parameters)
     return node, _parameters(node)
 
 
@@ -151,8 +161,8 @@ def _endpoints(node: Node) -> tuple[Endpoint, ...]:
             found += _topics(node, who, "out", node.get_publisher_names_and_types_by_node)
     services = node.get_service_names_and_types_by_node(name, NAMESPACE)
     actions = get_action_server_names_and_types_by_node(node, name, NAMESPACE)
-    found += [Endpoint(_short(name, full), kind, "service") for full, kind in _ours(services)]
-    found += [Endpoint(_short(name, full), kind, "action") for full, kind in _ours(actions)]
+    found += [Endpoint(short_name(name, full), kind, "service") for full, kind in _ours(services)]
+    found += [Endpoint(short_name(name, full), kind, "action") for full, kind in _ours(actions)]
     return tuple(sorted(found, key=lambda one: (ROLES.index(one.role), one.name)))
 
 
@@ -162,7 +172,7 @@ def _topics(
     infos = node.get_subscriptions_info_by_topic if role == "in" else node.get_publishers_info_by_topic
     for full, kind in _ours(names_and_types(name, NAMESPACE)):
         told = sorted({_told(info.qos_profile) for info in infos(full) if info.node_name == name})
-        yield Endpoint(_short(node.get_name(), full), kind, role, " or ".join(told))
+        yield Endpoint(short_name(node.get_name(), full), kind, role, " or ".join(told))
 
 
 def _ours(found: Iterable[tuple[str, list[str]]]) -> Iterator[tuple[str, str]]:
@@ -172,7 +182,8 @@ def _ours(found: Iterable[tuple[str, list[str]]]) -> Iterator[tuple[str, str]]:
             yield full, kind
 
 
-def _short(node: str, full: str) -> str:
+def short_name(node: str, full: str) -> str:
+    """Return the name as the node writes it: `odom`, `~/action`, `/clock`."""
     own, namespace = f"{NAMESPACE}/{node}/", f"{NAMESPACE}/"
     return full.replace(own, "~/", 1) if full.startswith(own) else full.removeprefix(namespace)
 

@@ -51,6 +51,7 @@ ENDPOINTS = {
     ("controller", "navigator/action"): "what to drive",
     ("controller", "navigator/heartbeat"): "that the navigator lives",
     ("controller", "governor/state"): "whether commands pass; once heard, its silence ends a motion",
+    ("controller", "cmd_vel"): "what passes to the base, which may be less than was commanded",
     ("controller", "cmd_vel_nav"): "during a motion and a second after, at `rate_hz`; its type by `velocity_type`",
     ("controller", "~/execution"): "running, done, refused or aborted, and the motion measured",
     ("governor", "cmd_vel_nav"): "what the controller commands",

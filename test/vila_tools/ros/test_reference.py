@@ -1,4 +1,4 @@
-"""docs/reference.md says what the nodes and the table of commands are."""
+"""docs/reference.md says what the nodes and the table of commands are. The policy: test_policy.py."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from vila_tools.reference.words import unit
 
 ROOT = Path(__file__).resolve().parents[3]
 REFERENCE = ROOT / "docs" / "reference.md"
+POLICY = ROOT / "config" / "security" / "policy.xml"
 
 
 @pytest.fixture(scope="module")
@@ -27,10 +28,12 @@ def faces():
 @pytest.fixture
 def started(faces, monkeypatch):
     monkeypatch.setattr(run, "node_faces", lambda: faces)
+    monkeypatch.setattr(run, "policy_profiles", tuple)
+    monkeypatch.setattr(run, "policy_xml", lambda _: POLICY.read_text())
 
 
 def test_the_file_is_what_the_code_says(started, capsys):
-    assert run.main(["--check", "--file", str(REFERENCE)]) == 0, capsys.readouterr().err
+    assert run.main(["--check", "--file", str(REFERENCE), "--policy", str(POLICY)]) == 0, capsys.readouterr().err
     told = json.loads(capsys.readouterr().out)
     assert not told["changed"]
     assert told["commands"] == len(cli.COMMANDS)
@@ -39,11 +42,11 @@ def test_the_file_is_what_the_code_says(started, capsys):
 def test_a_difference_is_shown_and_written(started, tmp_path, capsys):
     file = tmp_path / "reference.md"
     file.write_text(REFERENCE.read_text().replace("| `scan_rays` | int | 180 |", "| `scan_rays` | int | 90 |"))
-    assert run.main(["--check", "--file", str(file)]) == run.DIFFERS
+    assert run.main(["--check", "--file", str(file), "--policy", str(POLICY)]) == run.DIFFERS
     shown = capsys.readouterr().err
     assert "\n-| `scan_rays` | int | 90 |" in shown
     assert "\n+| `scan_rays` | int | 180 |" in shown
-    assert run.main(["--file", str(file)]) == 0
+    assert run.main(["--file", str(file), "--policy", str(tmp_path / "policy.xml")]) == 0
     assert file.read_text() == REFERENCE.read_text()
 
 
@@ -52,18 +55,21 @@ def test_every_node_of_the_package_is_there(faces):
 
 
 def test_endpoints_are_those_of_the_graph(faces):
-    navigator, controller, simulator = ({(e.name, e.role): e for e in face.endpoints} for face in faces)
+    of = {face.name: {(e.name, e.role): e for e in face.endpoints} for face in faces}
+    navigator, controller, simulator = of["navigator"], of["controller"], of["simulator"]
     assert navigator["image_raw", "in"].qos == "best effort"  # of the helper node that takes the images
     assert navigator["~/events", "out"].qos == "reliable, latched"
     assert navigator["~/navigate", "action"].type == "vila_nav/action/NavigateInstruction"
     assert ("~/execution", "out") in controller  # it is there once there is odometry
     assert ("/clock", "out") in simulator  # absolute, unlike the others
     assert ("~/begin", "service") in simulator
-    assert not any("parameter" in name or "state" in name for name, _ in (*navigator, *controller, *simulator))
+    names = [name for endpoints in of.values() for name, _ in endpoints]
+    assert not any("parameter" in name or name.endswith("_state") for name in names)
 
 
 def test_a_default_is_the_dataclass_own(faces):
-    defaults = {parameter.name: parameter.default for parameter in faces[2].parameters}
+    simulator = next(face for face in faces if face.name == "simulator")
+    defaults = {parameter.name: parameter.default for parameter in simulator.parameters}
     assert defaults["scripted_events"] == ""
     assert defaults["scan_rays"] == 180
 
@@ -83,9 +89,11 @@ def test_a_parameter_without_a_comment_is_refused(faces):
         page.reference_page((silent, *faces[1:]), {})
 
 
-def test_a_folder_that_is_not_there(tmp_path):
-    with pytest.raises(ConfigError, match="no folder"):
-        run.main(["--file", str(tmp_path / "none" / "reference.md")])
+@pytest.mark.parametrize("option", ["--file", "--policy"])
+def test_a_folder_that_is_not_there(tmp_path, monkeypatch, option):
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(ConfigError, match=f"{option}: there is no folder"):
+        run.main([option, str(tmp_path / "none" / "file")])
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -1,0 +1,277 @@
+"""`vila bench drive`: the whole chain with physics and without ROS: navigator, mission, controller, governor, laser.
+
+Episodes are driven twice, with the obstacle guard and without, in simulated time: an answer of the model takes 0.1 s,
+a scan is 0.1 s old. Told are SR, contacts, and how missions ended.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import statistics
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from tqdm import tqdm
+
+from vila_core.config import ControlConfig, HistoryConfig, NavigatorConfig, from_mapping
+from vila_core.control.governor.config import GovernorConfig
+from vila_core.control.governor.governor import Governor, GovernorState
+from vila_core.control.governor.obstacle_config import ObstacleConfig
+from vila_core.control.governor.obstacles import ObstacleGuard
+from vila_core.control.motion import MotionController, MotionState
+from vila_core.control.reasons import StopReason
+from vila_core.engine.backend import EMBEDDED_CHECKPOINT, Backend, load_backend
+from vila_core.navigator import Navigator
+from vila_core.types import Decision, Frame, Instruction, Pose, VelocityCommand
+from vila_ros.navigator.mission import Mission, MissionEnd, MissionState, MotionReport, Outcome
+from vila_ros.navigator.mission_config import MissionConfig
+from vila_sim.episodes import SUCCESS_RADIUS_M, Episode, flat_of
+from vila_sim.grid import OccupancyGrid
+from vila_sim.mujoco.simulator import RobotConfig, Simulator
+from vila_tools.evaluation.chosen_episodes import chosen_episodes
+from vila_tools.report import tell
+from vila_tools.session.resources import share_file
+
+_TICK_NS = 20_000_000
+_CONTROL_TICKS, _SENSOR_TICKS, _ANSWER_NS = 2, 5, 100_000_000
+_APART_NS = 3600 * 10**9
+_RAYS, _RANGE_M = 180, 8.0
+
+
+@dataclass(frozen=True, slots=True)
+class Drive:
+    """How one episode went. contacts: touches, each counted once while it lasts."""
+
+    episode_id: str
+    end: MissionEnd
+    distance_m: float  # to the goal, by ground truth
+    contacts: int
+    seconds: float
+    stopped_s: float  # by the guard
+    slowed_s: float
+
+    @property
+    def is_success(self) -> bool:
+        """True if the robot said that it had arrived, and had."""
+        return self.end.outcome is Outcome.REACHED and self.distance_m < SUCCESS_RADIUS_M
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What drives, from the parameter file that the simulator's nodes use. guarded: obstacles stop the robot."""
+
+    control: ControlConfig
+    governor: GovernorConfig
+    obstacles: ObstacleConfig
+    guarded: bool
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Drive the episodes; print a table and, as the last line, a JSON object."""
+    args = _parser().parse_args(argv)
+    episodes = chosen_episodes(args)
+    backend = load_backend("torch", args.checkpoint, device="cpu", precision="auto")
+    report: dict[str, Any] = {"episodes": len(episodes), "seed": args.seed, "speed_mps": args.speed}
+    lines, begun_ns = [], 0
+    try:
+        for name, guarded in (("guarded", True), ("unguarded", False)):
+            setup = make_setup(args.speed, guarded=guarded)
+            drives = []
+            for episode in tqdm(episodes, unit="episode", desc=name):
+                begun_ns += _APART_NS
+                drives.append(drive(episode, backend, setup, begun_ns))
+            report[name] = summary(drives)
+            lines.append(f"{name:<10} {report[name]}")
+    finally:
+        backend.close()
+    tell(report, lines, args.json)
+    return 0
+
+
+def make_setup(speed_mps: float, *, guarded: bool) -> Setup:
+    """Return the settings of config/simulation.yaml, with another top speed."""
+    nodes = yaml.safe_load(share_file("config/simulation.yaml").read_text())["/**"]
+    control = from_mapping(ControlConfig, _under(nodes["controller"]["ros__parameters"], "control."))
+    limits = from_mapping(GovernorConfig, _under(nodes["governor"]["ros__parameters"], "limits."))
+    obstacles = from_mapping(ObstacleConfig, _under(nodes["governor"]["ros__parameters"], "obstacles."))
+    return Setup(
+        replace(control, max_linear_mps=speed_mps), replace(limits, max_linear_mps=speed_mps), obstacles, guarded
+    )
+
+
+def drive(episode: Episode, backend: Backend, setup: Setup, begun_ns: int) -> Drive:
+    """Drive one episode to the end of its mission.
+
+    begun_ns: the time at its begin. The backend knows images by their stamps: no two episodes may share one.
+    """
+    flat = flat_of(episode)
+    target = next(item for item in flat.objects if item.name == episode.target)
+    field = OccupancyGrid(flat).field_to(target)
+    simulator = Simulator(flat, robot=RobotConfig())
+    try:
+        simulator.reset(episode.start)
+        chain = _Chain(simulator, backend, setup, episode.instruction, begun_ns)
+        while chain.mission.end is None:
+            chain.tick()
+        pose = simulator.odometry().pose
+        return Drive(
+            episode.episode_id,
+            chain.mission.end,
+            field.at(pose.x_m, pose.y_m),
+            chain.contacts,
+            simulator.time_ns / 1e9,
+            chain.stopped_ticks * _TICK_NS / 1e9,
+            chain.slowed_ticks * _TICK_NS / 1e9,
+        )
+    finally:
+        simulator.close()
+
+
+def summary(drives: Sequence[Drive]) -> dict[str, Any]:
+    """Sum up the drives of one setup."""
+    count = len(drives)
+    return {
+        "sr": round(sum(drive.is_success for drive in drives) / count, 4),
+        "contacts": sum(drive.contacts for drive in drives),
+        "episodes_with_contact": sum(drive.contacts > 0 for drive in drives),
+        "ends": dict(Counter(drive.end.error.name for drive in drives)),
+        "seconds": round(statistics.mean(drive.seconds for drive in drives), 2),
+        "stopped_s": round(statistics.mean(drive.stopped_s for drive in drives), 2),
+        "slowed_s": round(statistics.mean(drive.slowed_s for drive in drives), 2),
+    }
+
+
+class _Chain:
+    """All that drives the robot, tick by tick of 20 ms; the simulator's time is everybody's."""
+
+    def __init__(
+        self, simulator: Simulator, backend: Backend, setup: Setup, instruction: str, begun_ns: int = 0
+    ) -> None:
+        self._simulator, self._begun_ns = simulator, begun_ns
+        self._navigator = Navigator(backend, NavigatorConfig(), HistoryConfig())
+        self._motion = MotionController(setup.control)
+        self._is_guarded = setup.guarded
+        unguarded = replace(setup.obstacles, sources="", required=False)
+        self._guard = ObstacleGuard(setup.obstacles if setup.guarded else unguarded)
+        self._governor = Governor(setup.governor, self._guard.limit, needs_watchdog=False)
+        self._scans: list[tuple[int, np.ndarray]] = []
+        self._decision: tuple[int, Decision] | None = None  # when it is there, and it
+        self._action_id = 0
+        self._ticks = 0
+        self._touches = False
+        self._passed = VelocityCommand()
+        self._speed_share = 1.0
+        self.contacts = self.stopped_ticks = self.slowed_ticks = 0
+        self.mission = Mission(MissionConfig(), self._now_ns)
+        self._governor.on_mission(1, running=False, steady_ns=self._now_ns)
+        self._governor.on_mission(2, running=True, steady_ns=self._now_ns)
+        self._navigator.start(Instruction(instruction, self._now_ns))
+
+    @property
+    def _now_ns(self) -> int:
+        return self._begun_ns + self._simulator.time_ns
+
+    def tick(self) -> None:
+        """Sense, decide, control, govern, step."""
+        now_ns = self._now_ns
+        odometry = replace(self._simulator.odometry(), stamp_ns=now_ns)
+        self._motion.path.measure(odometry)
+        self.mission.on_odometry(odometry, now_ns)
+        if self._ticks % _SENSOR_TICKS == 0:
+            self._navigator.observe(Frame(self._simulator.render(), now_ns), odometry)
+            self.mission.on_image(now_ns)
+            if self._is_guarded:
+                self._scan(now_ns)
+        self._decide(now_ns)
+        if self._ticks % _CONTROL_TICKS == 0 and self.mission.state is MissionState.MOVING:
+            self._control(odometry, now_ns)
+        self._govern(now_ns)
+        self._simulator.step(self._passed, _TICK_NS / 1e9)
+        self.contacts += self._simulator.collided and not self._touches
+        self._touches = self._simulator.collided
+        self.mission.on_controller(now_ns)
+        self.mission.tick(now_ns)
+        self._ticks += 1
+
+    def _scan(self, now_ns: int) -> None:
+        """Note the scan before the last one, which is as old as on a robot."""
+        ranges = self._simulator.scan(_RAYS, 2 * math.pi, _RANGE_M)
+        sees = np.isfinite(ranges)
+        angles = np.flatnonzero(sees) * 2 * math.pi / _RAYS - math.pi
+        points = ranges[sees, None] * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+        self._scans.append((now_ns, points.astype(np.float32)))
+        del self._scans[:-2]
+        measured_ns, points = self._scans[0]
+        self._guard.note("scan", points, measured_ns)
+
+    def _decide(self, now_ns: int) -> None:
+        if self._decision is None:
+            if self.mission.wants_decision and self._ticks % _SENSOR_TICKS == 0:
+                self._decision = now_ns + _ANSWER_NS, self._navigator.decide(now_ns)
+            return
+        ready_ns, decision = self._decision
+        if now_ns < ready_ns:
+            return
+        self._decision = None
+        self._action_id += 1
+        pose = self._simulator.odometry().pose  # the robot has stood since the image was taken
+        self._begin(decision, pose, now_ns)
+        self.mission.on_decision(decision, self._action_id, now_ns)
+
+    def _begin(self, decision: Decision, pose: Pose, now_ns: int) -> None:
+        self._governor.on_action(2, decision.action, now_ns)
+        if decision.action is not None:
+            self._motion.start(decision.action, pose, now_ns)
+
+    def _control(self, odometry: Any, now_ns: int) -> None:
+        step = self._motion.step(odometry, now_ns, speed_share=self._speed_share)
+        self._governor.on_command(step.command, now_ns)
+        report = _REPORTS[step.state]
+        self.mission.on_report(report, self._action_id, step.detail, stamp_ns=now_ns, now_ns=now_ns, fault=step.fault)
+
+    def _govern(self, now_ns: int) -> None:
+        self._governor.on_mission(2, running=True, steady_ns=now_ns)
+        output = self._governor.tick(now_ns, now_ns)
+        self._passed = output.command or VelocityCommand()
+        self._motion.pass_on(self._passed, now_ns)
+        is_stopped = output.state is GovernorState.STOPPED and output.reason is StopReason.OBSTACLE
+        self._speed_share = 0.0 if is_stopped else (output.scale if output.state is GovernorState.LIMITED else 1.0)
+        self.stopped_ticks += is_stopped
+        self.slowed_ticks += output.state is GovernorState.LIMITED
+        if output.state is GovernorState.REVOKED:
+            raise RuntimeError(f"the governor revoked the mission, {output.reason.name}: {output.detail}")
+
+
+_REPORTS = {
+    MotionState.IDLE: MotionReport.ABORTED,
+    MotionState.RUNNING: MotionReport.RUNNING,
+    MotionState.DONE: MotionReport.DONE,
+    MotionState.ABORTED: MotionReport.ABORTED,
+}
+
+
+def _under(parameters: dict[str, Any], prefix: str) -> dict[str, Any]:
+    return {name.removeprefix(prefix): value for name, value in parameters.items() if name.startswith(prefix)}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="vila bench drive", description=main.__doc__)
+    parser.add_argument("--checkpoint", type=Path, default=EMBEDDED_CHECKPOINT, help="the model's directory")
+    parser.add_argument("--episodes", type=int, default=50, help="how many (%(default)s)")
+    parser.add_argument("--split", default="val_unseen_layout", help="which flats (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="which episodes (%(default)s)")
+    parser.add_argument("--episode-file", type=Path, help="drive these instead")
+    parser.add_argument("--speed", type=float, default=0.5, help="top speed in m/s (%(default)s)")
+    parser.add_argument("--json", type=Path, help="write the last line here too")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

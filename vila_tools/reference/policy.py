@@ -1,0 +1,140 @@
+"""The SROS2 policy config/security/policy.xml: who may publish, hear, offer and call what, from the running nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from rclpy.action import get_action_client_names_and_types_by_node, get_action_server_names_and_types_by_node
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from vila_core.control.governor.obstacle_config import SOURCES
+from vila_tools.reference.graph import CAMERA_HELPER, EVERY_NODE, NAMESPACE, short_name, started_nodes
+
+ENCLAVES = "/vila_nav"  # the launch files start each node in the enclave of its name below this
+IMAGE = ("--remap", "image_raw:=camera/image_raw")  # as the launch files have it
+HEARD_BY_TF2 = {"governor": ("/tf", "/tf_static")}  # where tf2_ros is installed, which need not be here
+OPERATOR_TOPICS = ("emergency_stop", "joy", "teleop/cmd_vel")
+COMMAND_LINE = "/_ros2cli_*/get_type_description"  # the only service of a node that `ros2` starts
+RIGHTS = (
+    ("topic", "publish"),
+    ("topic", "subscribe"),
+    ("service", "reply"),
+    ("service", "request"),
+    ("action", "execute"),
+    ("action", "call"),
+)
+HEAD = """<?xml version="1.0" encoding="UTF-8"?>
+<!-- Who may do what, for SROS2. Written by `vila reference` from the running nodes; a test holds it against them.
+     Names are relative to the namespace of the profile: for robots in one, put it in place of every ns="/".
+     How to use it, and what it leaves open: docs/security.md. -->
+"""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Right:
+    """A node's right to do something with a topic, a service or an action, named as in Endpoint."""
+
+    kind: str
+    does: str  # kind and does: one of RIGHTS
+    name: str
+    type: str = field(default="", compare=False)  # package/kind/Name
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What a node may do; a node's helper shares its enclave."""
+
+    enclave: str
+    node: str
+    rights: frozenset[Right]
+
+
+def policy_profiles() -> tuple[Profile, ...]:
+    """Start each node of the package and return what it does, then what the operator and a viewer may do.
+
+    The governor may hear each kind of obstacle sensor; nobody may publish on the navigator's topic of instructions.
+    Raises VilaError if a node does not come up.
+    """
+    sensors = Parameter("obstacles.sources", value=",".join(SOURCES))
+    with started_nodes(*IMAGE, governor=[sensors]) as nodes:
+        profiles = [profile for node, _ in nodes for profile in _profiles(node)]
+    return (*profiles, *_users(profiles))
+
+
+def _profiles(node: Node) -> Iterator[Profile]:
+    """The node's own profile, and that of its helper if it has one."""
+    name = node.get_name()
+    if name != "simulator":  # which makes the time itself
+        node.set_parameters([Parameter("use_sim_time", value=True)])
+    tf = {Right("topic", "subscribe", topic) for topic in HEARD_BY_TF2.get(name, ())}
+    yield Profile(name, name, frozenset(_rights(node, name)) | tf)
+    helper = f"{name}{CAMERA_HELPER}"
+    if (helper, NAMESPACE) in node.get_node_names_and_namespaces():
+        yield Profile(name, helper, frozenset(_rights(node, helper)))
+
+
+def _rights(node: Node, name: str) -> Iterator[Right]:
+    """All that the node of this name has on the graph; what makes up an action counts as that action."""
+    ways: tuple[Callable[[str, str], list[tuple[str, list[str]]]], ...] = (
+        node.get_publisher_names_and_types_by_node,
+        node.get_subscriber_names_and_types_by_node,
+        node.get_service_names_and_types_by_node,
+        node.get_client_names_and_types_by_node,
+        lambda *who: get_action_server_names_and_types_by_node(node, *who),
+        lambda *who: get_action_client_names_and_types_by_node(node, *who),
+    )
+    for (kind, does), find in zip(RIGHTS, ways, strict=True):
+        for full, (of_type, *_) in find(name, NAMESPACE):
+            if "/_action/" not in full:
+                yield Right(kind, does, short_name(name, full), of_type)
+
+
+def _users(nodes: Sequence[Profile]) -> tuple[Profile, Profile]:
+    """The operator and a viewer: both hear all that is published, one commands."""
+    usual = frozenset.intersection(*(one.rights for one in nodes if one.node == one.enclave))
+    usual |= {Right("service", "reply", COMMAND_LINE)}
+    heard = {Right("topic", "subscribe", _from_outside(one, of)) for one, of in _of(nodes, "publish")}
+    called = {Right("action", "call", _from_outside(one, of)) for one, of in _of(nodes, "execute")}
+    asked = {
+        Right("service", "request", _from_outside(one, of))
+        for one, of in _of(nodes, "reply")
+        if not one.type.startswith(EVERY_NODE)
+    }
+    commands = {Right("topic", "publish", topic) for topic in OPERATOR_TOPICS}
+    operator = usual | heard | called | asked | commands
+    return Profile("operator", "operator", operator), Profile("viewer", "viewer", usual | heard)
+
+
+def _of(profiles: Iterable[Profile], does: str) -> Iterator[tuple[Right, str]]:
+    for profile in profiles:
+        for right in profile.rights:
+            if right.does == does:
+                yield right, profile.node
+
+
+def _from_outside(right: Right, node: str) -> str:
+    """What others call it: `~` is only the node's own word."""
+    return right.name.replace("~", node, 1)
+
+
+def policy_xml(profiles: Sequence[Profile]) -> str:
+    """Return the file, in the form of SROS2's policies, version 0.2.0."""
+    lines = ['<policy version="0.2.0">', "  <enclaves>"]
+    for enclave in dict.fromkeys(profile.enclave for profile in profiles):
+        lines += [f'    <enclave path="{ENCLAVES}/{enclave}">', "      <profiles>"]
+        for profile in profiles:
+            if profile.enclave == enclave:
+                lines += [f'        <profile ns="/" node="{profile.node}">', *_grants(profile), "        </profile>"]
+        lines += ["      </profiles>", "    </enclave>"]
+    return HEAD + "\n".join([*lines, "  </enclaves>", "</policy>", ""])
+
+
+def _grants(profile: Profile) -> Iterator[str]:
+    for kind, does in RIGHTS:
+        names = sorted(right.name for right in profile.rights if (right.kind, right.does) == (kind, does))
+        if names:
+            yield f'          <{kind}s {does}="ALLOW">'
+            yield from (f"            <{kind}>{name}</{kind}>" for name in names)
+            yield f"          </{kind}s>"
