@@ -25,7 +25,6 @@ SENSORS = {"image": "sensors/image_raw", "odom": "sensors/odom", "scan": "sensor
 SIMULATED_CLOCK = "sensors/clock"
 _ODOMETRY_HZ, _IMAGE_HZ, _SCAN_HZ = 50.0, 15.0, 10.0
 _RAYS, _FREE_M = 180, 4.0
-_LONGEST_STEP_S = 0.1  # a drill that was held up longer does not drive through the gap at once
 
 
 class Base(Node):
@@ -53,7 +52,7 @@ class Base(Node):
     def _move(self) -> None:
         """Drive on until now by the command that came last."""
         now_s = time.monotonic()
-        self._body.drive(self._command, min(now_s - self._moved_s, _LONGEST_STEP_S))
+        self._body.drive(self._command, now_s - self._moved_s)
         self._moved_s = now_s
 
     def _on_odometry(self) -> None:

@@ -228,8 +228,8 @@ ROWS = (
 
 PARTS = tuple(dict.fromkeys(row.part for row in ROWS))
 QUICK = (
+    "camera-freeze",
     "camera-drop",
-    "odometry-nan",
     "odometry-back",
     "kill-controller",
     "kill-governor",
