@@ -19,7 +19,7 @@ from vila_tools.ending import INPUT_ERROR
 
 HANG_S = 60
 NEEDS = {"play": "rclpy", "bag": "rclpy", "bench video": "rclpy", "bench ros": "rclpy", "demo": "rclpy"}
-NEEDS |= {"demo-events": "rclpy", "reference": "rclpy", "engine build": "onnx"}
+NEEDS |= {"demo-events": "rclpy", "inject": "rclpy", "reference": "rclpy", "engine build": "onnx"}
 GOOD = str(EMBEDDED_CHECKPOINT)
 # BAD stands for the file in question, OUT for a place to write to, PICTURES for a folder of pictures.
 ROWS = [
@@ -67,6 +67,7 @@ ROWS = [
     "bench ros --checkpoint BAD",
     "demo --checkpoint BAD --out OUT",
     "demo-events --checkpoint BAD --out OUT",
+    "inject --only kill-governor --out BAD/out",
 ]
 WITHOUT_FILES = {"bench gpu"}
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935\nsize 12345\n"

@@ -66,7 +66,7 @@ def _drive(rig: Rig, driven_m: float) -> str:
             witness.instruct(rig.instruction)
         return witness.furthest_m >= driven_m and _SPEEDING_S < witness.drives_s < _BEGUN_S
 
-    if rig.wait(drives, _DRIVE_S) and rig.relay.is_fed():
+    if rig.wait(drives, _DRIVE_S):
         return ""
     mission = witness.mission
     ended = "" if mission is None or mission.running else mission.error_msg

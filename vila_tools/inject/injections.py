@@ -16,7 +16,6 @@ from vila_ros.common.qos import latched_qos
 from vila_tools.inject.faults import Edit, Obstacle
 from vila_tools.inject.intruders import Intruder, commander
 from vila_tools.inject.navigator import FORWARD
-from vila_tools.inject.relay import STREAMS
 from vila_tools.inject.rig import Rig
 
 Injection = AbstractContextManager[None]
@@ -36,7 +35,7 @@ def lies(rig: Rig, **edits: Edit) -> Iterator[None]:
 
 def lies_everywhere(rig: Rig, edit: Edit, *, clock: bool = True) -> Injection:
     """Edit the messages of all streams; clock: of simulated time too."""
-    return lies(rig, **{name: edit for name in STREAMS if clock or name != "clock"})
+    return lies(rig, **{name: edit for name in rig.relay.fed() if clock or name != "clock"})
 
 
 def obstacle(rig: Rig, distance_m: float) -> Injection:

@@ -15,6 +15,7 @@ from rclpy.publisher import Publisher
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image, LaserScan
 
+from vila_core.errors import VilaError
 from vila_ros.common.qos import reliable_qos, sensor_qos
 from vila_tools.inject.faults import LOOP_S, Edit, Heard, Moment
 
@@ -46,6 +47,7 @@ class Relay(Node):
 
     def __init__(self, topics: Mapping[str, str]) -> None:
         super().__init__("inject_relay")
+        self.streams = set(topics)
         self._streams: dict[str, _Stream] = {}
         for name, topic in topics.items():
             qos = reliable_qos() if name == "odom" else sensor_qos(depth=5)
@@ -53,10 +55,11 @@ class Relay(Node):
             self.create_subscription(STREAMS[name], topic, partial(self._on_message, name), sensor_qos(depth=5))
 
     def lie(self, edits: Mapping[str, Edit]) -> None:
-        """Edit the messages of these streams from now on; streams that are not relayed are left out."""
+        """Edit the messages of these streams from now on. Raises VilaError for one on which nothing comes."""
         for name, edit in edits.items():
-            if name in self._streams:
-                self._streams[name].begin(edit)
+            if name not in self.fed():
+                raise VilaError(f"there is nothing to lie about: no {name} comes to the relay; name its topic")
+            self._streams[name].begin(edit)
 
     def be_honest(self) -> None:
         """Pass everything on as it is."""
@@ -65,13 +68,14 @@ class Relay(Node):
                 stream.begin(None)
                 stream.honest.clear()  # a gap lies between them and what comes
 
-    def is_fed(self) -> bool:
-        """Return True once there is something to lie about on every stream."""
-        return all(stream.honest for stream in self._streams.values())
+    def fed(self) -> set[str]:
+        """Return the streams on which messages come."""
+        return {name for name, stream in self._streams.items() if stream.honest}
 
     def is_heard(self) -> bool:
-        """Return True if somebody hears each stream."""
-        return all(stream.publisher.get_subscription_count() for stream in self._streams.values())
+        """Return True if somebody hears each stream on which messages come, and some do."""
+        fed = self.fed()
+        return bool(fed) and all(self._streams[name].publisher.get_subscription_count() for name in fed)
 
     def _on_message(self, name: str, message: Any) -> None:
         stream = self._streams[name]

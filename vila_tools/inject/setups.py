@@ -99,10 +99,10 @@ def _moved(pose: Pose, left_m: float) -> Pose:
 
 
 def _await(rig: Rig) -> None:
-    witness = rig.witness
+    witness, fed = rig.witness, rig.relay.streams
 
     def is_ready() -> bool:
-        is_there = witness.state is not None and witness.mission is not None and rig.relay.is_fed()
+        is_there = witness.state is not None and witness.mission is not None and rig.relay.fed() == fed
         return is_there and witness.count_publishers("controller/execution") > 0
 
     rig.session.require(is_ready, READY_TIMEOUT_S, "the nodes were not ready")
