@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from vila_core.types import VelocityCommand
 from vila_tools.inject.report import Seen
 from vila_tools.inject.rig import Rig
 from vila_tools.inject.rows import Row
@@ -35,7 +36,7 @@ def run_row(rig: Rig, row: Row) -> Seen:
         rig.wait(lambda: witness.end_of(mission_id), _TELL_S)
     rig.pause(_AFTER_S)
     return Seen(
-        commands=tuple((command.at_s, command.velocity.is_zero) for command in witness.commands),
+        commands=tuple((command.at_s, _stands(command.velocity, row)) for command in witness.commands),
         begun_s=rig.begun_s,
         gone_s=gone_s,
         until_s=time.monotonic(),
@@ -71,6 +72,10 @@ def _drive(rig: Rig, driven_m: float) -> str:
     mission = witness.mission
     ended = "" if mission is None or mission.running else mission.error_msg
     return "; ".join(filter(None, (witness.refusal, ended, witness.governor_words()))) or f"not within {_DRIVE_S:.0f} s"
+
+
+def _stands(velocity: VelocityCommand, row: Row) -> bool:
+    return velocity.is_zero or (0 <= velocity.linear_mps < row.crawl_mps and velocity.angular_rps == 0)
 
 
 def _words(rig: Rig, row: Row) -> str:

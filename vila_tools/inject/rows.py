@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from vila_core.control.governor.obstacle_config import ObstacleConfig
 from vila_core.types import VelocityCommand
 from vila_ros.common.topics import CMD_VEL, COMMANDS
 from vila_tools.inject import faults, intruders
@@ -55,7 +56,7 @@ class Row:
     """A fault. ends: names of the error codes, one of which the mission must end with; empty: none need be told.
 
     lasts_s: the fault is taken back when the mission has ended, or so long after it began. is_idle: it comes while the
-    robot stands without a mission. driven_m: driven on the mission before.
+    robot stands without a mission. driven_m: driven on the mission before. crawl_mps: slower counts as standing.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Row:
     lasts_s: float = 6.0
     is_idle: bool = False
     driven_m: float = 0.0
+    crawl_mps: float = 0.0
 
 
 _LYING = Limits(0.5, 0.15)  # a camera that lies
@@ -99,7 +101,16 @@ def _odometry(name: str, about: str, edit: faults.Edit, limits: Limits, *ends: s
 
 
 def _scan(name: str, about: str, inject: Callable[[Rig], Injection], limits: Limits, *ends: str) -> Row:
-    return Row(f"scan-{name}", "scan", about, inject, limits, frozenset(ends), lasts_s=30.0)
+    return Row(
+        f"scan-{name}",
+        "scan",
+        about,
+        inject,
+        limits,
+        frozenset(ends),
+        lasts_s=30.0,
+        crawl_mps=ObstacleConfig().creep_mps,
+    )
 
 
 def _clock(name: str, about: str, inject: Callable[[Rig], Injection], limits: Limits, *ends: str) -> Row:
