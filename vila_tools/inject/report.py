@@ -14,8 +14,8 @@ from vila_tools.inject.rows import Row
 class Seen:
     """What was seen of a row. Times are seconds of a steady clock.
 
-    commands: when the base heard a command, and whether it was to stand, from the last one before the fault on. begun_s,
-    gone_s, until_s: the fault began, was taken back, the watching ended. driven_m: furthest from where the robot was
+    commands: when the base heard a command, and whether it was to stand, from the last one before the fault on.
+    begun_s, gone_s, until_s: the fault began, was taken back, the watching ended. driven_m: furthest from where it was
     as the fault began. ended: the error code's name, empty if no mission ended. words: what the governor or the
     navigator says. undrivable: why the robot did not even drive before, empty if it did.
     """
