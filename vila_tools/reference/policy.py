@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from rclpy.action import get_action_client_names_and_types_by_node, get_action_server_names_and_types_by_node
 from rclpy.node import Node
@@ -60,7 +60,7 @@ def policy_profiles() -> tuple[Profile, ...]:
     sensors = Parameter("obstacles.sources", value=",".join(SOURCES))
     with started_nodes(*IMAGE, governor=[sensors]) as nodes:
         profiles = [profile for node, _ in nodes for profile in _profiles(node)]
-    return (*profiles, *_users(profiles))
+    return tuple(_shortened(profile) for profile in (*profiles, *_users(profiles)))
 
 
 def _profiles(node: Node) -> Iterator[Profile]:
@@ -105,6 +105,21 @@ def _users(nodes: Sequence[Profile]) -> tuple[Profile, Profile]:
     commands = {Right("topic", "publish", topic) for topic in OPERATOR_TOPICS}
     operator = usual | heard | called | asked | commands
     return Profile("operator", "operator", operator), Profile("viewer", "viewer", usual | heard)
+
+
+def _shortened(profile: Profile) -> Profile:
+    """The same with one right for all services and actions under a name.
+
+    A node may offer what it likes under its own name: it counts who may ask. And what a key may do has to fit into
+    the message by which keys are shown, which Fast DDS before 3.2.3 does not send from 8 kB on.
+    """
+    rights = set()
+    for right in profile.rights:
+        is_own = right.kind == "service" and right.name.startswith("~/")
+        if is_own or right.kind == "action":
+            right = replace(right, name=f"{right.name.split('/')[0]}/*")
+        rights.add(right)
+    return replace(profile, rights=frozenset(rights))
 
 
 def _of(profiles: Iterable[Profile], does: str) -> Iterator[tuple[Right, str]]:
