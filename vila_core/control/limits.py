@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Protocol
 
 from vila_core.config import ControlConfig
 from vila_core.types import Action, MoveForward, Stop, Turn, VelocityCommand
@@ -18,7 +19,19 @@ _MORE_TIME_S = 2.0  # beyond what the action takes at the slowest speed
 _MAX_DT_S = 0.1  # a controller that was held up may not jump by more than this much acceleration
 
 
-def action_refusal(action: Action, config: ControlConfig) -> str | None:
+class ActionLimits(Protocol):
+    """The largest action: of the controller's configuration, and of the governor's, which trusts no other."""
+
+    @property
+    def max_distance_m(self) -> float:
+        """The longest way forward."""
+
+    @property
+    def max_turn_rad(self) -> float:
+        """The largest turn."""
+
+
+def action_refusal(action: Action, config: ActionLimits) -> str | None:
     """Return why the action must not be executed, or None if it may.
 
     Refused: not an action, not finite, not forward, zero, or larger than the configuration allows.

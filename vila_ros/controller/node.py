@@ -40,7 +40,7 @@ from vila_ros.common.node_clock import NodeClock
 from vila_ros.common.node_main import run_node
 from vila_ros.common.parameters import declare, read, refuse_unknown
 from vila_ros.common.qos import publisher_events, reliable_qos, sensor_qos, subscription_events
-from vila_ros.common.topics import CMD_VEL, COMMANDS, GOVERNOR_STATE
+from vila_ros.common.topics import ACTIONS, CMD_VEL, COMMANDS, GOVERNOR_STATE
 from vila_ros.common.velocity import is_stamped, velocity_from_message, velocity_message, velocity_type
 
 _STANDING = MotionStep(VelocityCommand(), MotionState.IDLE)
@@ -126,7 +126,7 @@ class ControllerNode(Node):
 
     def _announce(self) -> None:
         """Take actions from now on; that ~/execution has a publisher tells the navigator so."""
-        self.create_subscription(NavAction, "navigator/action", self._on_action, reliable_qos())
+        self.create_subscription(NavAction, ACTIONS, self._on_action, reliable_qos())
         self._execution = self.create_publisher(NavAction, "~/execution", reliable_qos())
 
     def _on_odometry(self, message: OdometryMsg, info: Any) -> None:

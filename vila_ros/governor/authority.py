@@ -36,7 +36,7 @@ class Authority:
 
     def __init__(self, node: Node, publishers: Mapping[str, str], on_stranger: Callable[[str], None]) -> None:
         self._node, self._on_stranger = node, on_stranger
-        self._names = {node.resolve_topic_name(topic): _full_name(node, name) for topic, name in publishers.items()}
+        self._names = {node.resolve_topic_name(topic): full_name(node, name) for topic, name in publishers.items()}
         self._owners: dict[str, _Owner] = {}
         self._tells_gid = False
 
@@ -58,7 +58,7 @@ class Authority:
         if name == self._names[topic] and is_alone:
             self._owners[topic] = _Owner(gid, now_ns)
             return True
-        self._on_stranger(f"{name} publishes {topic} too, which belongs to {self._names[topic]}")
+        self._on_stranger(_complaint({name}, topic, {self._names[topic]}))
         return False
 
     def foreign(self) -> str:
@@ -81,21 +81,22 @@ def foreign_publishers(node: Node, topic: str, names: set[str]) -> str:
     """Say who publishes the topic besides nodes of these full names; empty if nobody does."""
     topic = node.resolve_topic_name(topic)
     found = {_joined(e.node_namespace, e.node_name) for e in node.get_publishers_info_by_topic(topic)}
-    strangers = sorted(found - names - {_UNKNOWN})
-    return (
-        f"{', '.join(strangers)} publishes {topic} too, which belongs to {', '.join(sorted(names))}"
-        if strangers
-        else ""
-    )
+    strangers = found - names - {_UNKNOWN}
+    return _complaint(strangers, topic, names) if strangers else ""
+
+
+def full_name(node: Node, name: str) -> str:
+    """Return a name in the node's own namespace, as the graph tells it."""
+    return _joined(node.get_namespace(), name)
+
+
+def _complaint(strangers: set[str], topic: str, owners: set[str]) -> str:
+    return f"{', '.join(sorted(strangers))} publishes {topic} too, which belongs to {', '.join(sorted(owners))}"
 
 
 def _gid(info: Mapping[str, Any]) -> Gid | None:
     gid = info.get("publisher_gid")
     return tuple(gid["data"]) if gid else None
-
-
-def _full_name(node: Node, name: str) -> str:
-    return _joined(node.get_namespace(), name)
 
 
 def _joined(namespace: str, name: str) -> str:

@@ -38,7 +38,7 @@ from vila_ros.common.qos import publisher_events, reliable_qos, subscription_eve
 from vila_ros.common.strain_reader import StrainReader
 from vila_ros.common.topics import ACTIONS, CMD_VEL, COMMANDS, MISSIONS, REMEMBERED_EMERGENCY, WATCHDOG_HEARTBEAT
 from vila_ros.common.velocity import is_stamped, velocity_from_message, velocity_message, velocity_type
-from vila_ros.governor.authority import Authority, foreign_publishers
+from vila_ros.governor.authority import Authority, foreign_publishers, full_name
 from vila_ros.governor.config import GovernorNodeConfig
 from vila_ros.governor.obstacle_sources import ObstacleSources
 from vila_ros.governor.operator import Operator
@@ -164,8 +164,7 @@ class GovernorNode(Node):
         strain = self._strain.verdict
         self._governor.on_machine(strain.speed_scale, strain.text)
         if self._config.publishes_alone:
-            mine, watchdog = self.get_fully_qualified_name(), self._config.watchdog
-            own = {mine, f"{self.get_namespace().rstrip('/')}/{watchdog}"}
+            own = {self.get_fully_qualified_name(), full_name(self, self._config.watchdog)}
             if text := foreign_publishers(self, CMD_VEL, own):
                 self._governor.on_stranger(text)
         if text := self._authority.foreign():

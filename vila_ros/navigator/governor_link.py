@@ -13,7 +13,7 @@ from vila_ros.common.qos import reliable_qos
 from vila_ros.common.topics import GOVERNOR_STATE
 from vila_ros.navigator.mission import MissionEnd, MissionError
 
-_SILENCE_S = 0.5  # ten states are due in it
+_SILENCE_S = 1.0  # twenty states are due in it; robots are stopped by others, and sooner
 _OBSTACLE_S = 2.0  # an obstacle so long ago explains why a motion stalled
 _PATIENCE_S = 2.0  # a governor that is not ready after so long ends the mission
 

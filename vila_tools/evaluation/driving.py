@@ -27,6 +27,7 @@ from vila_core.control.governor.obstacle_config import ObstacleConfig
 from vila_core.control.governor.obstacles import ObstacleGuard
 from vila_core.control.motion import MotionController, MotionState
 from vila_core.control.reasons import StopReason
+from vila_core.control.watchdog import GovernorWatch
 from vila_core.engine.backend import EMBEDDED_CHECKPOINT, Backend, load_backend
 from vila_core.navigator import Navigator
 from vila_core.types import Decision, Frame, Instruction, Pose, VelocityCommand
@@ -167,7 +168,7 @@ class _Chain:
         self._ticks = 0
         self._touches = False
         self._passed = VelocityCommand()
-        self._speed_share = 1.0
+        self._governor_watch = GovernorWatch(setup.control.governor_timeout_s)
         self.contacts = self.stopped_ticks = self.slowed_ticks = 0
         self.mission = Mission(MissionConfig(), self._now_ns)
         self._governor.on_mission(1, running=False, steady_ns=self._now_ns)
@@ -231,7 +232,7 @@ class _Chain:
             self._motion.start(decision.action, pose, now_ns)
 
     def _control(self, odometry: Any, now_ns: int) -> None:
-        step = self._motion.step(odometry, now_ns, speed_share=self._speed_share)
+        step = self._motion.step(odometry, now_ns, speed_share=self._governor_watch.speed_share)
         self._governor.on_command(step.command, now_ns)
         report = _REPORTS[step.state]
         self.mission.on_report(report, self._action_id, step.detail, stamp_ns=now_ns, now_ns=now_ns, fault=step.fault)
@@ -241,9 +242,8 @@ class _Chain:
         output = self._governor.tick(now_ns, now_ns)
         self._passed = output.command or VelocityCommand()
         self._motion.pass_on(self._passed, now_ns)
-        is_stopped = output.state is GovernorState.STOPPED and output.reason is StopReason.OBSTACLE
-        self._speed_share = 0.0 if is_stopped else (output.scale if output.state is GovernorState.LIMITED else 1.0)
-        self.stopped_ticks += is_stopped
+        self._governor_watch.note(output.state, output.reason, output.scale, now_ns)
+        self.stopped_ticks += output.state is GovernorState.STOPPED and output.reason is StopReason.OBSTACLE
         self.slowed_ticks += output.state is GovernorState.LIMITED
         if output.state is GovernorState.REVOKED:
             raise RuntimeError(f"the governor revoked the mission, {output.reason.name}: {output.detail}")

@@ -6,13 +6,13 @@ import math
 from dataclasses import dataclass
 
 from vila_core.control.governor.config import GovernorConfig
+from vila_core.control.limits import action_refusal
 from vila_core.control.reasons import StopReason
 from vila_core.types import Action, MoveForward, Turn, VelocityCommand
 
 _TURN_M = 0.05  # a turn may drive so far
 _LEAST_M = 0.1  # a short action is not held to a share of it: controllers reach their goal within a tolerance
 _LEAST_RAD = math.radians(10.0)
-_EPSILON = 1e-6  # of rounding in messages
 
 
 @dataclass(slots=True)
@@ -46,13 +46,15 @@ class ActionCap:
 
 def action_cap(action: Action | None, config: GovernorConfig, now_ns: int) -> ActionCap | None:
     """Return what may be commanded for the action; None for Stop, a hold, and one that is too large or no number."""
+    if action is None or action_refusal(action, config):
+        return None
     share = config.extra_share
     match action:
-        case MoveForward(distance_m) if 0 < distance_m <= config.max_distance_m + _EPSILON:
+        case MoveForward(distance_m):
             max_s = distance_m / config.slowest_mps + config.extra_time_s
             max_m = distance_m + max(_LEAST_M, share * distance_m)
             return ActionCap(max_m, config.max_steering_rad, max_s, now_ns)
-        case Turn(angle_rad) if 0 < abs(angle_rad) <= config.max_turn_rad + _EPSILON:
+        case Turn(angle_rad):
             max_s = abs(angle_rad) / config.slowest_rps + config.extra_time_s
             max_rad = abs(angle_rad) + max(_LEAST_RAD, share * abs(angle_rad))
             return ActionCap(_TURN_M, max_rad, max_s, now_ns)
