@@ -118,6 +118,17 @@ def test_what_stopped_the_robot_of_late_explains_a_motion_that_failed(graph: Gra
     assert graph.link.hindrance() == (MissionError.NONE, "")
 
 
+def test_a_governor_is_silent_only_if_the_navigator_listened(graph: Graph) -> None:
+    graph.now_ns += 5 * 10**9  # the navigator was not run, and what came meanwhile waits
+    graph.link.beat()
+    assert graph.verdict() is MissionError.NONE
+    graph.govern(0.1, GovernorState.READY)
+    for _ in range(30):
+        graph.now_ns += round(PERIOD_S * 1e9)
+        graph.link.beat()
+    assert graph.verdict() is MissionError.GOVERNOR_LOST
+
+
 def test_a_mission_that_has_ended_needs_no_sensors(graph: Graph) -> None:
     graph.govern(3.5, GovernorState.STOPPED, StopReason.NO_OBSTACLE_DATA)
     graph.link.end(MissionEnd(Outcome.FAILED, MissionError.GOVERNOR_LOST, "", 0.0, 0, 0.0))

@@ -14,6 +14,7 @@ from vila_ros.common.topics import GOVERNOR_STATE
 from vila_ros.navigator.mission import MissionEnd, MissionError
 
 _SILENCE_S = 1.0  # twenty states are due in it; robots are stopped by others, and sooner
+_SILENT_BEATS = 5  # of ours in it: if we were not run, states wait for us
 _HINDERED_S = 2.0  # what stopped the robot so long ago explains why a motion stalled
 _PATIENCE_S = 2.0  # a governor that is not ready after so long ends the mission
 _BLIND_S = 3.0  # so is one whose sensors have been silent for so long, as a camera ends it that is silent
@@ -52,6 +53,7 @@ class GovernorLink:
         self._is_confirmed = False  # the governor has shown that it lets the mission move
         self._state: GovernorState | None = None
         self._heard_ns = 0  # steady time of the state
+        self._beats = 0  # since then
         self._hindrance, self._hindered_ns = (MissionError.NONE, ""), 0  # what stopped the robot last, and when
         self._blind_ns: int | None = None  # since when it stands for want of obstacle data
 
@@ -82,6 +84,7 @@ class GovernorLink:
         """Tell how things are; called ten times a second or more."""
         if self._next is not None and (self._is_ungoverned or self._awaits_mission()):
             self._told, self._next = self._next, None
+        self._beats += 1
         self._publish()
 
     @property
@@ -111,7 +114,7 @@ class GovernorLink:
         return (MissionError.NONE, "") if is_late else self._hindrance
 
     def _on_state(self, message: GovernorState) -> None:
-        self._state, self._heard_ns = message, time.monotonic_ns()
+        self._state, self._heard_ns, self._beats = message, time.monotonic_ns(), 0
         reason = self._reason() if self._stands(GovernorState.STOPPED) else StopReason.NONE
         if reason in _HINDRANCES:
             self._hindrance, self._hindered_ns = (_HINDRANCES[reason], str(message.detail)), self._heard_ns
@@ -133,7 +136,7 @@ class GovernorLink:
         return not self._is_silent() and self._shows_told() and self._reason() is StopReason.NO_MISSION
 
     def _is_silent(self) -> bool:
-        return time.monotonic_ns() - self._heard_ns > _SILENCE_S * 1e9
+        return self._beats >= _SILENT_BEATS and time.monotonic_ns() - self._heard_ns > _SILENCE_S * 1e9
 
     def _is_blind(self) -> bool:
         return self._blind_ns is not None and self._heard_ns - self._blind_ns > _BLIND_S * 1e9

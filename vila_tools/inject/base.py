@@ -1,9 +1,13 @@
-"""The drill's own robot: a base that obeys its last velocity for ever, with odometry, a camera and a scanner."""
+"""The drill's own robot: a base that obeys its last velocity for ever, with odometry, a camera and a scanner.
+
+Run as `python -m vila_tools.inject.base`.
+"""
 
 from __future__ import annotations
 
 import array
 import math
+import sys
 import time
 
 from geometry_msgs.msg import Twist, TwistStamped
@@ -17,9 +21,11 @@ from sensor_msgs.msg import Image, LaserScan
 from vila_core.testing import Unicycle
 from vila_core.types import Frame, Odometry, VelocityCommand
 from vila_ros.common.conversions import image_from_frame, message_from_odometry, stamp_from_ns
+from vila_ros.common.node_main import run_node
 from vila_ros.common.qos import reliable_qos, sensor_qos
 from vila_ros.common.velocity import is_stamped, velocity_from_message, velocity_type
 from vila_tools.inject.corridor import Corridor
+from vila_tools.session.processes import NodeSpec
 
 SENSORS = {"image": "sensors/image_raw", "odom": "sensors/odom", "scan": "sensors/scan"}
 SIMULATED_CLOCK = "sensors/clock"
@@ -28,10 +34,11 @@ _RAYS, _FREE_M = 180, 4.0
 
 
 class Base(Node):
-    """Publishes on the topics of SENSORS; simulated: on SIMULATED_CLOCK too, and stamps by it."""
+    """Publishes on the topics of SENSORS; with the parameter `simulated` on SIMULATED_CLOCK too, and stamps by it."""
 
-    def __init__(self, *, simulated: bool) -> None:
+    def __init__(self) -> None:
         super().__init__("inject_base", parameter_overrides=[Parameter("use_sim_time", value=False)])
+        simulated = bool(self.declare_parameter("simulated", False).value)
         self._body, self._command, self._corridor = Unicycle(), VelocityCommand(), Corridor()
         self._moved_s, self._start_ns = time.monotonic(), time.monotonic_ns()
         self._odometry = self.create_publisher(OdometryMsg, SENSORS["odom"], reliable_qos())
@@ -39,7 +46,7 @@ class Base(Node):
         self._scans = self.create_publisher(LaserScan, SENSORS["scan"], sensor_qos())
         self._clock_topic = self.create_publisher(ClockMsg, SIMULATED_CLOCK, sensor_qos()) if simulated else None
         kind = velocity_type(is_stamped("auto"))
-        self.create_subscription(kind, "cmd_vel", self._on_velocity, reliable_qos())
+        self.create_subscription(kind, "cmd_vel", self._on_velocity, reliable_qos(1))
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(1 / _ODOMETRY_HZ, self._on_odometry, clock=steady)
         self.create_timer(1 / _IMAGE_HZ, self._on_image, clock=steady)
@@ -81,3 +88,12 @@ class Base(Node):
         if self._clock_topic is None:
             return self.get_clock().now().nanoseconds
         return 10_000_000_000 + time.monotonic_ns() - self._start_ns
+
+
+def base_spec(*, simulated: bool) -> NodeSpec:
+    """Return the process; simulated: with simulated time."""
+    return NodeSpec("base", "vila_tools.inject.base", parameters={"simulated": simulated})
+
+
+if __name__ == "__main__":
+    sys.exit(run_node(Base, "base"))

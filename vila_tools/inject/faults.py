@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import array
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import cv2
@@ -39,12 +39,13 @@ class Heard:
 class Moment:
     """When an edit is asked. before, since: what came in the last seconds before the fault began, and since then.
 
-    number: of the message, 0 for the first one since the fault began.
+    number: of the message, 0 for the first one since the fault began. driven_m: since then, by honest odometry.
     """
 
     before: Sequence[Heard]
     since: Sequence[Heard]
     number: int
+    driven_m: float = 0.0
 
     @property
     def last(self) -> Any:
@@ -188,22 +189,44 @@ def _pose(message: Any) -> tuple[float, float, float]:
 # --- scans -----------------------------------------------------------------------------------------
 
 
-class Obstacle:
-    """The edit that puts something ahead of the robot, so far from the sensor, which the robot then comes nearer.
+def obstacle(distance_m: float) -> Edit:
+    """Return the edit that puts something ahead of the robot, so far from the sensor, which it then comes nearer."""
 
-    driven_m: returns how far the robot has driven.
-    """
-
-    def __init__(self, distance_m: float, driven_m: Callable[[], float]) -> None:
-        self._distance_m, self._driven_m = distance_m, driven_m
-        self._start_m = driven_m()
-
-    def __call__(self, message: Any, moment: Moment) -> Sequence[Any]:
-        """Shorten the rays ahead."""
-        left_m = max(message.range_min, self._distance_m - (self._driven_m() - self._start_m))
+    def edit(message: Any, moment: Moment) -> Sequence[Any]:
+        left_m = max(message.range_min, distance_m - moment.driven_m)
         angles = message.angle_min + message.angle_increment * np.arange(len(message.ranges))
         ranges = np.array(message.ranges, np.float32)
         ahead = np.abs((angles + math.pi) % (2 * math.pi) - math.pi) < _AHEAD_RAD
         ranges[ahead] = np.fmin(ranges[ahead], left_m / np.cos(angles[ahead]))
         message.ranges = array.array("f", ranges)
         return (message,)
+
+    return edit
+
+
+# --- by name ---------------------------------------------------------------------------------------
+
+_EDITS: dict[str, Edit] = {
+    edit.__name__: edit
+    for edit in (
+        drop, delay, same_stamp, freeze, loop, black, covered, blur, bad_encoding, short_data, not_finite, other_frame
+    )
+}  # fmt: skip
+_MAKERS: dict[str, Callable[..., Edit]] = {maker.__name__: maker for maker in (skew, jump, scale, obstacle)}
+
+
+@dataclass(frozen=True, slots=True)
+class Lie:
+    """An edit by the name of its function here, with the numbers it takes: so it can be told to the relay."""
+
+    name: str
+    numbers: Mapping[str, float] = field(default_factory=dict)
+
+    def edit(self) -> Edit:
+        """Return the edit. Raises KeyError for a name, TypeError for numbers, of none."""
+        return _MAKERS[self.name](**self.numbers) if self.numbers else _EDITS[self.name]
+
+
+def lie(name: str, **numbers: float) -> Lie:
+    """Return the lie of that name."""
+    return Lie(name, numbers)

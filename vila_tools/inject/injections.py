@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
@@ -13,34 +13,40 @@ from std_srvs.srv import SetBool
 from vila_core.errors import VilaError
 from vila_core.types import VelocityCommand
 from vila_ros.common.qos import latched_qos
-from vila_tools.inject.faults import Edit, Obstacle
+from vila_tools.inject.faults import Lie, lie
 from vila_tools.inject.intruders import Intruder, commander
 from vila_tools.inject.navigator import FORWARD
 from vila_tools.inject.rig import Rig
 
 Injection = AbstractContextManager[None]
-_CALL_S = 3.0
+_CALL_S = 10.0
 _RESPAWN_S = 20.0
 
 
 @contextmanager
-def lies(rig: Rig, **edits: Edit) -> Iterator[None]:
+def lies(rig: Rig, **told: Lie) -> Iterator[None]:
     """Edit the messages of streams, given by name."""
-    rig.relay.lie(edits)
+    _tell(rig, told)
     try:
         yield
     finally:
-        rig.relay.be_honest()
+        _tell(rig, {})
 
 
-def lies_everywhere(rig: Rig, edit: Edit, *, clock: bool = True) -> Injection:
+def _tell(rig: Rig, told: Mapping[str, Lie]) -> None:
+    rig.relay.lie(told)
+    if not rig.wait(rig.relay.is_obeyed, _CALL_S):
+        raise VilaError(f"the drill's relay did not answer within {_CALL_S:.0f} s")
+
+
+def lies_everywhere(rig: Rig, told: Lie, *, clock: bool = True) -> Injection:
     """Edit the messages of all streams; clock: of simulated time too."""
-    return lies(rig, **{name: edit for name in rig.relay.fed() if clock or name != "clock"})
+    return lies(rig, **{name: told for name in rig.relay.fed if clock or name != "clock"})
 
 
 def obstacle(rig: Rig, distance_m: float) -> Injection:
     """Let the scan show something ahead of the robot, that near."""
-    return lies(rig, scan=Obstacle(distance_m, lambda: rig.witness.furthest_m))
+    return lies(rig, scan=lie("obstacle", distance_m=distance_m))
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from vila_core.errors import VilaError
-from vila_tools.inject.relay import Relay
+from vila_tools.inject.relay_link import RelayLink
 from vila_tools.inject.witness import Witness
 from vila_tools.session.processes import NodeSpec
 from vila_tools.session.session import Session
@@ -37,11 +37,11 @@ class Processes(Protocol):
 
 @dataclass(slots=True)
 class Rig:
-    """A robot, simulated or real, that is drilled. relay: None if nothing is between the sensors and the nodes."""
+    """A robot, simulated or real, that is drilled. relay: what is between sensors and nodes."""
 
     session: Session
     witness: Witness
-    relay: Relay
+    relay: RelayLink
     processes: Processes
     instruction: str  # empty: somebody else gives it
     put_back: Callable[[], None] = lambda: None  # the robot to its start

@@ -7,16 +7,15 @@ how its mission ended, and that nothing moves when the fault is gone. The last l
 from __future__ import annotations
 
 import sys
-import threading
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from vila_core.errors import ConfigError, VilaError
 from vila_tools.command_line import option, parse_options
 from vila_tools.inject.drill import run_row
+from vila_tools.inject.lateness import Lateness
 from vila_tools.inject.relay import RELAYED
 from vila_tools.inject.report import Result, as_json, judge, table
 from vila_tools.inject.rig import Rig
@@ -24,7 +23,6 @@ from vila_tools.inject.rows import PARTS, QUICK, ROWS, Needs, Row
 from vila_tools.inject.setups import own_base, running_system, simulator
 from vila_tools.report import tell
 
-_BEAT_S = 0.005
 _DISCOVERY_S = 5.0
 
 
@@ -65,21 +63,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.list:
         print("\n".join(f"{row.name:<20} {row.part:<9} {row.about}" for row in ROWS))
         return 0
-    with lateness() as late:
-        results = drill(options)
-    lines = table(results)
-    lines.append(f"this program was late by up to {late.worst_s * 1e3:.0f} ms: so much of a time may be the machine's")
-    tell(as_json(results, late.worst_s), lines, options.json)
+    results = drill(options)
+    tell(as_json(results), table(results), options.json)
     return 0 if all(result.passed for result in results) else 1
 
 
 def drill(options: InjectOptions) -> list[Result]:
     """Run the chosen rows, on as many robots as they need."""
     results: list[Result] = []
-    for robot, rows in _robots(options):
-        if rows:
-            with robot as rig:
-                results += [_run(rig, row) for row in rows]
+    with Lateness() as lateness:
+        for robot, rows in _robots(options):
+            if rows:
+                with robot as rig:
+                    results += [_run(rig, row, lateness) for row in rows]
     return results
 
 
@@ -105,12 +101,12 @@ def _robots(options: InjectOptions) -> Iterator[tuple[AbstractContextManager[Rig
         yield own_base(options.out, simulated=True), [row for row in rows if row.needs is Needs.CLOCK]
 
 
-def _run(rig: Rig, row: Row) -> Result:
+def _run(rig: Rig, row: Row, lateness: Lateness) -> Result:
     print(f"{row.name}: {row.about}", file=sys.stderr, flush=True)
     _require_relay(rig, row)
     if not rig.instruction:
         print("waiting for the robot to drive: give it an instruction", file=sys.stderr, flush=True)
-    result = judge(row, run_row(rig, row))
+    result = judge(row, run_row(rig, row, lateness))
     print(f"  {result.verdict} ({result.ended or '-'}: {result.words})", file=sys.stderr, flush=True)
     return result
 
@@ -120,32 +116,6 @@ def _require_relay(rig: Rig, row: Row) -> None:
     if row.needs is Needs.RELAY and not rig.wait(rig.relay.is_heard, _DISCOVERY_S):
         arguments = " ".join(f"{name}:=/{RELAYED[name]}" for name in ("image", "odom", "scan"))
         raise VilaError(f"{row.name} needs nodes that hear the relay: launch them with {arguments}")
-
-
-class Lateness:
-    """How late this machine wakes a thread of this program, at worst."""
-
-    worst_s = 0.0
-
-
-@contextmanager
-def lateness() -> Iterator[Lateness]:
-    """Measure while the block runs."""
-    late, ended = Lateness(), threading.Event()
-
-    def measure() -> None:
-        at_s = time.monotonic()
-        while not ended.wait(_BEAT_S):
-            before_s, at_s = at_s, time.monotonic()
-            late.worst_s = max(late.worst_s, at_s - before_s - _BEAT_S)
-
-    thread = threading.Thread(target=measure, name="lateness", daemon=True)
-    thread.start()
-    try:
-        yield late
-    finally:
-        ended.set()
-        thread.join()
 
 
 if __name__ == "__main__":

@@ -14,8 +14,10 @@ from std_srvs.srv import Trigger
 from vila_core.errors import VilaError
 from vila_core.types import Pose
 from vila_sim.scenario import make_scenario
-from vila_tools.inject.base import SENSORS, SIMULATED_CLOCK, Base
-from vila_tools.inject.relay import RELAYED, Relay
+from vila_tools.inject.base import SENSORS, SIMULATED_CLOCK, base_spec
+from vila_tools.inject.recorder import recorder_spec
+from vila_tools.inject.relay import RELAYED, relay_spec
+from vila_tools.inject.relay_link import RelayLink
 from vila_tools.inject.rig import NODES, FoundProcesses, OwnProcesses, Rig
 from vila_tools.inject.witness import Witness
 from vila_tools.session.processes import NodeSpec
@@ -34,12 +36,11 @@ _CALL_S = 10.0
 def own_base(out: Path | None, *, simulated: bool) -> Iterator[Rig]:
     """Run the nodes with the drill's own base; simulated: on its clock instead of wall time."""
     specs = node_specs(simulated=simulated)
-    with running(tuple(specs.values()), out) as session:
-        session.add(Base(simulated=simulated))
-        topics = SENSORS | ({"clock": SIMULATED_CLOCK} if simulated else {})
-        relay, witness = session.add(Relay(topics)), session.add(Witness(SENSORS["odom"]))
+    topics = SENSORS | ({"clock": SIMULATED_CLOCK} if simulated else {})
+    with running((base_spec(simulated=simulated), *_own_specs(topics), *specs.values()), out) as session:
+        witness, relay = session.add(Witness()), session.add(RelayLink())
         rig = Rig(session, witness, relay, OwnProcesses(session, specs), INSTRUCTION)
-        _await(rig)
+        _await(rig, set(topics))
         yield rig
 
 
@@ -49,8 +50,8 @@ def simulator(out: Path | None) -> Iterator[Rig]:
     specs = node_specs(simulated=True, governor={"obstacles.scan_mount": "0 0 0.2 0 0"})
     world = {"seed": roomy_seed(), "instruction": INSTRUCTION, "robot.command_life_s": 1e6}
     base = NodeSpec("simulator", "vila_ros.simulator.node", share_file("config/simulation.yaml"), world)
-    with running((base, *specs.values()), out) as session:
-        relay, witness = session.add(Relay(_SIMULATED)), session.add(Witness("odom"))
+    with running((base, *_own_specs(_SIMULATED), *specs.values()), out) as session:
+        witness, relay = session.add(Witness()), session.add(RelayLink())
         reset: Any = witness.create_client(Trigger, "simulator/reset")
 
         def restart() -> None:
@@ -59,16 +60,21 @@ def simulator(out: Path | None) -> Iterator[Rig]:
             session.require(done.done, _CALL_S, "the simulator did not put the robot back")
 
         rig = Rig(session, witness, relay, OwnProcesses(session, specs), INSTRUCTION, restart)
-        _await(rig)
+        _await(rig, set(_SIMULATED))
         yield rig
 
 
 @contextmanager
 def running_system(topics: Mapping[str, str], instruction: str) -> Iterator[Rig]:
     """Join the nodes that run in this environment's ROS domain; topics: the sensors' own, by stream."""
-    with on_graph() as session:
-        relay, witness = session.add(Relay(topics)), session.add(Witness(topics["odom"]))
+    with on_graph(_own_specs(topics)) as session:
+        witness, relay = session.add(Witness()), session.add(RelayLink())
+        session.require(lambda: witness.heard_s, READY_TIMEOUT_S, "the drill's recorder was not there")
         yield Rig(session, witness, relay, FoundProcesses(os.environ.get("ROS_DOMAIN_ID", "0")), instruction)
+
+
+def _own_specs(topics: Mapping[str, str]) -> tuple[NodeSpec, NodeSpec]:
+    return recorder_spec(topics["odom"]), relay_spec(topics)
 
 
 def node_specs(*, simulated: bool, governor: Mapping[str, object] | None = None) -> dict[str, NodeSpec]:
@@ -98,11 +104,11 @@ def _moved(pose: Pose, left_m: float) -> Pose:
     return Pose(pose.x_m - left_m * math.sin(pose.yaw_rad), pose.y_m + left_m * math.cos(pose.yaw_rad), pose.yaw_rad)
 
 
-def _await(rig: Rig) -> None:
-    witness, fed = rig.witness, rig.relay.streams
+def _await(rig: Rig, streams: set[str]) -> None:
+    witness = rig.witness
 
     def is_ready() -> bool:
-        is_there = witness.state is not None and witness.mission is not None and rig.relay.fed() == fed
-        return is_there and witness.count_publishers("controller/execution") > 0
+        is_there = witness.state is not None and witness.mission is not None and witness.heard_s > 0
+        return is_there and rig.relay.fed == streams and witness.count_publishers("controller/execution") > 0
 
     rig.session.require(is_ready, READY_TIMEOUT_S, "the nodes were not ready")

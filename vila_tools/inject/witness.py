@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from geometry_msgs.msg import Twist, TwistStamped
+from geometry_msgs.msg import TwistStamped
 from nav_msgs.msg import Odometry as OdometryMsg
 from rclpy.node import Node
 from std_msgs.msg import String
@@ -15,40 +15,43 @@ from vila_nav.srv import CancelInstruction, SetInstruction
 
 from vila_core.control.reasons import StopReason
 from vila_core.types import Pose, VelocityCommand
-from vila_ros.common.conversions import OdometryError, odometry_from_message
-from vila_ros.common.qos import reliable_qos, sensor_qos
-from vila_ros.common.topics import CMD_VEL, GOVERNOR_STATE, MISSIONS
-from vila_ros.common.velocity import is_stamped, velocity_from_message, velocity_type
+from vila_ros.common.conversions import OdometryError, ns_from_stamp, odometry_from_message
+from vila_ros.common.qos import reliable_qos
+from vila_ros.common.topics import GOVERNOR_STATE, MISSIONS
+from vila_ros.common.velocity import velocity_from_message
 from vila_ros.navigator.mission import MissionError
 from vila_tools.inject.navigator import REPLY_TOPIC
+from vila_tools.inject.recorder import RECORD_DEPTH, RECORDED_COMMANDS, RECORDED_ODOMETRY
 
 DRIVING_MPS = 0.1
+_KEPT = 200  # poses of before a mark: some may be heard of late
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A velocity command as the base heard it; at_s: steady clock."""
+    """A velocity command that the base obeyed at a time of the steady clock."""
 
     at_s: float
     velocity: VelocityCommand
 
 
 class Witness(Node):
-    """Hears commands, odometry, mission and governor. odometry: the sensor's own topic, which nobody edits."""
+    """Hears the recorder, mission and governor.
 
-    def __init__(self, odometry: str) -> None:
-        super().__init__("inject_witness")
+    heard_s: steady time until which the recorder's commands are known, 0 before the first.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("inject_witness", start_parameter_services=False)
+        self.heard_s = 0.0
         self.commands: list[Command] = []
         self.mission: Mission | None = None
         self.state: GovernorState | None = None
         self.refusal = ""  # of the last instruction
-        self.furthest_m = 0.0  # from where the robot was at the mark
-        self._mark: Pose | None = None
-        self._pose: Pose | None = None
+        self._path: list[tuple[float, Pose]] = []  # steady times and poses
         self._driving_s: float | None = None  # since when it drives
-        kind = velocity_type(is_stamped("auto"))
-        self.create_subscription(kind, CMD_VEL, self._on_velocity, reliable_qos(50))
-        self.create_subscription(OdometryMsg, odometry, self._on_odometry, sensor_qos(depth=50))
+        self.create_subscription(TwistStamped, RECORDED_COMMANDS, self._on_record, reliable_qos(RECORD_DEPTH))
+        self.create_subscription(OdometryMsg, RECORDED_ODOMETRY, self._on_odometry, reliable_qos(RECORD_DEPTH))
         self.create_subscription(Mission, MISSIONS, self._on_mission, reliable_qos())
         self.create_subscription(GovernorState, GOVERNOR_STATE, self._on_state, reliable_qos())
         self.replies = self.create_publisher(String, REPLY_TOPIC, reliable_qos())
@@ -56,9 +59,15 @@ class Witness(Node):
         self._cancel: Any = self.create_client(CancelInstruction, "navigator/cancel_instruction")
 
     def mark(self) -> None:
-        """Forget the commands of before, and measure from where the robot is now."""
-        self.commands = self.commands[-1:]
-        self._mark, self.furthest_m = self._pose, 0.0
+        """Forget the commands and the way of before."""
+        self.commands, self._path = self.commands[-1:], self._path[-_KEPT:]
+
+    def driven_m(self, begun_s: float) -> float:
+        """Return how far the robot got from where it was at a steady time after the mark."""
+        before = [pose for at_s, pose in self._path if at_s <= begun_s][-1:]
+        since = [pose for at_s, pose in self._path if at_s > begun_s]
+        origin = (before or since)[:1]
+        return max((pose.distance_m(origin[0]) for pose in since), default=0.0)
 
     def instruct(self, text: str) -> None:
         """Give an instruction; `refusal` will say why it was refused, if it was."""
@@ -98,21 +107,20 @@ class Witness(Node):
         """Return the governor's reason, and what it says of it."""
         return "" if self.state is None else f"{StopReason(self.state.reason).name}: {self.state.detail}"
 
-    def _on_velocity(self, message: Twist | TwistStamped) -> None:
-        velocity, now_s = velocity_from_message(message), time.monotonic()
-        self.commands.append(Command(now_s, velocity))
+    def _on_record(self, message: TwistStamped) -> None:
+        velocity, self.heard_s = velocity_from_message(message), ns_from_stamp(message.header.stamp) / 1e9
+        self.commands.append(Command(self.heard_s, velocity))
         if velocity.linear_mps <= DRIVING_MPS:
             self._driving_s = None
         elif self._driving_s is None:
-            self._driving_s = now_s
+            self._driving_s = self.heard_s
 
     def _on_odometry(self, message: OdometryMsg) -> None:
         try:
-            self._pose = odometry_from_message(message).pose
+            odometry = odometry_from_message(message)
         except OdometryError:
             return
-        if self._mark is not None:
-            self.furthest_m = max(self.furthest_m, self._pose.distance_m(self._mark))
+        self._path.append((odometry.stamp_ns / 1e9, odometry.pose))
 
     def _on_mission(self, message: Mission) -> None:
         self.mission = message

@@ -117,14 +117,18 @@ def running(specs: Sequence[NodeSpec], out: Path | None = None) -> Iterator[Sess
 
 
 @contextmanager
-def on_graph() -> Iterator[Session]:
-    """Be on the graph of this environment, without processes of our own.
+def on_graph(specs: Sequence[NodeSpec] = ()) -> Iterator[Session]:
+    """Be on the graph of this environment, with no other processes of our own than these.
 
     Raises KeyboardInterrupt at the end, at the latest, if Ctrl-C came at any time, and Terminated if SIGTERM did.
     """
     _prepare()
     with _ros() as interrupt, ExitStack() as stack:
-        session = Session(interrupt)
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        processes = stack.enter_context(ProcessGroup(os.environ, folder))
+        for spec in specs:
+            processes.start(spec)
+        session = Session(interrupt, processes)
         stack.callback(session.close)
         yield session
 

@@ -32,6 +32,7 @@ from vila_ros.navigator.mission import MissionError
 from vila_tools.inject import faults, run
 from vila_tools.inject.corridor import Corridor
 from vila_tools.inject.faults import Edit, Heard, Moment
+from vila_tools.inject.lateness import Lateness
 from vila_tools.inject.report import Seen, as_json, judge, standstill_s, table
 from vila_tools.inject.rig import FoundProcesses
 from vila_tools.inject.rows import PARTS, QUICK, ROWS, Limits, Needs, Row
@@ -124,12 +125,18 @@ def test_odometry_that_is_none() -> None:
 
 
 def test_an_obstacle_comes_nearer_as_the_robot_drives() -> None:
-    driven_m = [0.2]
-    edit = faults.Obstacle(0.5, lambda: driven_m[0])
-    driven_m[0] = 0.3
     scan = LaserScan(angle_min=-math.pi, angle_increment=math.pi / 2, range_min=0.05, ranges=[4.0] * 4)
-    (told,) = edit(scan, Moment((), (), 0))
+    (told,) = faults.obstacle(0.5)(scan, Moment((), (), 0, driven_m=0.1))
     assert list(told.ranges) == pytest.approx([4.0, 4.0, 0.4, 4.0])
+
+
+def test_lies_are_told_by_name() -> None:
+    assert faults.lie("drop").edit() is faults.drop
+    (told,) = passed(faults.lie("scale", factor=2.0).edit(), odometry)[0]
+    assert odometry_from_message(told).linear_mps == pytest.approx(0.6)
+    for lie, error in ((faults.lie("bribe"), KeyError), (faults.lie("skew", metres=1.0), TypeError)):
+        with pytest.raises(error):
+            lie.edit()
 
 
 def test_the_corridor_moves_with_the_robot() -> None:
@@ -167,6 +174,8 @@ def test_standstill(commands: Sequence[tuple[float, bool]], seconds: float) -> N
         ({"commands": ((9.9, False),)}, "it never stood"),
         ({"commands": (*STOPS, (15.1, False), (15.2, True))}, "it moved again by itself"),
         ({"driven_m": 0.16}, "0.16 m driven"),
+        ({"commands": ((9.9, False), (10.6, True)), "late_s": 0.05}, "0.60 s until it stood"),
+        ({"commands": ((9.9, False),), "late_s": 60.0}, "it never stood"),
         ({"ended": ""}, "the mission did not end"),
         ({"ended": "STUCK"}, "the mission ended as STUCK, not as IMAGE_LOST"),
         ({"undrivable": "no odometry"}, "the robot did not drive before: no odometry"),
@@ -176,9 +185,27 @@ def test_verdict(change: dict[str, Any], problem: str) -> None:
     result = judge(ROW, Seen(**({"commands": STOPS} | GOOD | change)))
     assert "; ".join((*result.wrong, *result.exceeded)) == problem
     assert result.passed == (problem == "")
-    text, told = "\n".join(table([result])), as_json([result], 0.01)
+    text, told = "\n".join(table([result])), as_json([result])
     assert (problem or "pass") in text and told["passed"] == result.passed
     json.dumps(told, allow_nan=False)
+
+
+def test_a_machine_that_is_late_is_told_and_allowed_for() -> None:
+    late = {"commands": ((9.9, False), (10.6, True)), "driven_m": 0.17, "late_s": 0.12}
+    result = judge(ROW, Seen(**(GOOD | late)))
+    assert result.passed and "machine was late, 0.12 s" in result.verdict
+    assert as_json([result])["rows"][0]["late_s"] == 0.12
+    on_time = judge(ROW, Seen(**(GOOD | {"commands": STOPS, "late_s": 0.12})))
+    assert on_time.verdict == "pass"
+
+
+def test_only_what_was_late_before_the_robot_stood_counts() -> None:
+    lateness = Lateness()
+    for at_s, late_s in ((1.0, 0.4), (2.0, 0.01), (2.5, 0.1), (3.4, 0.5)):
+        lateness.note(at_s, late_s)
+    assert lateness.worst_s(1.5, 2.4) == pytest.approx(0.01)
+    assert lateness.worst_s(1.5, 2.45) == pytest.approx(0.1)  # the sleep had begun
+    assert lateness.worst_s(0.5, 9.0) == 0.5 and lateness.worst_s(4.0, 5.0) == 0.0
 
 
 def test_rows_are_told_apart_and_end_with_codes_that_exist() -> None:
@@ -187,6 +214,8 @@ def test_rows_are_told_apart_and_end_with_codes_that_exist() -> None:
     for row in ROWS:
         assert row.ends <= set(MissionError.__members__), row.name
         assert len(row.name) <= 20
+        for lie in getattr(row.inject, "keywords", {}).values():
+            assert not isinstance(lie, faults.Lie) or callable(lie.edit()), row.name
 
 
 @pytest.mark.parametrize(
