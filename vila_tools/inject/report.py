@@ -34,7 +34,8 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A row's verdict. zero_s: until the robot stood for good, inf if it did not. late_s: the machine's part of it.
+    """A row's verdict. zero_s: until the robot stood, inf if it did not. late_s: what may be the machine's part of it.
+    stood: the robot drove, stood within any time, and for good.
 
     wrong, exceeded: why the row does not pass; what should not happen at all, and limits.
     """
@@ -46,6 +47,7 @@ class Result:
     driven_m: float
     limit_m: float
     late_s: float
+    stood: bool
     ended: str
     words: str
     wrong: tuple[str, ...]
@@ -63,11 +65,6 @@ class Result:
             return f"pass: over the limit by no more than the machine was late, {self.late_s:.2f} s"
         return "pass" if self.passed else "FAIL: " + "; ".join((*self.wrong, *self.exceeded))
 
-    @property
-    def stood(self) -> bool:
-        """True if the robot stood for good, however long that took."""
-        return math.isfinite(self.zero_s)
-
 
 def judge(row: Row, seen: Seen) -> Result:
     """Hold what was seen against the row's limits."""
@@ -80,6 +77,7 @@ def judge(row: Row, seen: Seen) -> Result:
         driven_m=seen.driven_m,
         limit_m=row.limits.metres,
         late_s=seen.late_s,
+        stood=math.isfinite(zero_s) and not _moved_again(seen),
         ended=seen.ended,
         words=seen.words,
         wrong=tuple(_wrong(row, seen, zero_s)),
@@ -106,12 +104,16 @@ def _wrong(row: Row, seen: Seen, zero_s: float) -> Iterator[str]:
         return
     if math.isinf(zero_s):
         yield "it never stood"
-    if any(at_s > seen.gone_s and not is_zero for at_s, is_zero in seen.commands):
+    if _moved_again(seen):
         yield "it moved again by itself"
     if row.ends and not seen.ended:
         yield "the mission did not end"
     elif row.ends and seen.ended not in row.ends:
         yield f"the mission ended as {seen.ended}, not as {' or '.join(sorted(row.ends))}"
+
+
+def _moved_again(seen: Seen) -> bool:
+    return any(at_s > seen.gone_s and not is_zero for at_s, is_zero in seen.commands)
 
 
 def _exceeded(row: Row, seen: Seen, zero_s: float) -> Iterator[str]:
@@ -126,7 +128,7 @@ def table(results: Sequence[Result]) -> list[str]:
     header = f"{'row':<20} {'zero, s':>15} {'driven, m':>15} {'late, s':>7}  {'mission ended':<16} verdict"
     lines = [header, "-" * len(header)]
     for result in results:
-        stood = f"{result.zero_s:.2f}" if result.stood else "never"
+        stood = f"{result.zero_s:.2f}" if math.isfinite(result.zero_s) else "never"
         lines.append(
             f"{result.row:<20} {stood:>6} of {result.limit_s:>5.2f} {result.driven_m:>6.2f} of {result.limit_m:>5.2f}"
             f" {result.late_s:>7.2f}  {result.ended or '-':<16} {result.verdict}"
@@ -138,6 +140,6 @@ def table(results: Sequence[Result]) -> list[str]:
 
 def as_json(results: Sequence[Result]) -> dict[str, Any]:
     """Return the report as one JSON object; a robot that never stood has zero_s null."""
-    rows = [asdict(r) | {"passed": r.passed, "zero_s": round(r.zero_s, 3) if r.stood else None,
+    rows = [asdict(r) | {"passed": r.passed, "zero_s": round(r.zero_s, 3) if math.isfinite(r.zero_s) else None,
                          "driven_m": round(r.driven_m, 3), "late_s": round(r.late_s, 3)} for r in results]  # fmt: skip
     return {"passed": all(r.passed for r in results), "rows": rows}

@@ -243,12 +243,10 @@ ROWS = (
 PARTS = tuple(dict.fromkeys(row.part for row in ROWS))
 QUICK = (
     "camera-freeze",
-    "camera-drop",
     "odometry-back",
     "kill-controller",
     "kill-governor",
     "stop-navigator",
     "stranger-velocity",
-    "operator-teleop",
     "emergency-topic",
 )  # each part that is dangerous, in under a minute
