@@ -20,7 +20,7 @@ export CMAKE_PREFIX_PATH := $(VENV)
 # A sourced ROS of the system's must not mix with it.
 unexport PYTHONPATH LD_LIBRARY_PATH _ROS_WHEELS_BOOTSTRAP_COMPLETE
 
-.PHONY: help setup platform system demo demo-events test test-quick test-avx2 fuzz coverage lint colcon sanitize neon clip clean
+.PHONY: help setup platform system demo demo-events test test-quick test-avx2 fuzz lint colcon sanitize neon clip clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -31,16 +31,17 @@ demo: setup  ## drive to INSTRUCTION="go to the red chair" in the flat of SEED=3
 demo-events: setup  ## a patrol on which things happen, in the flat of SEED=3: out/events.mp4 and the score
 	@$(VENV)/bin/vila demo-events --seed $(SEED)
 
-# Each file of tests on one of the cores, at most four: a file's fixtures are made once.
-PYTEST := $(VENV)/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+# Each file of tests in one process: a file's fixtures are made once. One more than cores: nodes wait for each other.
+WORKERS := $(shell n=$$(nproc); echo $$((n < 4 ? n + 1 : 5)))
+PYTEST := $(VENV)/bin/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 # What computes: it must give the same on a processor with AVX2 and nothing above.
 AVX2_TESTS := vila_core/test_{golden*,kernels,models,operations,packed*,quanti*,stacked*}.py vila_tools/test_parity*.py
 
 # Damaged inputs are read in the background, at a low priority, while the tests wait for nodes and clocks.
-test: lint  ## ruff, mypy, import contracts, then all tests; results in out/tests.xml and, of AVX2, out/tests-avx2.xml
+test: lint  ## ruff, mypy, import contracts, then all tests; out/tests.xml, out/tests-avx2.xml, and lines run in out/coverage.xml
 	@mkdir -p out
 	@nice -n 10 $(MAKE) --no-print-directory fuzz >out/fuzz.txt 2>&1 & damaged=$$!; \
-	$(PYTEST) --junit-xml=out/tests.xml && $(MAKE) --no-print-directory test-avx2; tested=$$?; \
+	$(PYTEST) --lines-run --junit-xml=out/tests.xml && $(MAKE) --no-print-directory test-avx2; tested=$$?; \
 	wait $$damaged; read=$$?; grep -v '^{' out/fuzz.txt; exit $$((tested ? tested : read))
 
 test-quick: setup  ## the tests that are quick alone
@@ -56,11 +57,6 @@ test-avx2: setup  ## what computes, tested as on a processor with AVX2 and nothi
 
 fuzz: setup  ## read damaged inputs of every kind for FUZZ_SECONDS=300, as FUZZ_SEED=0 damages them
 	@cd test && ../.venv/bin/python -m fuzzing.fuzz --seed $(FUZZ_SEED) --seconds $(FUZZ_SECONDS)
-
-# Apart from `make test`, which it would make a third slower; processes that the tests start are not counted.
-coverage: setup  ## all tests, and the lines they ran: the least covered, out/coverage.xml, a page in out/coverage
-	@mkdir -p out
-	$(PYTEST) --cov --cov-report=term:skip-covered --cov-report=xml:out/coverage.xml --cov-report=html:out/coverage
 
 lint: setup  ## ruff, mypy, the import contracts, and actionlint if there is one
 	$(VENV)/bin/ruff check .

@@ -23,6 +23,26 @@ settings.register_profile("vila", deadline=None, derandomize=True)
 settings.load_profile("vila")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add --lines-run, see tools.lines_run."""
+    words = "tell which lines of the package the tests ran, and write it as XML (out/coverage.xml)"
+    parser.addoption("--lines-run", nargs="?", const="out/coverage.xml", metavar="FILE", help=words)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Count the lines that run before a test imports them."""
+    if config.getoption("--lines-run"):
+        from tools.lines_run import LinesRun
+
+        config.pluginmanager.register(LinesRun(config))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put files with slow tests first, so that at the end no process is waited for alone."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 if os.environ.get("DNNL_MAX_CPU_ISA") == "AVX2":  # `make test-avx2`
     import torch
 

@@ -55,7 +55,7 @@ def copied(whole, tmp_path):
 def check_value(folder: Path, file: Path, keys, value) -> bool:
     """Put a value in its place and read all; tells whether it was refused, which must name the file and the key."""
     text = file.read_text()
-    file.write_text(json.dumps(replaced(json.loads(text), keys, value)))
+    rewrite(file, json.dumps(replaced(json.loads(text), keys, value)))
     try:
         read_all(folder, relevance="relevance_head" in file.parts)
     except CheckpointError as err:
@@ -63,8 +63,14 @@ def check_value(folder: Path, file: Path, keys, value) -> bool:
         assert str(file) in message and key in message and "\n" not in message
         return True
     finally:
-        file.write_text(text)
+        rewrite(file, text)
     return False
+
+
+def rewrite(file: Path, text: str) -> None:
+    """A new file instead of other content of the old one, which file systems write to the disk at once."""
+    file.unlink()
+    file.write_text(text)
 
 
 @settings(max_examples=EXAMPLES)

@@ -26,7 +26,7 @@ from vila_tools.demo.event_film import Lane, Report, Watched, write_event_film
 from vila_tools.demo.events import EventDemoOptions, make_lanes, node_specs
 from vila_tools.session.recording import Recorded, jpeg_from_image
 
-SEED, DURATION_S = 0, 20.0
+SEED, DURATION_S = 0, 12.0
 NAVIGATOR = """
 import dataclasses, json, sys, threading
 from pathlib import Path

@@ -71,8 +71,8 @@ def start(bag: Path, tmp_path: Path, ros_environment: dict[str, str]) -> Iterato
 @pytest.mark.parametrize(
     ("arguments", "processes", "number", "status"),
     [
-        (DEMO, 4, signal.SIGINT, INTERRUPTED),
-        (DEMO, 4, signal.SIGTERM, TERMINATED),
+        (DEMO, 6, signal.SIGINT, INTERRUPTED),
+        (DEMO, 6, signal.SIGTERM, TERMINATED),
         (DEMO_EVENTS, 3, signal.SIGTERM, TERMINATED),
         (BENCH_VIDEO, 2, signal.SIGTERM, TERMINATED),
         (PLAY, 1, signal.SIGTERM, TERMINATED),
