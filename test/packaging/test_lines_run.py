@@ -17,9 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_lines_that_ran_are_told(tmp_path):
     out = tmp_path / "new" / "lines.xml"
     command = [sys.executable, "-m", "pytest", f"--lines-run={out}", "--numprocesses", "1"]
-    ended = subprocess.run(
-        [*command, "test/vila_core/test_progress.py"], cwd=ROOT, capture_output=True, text=True
-    )
+    ended = subprocess.run([*command, "test/vila_core/test_progress.py"], cwd=ROOT, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "lines run" in ended.stdout and "vila_core" in ended.stdout
     rates = {entry.get("filename"): float(entry.get("line-rate")) for entry in ElementTree.parse(out).iter("class")}

@@ -280,7 +280,7 @@ def test_a_running_node_is_found_by_its_command_line_and_domain(tmp_path: Path) 
 @pytest.mark.slow
 def test_the_short_form_is_carried_out_and_leaves_no_robot_moving(tmp_path: Path, capsys) -> None:
     file = tmp_path / "drill.json"
-    run.main(["--quick", "--simulator", "--json", str(file), "--out", str(tmp_path)])  # its status is one of times
+    run.main(["--quick", "--simulator", "--json", str(file), "--out", str(tmp_path)])  # whatever its times are
     told = json.loads(file.read_text())
     assert [row["row"] for row in told["rows"]] == [row.name for row in ROWS if row.name in QUICK]
     for row in told["rows"]:
