@@ -24,7 +24,7 @@ from vila_ros.common.conversions import (
 LOOP_S = 2.0
 _DELAY_S = 1.0
 _AHEAD_RAD = math.radians(25.0)  # half of what an obstacle takes of the view
-_BLUR_SHARE = 0.2  # of the picture's width
+_BLURRED_PX = (3, 2)  # of the whole picture: nothing smaller is left
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,14 +111,17 @@ def black(message: Any, moment: Moment) -> Sequence[Any]:
 def covered(message: Any, moment: Moment) -> Sequence[Any]:
     """Show what a camera behind a hand sees: one colour, and its own noise."""
     rng = np.random.default_rng(moment.number)
-    return _shown(message, lambda image: rng.normal(90, 4, image.shape).clip(0, 255).astype(np.uint8))
+    return _shown(message, lambda image: rng.integers(84, 97, image.shape, np.uint8))
 
 
 def blur(message: Any, moment: Moment) -> Sequence[Any]:
-    """Show the true picture blurred to nothing."""
-    return _shown(
-        message, lambda image: np.asarray(cv2.GaussianBlur(image, (0, 0), _BLUR_SHARE * image.shape[1]), np.uint8)
-    )
+    """Show the true picture blurred to nothing; by its size, as a true blur would make the relay late."""
+
+    def blurred(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        small = cv2.resize(image, _BLURRED_PX, interpolation=cv2.INTER_AREA)
+        return np.asarray(cv2.resize(small, image.shape[1::-1], interpolation=cv2.INTER_LINEAR), np.uint8)
+
+    return _shown(message, blurred)
 
 
 def bad_encoding(message: Any, moment: Moment) -> Sequence[Any]:
