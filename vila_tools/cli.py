@@ -69,6 +69,9 @@ COMMANDS = {
     "bench ros": Command(
         "vila_tools.benchmark.ros_overhead:main", "what ROS adds to a decision; decisions a second without"
     ),
+    "bench soak": Command(
+        "vila_tools.benchmark.soak:main", "two cameras and standing queries for long: memory, ages, deadlines"
+    ),
 }
 
 

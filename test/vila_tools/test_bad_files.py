@@ -18,7 +18,14 @@ from vila_tools.cli import COMMANDS, main
 from vila_tools.ending import INPUT_ERROR
 
 HANG_S = 60
-NEEDS = {"play": "rclpy", "bag": "rclpy", "bench video": "rclpy", "bench ros": "rclpy", "demo": "rclpy"}
+NEEDS = {
+    "play": "rclpy",
+    "bag": "rclpy",
+    "bench video": "rclpy",
+    "bench ros": "rclpy",
+    "bench soak": "rclpy",
+    "demo": "rclpy",
+}
 NEEDS |= {"demo-events": "rclpy", "inject": "rclpy", "reference": "rclpy", "engine build": "onnx"}
 GOOD = str(EMBEDDED_CHECKPOINT)
 # BAD stands for the file in question, OUT for a place to write to, PICTURES for a folder of pictures.
@@ -65,6 +72,7 @@ ROWS = [
     "bench drive --episode-file BAD",
     "bench video --bag BAD",
     "bench ros --checkpoint BAD",
+    "bench soak --checkpoint BAD",
     "demo --checkpoint BAD --out OUT",
     "demo-events --checkpoint BAD --out OUT",
     "inject --only kill-governor --out BAD/out",

@@ -22,6 +22,7 @@ STEP_M = 0.25  # driven with each action, whichever it is: each answered image j
 _TEXTURES = 16
 _ODOMETRY_RATE_HZ = 30.0
 _KEPT_IMAGES = 1000  # publication times that are remembered
+_FINISH_PERIOD_S = 0.02  # how often it is asked whether an action has taken its time
 _SILENCE_NS = 1_000_000_000  # without an action for so long, the instruction is given again
 
 
@@ -54,25 +55,24 @@ class RoundTrip:
 
 
 class BenchRobot(Node):
-    """Publishes made-up images at a rate, and odometry; reports each action as done when it comes.
+    """Publishes made-up images at a rate, and odometry; reports each action as done action_s after it comes.
 
     The messages are those of the simulator and of the controller. Images are made beforehand, so that only
     their publication costs time. `trips` has one entry for each answered image.
     """
 
-    def __init__(self, *, rate_hz: float, width: int, height: int) -> None:
+    def __init__(self, *, rate_hz: float, width: int, height: int, action_s: float = 0.0) -> None:
         super().__init__("bench_robot")
+        self._action_s = action_s
         self.trips: list[RoundTrip] = []
         self.images = 0
         self.instructions = 0
         self._pose = Pose()
-        self._messages = [
-            image_from_frame(make_frame(height=height, width=width, seed=seed), "camera_optical")
-            for seed in range(_TEXTURES)
-        ]
+        self._messages = made_up_images(width, height)
         self._published: dict[int, Publication] = {}  # by stamp
         self._arrived: dict[int, int] = {}  # action's id -> steady clock
         self._heard_ns = 0
+        self._running: NavAction | None = None
         self._image = self.create_publisher(Image, "camera/image_raw", sensor_qos())
         self._odometry = self.create_publisher(OdometryMsg, "odom", reliable_qos(5))
         self._execution = self.create_publisher(NavAction, "controller/execution", reliable_qos())
@@ -83,6 +83,8 @@ class BenchRobot(Node):
         self.create_timer(1.0 / _ODOMETRY_RATE_HZ, self._on_odometry_timer, clock=steady)
         self.create_timer(1.0 / rate_hz, self._on_image_timer, clock=steady)
         self.create_timer(0.2, self._on_watch, clock=steady)
+        if action_s:
+            self.create_timer(_FINISH_PERIOD_S, self._on_finish_timer, clock=steady)
 
     def is_connected(self) -> bool:
         """Return True once a navigator hears us and we hear it."""
@@ -105,7 +107,7 @@ class BenchRobot(Node):
         self._odometry.publish(message_from_odometry(Odometry(self.get_clock().now().nanoseconds, self._pose)))
 
     def _on_watch(self) -> None:
-        if time.monotonic_ns() - self._heard_ns > _SILENCE_NS and self.is_connected():
+        if time.monotonic_ns() - self._heard_ns > _SILENCE_NS + self._action_s * 1e9 and self.is_connected():
             self._instruct()
 
     def _instruct(self) -> None:
@@ -118,6 +120,18 @@ class BenchRobot(Node):
         if message.kind == NavAction.HOLD:
             return
         self._heard_ns = self._arrived[message.id] = arrived_ns
+        self._running = message
+        if not self._action_s:
+            self._finish()
+
+    def _on_finish_timer(self) -> None:
+        if self._running is not None and (time.monotonic_ns() - self._heard_ns) / 1e9 >= self._action_s:
+            self._finish()
+
+    def _finish(self) -> None:
+        message, self._running = self._running, None
+        if message is None:
+            return
         self._pose = self._pose.advanced(STEP_M)
         message.state = NavAction.DONE
         self._execution.publish(message)
@@ -137,3 +151,9 @@ class BenchRobot(Node):
             arrived_ns=arrived_ns,
         )
         self.trips.append(trip)
+
+
+def made_up_images(width: int, height: int) -> list[Image]:
+    """Return a few images of random pixels, to be published again and again."""
+    frames = [make_frame(height=height, width=width, seed=seed) for seed in range(_TEXTURES)]
+    return [image_from_frame(frame, "camera_optical") for frame in frames]
