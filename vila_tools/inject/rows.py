@@ -246,7 +246,6 @@ QUICK = (
     "odometry-back",
     "kill-controller",
     "kill-governor",
-    "stop-navigator",
     "stranger-velocity",
     "emergency-topic",
-)  # each part that is dangerous, in under a minute
+)  # what is most dangerous, in under a minute
