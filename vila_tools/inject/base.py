@@ -21,10 +21,12 @@ from sensor_msgs.msg import Image, LaserScan
 from vila_core.testing import Unicycle
 from vila_core.types import Frame, Odometry, VelocityCommand
 from vila_ros.common.conversions import image_from_frame, message_from_odometry, stamp_from_ns
+from vila_ros.common.machine import raise_priority
 from vila_ros.common.node_main import run_node
 from vila_ros.common.qos import reliable_qos, sensor_qos
 from vila_ros.common.velocity import is_stamped, velocity_from_message, velocity_type
 from vila_tools.inject.corridor import Corridor
+from vila_tools.inject.recorder import PRIORITY
 from vila_tools.session.processes import NodeSpec
 
 SENSORS = {"image": "sensors/image_raw", "odom": "sensors/odom", "scan": "sensors/scan"}
@@ -95,5 +97,11 @@ def base_spec(*, simulated: bool) -> NodeSpec:
     return NodeSpec("base", "vila_tools.inject.base", parameters={"simulated": simulated})
 
 
+def make_node() -> Node:
+    """Make the node in a process of its own, which is run before others where that is allowed: robots are in time."""
+    raise_priority(PRIORITY)
+    return Base()
+
+
 if __name__ == "__main__":
-    sys.exit(run_node(Base, "base"))
+    sys.exit(run_node(make_node, "base"))
