@@ -12,23 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from vila_core.errors import OutputError
-from vila_ros.common.machine import leave_shared_memory, prepare_machine, shared_memory_flaws
-
-
-@pytest.mark.parametrize(
-    ("profile", "taken"),
-    [
-        ("config/fastdds.xml", "config/fastdds_udp.xml"),
-        ("/home/me/own.xml", "/home/me/own.xml"),  # a user's own
-        (None, None),
-    ],
-)
-def test_a_node_that_must_not_wait_leaves_shared_memory(profile: str | None, taken: str | None, monkeypatch) -> None:
-    monkeypatch.chdir(Path(__file__).resolve().parents[2])
-    name = "FASTDDS_DEFAULT_PROFILES_FILE"
-    environment = {} if profile is None else {name: profile}
-    leave_shared_memory(environment)
-    assert environment.get(name) == taken and environment["FASTDDS_BUILTIN_TRANSPORTS"] == "UDPv4"
+from vila_ros.common.machine import prepare_machine, shared_memory_flaws
 
 
 def prepared(environment: dict[str, str], tmp_path: Path) -> list[str]:

@@ -39,22 +39,6 @@ def shared_memory_flaws(folder: Path = SHARED_MEMORY) -> list[str]:
     return []
 
 
-def leave_shared_memory(environment: MutableMapping[str, str] = os.environ) -> None:
-    """Have Fast DDS speak by UDP alone in this process; called before ROS begins.
-
-    A process that is killed may leave its port in shared memory locked; who writes to it then waits for two seconds and
-    more. Takes the profile for UDP that lies beside the package's own; a user's profile stays.
-    """
-    environment.setdefault("FASTDDS_BUILTIN_TRANSPORTS", "UDPv4")  # where no profile says otherwise
-    for name in ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"):
-        if (profile := environment.get(name)) and (udp := _udp_profile(Path(profile))).is_file():
-            environment[name] = str(udp)
-
-
-def _udp_profile(profile: Path) -> Path:
-    return profile.with_name(f"{profile.stem}_udp{profile.suffix}")
-
-
 def raise_priority(nice: int) -> str:
     """Ask that this process is run before others, -20 first, 0: leave it; returns a line if that is not allowed."""
     if nice == 0:

@@ -36,7 +36,6 @@ from vila_core.errors import ConfigError
 from vila_core.types import Action, Odometry, Stop, VelocityCommand
 from vila_ros.common.conversions import OdometryError, action_from_message, ns_from_stamp, odometry_from_message
 from vila_ros.common.diagnostics import readiness_array
-from vila_ros.common.machine import leave_shared_memory
 from vila_ros.common.node_clock import NodeClock
 from vila_ros.common.node_main import run_node
 from vila_ros.common.parameters import declare, read, refuse_unknown
@@ -353,7 +352,6 @@ def _doubt(fault: MotionFault, detail: str | None) -> Doubt | None:
 
 def main() -> int:
     """Run the controller until it is told to end."""
-    leave_shared_memory()  # neither does it wait for one that was killed, nor others for it
     return run_node(ControllerNode, "controller")
 
 

@@ -20,7 +20,7 @@ from vila_nav.msg import GovernorState
 from vila_core.control.reasons import StopReason
 from vila_core.errors import ConfigError
 from vila_core.types import VelocityCommand
-from vila_ros.common.machine import leave_shared_memory, raise_priority
+from vila_ros.common.machine import raise_priority
 from vila_ros.common.node_main import run_node
 from vila_ros.common.parameters import declare, read, refuse_unknown
 from vila_ros.common.qos import reliable_qos
@@ -96,7 +96,6 @@ def make_node() -> Node:
 
 def main() -> int:
     """Run the watchdog until it is told to end."""
-    leave_shared_memory()  # it must speak just when another has been killed
     return run_node(make_node, "watchdog")
 
 
