@@ -143,11 +143,12 @@ def robot(spinner, ros_environment, tmp_path, wait_until):
         yield Robot(base, nodes, wait_until)
 
 
-def test_whoever_is_killed_the_robot_stands_until_a_new_instruction(robot, lateness) -> None:
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGABRT], ids=lambda number: number.name)
+def test_whoever_is_killed_the_robot_stands_until_a_new_instruction(robot, lateness, number) -> None:
     for victim in Robot.SPECS:
         robot.drive()
         at_s = time.monotonic()
-        robot.signal(victim, signal.SIGKILL)
+        robot.signal(victim, number)
         robot.stands(at_s, TOLERANCE_S, lateness)
         robot.start(victim)  # as launch does
         robot.stays(time.monotonic(), 2.0)

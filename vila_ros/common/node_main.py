@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -18,7 +19,7 @@ from rclpy.signals import SignalHandlerOptions
 
 from vila_core.bug import BUG, bug_report
 from vila_core.errors import VilaError
-from vila_ros.common.machine import prepare_machine
+from vila_ros.common.machine import prepare_machine, raise_priority
 
 BAD_CONFIGURATION = 2
 _POLL_S = 0.1  # how long a signal may wait
@@ -62,6 +63,15 @@ def run_node(make: Callable[[], Node], name: str) -> int:
             node.destroy_node()
         rclpy.try_shutdown()
     return 0
+
+
+def run_early(node: Node) -> Node:
+    """Have this process run before others, as the node's parameter `priority` says: a late stop is none; returns it."""
+    if flaw := raise_priority(node.get_parameter("priority").value):
+        node.get_logger().info(flaw)
+    gc.collect()
+    gc.freeze()  # what is there now stays: nothing of it is looked through again
+    return node
 
 
 def spin(node: Node, stopping: threading.Event) -> None:

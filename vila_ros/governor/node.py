@@ -6,7 +6,6 @@ what passes is said by the timer alone.
 
 from __future__ import annotations
 
-import gc
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -31,8 +30,7 @@ from vila_core.control.reasons import StopReason
 from vila_core.types import VelocityCommand
 from vila_ros.common.conversions import action_from_message
 from vila_ros.common.diagnostics import readiness_array
-from vila_ros.common.machine import raise_priority
-from vila_ros.common.node_main import run_node
+from vila_ros.common.node_main import run_early, run_node
 from vila_ros.common.parameters import declare, read, refuse_unknown
 from vila_ros.common.qos import publisher_events, reliable_qos, subscription_events
 from vila_ros.common.strain_reader import StrainReader
@@ -215,13 +213,8 @@ class GovernorNode(Node):
 
 
 def make_node() -> Node:
-    """Make the node in a process of its own, which is run before others: a stop that waits for a model comes late."""
-    node = GovernorNode()
-    if flaw := raise_priority(node.get_parameter("priority").value):
-        node.get_logger().info(flaw)
-    gc.collect()
-    gc.freeze()  # what is there now stays: nothing of it is looked through again
-    return node
+    """Make the node, in a process of its own that is run before others."""
+    return run_early(GovernorNode())
 
 
 def main() -> int:

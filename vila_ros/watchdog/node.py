@@ -20,8 +20,7 @@ from vila_nav.msg import GovernorState
 from vila_core.control.reasons import StopReason
 from vila_core.errors import ConfigError
 from vila_core.types import VelocityCommand
-from vila_ros.common.machine import raise_priority
-from vila_ros.common.node_main import run_node
+from vila_ros.common.node_main import run_early, run_node
 from vila_ros.common.parameters import declare, read, refuse_unknown
 from vila_ros.common.qos import reliable_qos
 from vila_ros.common.topics import CMD_VEL, GOVERNOR_STATE, REMEMBERED_EMERGENCY
@@ -87,11 +86,8 @@ class WatchdogNode(Node):
 
 
 def make_node() -> Node:
-    """Make the node in a process of its own, which is run before others."""
-    node = WatchdogNode()
-    if flaw := raise_priority(node.get_parameter("priority").value):
-        node.get_logger().info(flaw)
-    return node
+    """Make the node, in a process of its own that is run before others."""
+    return run_early(WatchdogNode())
 
 
 def main() -> int:
