@@ -6,7 +6,7 @@ import pytest
 
 from vila_core.config import ControlConfig
 from vila_core.control.reasons import MotionFault, StopReason
-from vila_core.control.watchdog import GovernorWatch, HoldUpWatch, Receipt, SleepWatch, decision_refusal, silence
+from vila_core.control.watchdog import GovernorWatch, HoldUpWatch, Receipt, decision_refusal, silence
 
 CONFIG = ControlConfig()
 NOW, STEADY = 100_000_000_000, 7_000_000_000
@@ -64,14 +64,6 @@ def test_decision_age(age_s, fault, words):
 
 
 MS = 1_000_000
-
-
-def test_who_slept_hears_before_it_judges_but_not_for_ever():
-    watch, at_ns = SleepWatch(STEADY), STEADY
-    rows = ((50, False), (900, False), (6000, True), (50, True), (400, True), (100, False), (1500, False), (1500, True))
-    for step_ms, is_forgiven in rows:
-        at_ns += step_ms * MS
-        assert watch.tick(at_ns) is is_forgiven, step_ms
 
 
 IDLE, READY, LIMITED, STOPPED, REVOKED = range(5)  # GovernorState

@@ -14,8 +14,6 @@ from vila_core.control.limits import MAX_FUTURE_S
 from vila_core.control.reasons import MotionFault, StopReason
 
 HELD_UP_S = 0.3  # a node whose timer comes so late was not run: what it knows is old, and so are its messages
-_ASLEEP_S = 1.0  # a node that judges the silence of others may come so late, and no later
-_WAKING_S = 0.5  # until it has heard what waited
 _REVOKED = 4  # GovernorState.state
 _IDLE = 0
 _STOPPED = 3
@@ -115,24 +113,6 @@ class HoldUpWatch:
         if steady_ns >= self._queue_until_ns:
             return None
         return Doubt(MotionFault.HELD_UP, f"it may be older than a pause of this process of over {HELD_UP_S} s")
-
-
-class SleepWatch:
-    """Notices that its own process was not run for so long that others seem silent, whose messages only wait.
-
-    Times are on the steady clock. A process that sleeps again and again is not forgiven each time.
-    """
-
-    def __init__(self, steady_ns: int) -> None:
-        self._ticked_ns = self._awake_ns = steady_ns
-
-    def tick(self, steady_ns: int) -> bool:
-        """Note that the timer ran; return True if what has come is to be heard before anybody is called silent."""
-        has_slept = steady_ns - self._ticked_ns > _ASLEEP_S * 1e9
-        self._ticked_ns = steady_ns
-        if has_slept and steady_ns - self._awake_ns > 2 * _ASLEEP_S * 1e9:
-            self._awake_ns = steady_ns + round(_WAKING_S * 1e9)
-        return steady_ns < self._awake_ns
 
 
 class GovernorWatch:

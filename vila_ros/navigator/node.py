@@ -30,7 +30,7 @@ from vila_nav.srv import CancelInstruction, SetInstruction
 from vila_core.config import EventsConfig, HistoryConfig, NavigatorConfig, StrainConfig
 from vila_core.control.forward_jump import ForwardJumpWatch
 from vila_core.control.reasons import MotionFault
-from vila_core.control.watchdog import Receipt, SleepWatch
+from vila_core.control.watchdog import Receipt
 from vila_core.engine.backend import CacheCounts, ModelInfo, load_backend
 from vila_core.errors import ConfigError, FrameError, InstructionError, VilaError
 from vila_core.history.camera_watch import CameraFault
@@ -118,7 +118,6 @@ class NavigatorNode(ManagedNode):
         self._held = False
         self._odometry: Odometry | None = None
         self._last_now_ns = 0
-        self._sleep = SleepWatch(time.monotonic_ns())
         self._jumps: tuple[ForwardJumpWatch, ...] = ()  # of the clock, the images' stamps and the odometry's
         self._answers: deque[tuple[Job, Decision]] = deque()
         self.late_answers = 0  # decisions that came when nobody waited for them any more, since activation
@@ -442,8 +441,6 @@ class NavigatorNode(ManagedNode):
         self._governor.beat()
         active = self._active
         if active is None:
-            return
-        if self._sleep.tick(time.monotonic_ns()):
             return
         self._watch_clock()  # first: a clock that jumps makes others complain
         if (over := self._governor.verdict()) is not None:

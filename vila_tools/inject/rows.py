@@ -203,7 +203,7 @@ ROWS = (
     _process("kill", "controller", "CONTROLLER_LOST"),
     _process("kill", "governor", "GOVERNOR_LOST"),
     _process("kill", "watchdog", "GOVERNOR_LOST"),
-    _process("stop", "navigator", "GOVERNOR_LOST", "IMAGE_LOST", "CONTROLLER_LOST"),
+    _process("stop", "navigator", "GOVERNOR_LOST", "IMAGE_LOST", "CONTROLLER_LOST", "ODOMETRY_LOST"),
     _process("stop", "controller", "CONTROLLER_LOST"),
     _process("stop", "governor", "GOVERNOR_LOST"),
     _process("stop", "watchdog", "GOVERNOR_LOST"),
