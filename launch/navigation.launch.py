@@ -26,6 +26,7 @@ ARGUMENTS = (
     ("use_respawn", "true", "start a node again that has ended"),
     ("image", "camera/image_raw", "topic of the images"),
     ("odom", "odom", "topic of the odometry"),
+    ("scan", "scan", "topic of the laser scan"),
     ("cmd_vel", "cmd_vel", "topic of the velocity commands"),
 )
 CHOICES = {"discovery": ["LOCALHOST", "SUBNET", "OFF"], "security": ["true", "false"]}  # others would open the door
@@ -44,7 +45,7 @@ def generate_launch_description() -> LaunchDescription:
             SetEnvironmentVariable("FASTRTPS_DEFAULT_PROFILES_FILE", profile),  # its name on Humble
             *_network(),
             _node("controller", remaps=("odom", "cmd_vel")),
-            _node("governor", remaps=("cmd_vel",)),
+            _node("governor", remaps=("cmd_vel", "scan")),
             _node("watchdog", remaps=("cmd_vel",)),
             _node("navigator", remaps=("odom",), image="image_raw", autostart=_flag("autostart")),
         ]

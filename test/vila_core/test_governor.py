@@ -36,7 +36,7 @@ class World:
         self.navigator = self.watchdog = True
         self.mission, self.running = IDLE, False
         self.path_m = self.turned_rad = 0.0
-        self.silent_ticks = 0
+        self.silent_ticks = self.jump_ns = 0
         self.output = None
         self.run(0.1)
         self.begin(MISSION, action)
@@ -47,7 +47,7 @@ class World:
         self.act(action)
 
     def act(self, action) -> None:
-        self.governor.on_action(self.mission, action, self.now_ns)
+        self.governor.on_action(self.mission, action)
 
     def run(self, seconds: float):
         for _ in range(round(seconds * 1e9 / TICK_NS)):
@@ -62,7 +62,7 @@ class World:
         return self.output
 
     def tick(self):
-        self.output = self.governor.tick(self.now_ns, self.now_ns)
+        self.output = self.governor.tick(self.now_ns, self.now_ns + self.jump_ns)
         command = self.output.command
         if command is not None:
             self.path_m += abs(command.linear_mps) * TICK_NS / 1e9
@@ -94,7 +94,7 @@ def test_a_fresh_command_for_an_action_of_the_mission_passes() -> None:
         (lambda w: w.act(MoveForward(0.76)), StopReason.NO_COMMAND, 0.02),
         (lambda w: w.act(MoveForward(math.nan)), StopReason.NO_COMMAND, 0.02),
         (lambda w: w.act(Turn(math.radians(46))), StopReason.NO_COMMAND, 0.02),
-        (lambda w: w.governor.on_action(99, MoveForward(0.5), w.now_ns), StopReason.NO_COMMAND, 0.02),
+        (lambda w: w.governor.on_action(99, MoveForward(0.5)), StopReason.NO_COMMAND, 0.02),
         (lambda w: setattr(w, "running", False), StopReason.NO_MISSION, 0.02),
         (lambda w: setattr(w, "wanted", VelocityCommand(math.nan, 0.0)), StopReason.BAD_COMMAND, 0.02),
         (lambda w: setattr(w, "wanted", VelocityCommand(0.0, math.inf)), StopReason.BAD_COMMAND, 0.02),
@@ -185,7 +185,7 @@ def test_a_mission_that_had_begun_before_the_governor_moves_nothing() -> None:
     governor = Governor(GovernorConfig(), lambda wanted, _: ObstacleVerdict(wanted), needs_watchdog=False)
     for tick in range(1, 20):
         governor.on_mission(MISSION, running=True, steady_ns=tick * TICK_NS)
-        governor.on_action(MISSION, MoveForward(0.5), tick * TICK_NS)
+        governor.on_action(MISSION, MoveForward(0.5))
         governor.on_command(FORWARD, tick * TICK_NS)
         output = governor.tick(tick * TICK_NS, tick * TICK_NS)
         assert output.command == VelocityCommand()  # for one that died before
@@ -239,6 +239,16 @@ def test_an_action_bounds_path_turn_and_time(action, wanted) -> None:
     assert world.turned_rad <= max(1.2 * angle_rad, angle_rad + math.radians(10)) + 0.02
     assert world.output.reason in (StopReason.TOO_FAR, StopReason.TOO_LONG)
     assert world.output.state is GovernorState.REVOKED
+
+
+@pytest.mark.parametrize("jump_s", [60.0, -60.0])
+def test_a_clock_that_jumps_takes_no_time_of_an_action(jump_s: float) -> None:
+    world = World()
+    world.run(0.5)
+    world.jump_ns = round(jump_s * 1e9)
+    assert world.run(0.5).reason is StopReason.NONE  # who knows the stamps tells of the jump, and by its name
+    world.wanted = VelocityCommand(0.01, 0.0)
+    assert world.run(25.0).reason is StopReason.TOO_LONG
 
 
 def test_after_a_stop_zeros_are_published_for_a_second_then_nothing() -> None:

@@ -49,13 +49,23 @@ def test_simulated_time_that_stands_still_is_silence():
     assert silence(frozen, frozen, now_ns=NOW, steady_ns=later, config=CONFIG)
 
 
-@pytest.mark.parametrize(("age_s", "words"), [(0.0, None), (3.9, None), (4.1, "4.10 s old"), (-0.2, "in the future")])
-def test_decision_age(age_s, words):
+@pytest.mark.parametrize(
+    ("age_s", "fault", "words"),
+    [
+        (0.0, None, ""),
+        (3.9, None, ""),
+        (4.1, MotionFault.LATE, "4.10 s old"),
+        (-0.2, MotionFault.CLOCK, "in the future"),
+    ],
+)
+def test_decision_age(age_s, fault, words):
     got = decision_refusal(NOW - round(age_s * 1e9), NOW, CONFIG)
-    assert got is None if words is None else words in got
+    assert got is None if fault is None else got.fault is fault and words in got.detail
 
 
 MS = 1_000_000
+
+
 IDLE, READY, LIMITED, STOPPED, REVOKED = range(5)  # GovernorState
 
 

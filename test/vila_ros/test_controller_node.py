@@ -236,6 +236,25 @@ def test_odometry_that_can_not_be_the_robots_stops_it_at_once(
     assert 0 < report.commanded_m < 0.75 and 0 < report.executed_m < 0.75
 
 
+@pytest.mark.parametrize(
+    ("attribute", "value", "fault"),
+    [
+        ("odometry_on", False, MotionFault.ODOMETRY_SILENT),
+        ("edit", not_finite, MotionFault.ODOMETRY_NOT_FINITE),
+    ],
+)
+def test_an_image_without_a_pose_is_blamed_on_odometry(start, wait_until, attribute: str, value, fault) -> None:
+    robot = start()
+    moving(robot, wait_until)
+    setattr(robot, attribute, value)
+    cut_ns = robot.now_ns()
+    wait_until(lambda: robot.now_ns() > cut_ns + 200_000_000)
+    message = robot.send(MoveForward(0.25), age_s=-0.05)  # newer than any odometry, and not too new
+    wait_until(lambda: robot.state_of(message))
+    held_up = (MotionFault.HELD_UP, MotionFault.HEARTBEAT_LOST)  # by a machine that did not run us for a while
+    assert robot.state_of(message).state == NavAction.REFUSED and robot.state_of(message).fault in (fault, *held_up)
+
+
 def test_an_image_from_before_a_jump_is_not_driven_by(start, wait_until) -> None:
     robot = start()
     robot.edit = shifted(-0.3)
@@ -378,7 +397,7 @@ def test_stop_and_hold_are_obeyed_at_once(start, wait_until, lateness, decision:
         (Turn(math.radians(60)), 0.0, {}, "turn", MotionFault.BAD_ACTION),
         (Turn(math.inf), 0.0, {}, "inf", MotionFault.BAD_ACTION),
         (MoveForward(0.25), 4.5, {}, "4.5", MotionFault.LATE),
-        (MoveForward(0.25), -1.0, {}, "future", MotionFault.LATE),
+        (MoveForward(0.25), -1.0, {}, "future", MotionFault.CLOCK),
         (MoveForward(0.25), 2.0, {}, "no pose", MotionFault.LATE),
         (MoveForward(0.25), 0.0, {"kind": 17}, "17", MotionFault.BAD_ACTION),
     ],

@@ -26,7 +26,7 @@ NEEDS = {
     "bench soak": "rclpy",
     "demo": "rclpy",
 }
-NEEDS |= {"demo-events": "rclpy", "reference": "rclpy", "engine build": "onnx"}
+NEEDS |= {"demo-events": "rclpy", "inject": "rclpy", "reference": "rclpy", "engine build": "onnx"}
 GOOD = str(EMBEDDED_CHECKPOINT)
 # BAD stands for the file in question, OUT for a place to write to, PICTURES for a folder of pictures.
 ROWS = [
@@ -75,6 +75,7 @@ ROWS = [
     "bench soak --checkpoint BAD",
     "demo --checkpoint BAD --out OUT",
     "demo-events --checkpoint BAD --out OUT",
+    "inject --only kill-governor --out BAD/out",
 ]
 WITHOUT_FILES = {"bench gpu"}
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935\nsize 12345\n"

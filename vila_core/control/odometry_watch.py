@@ -98,6 +98,11 @@ class OdometryWatch:
         self.broken = Break(MotionFault.ODOMETRY_NOT_FINITE, detail, stamp_ns)
         return self.broken
 
+    @property
+    def bad(self) -> Break | None:
+        """The break if the newest message holds no numbers to go by."""
+        return self.broken if self._before is None else None
+
     def since(self, stamp_ns: int) -> Break | None:
         """Return the latest break that parts an image of that stamp from now."""
         return self.broken if self.broken is not None and stamp_ns < self.broken.stamp_ns else None

@@ -48,6 +48,10 @@ class PoseBuffer:
         """The latest odometry, None if there is none yet."""
         return self._entries[-1] if self._entries else None
 
+    def begins_after(self, stamp_ns: int) -> bool:
+        """Return True if a stamp is older than all that is known."""
+        return bool(self._entries) and stamp_ns < self._entries[0].stamp_ns
+
     def add(self, odometry: Odometry) -> None:
         """Take the next odometry; a stamp already held is ignored, an older one empties the buffer.
 

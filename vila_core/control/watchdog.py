@@ -73,13 +73,14 @@ def silence(
 
 def decision_refusal(
     stamp_ns: int, now_ns: int, config: ControlConfig, max_future_s: float = MAX_FUTURE_S
-) -> str | None:
-    """Return why a decision for the image of that stamp comes too late, or too early by max_future_s, or None."""
+) -> Doubt | None:
+    """Return the doubt about a decision for an image that is too old, or too new by max_future_s, or None."""
     age_s = (now_ns - stamp_ns) / 1e9
     if age_s > config.max_decision_age_s:
-        return f"the decision answers an image {age_s:.2f} s old, limit {config.max_decision_age_s} s"
+        detail = f"the decision answers an image {age_s:.2f} s old, limit {config.max_decision_age_s} s"
+        return Doubt(MotionFault.LATE, detail)
     if age_s < -max_future_s:
-        return f"the decision answers an image {-age_s:.2f} s in the future"
+        return Doubt(MotionFault.CLOCK, f"the decision answers an image {-age_s:.2f} s in the future")
     return None
 
 

@@ -200,24 +200,28 @@ class ControllerNode(Node):
         refusal = (
             _doubt(MotionFault.BAD_ACTION, action_refusal(action, self._control))
             or self._hold_up.queued(steady_ns)
-            or _doubt(
-                MotionFault.LATE,
-                decision_refusal(stamp_ns, now_ns, self._control, self._clock_watch.max_future_s),
-            )
+            or decision_refusal(stamp_ns, now_ns, self._control, self._clock_watch.max_future_s)
+            or self._break_since(stamp_ns)
             or self._silence(now_ns)
         )
         if refusal:
             return refusal
-        broken = self._odometry_watch.since(stamp_ns)
-        if broken is not None:
-            return Doubt(broken.fault, f"since the image was taken: {broken.detail}")
         try:
             anchor = self._poses.at(stamp_ns)
         except LookupError as err:
-            return Doubt(MotionFault.LATE, f"no pose for the image's stamp: {err}")
+            is_late = self._poses.begins_after(stamp_ns)
+            fault = MotionFault.LATE if is_late else MotionFault.ODOMETRY_SILENT
+            return Doubt(fault, f"no pose for the image's stamp: {err}")
         self._motion.start(action, anchor, now_ns)
         self._running, self._reported_ns = message, 0
         return None
+
+    def _break_since(self, stamp_ns: int) -> Doubt | None:
+        """Return the doubt if odometry tells no numbers now, or was another one when the image was taken."""
+        if bad := self._odometry_watch.bad:
+            return Doubt(bad.fault, bad.detail)
+        broken = self._odometry_watch.since(stamp_ns)
+        return None if broken is None else Doubt(broken.fault, f"since the image was taken: {broken.detail}")
 
     def _stand(self, message: NavAction, *, is_stop: bool) -> None:
         self._motion.abort("stop" if is_stop else "hold")

@@ -124,7 +124,7 @@ class GovernorNode(Node):
             action = action_from_message(message)
         except ValueError:
             action = None  # nothing may be driven for it
-        self._governor.on_action(message.mission_id, action, self.get_clock().now().nanoseconds)
+        self._governor.on_action(message.mission_id, action)
 
     def _on_command(self, message: Twist | TwistStamped, info: Mapping[str, Any]) -> None:
         if not self._authority.accepts(COMMANDS, info):

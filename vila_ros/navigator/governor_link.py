@@ -14,8 +14,10 @@ from vila_ros.common.topics import GOVERNOR_STATE
 from vila_ros.navigator.mission import MissionEnd, MissionError
 
 _SILENCE_S = 1.0  # twenty states are due in it; robots are stopped by others, and sooner
-_OBSTACLE_S = 2.0  # an obstacle so long ago explains why a motion stalled
+_SILENT_BEATS = 5  # of ours in it: if we were not run, states wait for us
+_HINDERED_S = 2.0  # what stopped the robot so long ago explains why a motion stalled
 _PATIENCE_S = 2.0  # a governor that is not ready after so long ends the mission
+_BLIND_S = 3.0  # so is one whose sensors have been silent for so long, as a camera ends it that is silent
 
 _ERRORS = {
     StopReason.EMERGENCY_STOP: MissionError.EMERGENCY_STOP,
@@ -25,6 +27,11 @@ _ERRORS = {
     StopReason.CONTROLLER_LOST: MissionError.CONTROLLER_LOST,
     StopReason.TOO_FAR: MissionError.ODOMETRY_FAULT,
     StopReason.TOO_LONG: MissionError.STUCK,
+    StopReason.MACHINE: MissionError.OVERHEATED,
+}
+_HINDRANCES = {  # that stop the robot for a while; a motion that fails meanwhile fails by them
+    StopReason.OBSTACLE: MissionError.BLOCKED,
+    StopReason.NO_OBSTACLE_DATA: MissionError.GOVERNOR_LOST,
     StopReason.MACHINE: MissionError.OVERHEATED,
 }
 
@@ -46,7 +53,9 @@ class GovernorLink:
         self._is_confirmed = False  # the governor has shown that it lets the mission move
         self._state: GovernorState | None = None
         self._heard_ns = 0  # steady time of the state
-        self._obstacle, self._obstacle_ns = "", -round(_OBSTACLE_S * 1e9)  # what stopped the robot last, and when
+        self._beats = 0  # since then
+        self._hindrance, self._hindered_ns = (MissionError.NONE, ""), 0  # what stopped the robot last, and when
+        self._blind_ns: int | None = None  # since when it stands for want of obstacle data
 
     def close(self) -> None:
         """Leave the graph: the governor takes our silence for the end of any mission."""
@@ -75,6 +84,7 @@ class GovernorLink:
         """Tell how things are; called ten times a second or more."""
         if self._next is not None and (self._is_ungoverned or self._awaits_mission()):
             self._told, self._next = self._next, None
+        self._beats += 1
         self._publish()
 
     @property
@@ -95,18 +105,21 @@ class GovernorLink:
         if self._next is None and not self._is_silent() and self._shows_told() and self._stands(GovernorState.REVOKED):
             return self._complaint()
         waits_s = (time.monotonic_ns() - self._begun_ns) / 1e9
-        is_lost = self._is_silent() if self._is_confirmed else waits_s > _PATIENCE_S
+        is_lost = self._is_silent() or self._is_blind() if self._is_confirmed else waits_s > _PATIENCE_S
         return self._complaint() if is_lost else None
 
-    def obstacle(self) -> str:
-        """Return what stood in the way of late, empty if nothing did."""
-        is_late = time.monotonic_ns() - self._obstacle_ns > _OBSTACLE_S * 1e9
-        return "" if is_late else self._obstacle
+    def hindrance(self) -> tuple[MissionError, str]:
+        """Return what stopped the robot of late, and in words; NONE and an empty text if nothing did."""
+        is_late = time.monotonic_ns() - self._hindered_ns > _HINDERED_S * 1e9
+        return (MissionError.NONE, "") if is_late else self._hindrance
 
     def _on_state(self, message: GovernorState) -> None:
-        self._state, self._heard_ns = message, time.monotonic_ns()
-        if self._stands(GovernorState.STOPPED) and self._reason() is StopReason.OBSTACLE:
-            self._obstacle, self._obstacle_ns = str(message.detail), self._heard_ns
+        self._state, self._heard_ns, self._beats = message, time.monotonic_ns(), 0
+        reason = self._reason() if self._stands(GovernorState.STOPPED) else StopReason.NONE
+        if reason in _HINDRANCES:
+            self._hindrance, self._hindered_ns = (_HINDRANCES[reason], str(message.detail)), self._heard_ns
+        is_blind = reason is StopReason.NO_OBSTACLE_DATA
+        self._blind_ns = (self._blind_ns or self._heard_ns) if is_blind else None
         if self._next is None and self._told.running and self._shows_told():
             self._is_confirmed = self._is_confirmed or not self._stands(GovernorState.REVOKED)
 
@@ -123,7 +136,10 @@ class GovernorLink:
         return not self._is_silent() and self._shows_told() and self._reason() is StopReason.NO_MISSION
 
     def _is_silent(self) -> bool:
-        return time.monotonic_ns() - self._heard_ns > _SILENCE_S * 1e9
+        return self._beats >= _SILENT_BEATS and time.monotonic_ns() - self._heard_ns > _SILENCE_S * 1e9
+
+    def _is_blind(self) -> bool:
+        return self._blind_ns is not None and self._heard_ns - self._blind_ns > _BLIND_S * 1e9
 
     def _shows_told(self) -> bool:
         return self._state is not None and self._state.mission_id == self._told.id

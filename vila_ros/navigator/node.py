@@ -330,9 +330,11 @@ class NavigatorNode(ManagedNode):
         if active is None or active.mission.end is None:
             return
         end = active.mission.end
-        if end.error is MissionError.STUCK and (obstacle := self._governor.obstacle()):
-            message = f"{end.message}; the governor stopped it for {obstacle}"
-            end = dataclasses.replace(end, error=MissionError.BLOCKED, message=message)
+        error, hindrance = self._governor.hindrance()
+        if end.error is MissionError.STUCK and hindrance:
+            end = dataclasses.replace(
+                end, error=error, message=f"{end.message}; the governor stopped it for {hindrance}"
+            )
         self._active = self._job = None
         self._navigator.stop()
         self._governor.end(end)
@@ -440,12 +442,12 @@ class NavigatorNode(ManagedNode):
         active = self._active
         if active is None:
             return
+        self._watch_clock()  # first: a clock that jumps makes others complain
         if (over := self._governor.verdict()) is not None:
             self._stop_mission(*over)
             return
         if self._is_controller_there():
             active.mission.on_controller(time.monotonic_ns())
-        self._watch_clock()
         self._watch_readiness()
         self._watch_camera()
         self._watch_image()

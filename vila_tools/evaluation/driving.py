@@ -233,7 +233,7 @@ class _Chain:
         self.mission.on_decision(decision, self._action_id, now_ns)
 
     def _begin(self, decision: Decision, pose: Pose, now_ns: int) -> None:
-        self._governor.on_action(2, decision.action, now_ns)
+        self._governor.on_action(2, decision.action)
         if decision.action is not None:
             self._motion.start(decision.action, pose, now_ns)
 

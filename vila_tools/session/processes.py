@@ -115,6 +115,12 @@ class ProcessGroup:
         """Return the process id of a node that was started and not stopped; KeyError if there is none."""
         return self._running[name].pid
 
+    def kill(self, name: str) -> None:
+        """End a node without a word to it; it may be started again. KeyError if there is none."""
+        process = self._running.pop(name)
+        _signal(process, signal.SIGKILL)
+        process.wait()
+
     def check(self) -> None:
         """Raise ProcessError if a node has ended by itself."""
         for name, process in self._running.items():

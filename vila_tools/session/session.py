@@ -66,11 +66,28 @@ class Session:
             where = "" if self._log_dir is None else f"; see the logs in {self._log_dir}"
             raise VilaError(f"{complaint} within {timeout_s:.0f} s{where}")
 
+    def remove(self, node: Node) -> None:
+        """Destroy a node that was added."""
+        self._nodes.remove(node)
+        self._executor.remove_node(node)
+        node.destroy_node()
+
     def process_id(self, name: str) -> int:
         """Return the process id of one of the run's nodes."""
+        return self._group(name).process_id(name)
+
+    def start(self, spec: NodeSpec) -> None:
+        """Start one more node, or one again that was killed."""
+        self._group(spec.name).start(spec)
+
+    def kill(self, name: str) -> None:
+        """End one of the run's nodes without a word to it."""
+        self._group(name).kill(name)
+
+    def _group(self, name: str) -> ProcessGroup:
         if self._processes is None:
             raise ValueError(f"no process {name!r}: none was started")
-        return self._processes.process_id(name)
+        return self._processes
 
     def close(self) -> None:
         """Hear nothing any more."""
@@ -100,14 +117,18 @@ def running(specs: Sequence[NodeSpec], out: Path | None = None) -> Iterator[Sess
 
 
 @contextmanager
-def on_graph() -> Iterator[Session]:
-    """Be on the graph of this environment, without processes of our own.
+def on_graph(specs: Sequence[NodeSpec] = ()) -> Iterator[Session]:
+    """Be on the graph of this environment, with no other processes of our own than these.
 
     Raises KeyboardInterrupt at the end, at the latest, if Ctrl-C came at any time, and Terminated if SIGTERM did.
     """
     _prepare()
     with _ros() as interrupt, ExitStack() as stack:
-        session = Session(interrupt)
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        processes = stack.enter_context(ProcessGroup(os.environ, folder))
+        for spec in specs:
+            processes.start(spec)
+        session = Session(interrupt, processes)
         stack.callback(session.close)
         yield session
 

@@ -17,34 +17,34 @@ _LEAST_RAD = math.radians(10.0)
 
 @dataclass(slots=True)
 class ActionCap:
-    """Adds up the commands that passed for an action, since it was heard; on the robot's own clock."""
+    """Adds up the commands that passed for an action, and the time, since it was heard; on the robot's own clock."""
 
     max_m: float
     max_rad: float
     max_s: float
-    begun_ns: int
+    took_s: float = 0.0
     commanded_m: float = 0.0
     commanded_rad: float = 0.0
 
     def add(self, command: VelocityCommand, dt_s: float) -> None:
         """Note that the command was obeyed for so long."""
+        self.took_s += dt_s
         self.commanded_m += abs(command.linear_mps) * dt_s
         self.commanded_rad += abs(command.angular_rps) * dt_s
 
-    def exceeded(self, now_ns: int) -> tuple[StopReason, str]:
+    def exceeded(self) -> tuple[StopReason, str]:
         """Return why nothing more may pass for the action; NONE and an empty text if it may."""
-        took_s = (now_ns - self.begun_ns) / 1e9
         if self.commanded_m > self.max_m:
             return StopReason.TOO_FAR, f"{self.commanded_m:.2f} m were commanded, the action allows {self.max_m:.2f} m"
         if self.commanded_rad > self.max_rad:
             turned, limit = math.degrees(self.commanded_rad), math.degrees(self.max_rad)
             return StopReason.TOO_FAR, f"{turned:.0f} degrees were commanded, the action allows {limit:.0f}"
-        if took_s > self.max_s:
-            return StopReason.TOO_LONG, f"the action takes {took_s:.1f} s, it may take {self.max_s:.1f} s"
+        if self.took_s > self.max_s:
+            return StopReason.TOO_LONG, f"the action takes {self.took_s:.1f} s, it may take {self.max_s:.1f} s"
         return StopReason.NONE, ""
 
 
-def action_cap(action: Action | None, config: GovernorConfig, now_ns: int) -> ActionCap | None:
+def action_cap(action: Action | None, config: GovernorConfig) -> ActionCap | None:
     """Return what may be commanded for the action; None for Stop, a hold, and one that is too large or no number."""
     if action is None or action_refusal(action, config):
         return None
@@ -53,9 +53,9 @@ def action_cap(action: Action | None, config: GovernorConfig, now_ns: int) -> Ac
         case MoveForward(distance_m):
             max_s = distance_m / config.slowest_mps + config.extra_time_s
             max_m = distance_m + max(_LEAST_M, share * distance_m)
-            return ActionCap(max_m, config.max_steering_rad, max_s, now_ns)
+            return ActionCap(max_m, config.max_steering_rad, max_s)
         case Turn(angle_rad):
             max_s = abs(angle_rad) / config.slowest_rps + config.extra_time_s
             max_rad = abs(angle_rad) + max(_LEAST_RAD, share * abs(angle_rad))
-            return ActionCap(_TURN_M, max_rad, max_s, now_ns)
+            return ActionCap(_TURN_M, max_rad, max_s)
     return None

@@ -3,7 +3,7 @@
 Nothing moves but on a mission that was seen to begin, for an action of that mission, by a command that is fresh,
 within limits that trust neither model nor odometry, past what the sensors see. A reason that is final revokes the
 mission: another one must begin. What is heard is dated on a steady clock; path and time of an action are counted on the
-robot's own, which may be simulated, run slower, and stand still.
+robot's own, which may be simulated, run slower, stand still, and jump: a jump counts as a command's life at most.
 """
 
 from __future__ import annotations
@@ -113,10 +113,10 @@ class Governor:
         self._mission = _Mission(mission_id, running, steady_ns, was_seen_to_begin=before is not None)
         self._cap = self._command = None
 
-    def on_action(self, mission_id: int, action: Action | None, now_ns: int) -> None:
-        """Take the navigator's action, None for a hold; it replaces the one before. now_ns: the robot's time."""
+    def on_action(self, mission_id: int, action: Action | None) -> None:
+        """Take the navigator's action, None for a hold; it replaces the one before."""
         self._action_mission, self._command = mission_id, None
-        self._cap = action_cap(action, self._config, now_ns)
+        self._cap = action_cap(action, self._config)
 
     def on_command(self, wanted: VelocityCommand, received_ns: int, *, is_planar: bool = True) -> None:
         """Take the controller's command; is_planar: it has no part but forward and turning."""
@@ -267,7 +267,7 @@ class Governor:
         cap, command = self._cap, self._command
         if cap is None or self._action_mission != self.mission_id or command is None:
             return _Refusal(StopReason.NO_COMMAND, "there is nothing to drive", is_final=False)
-        exceeded, detail = cap.exceeded(self._now_ns)
+        exceeded, detail = cap.exceeded()
         if exceeded is not StopReason.NONE and not command.wanted.is_zero:
             return _Refusal(exceeded, detail)
         silent_s = _silent_s(steady_ns, command.received_ns)
