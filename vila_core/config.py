@@ -158,8 +158,8 @@ class ControlConfig:
     max_angular_rps: float = 0.5  # turning speed limit
     max_linear_accel_mps2: float = 1.0  # change of speed
     max_angular_accel_rps2: float = 2.0  # change of turning speed
-    linear_gain: float = 2.0  # speed for each metre that is left
-    angular_gain: float = 2.5  # turning speed for each radian that is left
+    linear_gain: float = 8.0  # speed for each metre that is left, in the last centimetres
+    angular_gain: float = 8.0  # turning speed for each radian that is left, in the last degrees and toward a line
     position_tolerance_m: float = 0.03  # a motion that ends so near is done
     angle_tolerance_rad: float = math.radians(2.0)  # a turn that ends so near is done
     stall_timeout_s: float = 1.5  # no progress for so long aborts the motion

@@ -25,7 +25,8 @@ from vila_core.control.governor.config import GovernorConfig
 from vila_core.control.governor.governor import Governor, GovernorState
 from vila_core.control.governor.obstacle_config import ObstacleConfig
 from vila_core.control.governor.obstacles import ObstacleGuard
-from vila_core.control.motion import MotionController, MotionState
+from vila_core.control.motion import MotionController
+from vila_core.control.motion_step import MotionState
 from vila_core.control.reasons import StopReason
 from vila_core.control.watchdog import GovernorWatch
 from vila_core.engine.backend import EMBEDDED_CHECKPOINT, Backend, load_backend
