@@ -1,0 +1,79 @@
+"""The navigator's decisions: one at a time is asked for, made in the worker's thread, taken over in the executor's."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from vila_core.navigator import Navigator
+from vila_core.types import Decision
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A decision that was asked for: by which mission, when (steady clock), and the newest image's stamp then."""
+
+    number: int
+    asked_ns: int
+    stamp_ns: int
+
+
+class Decisions:
+    """Asks the navigator, and drops answers that nobody waits for any more.
+
+    Threads: `decide` and `deliver` are the worker's, all else is the executor's.
+    now_ns: the robot's time. max_future_s: how far ahead of it an image may be stamped.
+    late: answers that came when nobody waited for them any more.
+    """
+
+    def __init__(self, navigator: Navigator, now_ns: Callable[[], int], max_future_s: Callable[[], float]) -> None:
+        self._navigator, self._now_ns, self._max_future_s = navigator, now_ns, max_future_s
+        self._answers: deque[tuple[Job, Decision]] = deque()
+        self._answered_ns = 0  # steady time of the last decision
+        self.job: Job | None = None
+        self.late = 0
+
+    def ask(self, number: int, after_ns: int, rest_s: float) -> Job | None:
+        """Return the job for the newest image; None if one waits, the image is not newer, or the machine is to rest.
+
+        number: of the mission. after_ns: the stamp that the image must be newer than. rest_s: between two decisions.
+        """
+        stamp_ns = self._navigator.newest_stamp_ns
+        rests_s = (time.monotonic_ns() - self._answered_ns) / 1e9
+        if self.job is None and stamp_ns is not None and stamp_ns > after_ns and rests_s >= rest_s:
+            self.job = Job(number, time.monotonic_ns(), stamp_ns)
+            return self.job
+        return None
+
+    def drop(self) -> None:
+        """Wait for no decision any more."""
+        self.job = None
+
+    def is_overdue(self, deadline_s: float) -> bool:
+        """Return True if a decision has been waited for longer than that."""
+        return self.job is not None and time.monotonic_ns() - self.job.asked_ns > deadline_s * 1e9
+
+    def decide(self, job: Job) -> Decision:
+        """Have the navigator decide; the time that it takes is told with the decision."""
+        begun_ns = time.monotonic_ns()
+        decision = self._navigator.decide(self._now_ns(), self._max_future_s())
+        return dataclasses.replace(decision, latency_ms=(time.monotonic_ns() - begun_ns) / 1e6)
+
+    def deliver(self, job: Job, decision: Decision) -> None:
+        """Leave the answer for `answers`."""
+        self._answers.append((job, decision))
+
+    def answers(self) -> Iterator[Decision]:
+        """Give what was decided since; what nobody waits for any more is counted instead."""
+        while self._answers:
+            job, decision = self._answers.popleft()
+            if job != self.job:
+                self.late += 1
+                continue
+            self.job, self._answered_ns = None, time.monotonic_ns()
+            if decision.stamp_ns == 0:  # what failed unforeseen answers no image; the next try is to have a newer one
+                decision = dataclasses.replace(decision, stamp_ns=job.stamp_ns)
+            yield decision
