@@ -18,6 +18,7 @@ from vila_core.errors import ConfigError
 
 T = TypeVar("T")
 HISTORY_POLICIES = ("navila", "streaming", "window")
+STOP_AND_THINK, CONTINUOUS = TIMINGS = ("stop_and_think", "continuous")
 REPLY_MODES = ("auto", "choice", "free")
 
 
@@ -64,6 +65,7 @@ class NavigatorConfig:
     watch_camera: bool = True  # hold when the images don't fit the robot's motion: frozen, replayed, nothing to see
     max_blind_m: float = 0.05  # drive that the images must show; shorter tells sooner, longer doubts less
     max_blind_rad: float = math.radians(4.0)  # turn that they must show
+    timing: str = "stop_and_think"  # of decisions; continuous: the next one is made while the robot still moves
     reply: str = "auto"  # choice: scores the ten sentences; free: parses what the model writes; auto: as trained
 
     def __post_init__(self) -> None:
@@ -71,6 +73,7 @@ class NavigatorConfig:
         _require_positive(self, "max_image_age_s", "decision_deadline_s", "max_instruction_chars")
         _require_positive(self, "max_blind_m", "max_blind_rad")
         _require(0.0 <= self.min_probability < 1.0, "min_probability", self.min_probability, "in [0, 1)")
+        _require(self.timing in TIMINGS, "timing", self.timing, f"one of {', '.join(TIMINGS)}")
         _require(self.reply in REPLY_MODES, "reply", self.reply, f"one of {', '.join(REPLY_MODES)}")
 
 

@@ -15,11 +15,18 @@ from vila_core.types import Action, MoveForward, Turn
 accelerations, gains = st.floats(0.2, 6.0), st.floats(4.0, 8.0)
 
 
-@given(st.floats(0.0, 1.0), accelerations, gains)
-def test_from_its_speed_a_robot_can_brake_within_what_is_left(left: float, accel: float, gain: float) -> None:
-    speed = braking_speed(left, most_change=accel, gain=gain, least=0.0)
-    assert speed**2 / (2 * accel) <= left + 1e-9
-    assert speed <= braking_speed(left + 0.01, most_change=accel, gain=gain, least=0.0)
+@given(st.floats(0.0, 1.0), accelerations, gains, st.floats(0.0, 0.5))
+def test_from_its_speed_a_robot_can_brake_within_what_is_left(left, accel, gain, held_s) -> None:
+    speed = braking_speed(left, most_change=accel, gain=gain, least=0.0, held_s=held_s)
+    assert speed * held_s + speed**2 / (2 * accel) <= left + 1e-9
+    assert speed <= braking_speed(left + 0.01, most_change=accel, gain=gain, least=0.0, held_s=held_s)
+
+
+@pytest.mark.parametrize("action", [Turn(math.radians(30)), MoveForward(0.25)], ids=repr)
+def test_a_controller_that_is_run_late_again_and_again_does_not_overshoot(action: Action) -> None:
+    for seed in range(20):
+        result = drive(LateBase(seed=seed, noise_m=0.002, noise_rad=0.004), action, jitter_s=0.2)
+        assert result.step.state is MotionState.DONE, (seed, result.step.detail)
 
 
 @given(accelerations, gains)

@@ -13,9 +13,10 @@ import math
 from dataclasses import replace
 
 from vila_core.config import ControlConfig
-from vila_core.control.limits import MAX_FUTURE_S, action_refusal, limit_velocity
+from vila_core.control.limits import MAX_FUTURE_S, action_refusal, limit_velocity, slowest
 from vila_core.control.motion_bounds import MotionBounds
 from vila_core.control.motion_goal import GoalError, MotionGoal
+from vila_core.control.motion_pace import MotionPace
 from vila_core.control.motion_profile import drive_velocity, turn_velocity
 from vila_core.control.motion_stall import StallWatch
 from vila_core.control.motion_step import MotionState, MotionStep
@@ -24,6 +25,7 @@ from vila_core.control.reasons import MotionFault
 from vila_core.types import Action, Odometry, Pose, Stop, VelocityCommand, wrap_angle
 
 _MAX_LATERAL_M = 0.3  # further from the line, the motion is given up
+_LATENESS_KEPT = 0.95  # each step: of a late one half is remembered after 14
 _FINE = 1 / 10  # driving and turning end at this share of the tolerance
 _HELD_PATIENCE = 2.0  # times the stall timeout, while a governor slows or holds the robot: what is in the way may leave
 _REST_MPS = 0.06  # a robot that is slower comes to rest within its tolerance
@@ -60,10 +62,16 @@ class MotionController:
         self._bounds = MotionBounds(config)
         self._stall = StallWatch(config)
         self._last = MotionStep(VelocityCommand(), MotionState.IDLE)
-        self._last_ns = self._braking_ns = 0
-        self._is_governed = False
+        self._last_ns, self._braking_ns, self._held_s = 0, 0, 0.0  # the longest time a command lasted of late
+        self._is_governed = self._is_replacing = False
+        self._pace = MotionPace()
         self._passed, self._passed_ns = VelocityCommand(), 0
         self.path = PathWatch()
+
+    @property
+    def last(self) -> MotionStep:
+        """What the latest step said."""
+        return self._last
 
     @property
     def state(self) -> MotionState:
@@ -80,24 +88,29 @@ class MotionController:
         if not self._is_governed:
             self._note_passed(VelocityCommand(), now_ns)
 
-    def start(self, action: Action, anchor: Pose, now_ns: int) -> None:
+    def start(self, action: Action, anchor: Pose, now_ns: int, pace: MotionPace | None = None) -> None:
         """Begin the action at the pose that the robot had when its image was taken; Stop stops.
+
+        pace: of its second half. A running motion is replaced without a stop between; the robot may have passed the
+        goal since the image, which then ends the motion there and is no miss.
 
         Raises ValueError, and stands still, if the action or the anchor is not finite, or if the
         action is not above zero or larger than the configuration allows.
         """
         self._bounds.reset()
-        refusal = action_refusal(action, self._config) or _anchor_refusal(anchor)
+        refusal = action_refusal(action, self._config)
+        refusal = refusal or ("" if _is_finite(anchor) else f"the anchor is not finite: {anchor}")
         if refusal:
             self._end(MotionState.ABORTED, (MotionFault.BAD_ACTION, refusal))
             raise ValueError(refusal)
         if isinstance(action, Stop):
             self._end(MotionState.IDLE)
             return
+        self._is_replacing, self._pace = self._state is MotionState.RUNNING, pace or MotionPace()
         self._goal = MotionGoal(action, anchor)
         self._state, self._last_ns, self._passed_ns = MotionState.RUNNING, now_ns, now_ns
         self._last = MotionStep(self._last.command, self._state)
-        self._bounds.begin(action, self._last.command, now_ns)
+        self._bounds.begin(action, self._last.command, now_ns, self._turned_rad() if self._is_replacing else 0.0)
         self.path.begin()
         self._enter(_Phase.DRIVE if self._goal.is_line else _Phase.TURN, now_ns)
 
@@ -145,6 +158,10 @@ class MotionController:
     def _is_driving(self) -> bool:
         """True along the line, False while it turns or brakes."""
         return self._phase is _Phase.DRIVE
+
+    def _turned_rad(self) -> float:
+        """Return how far the robot has turned since the image of its action."""
+        return 0.0 if (newest := self.path.newest) is None else self._goal.turned_rad(newest.pose)
 
     def _input_fault(self, odometry: Odometry, now_ns: int, max_future_s: float) -> _Fault:
         pose = odometry.pose
@@ -209,12 +226,17 @@ class MotionController:
         if self._phase is _Phase.BRAKE:
             return VelocityCommand()
         ahead = self._foreseen(error, now_ns)
-        return (drive_velocity if self._is_driving else turn_velocity)(ahead, self._config)
+        wanted = (drive_velocity if self._is_driving else turn_velocity)(ahead, self._config, self._held_s)
+        if self._is_driving is not self._goal.is_line:  # it takes up the line's heading at its end
+            return wanted
+        left = ahead.along_m if self._is_driving else ahead.yaw_rad
+        done, least = self._goal.share_done(error), slowest(self._config)
+        return self._pace.limited(wanted, done=done, left=left, least=least, now_ns=now_ns)
 
     def _bounded(self, wanted: VelocityCommand, now_ns: int) -> VelocityCommand:
         """Return the command within all limits: speed, acceleration, the base's lateness, and the path that is left."""
         dt_s = (now_ns - self._last_ns) / 1e9
-        self._last_ns = now_ns
+        self._last_ns, self._held_s = now_ns, max(dt_s, _LATENESS_KEPT * self._held_s)
         command = self.path.limited(limit_velocity(wanted, self._last.command, dt_s, self._config), now_ns)
         return self._bounds.limited(command)
 
@@ -237,6 +259,8 @@ class MotionController:
         return self._phase is not _Phase.BRAKE
 
     def _missed(self, error: GoalError) -> _Fault:
+        if self._is_replacing and self._goal.is_line and error.along_m < -self._config.position_tolerance_m:
+            return _NONE  # it stands past its goal, on a way that the action before allowed
         if error.distance_m > self._config.position_tolerance_m:
             return MotionFault.MISSED, f"missed the goal by {error.distance_m:.3f} m"
         if abs(error.yaw_rad) > self._config.angle_tolerance_rad:
@@ -269,10 +293,6 @@ class MotionController:
             executed_m=self._goal.distance_m - error.along_m,
             executed_rad=wrap_angle(self._goal.angle_rad - error.yaw_rad),
         )
-
-
-def _anchor_refusal(anchor: Pose) -> str:
-    return "" if _is_finite(anchor) else f"the anchor is not finite: {anchor}"
 
 
 def _is_finite(pose: Pose) -> bool:

@@ -6,7 +6,7 @@ from vila_core.config import ControlConfig
 from vila_core.control.limits import longest_path, longest_time_s, slowest
 from vila_core.control.path_watch import Path, PathWatch
 from vila_core.control.reasons import MotionFault
-from vila_core.types import Action, Stop, VelocityCommand
+from vila_core.types import Action, Stop, Turn, VelocityCommand
 
 _RESERVE_S = 0.3  # a command may last so long: the path that is left must be enough for it
 _SLOW_SHARE = 0.5  # of the slowest speed: what is left for less than that is used up
@@ -25,13 +25,15 @@ class MotionBounds:
         self._longest = self.commanded = Path()
         self._begun_ns = 0
 
-    def begin(self, action: Action, before: VelocityCommand, now_ns: int) -> None:
+    def begin(self, action: Action, before: VelocityCommand, now_ns: int, turned_rad: float = 0.0) -> None:
         """Count for an action from now on; one that replaces a running motion may brake that first.
 
-        before: what that was commanded last.
+        before: what that was commanded last. turned_rad: since the action's image, which it may have to undo; it counts
+        up to what the largest turn commands.
         """
         config, (most_m, most_rad) = self._config, longest_path(action, self._config)
         self._action, self._begun_ns, self.commanded = action, now_ns, Path()
+        most_rad += min(abs(turned_rad), longest_path(Turn(config.max_turn_rad), config)[1])
         self._longest = Path(
             most_m + _braking(before.linear_mps, config.max_linear_accel_mps2),
             most_rad + _braking(before.angular_rps, config.max_angular_accel_rps2),

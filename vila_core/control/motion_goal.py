@@ -53,3 +53,13 @@ class MotionGoal:
         dx, dy = goal.x_m - pose.x_m, goal.y_m - pose.y_m
         cos, sin = math.cos(goal.yaw_rad), math.sin(goal.yaw_rad)
         return GoalError(dx * cos + dy * sin, dy * cos - dx * sin, yaw_rad)
+
+    def share_done(self, error: GoalError) -> float:
+        """Return which part of the action is done: 0 at its anchor, 1 at its goal; it may be below and above."""
+        if self.is_line:
+            return 1.0 - error.along_m / self.distance_m
+        return wrap_angle(self.angle_rad - error.yaw_rad) / self.angle_rad
+
+    def turned_rad(self, pose: Pose) -> float:
+        """Return how far a pose is turned away from the anchor, either way."""
+        return abs(wrap_angle(pose.yaw_rad - self.anchor.yaw_rad))

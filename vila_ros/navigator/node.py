@@ -51,7 +51,6 @@ from vila_ros.navigator.governor_link import GovernorLink
 from vila_ros.navigator.mission import (
     Mission,
     MissionError,
-    MissionState,
     MotionReport,
     Outcome,
 )
@@ -131,7 +130,7 @@ class NavigatorNode(ManagedNode):
         self._navigator = Navigator(self._backend, self._navigation, self._history, self._now_ns)
         self._guard = self.create_guard_condition(self._on_wake)
         self._undo_later(partial(self.destroy_guard_condition, self._guard))
-        self._decisions = Decisions(self._navigator, self._now_ns, self._max_future_s)
+        self._decisions = Decisions(self._navigator, self._navigation.timing, self._now_ns, self._max_future_s)
         self._worker = InferenceWorker(self._decisions.decide, self._deliver, self._log_error, self._navigator.idle)
         self._events.activate(self._backend, self._worker, self._guard.trigger)
         self._undo_later(self._events.deactivate)
@@ -247,7 +246,8 @@ class NavigatorNode(ManagedNode):
         self._events.begin_mission()
         self._camera_fault = None
         self._missions += 1
-        self._active = ActiveMission(self._missions, Mission(config, time.monotonic_ns()), instruction, goal)
+        mission = Mission(config, time.monotonic_ns(), decides_moving=self._decisions.is_continuous)
+        self._active = ActiveMission(self._missions, mission, instruction, goal)
         self._governor.begin(instruction.text, source)
         self._outputs.mission_id = self._governor.mission_id
         self._last_now_ns, self._held = now_ns, False
@@ -311,18 +311,18 @@ class NavigatorNode(ManagedNode):
     def _ask(self) -> None:
         """Ask for a decision if the mission wants one and a new enough image is there."""
         active = self._active
-        if active is None or not active.mission.wants_decision:
+        if active is None:
             return
-        rest_s = self._strain.verdict.decision_delay_s
-        if job := self._decisions.ask(active.number, active.mission.decide_after_ns, rest_s):
+        if job := self._decisions.ask(active.number, active.mission, self._strain.verdict.decision_delay_s):
             self._worker.submit(job)
 
     def _apply(self, decision: Decision) -> None:
         active = self._active
-        if active is None or active.mission.state is not MissionState.WAITING:
+        if active is None or not active.mission.accepts_decision:
             return
         self._beat()  # before the action, which the controller refuses from a navigator that was silent
         message = self._outputs.publish_action(decision)
+        self._decisions.follow(decision)
         active.mission.on_decision(decision, message.id, time.monotonic_ns())
         self._outputs.publish_stats(decision, self._decision_context())
         if active.goal is not None and active.goal.is_active:
@@ -365,6 +365,7 @@ class NavigatorNode(ManagedNode):
         except OdometryError as err:
             self.get_logger().error(f"odometry ignored: {err}", throttle_duration_sec=_WARN_EVERY_S)
             return
+        self._decisions.note_odometry(self._odometry)
         if self._active is not None:
             self._active.mission.on_odometry(self._odometry, time.monotonic_ns())
             self._settle()
