@@ -18,6 +18,7 @@ from vila_core.errors import ConfigError
 
 T = TypeVar("T")
 HISTORY_POLICIES = ("navila", "streaming", "window")
+STOP_AND_THINK, CONTINUOUS = TIMINGS = ("stop_and_think", "continuous")
 REPLY_MODES = ("auto", "choice", "free")
 
 
@@ -64,6 +65,7 @@ class NavigatorConfig:
     watch_camera: bool = True  # hold when the images don't fit the robot's motion: frozen, replayed, nothing to see
     max_blind_m: float = 0.05  # drive that the images must show; shorter tells sooner, longer doubts less
     max_blind_rad: float = math.radians(4.0)  # turn that they must show
+    timing: str = "stop_and_think"  # of decisions; continuous: the next one is made while the robot still moves
     reply: str = "auto"  # choice: scores the ten sentences; free: parses what the model writes; auto: as trained
 
     def __post_init__(self) -> None:
@@ -71,6 +73,7 @@ class NavigatorConfig:
         _require_positive(self, "max_image_age_s", "decision_deadline_s", "max_instruction_chars")
         _require_positive(self, "max_blind_m", "max_blind_rad")
         _require(0.0 <= self.min_probability < 1.0, "min_probability", self.min_probability, "in [0, 1)")
+        _require(self.timing in TIMINGS, "timing", self.timing, f"one of {', '.join(TIMINGS)}")
         _require(self.reply in REPLY_MODES, "reply", self.reply, f"one of {', '.join(REPLY_MODES)}")
 
 
@@ -158,8 +161,8 @@ class ControlConfig:
     max_angular_rps: float = 0.5  # turning speed limit
     max_linear_accel_mps2: float = 1.0  # change of speed
     max_angular_accel_rps2: float = 2.0  # change of turning speed
-    linear_gain: float = 2.0  # speed for each metre that is left
-    angular_gain: float = 2.5  # turning speed for each radian that is left
+    linear_gain: float = 8.0  # speed for each metre that is left, in the last centimetres
+    angular_gain: float = 8.0  # turning speed for each radian that is left, in the last degrees and toward a line
     position_tolerance_m: float = 0.03  # a motion that ends so near is done
     angle_tolerance_rad: float = math.radians(2.0)  # a turn that ends so near is done
     stall_timeout_s: float = 1.5  # no progress for so long aborts the motion

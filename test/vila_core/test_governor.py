@@ -340,3 +340,43 @@ def test_impossible_limits_are_refused() -> None:
     for name, value in (("max_linear_mps", 0.0), ("extra_share", 0.0), ("command_life_s", -1.0), ("lost_s", math.nan)):
         with pytest.raises(ConfigError, match=name):
             replace(GovernorConfig(), **{name: value})
+
+
+TURN_LEFT, TURN_RIGHT = Turn(math.radians(15)), Turn(math.radians(-15))
+
+
+@pytest.mark.parametrize(
+    ("what", "action", "wanted", "seconds", "passes"),
+    [
+        ("another way", MoveForward(0.75), FORWARD, 0.5, True),
+        ("a turn, while it brakes", TURN_RIGHT, VelocityCommand(0.1, -0.4), 0.5, True),
+        ("a turn, and it drives on", TURN_RIGHT, FORWARD, 2.0, False),
+        ("a stop", Stop(), FORWARD, 0.02, False),
+        ("a hold", None, FORWARD, 0.02, False),
+    ],
+)
+def test_an_action_replaces_a_running_one_of_its_mission_without_a_stop(what, action, wanted, seconds, passes) -> None:
+    world = World()
+    world.run(0.5)
+    world.act(action)
+    world.wanted = None
+    world.run(0.02)
+    assert world.output.command.is_zero is not (action is not None and action != Stop()), what
+    world.wanted = wanted
+    world.run(seconds)
+    assert (world.output.state is GovernorState.READY) is passes, (what, world.output)
+
+
+@pytest.mark.parametrize(("told", "passes"), [(True, True), (False, False)])
+def test_a_turn_may_undo_what_was_turned_since_its_image(told: bool, passes: bool) -> None:
+    world = World(Turn(math.radians(45)))
+    world.wanted = VelocityCommand(0.0, 0.5)
+    world.run(0.1)
+    image_ns = world.now_ns
+    world.run(0.8)
+    world.governor.on_action(MISSION, TURN_RIGHT, image_ns if told else None)
+    world.wanted = VelocityCommand(0.0, -0.5)
+    world.run(1.6)
+    assert (world.output.state is GovernorState.READY) is passes, world.output
+    world.run(2.0)
+    assert world.output.reason is StopReason.TOO_FAR  # bounded all the same

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from vila_core.actions.grammar import ACTIONS, unit_steps
 from vila_core.config import ControlConfig
-from vila_core.control.motion import MotionController, MotionState, MotionStep
+from vila_core.control.motion import MotionController
+from vila_core.control.motion_step import MotionState, MotionStep
 from vila_core.control.reasons import MotionFault
 from vila_core.testing import Unicycle
 from vila_core.types import MoveForward, Odometry, Pose, Stop, Turn, VelocityCommand, wrap_angle
@@ -272,3 +273,74 @@ def test_goals_start_from_the_measured_pose():
         run = execute(action, anchor=measured, robot=Unicycle(measured))
         assert run.last.state is MotionState.DONE
         assert run.pose.distance_m(pose) < CONFIG.position_tolerance_m
+
+
+def replaced(first, second, seen_at, begins_at, limit_s=30.0):
+    """Run two actions; the second one's image is taken at that tick, and it begins later, while the first runs."""
+    robot, controller = Unicycle(), MotionController(CONFIG)
+    controller.start(first, Pose(), 0)
+    commands, image = [], Pose()
+    for tick in range(round(limit_s / DT_S)):
+        odometry = robot.odometry()
+        controller.path.measure(odometry)
+        image = robot.pose if tick == seen_at else image
+        if tick == begins_at:
+            assert controller.state is MotionState.RUNNING
+            controller.start(second, image, robot.now_ns)
+        step = controller.step(odometry, robot.now_ns)
+        commands.append(step.command)
+        if step.state is not MotionState.RUNNING:
+            break
+        robot.drive(step.command, DT_S)
+    return image, robot, step, commands
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "seen_at", "begins_at"),
+    [
+        (MoveForward(0.75), MoveForward(0.75), 20, 40),
+        (MoveForward(0.75), Turn(math.radians(45)), 20, 40),
+        (Turn(math.radians(45)), MoveForward(0.5), 15, 30),
+        (Turn(math.radians(45)), Turn(math.radians(45)), 15, 30),
+        (Turn(math.radians(45)), Turn(math.radians(-15)), 15, 30),
+        (MoveForward(0.75), MoveForward(0.25), 20, 45),
+    ],
+)
+def test_an_action_that_replaces_a_running_one_is_counted_from_its_image(first, second, seen_at, begins_at) -> None:
+    image, robot, step, commands = replaced(first, second, seen_at, begins_at)
+    assert step.state is MotionState.DONE, step.detail
+    assert not any(command.is_zero for command in commands[1 : begins_at + 1])
+    goal = goal_of(second, image)
+    assert abs(wrap_angle(robot.pose.yaw_rad - goal.yaw_rad)) < CONFIG.angle_tolerance_rad
+    if isinstance(second, MoveForward):
+        passed = first == MoveForward(0.75) and second == MoveForward(0.25)
+        assert passed or robot.pose.distance_m(goal) < CONFIG.position_tolerance_m
+    assert_within_limits(commands, DT_S)
+
+
+sizes = st.one_of(st.sampled_from([0.25, 0.5, 0.75]).map(MoveForward), st.sampled_from(ACTIONS[4:]))
+
+
+@given(st.lists(st.tuples(sizes, st.integers(3, 60), st.integers(0, 40)), min_size=1, max_size=6))
+def test_motions_that_replace_each_other_stay_bounded(plan) -> None:
+    """plan: actions, the ticks until the next one replaces it, and how many ticks ago its image was taken."""
+    robot, controller = Unicycle(), MotionController(CONFIG)
+    poses, path_m, turned_rad = [robot.pose], 0.0, 0.0
+    for action, ticks, ago in plan:
+        controller.start(action, poses[max(0, len(poses) - 1 - ago)], robot.now_ns)
+        start_m, start_rad = path_m, turned_rad
+        for _ in range(ticks):
+            odometry = robot.odometry()
+            controller.path.measure(odometry)
+            step = controller.step(odometry, robot.now_ns)
+            robot.drive(step.command, DT_S)
+            path_m += step.command.linear_mps * DT_S
+            turned_rad += abs(step.command.angular_rps) * DT_S
+            poses.append(robot.pose)
+        length = action.distance_m if isinstance(action, MoveForward) else 0.0
+        assert path_m - start_m <= 1.2 * length + 0.15
+        assert turned_rad - start_rad <= (2.0 if length else 1.2) * CONFIG.max_turn_rad * 2 + 0.25
+    for _ in range(600):  # and without another one it ends
+        step = controller.step(robot.odometry(), robot.now_ns)
+        robot.drive(step.command, DT_S)
+    assert step.state is not MotionState.RUNNING and step.command.is_zero

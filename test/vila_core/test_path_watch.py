@@ -13,7 +13,7 @@ from late_base import ONE, LateBase, as_it_is, commanded, drive, moved, size
 from vila_core.actions.grammar import ACTIONS
 from vila_core.config import ControlConfig
 from vila_core.control.limits import longest_time_s
-from vila_core.control.motion import MotionState
+from vila_core.control.motion_step import MotionState
 from vila_core.control.reasons import MotionFault
 from vila_core.types import MoveForward, Odometry, Pose, Turn, wrap_angle
 
@@ -23,8 +23,6 @@ BRISK = ControlConfig(
     max_angular_rps=1.4,
     max_linear_accel_mps2=2.0,
     max_angular_accel_rps2=6.0,
-    linear_gain=4.0,
-    angular_gain=5.0,
     position_tolerance_m=0.04,
     angle_tolerance_rad=0.05,
 )

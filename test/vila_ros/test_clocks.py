@@ -41,8 +41,8 @@ from vila_ros.navigator.node import NavigatorNode
 
 STOP, FORWARD, LEFT = SENTENCES[0], SENTENCES[1], SENTENCES[4]
 PERIOD_S = 0.02
-QUICK = {"control.max_linear_mps": 0.5, "control.max_linear_accel_mps2": 2.0, "control.angular_gain": 5.0,
-         "control.max_angular_rps": 1.4, "control.max_angular_accel_rps2": 6.0, "control.linear_gain": 4.0,
+QUICK = {"control.max_linear_mps": 0.5, "control.max_linear_accel_mps2": 2.0,
+         "control.max_angular_rps": 1.4, "control.max_angular_accel_rps2": 6.0,
          "control.position_tolerance_m": 0.04, "control.angle_tolerance_rad": 0.05}  # fmt: skip
 
 SLOW = QUICK | {"control.max_linear_mps": 0.1}  # some seconds for an action

@@ -557,7 +557,7 @@ def test_a_decision_waits_for_one_look_at_most_while_ten_queries_stand(scene) ->
         assert lamp.watch(LAMP, query_id=f"q{number}").success
     lamp.wait_until(backend.inside.is_set)
     instructing = lamp.camera.instructing.call_async(SetInstruction.Request(instruction="go to the lamp"))
-    lamp.wait_until(lambda: instructing.done() and lamp.navigator._job, what="a decision to be asked for")
+    lamp.wait_until(lambda: instructing.done() and lamp.navigator._decisions.job, what="a decision to be asked for")
     evaluations = len(backend.calls)
     backend.gate.release()
     lamp.wait_until(lambda: any(action.kind == NavAction.TURN for action in lamp.camera.actions))

@@ -372,3 +372,36 @@ def test_codes_are_those_of_the_action() -> None:
     result = pytest.importorskip("vila_nav.action").NavigateInstruction.Result
     assert {e.name: e.value for e in E} == {e.name: getattr(result, e.name) for e in E}
     assert {o.name: o.value for o in Outcome} == {o.name: getattr(result, o.name) for o in Outcome}
+
+
+@pytest.mark.parametrize(
+    ("decision", "state"),
+    [
+        (MOVE, MissionState.MOVING),
+        (STOP, MissionState.STOPPING),
+        (Decision.holding(HoldReason.UNPARSEABLE_REPLY), MissionState.WAITING),
+    ],
+)
+@pytest.mark.parametrize("decides_moving", [True, False])
+def test_a_decision_replaces_the_running_action_only_where_it_may(decision, state, decides_moving: bool) -> None:
+    story = Story()
+    story.mission = Mission(CONFIG, story.now, decides_moving=decides_moving)
+    story.pose = Pose(x_m=0.5)
+    story.decide(MOVE)
+    story.tick()
+    story.mission.on_odometry(Odometry(0, Pose(x_m=0.7), 0.3), story.now)
+    story.id += 1
+    story.mission.on_decision(decision, story.id, story.now)
+    assert story.mission.state is (state if decides_moving else MissionState.MOVING)
+    story.report(MotionReport.ABORTED, story.id - 1, MotionFault.REPLACED)  # of the one that was replaced
+    assert story.mission.end is None or story.mission.end.error is MissionError.NONE
+
+
+def test_decisions_on_the_way_are_counted_and_limited() -> None:
+    story = Story(MissionConfig(max_decisions=3))
+    story.mission = Mission(story.mission.config, story.now, decides_moving=True)
+    for _ in range(3):
+        story.decide(MOVE)
+        assert story.mission.end is None
+    story.decide(MOVE)
+    assert story.mission.end.error is MissionError.TOO_MANY_DECISIONS

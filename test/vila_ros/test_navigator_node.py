@@ -339,7 +339,7 @@ def test_a_late_decision_is_dropped(start, goal, wait_until) -> None:
     running = goal(robot)
     wait_until(lambda: HoldReason.LATE_DECISION in robot.holds())
     backend.allowed.set()
-    wait_until(lambda: robot.navigator.late_answers)
+    wait_until(lambda: robot.navigator._decisions.late)
     wait_until(lambda: robot.stats and robot.stats[-1].late_answers == 1, "the late answer to be told")
     wait_until(lambda: robot.moves())
     late = [a for a in robot.moves() if ns_from_stamp(a.header.stamp) <= ns_from_stamp(robot.actions[0].header.stamp)]

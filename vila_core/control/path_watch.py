@@ -134,6 +134,11 @@ class PathWatch:
         self._begin()
 
     @property
+    def newest(self) -> Odometry | None:
+        """The latest odometry, None before the first."""
+        return self._odometry
+
+    @property
     def measured(self) -> Path:
         """What odometry measured since the begin."""
         return self._measured - self._from_measured

@@ -26,7 +26,9 @@ from vila_nav.msg import GovernorState, NavAction
 
 from vila_core.config import ControlConfig
 from vila_core.control.limits import action_refusal
-from vila_core.control.motion import MotionController, MotionState, MotionStep
+from vila_core.control.motion import MotionController
+from vila_core.control.motion_pace import PaceMaker
+from vila_core.control.motion_step import MotionState, MotionStep
 from vila_core.control.odometry_watch import OdometryWatch, Source
 from vila_core.control.pose_buffer import PoseBuffer
 from vila_core.control.reasons import MotionFault
@@ -79,7 +81,7 @@ class ControllerNode(Node):
         self._control = read(self, ControlConfig, "control")
         self._motion = MotionController(self._control)
         self._clock_watch = NodeClock(self, min(self._control.odometry_timeout_s, self._control.heartbeat_timeout_s))
-        self._poses = PoseBuffer()
+        self._poses, self._pace = PoseBuffer(), PaceMaker()
         self._stamps = StampWatch(self.resolve_topic_name("odom"), self._control.odometry_timeout_s)
         self._odometry_watch = OdometryWatch()
         self._hold_up = HoldUpWatch(time.monotonic_ns())
@@ -180,7 +182,7 @@ class ControllerNode(Node):
     def _on_action(self, message: NavAction) -> None:
         """Execute, or refuse and stand still; a running motion is replaced either way."""
         self._end_if_held_up(is_tick=False)
-        self._end(Doubt(MotionFault.REPLACED, f"replaced by action {message.id}"))
+        self._replace(message)
         try:
             action = action_from_message(message)
         except ValueError as err:
@@ -192,6 +194,15 @@ class ControllerNode(Node):
         refusal = self._begin(action, message)
         if refusal:
             self._refuse(message, refusal)
+
+    def _replace(self, message: NavAction) -> None:
+        """Report the running motion as replaced; one of another mission is ended by zero velocity."""
+        doubt = Doubt(MotionFault.REPLACED, f"replaced by action {message.id}")
+        if self._running is None or self._running.mission_id != message.mission_id:
+            self._end(doubt)
+            return
+        replaced, self._running = self._running, None
+        self._report(replaced, NavAction.ABORTED, self._motion.last, doubt)
 
     def _begin(self, action: Action, message: NavAction) -> Doubt | None:
         """Start the motion; returns why not, or None."""
@@ -212,7 +223,7 @@ class ControllerNode(Node):
             is_late = self._poses.begins_after(stamp_ns)
             fault = MotionFault.LATE if is_late else MotionFault.ODOMETRY_SILENT
             return Doubt(fault, f"no pose for the image's stamp: {err}")
-        self._motion.start(action, anchor, now_ns)
+        self._motion.start(action, anchor, now_ns, self._pace.begin(message.mission_id, stamp_ns, now_ns))
         self._running, self._reported_ns = message, 0
         return None
 
@@ -224,12 +235,14 @@ class ControllerNode(Node):
         return None if broken is None else Doubt(broken.fault, f"since the image was taken: {broken.detail}")
 
     def _stand(self, message: NavAction, *, is_stop: bool) -> None:
+        self._pace.end(self._now_ns())
         self._motion.abort("stop" if is_stop else "hold")
         self._command(VelocityCommand())
         self._report(message, NavAction.DONE)
 
     def _refuse(self, message: NavAction, doubt: Doubt) -> None:
         self.get_logger().warning(f"action {message.id} refused: {doubt.detail}")
+        self._pace.end(self._now_ns())
         self._motion.abort(doubt.detail, doubt.fault)
         self._command(VelocityCommand())
         self._report(message, NavAction.REFUSED, _STANDING, doubt)
@@ -274,6 +287,7 @@ class ControllerNode(Node):
             return step.command
         state = NavAction.DONE if step.state is MotionState.DONE else NavAction.ABORTED
         message, self._running = self._running, None
+        self._pace.end(now_ns)
         self._report(message, state, step)
         return VelocityCommand()
 
@@ -301,6 +315,7 @@ class ControllerNode(Node):
         if self._running is None:
             return
         message, self._running = self._running, None
+        self._pace.end(self._now_ns())
         step = self._motion.abort(doubt.detail, doubt.fault)
         self._command(VelocityCommand())
         self._report(message, NavAction.ABORTED, step)

@@ -28,7 +28,7 @@ from vila_core.control.governor.obstacle_config import ObstacleConfig
 from vila_core.control.governor.obstacles import ObstacleGuard
 from vila_core.control.reasons import StopReason
 from vila_core.types import VelocityCommand
-from vila_ros.common.conversions import action_from_message
+from vila_ros.common.conversions import action_from_message, ns_from_stamp
 from vila_ros.common.diagnostics import readiness_array
 from vila_ros.common.node_main import run_early, run_node
 from vila_ros.common.parameters import declare, read, refuse_unknown
@@ -124,7 +124,7 @@ class GovernorNode(Node):
             action = action_from_message(message)
         except ValueError:
             action = None  # nothing may be driven for it
-        self._governor.on_action(message.mission_id, action)
+        self._governor.on_action(message.mission_id, action, ns_from_stamp(message.header.stamp))
 
     def _on_command(self, message: Twist | TwistStamped, info: Mapping[str, Any]) -> None:
         if not self._authority.accepts(COMMANDS, info):

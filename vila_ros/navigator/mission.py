@@ -2,6 +2,7 @@
 
     WAITING --decision: move--> MOVING --report: done or aborted--> WAITING
     MOVING --pause: the image is lost--> WAITING
+    MOVING --decision, if they may come while the robot moves: move--> MOVING; hold--> WAITING; stop--> STOPPING
     WAITING --decision: stop--> STOPPING --odometry says still--> ended, REACHED
     anything --limit, loss, repeated failure--> ended, with an error code
 
@@ -115,10 +116,14 @@ _FAULT_ERRORS = {  # every other fault says that the robot does not move as it i
 
 
 class Mission:
-    """The state of one mission. Every `on_...` and `tick` may end it: see `end`."""
+    """The state of one mission. Every `on_...` and `tick` may end it: see `end`.
 
-    def __init__(self, config: MissionConfig, now_ns: int) -> None:
+    decides_moving: a decision may come, and replace the running action, while the robot moves.
+    """
+
+    def __init__(self, config: MissionConfig, now_ns: int, *, decides_moving: bool = False) -> None:
         self.config = config
+        self._decides_moving = decides_moving
         self.state = MissionState.WAITING
         self.end: MissionEnd | None = None
         self.decisions = 0
@@ -147,6 +152,11 @@ class Mission:
     def wants_decision(self) -> bool:
         """True if the next usable frame is to be answered."""
         return self.state is MissionState.WAITING
+
+    @property
+    def accepts_decision(self) -> bool:
+        """True if a decision that comes now counts."""
+        return self.wants_decision or (self._decides_moving and self.state is MissionState.MOVING)
 
     def on_image(self, now_ns: int) -> None:
         """Note that an image was accepted."""
@@ -183,9 +193,11 @@ class Mission:
 
     def on_decision(self, decision: Decision, decision_id: int, now_ns: int) -> None:
         """Take a decision: move, stop, or count a hold. One that nobody waits for changes nothing."""
-        if self.state is not MissionState.WAITING:
+        if not self.accepts_decision:
             return
         self.decide_after_ns = max(self.decide_after_ns, decision.stamp_ns)
+        if self.state is MissionState.MOVING and self._is_over_after_replacing(now_ns):
+            return
         if decision.action is None:
             self._count_hold(decision, now_ns)
             return
@@ -198,6 +210,13 @@ class Mission:
             self._on_stop(decision, now_ns)
             return
         self.state = MissionState.MOVING
+
+    def _is_over_after_replacing(self, now_ns: int) -> bool:
+        """End the running action, as a decision replaces it: it came far enough; return True if it was the last."""
+        self.state = MissionState.WAITING
+        self._progress.note_motion()
+        self._failures.note_done()
+        return self._ends_by_decisions(now_ns)
 
     def on_report(
         self,
@@ -225,8 +244,7 @@ class Mission:
         elif message := self._failures.note(fault, detail):
             self._fail(_error_of(fault), message, now_ns)
             return
-        if self.decisions >= self.config.max_decisions:
-            self._fail(MissionError.TOO_MANY_DECISIONS, f"no stop after {self.decisions} decisions", now_ns)
+        self._ends_by_decisions(now_ns)
 
     def tick(self, now_ns: int) -> None:
         """Check the limits; called several times a second."""
@@ -240,6 +258,12 @@ class Mission:
         """End the mission from outside: canceled, preempted, deactivated, or an error of the node."""
         stopped = error in (MissionError.CANCELED, MissionError.PREEMPTED)
         self._finish(Outcome.STOPPED if stopped else Outcome.FAILED, error, message, now_ns)
+
+    def _ends_by_decisions(self, now_ns: int) -> bool:
+        if self.decisions < self.config.max_decisions:
+            return False
+        self._fail(MissionError.TOO_MANY_DECISIONS, f"no stop after {self.decisions} decisions", now_ns)
+        return True
 
     def _on_stop(self, decision: Decision, now_ns: int) -> None:
         """Begin to stop; a robot that has not moved has arrived only if the model was sure of that at once."""

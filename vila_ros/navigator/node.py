@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 import sys
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -23,19 +22,17 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.timer import Timer
 from std_msgs.msg import String
-from vila_nav.action import NavigateInstruction
 from vila_nav.msg import NavAction
-from vila_nav.srv import CancelInstruction, SetInstruction
 
 from vila_core.config import EventsConfig, HistoryConfig, NavigatorConfig, StrainConfig
 from vila_core.control.forward_jump import ForwardJumpWatch
 from vila_core.control.reasons import MotionFault
 from vila_core.control.watchdog import Receipt
 from vila_core.engine.backend import CacheCounts, ModelInfo, load_backend
-from vila_core.errors import ConfigError, FrameError, InstructionError, VilaError
+from vila_core.errors import FrameError, InstructionError, VilaError
 from vila_core.history.camera_watch import CameraFault
 from vila_core.navigator import Navigator
-from vila_core.prompts.instruction import sanitize, source_of
+from vila_core.prompts.instruction import sanitize
 from vila_core.types import MAX_REORDER_NS, Decision, Frame, HoldReason, Instruction, Odometry
 from vila_ros.common.conversions import OdometryError, odometry_from_message
 from vila_ros.common.diagnostics import Health, precision_text
@@ -46,18 +43,18 @@ from vila_ros.common.qos import reliable_qos, sensor_qos, subscription_events
 from vila_ros.common.strain_reader import StrainReader
 from vila_ros.navigator.camera import CameraReader
 from vila_ros.navigator.config import STAGES, LoadBackend, NavigatorNodeConfig, load_configured
+from vila_ros.navigator.decisions import Decisions, Job
+from vila_ros.navigator.doors import InstructionDoors
 from vila_ros.navigator.events import EventServer
-from vila_ros.navigator.goals import GoalServer, feedback, finish_goal
+from vila_ros.navigator.goals import feedback, finish_goal
 from vila_ros.navigator.governor_link import GovernorLink
 from vila_ros.navigator.mission import (
     Mission,
-    MissionEnd,
     MissionError,
-    MissionState,
     MotionReport,
     Outcome,
 )
-from vila_ros.navigator.mission_config import MissionConfig, limited
+from vila_ros.navigator.mission_config import MissionConfig
 from vila_ros.navigator.outputs import DecisionContext, NavigatorOutputs
 from vila_ros.navigator.readiness import Readiness
 from vila_ros.navigator.worker import InferenceWorker
@@ -83,15 +80,6 @@ class ActiveMission:
     goal: ServerGoalHandle | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
-    """A decision that was asked for: by which mission, when (steady clock), and the newest image's stamp then."""
-
-    number: int
-    asked_ns: int
-    stamp_ns: int
-
-
 class NavigatorNode(ManagedNode):
     """The lifecycle node that navigates and reports events.
 
@@ -110,8 +98,6 @@ class NavigatorNode(ManagedNode):
         self._is_active = False
         self._active: ActiveMission | None = None
         self._missions = 0
-        self._job: Job | None = None
-        self._answered_ns = 0  # steady time of the last decision
         self._image: Receipt | None = None
         self._image_fault = ""
         self._camera_fault: CameraFault | None = None
@@ -119,8 +105,6 @@ class NavigatorNode(ManagedNode):
         self._odometry: Odometry | None = None
         self._last_now_ns = 0
         self._jumps: tuple[ForwardJumpWatch, ...] = ()  # of the clock, the images' stamps and the odometry's
-        self._answers: deque[tuple[Job, Decision]] = deque()
-        self.late_answers = 0  # decisions that came when nobody waited for them any more, since activation
         self.refused_actions = 0  # by the controller, since activation
 
     # --- lifecycle -------------------------------------------------------------------------------
@@ -133,25 +117,21 @@ class NavigatorNode(ManagedNode):
         self._image_qos = sensor_qos(self._config.image_reliability)  # refuses a wrong word now, not later
         self._outputs = NavigatorOutputs(self, self._config.odometry_frame)
         self._undo_later(self._outputs.destroy)
-        goals = GoalServer(self, NavigateInstruction, "~/navigate", self._on_goal, self._on_cancel_goal)
-        self._undo_later(goals.destroy)
+        doors = InstructionDoors(self, self._mission_config, self._begin, self._cancel)
+        self._undo_later(doors.destroy)
+        self._on_instruction = doors.on_topic
         self._events = EventServer(self, read(self, EventsConfig, "events"), self._navigation.decision_deadline_s)
         self._undo_later(self._events.destroy)
-        for kind, name, callback in (
-            (SetInstruction, "~/set_instruction", self._on_set_instruction),
-            (CancelInstruction, "~/cancel_instruction", self._on_cancel_instruction),
-        ):
-            service = self.create_service(kind, name, callback)
-            self._undo_later(partial(self.destroy_service, service))
 
     def _activate(self) -> None:
-        self.late_answers = self.refused_actions = 0
+        self.refused_actions = 0
         self._backend = load_configured(self._config, self._load)
         self._undo_later(self._backend.close)
         self._navigator = Navigator(self._backend, self._navigation, self._history, self._now_ns)
         self._guard = self.create_guard_condition(self._on_wake)
         self._undo_later(partial(self.destroy_guard_condition, self._guard))
-        self._worker = InferenceWorker(self._decide, self._deliver, self._log_error, self._navigator.idle)
+        self._decisions = Decisions(self._navigator, self._navigation.timing, self._now_ns, self._max_future_s)
+        self._worker = InferenceWorker(self._decisions.decide, self._deliver, self._log_error, self._navigator.idle)
         self._events.activate(self._backend, self._worker, self._guard.trigger)
         self._undo_later(self._events.deactivate)
         self._undo_later(self._worker.stop)
@@ -233,59 +213,15 @@ class NavigatorNode(ManagedNode):
 
     # --- worker thread ---------------------------------------------------------------------------
 
-    def _decide(self, job: Job) -> Decision:
-        begun_ns = time.monotonic_ns()
-        decision = self._navigator.decide(self._now_ns(), self._readiness.max_future_s)
-        return dataclasses.replace(decision, latency_ms=(time.monotonic_ns() - begun_ns) / 1e6)
-
     def _deliver(self, job: Job, decision: Decision) -> None:
         self._events.note_decision((time.monotonic_ns() - job.asked_ns) / 1e9)
-        self._answers.append((job, decision))
+        self._decisions.deliver(job, decision)
         self._guard.trigger()
 
     def _log_error(self, message: str) -> None:
         self.get_logger().error(message)
 
     # --- instructions ----------------------------------------------------------------------------
-
-    def _on_goal(self, goal: ServerGoalHandle) -> None:
-        request = goal.request
-        try:
-            config = limited(
-                self._mission_config,
-                max_decisions=request.max_decisions,
-                max_duration_s=request.max_duration_s,
-                max_distance_m=request.max_distance_m,
-            )
-        except ConfigError as err:
-            finish_goal(goal, _refused(MissionError.BAD_INSTRUCTION, str(err)))
-            return
-        error, message = self._begin(request.instruction, source_of("action", request.source), config, goal)
-        if error is not MissionError.NONE:
-            finish_goal(goal, _refused(error, message))
-
-    def _on_cancel_goal(self, goal: ServerGoalHandle) -> None:
-        if self._active is not None and self._active.goal == goal:
-            self._stop_mission(MissionError.CANCELED, "canceled by the client")
-
-    def _on_set_instruction(
-        self, request: SetInstruction.Request, response: SetInstruction.Response
-    ) -> SetInstruction.Response:
-        source = source_of("service", request.source)
-        error, response.error_msg = self._begin(request.instruction, source, self._mission_config)
-        response.error_code, response.success = int(error), error is MissionError.NONE
-        return response
-
-    def _on_cancel_instruction(
-        self, request: CancelInstruction.Request, response: CancelInstruction.Response
-    ) -> CancelInstruction.Response:
-        response.success = self._active is not None
-        response.error_msg = "" if response.success else "no instruction is being followed"
-        self._stop_mission(MissionError.CANCELED, "canceled by the service")
-        return response
-
-    def _on_instruction(self, message: String) -> None:
-        self._begin(message.data, source_of("topic", ""), self._mission_config)
 
     def _begin(
         self, text: str, source: str, config: MissionConfig, goal: ServerGoalHandle | None = None
@@ -310,7 +246,8 @@ class NavigatorNode(ManagedNode):
         self._events.begin_mission()
         self._camera_fault = None
         self._missions += 1
-        self._active = ActiveMission(self._missions, Mission(config, time.monotonic_ns()), instruction, goal)
+        mission = Mission(config, time.monotonic_ns(), decides_moving=self._decisions.is_continuous)
+        self._active = ActiveMission(self._missions, mission, instruction, goal)
         self._governor.begin(instruction.text, source)
         self._outputs.mission_id = self._governor.mission_id
         self._last_now_ns, self._held = now_ns, False
@@ -324,6 +261,14 @@ class NavigatorNode(ManagedNode):
             self._active.mission.stop(error, message, time.monotonic_ns())
             self._settle()
 
+    def _cancel(self, words: str, goal: ServerGoalHandle | None) -> bool:
+        """End the present mission, if it is that goal's, or any for None; return whether there was one."""
+        active = self._active
+        if active is None or (goal is not None and active.goal != goal):
+            return False
+        self._stop_mission(MissionError.CANCELED, words)
+        return True
+
     def _settle(self) -> None:
         """If the mission has ended: stand still, forget it and answer its goal."""
         active = self._active
@@ -335,7 +280,8 @@ class NavigatorNode(ManagedNode):
             end = dataclasses.replace(
                 end, error=error, message=f"{end.message}; the governor stopped it for {hindrance}"
             )
-        self._active = self._job = None
+        self._active = None
+        self._decisions.drop()
         self._navigator.stop()
         self._governor.end(end)
         self._events.end_mission()
@@ -350,8 +296,8 @@ class NavigatorNode(ManagedNode):
     def _on_wake(self) -> None:
         """Take over what the other threads left: answers of the worker, then the newest image."""
         self._watch_camera()
-        while self._answers:
-            self._on_answer(*self._answers.popleft())
+        for decision in self._decisions.answers():
+            self._apply(decision)
         self._events.on_wake()
         if self._active is None or not self._is_image_fresh() or self._readiness.fault() is not None:
             return
@@ -366,29 +312,19 @@ class NavigatorNode(ManagedNode):
 
     def _ask(self) -> None:
         """Ask for a decision if the mission wants one and a new enough image is there."""
-        active, stamp_ns = self._active, self._navigator.newest_stamp_ns
-        if active is None or stamp_ns is None or self._job is not None or not active.mission.wants_decision:
+        active = self._active
+        if active is None:
             return
-        rests_s = (time.monotonic_ns() - self._answered_ns) / 1e9
-        if stamp_ns > active.mission.decide_after_ns and rests_s >= self._strain.verdict.decision_delay_s:
-            self._job = Job(active.number, time.monotonic_ns(), stamp_ns)
-            self._worker.submit(self._job)
-
-    def _on_answer(self, job: Job, decision: Decision) -> None:
-        if job != self._job:
-            self.late_answers += 1
-            return
-        self._job, self._answered_ns = None, time.monotonic_ns()
-        if decision.stamp_ns == 0:  # what failed unforeseen answers no image; the next try is to have a newer one
-            decision = dataclasses.replace(decision, stamp_ns=job.stamp_ns)
-        self._apply(decision)
+        if job := self._decisions.ask(active.number, active.mission, self._strain.verdict.decision_delay_s):
+            self._worker.submit(job)
 
     def _apply(self, decision: Decision) -> None:
         active = self._active
-        if active is None or active.mission.state is not MissionState.WAITING:
+        if active is None or not active.mission.accepts_decision:
             return
         self._beat()  # before the action, which the controller refuses from a navigator that was silent
         message = self._outputs.publish_action(decision)
+        self._decisions.follow(decision)
         active.mission.on_decision(decision, message.id, time.monotonic_ns())
         self._outputs.publish_stats(decision, self._decision_context())
         if active.goal is not None and active.goal.is_active:
@@ -405,7 +341,7 @@ class NavigatorNode(ManagedNode):
             cache_hits=cache.hits,
             cache_misses=cache.misses,
             dropped_frames=self._worker.dropped,
-            late_answers=self.late_answers,
+            late_answers=self._decisions.late,
             refused_actions=self.refused_actions,
         )
 
@@ -431,6 +367,7 @@ class NavigatorNode(ManagedNode):
         except OdometryError as err:
             self.get_logger().error(f"odometry ignored: {err}", throttle_duration_sec=_WARN_EVERY_S)
             return
+        self._decisions.note_odometry(self._odometry)
         if self._active is not None:
             self._active.mission.on_odometry(self._odometry, time.monotonic_ns())
             self._settle()
@@ -509,15 +446,14 @@ class NavigatorNode(ManagedNode):
         self._held = True
         self._active.mission.on_bad_image(detail)
         self._active.mission.pause()
-        self._job = None
+        self._decisions.drop()
         self._outputs.publish_action(Decision.holding(reason, self._image_stamp(), detail))
         self.get_logger().warning(f"the robot holds: {detail}")
 
     def _watch_deadline(self) -> None:
-        job = self._job
-        if job is None or time.monotonic_ns() - job.asked_ns <= self._navigation.decision_deadline_s * 1e9:
+        if not self._decisions.is_overdue(self._navigation.decision_deadline_s):
             return
-        self._job = None
+        self._decisions.drop()
         self._events.note_decision(self._navigation.decision_deadline_s)
         detail = f"no decision within {self._navigation.decision_deadline_s:g} s"
         self._apply(Decision.holding(HoldReason.LATE_DECISION, self._image_stamp(), detail))
@@ -542,7 +478,7 @@ class NavigatorNode(ManagedNode):
             decisions=self._outputs.decisions,
             holds=self._outputs.holds,
             dropped_frames=self._worker.dropped,
-            late_answers=self.late_answers,
+            late_answers=self._decisions.late,
             refused_actions=self.refused_actions,
             clock=self._readiness.clock_text,
             not_ready="" if fault is None else fault.text,
@@ -572,6 +508,9 @@ class NavigatorNode(ManagedNode):
         since = "no image yet" if self._image is None else f"no image for {age_s:.1f} s"
         return f"{since} on {self._camera.topic} ({publishers} publishers{self._readiness.slow_text})"
 
+    def _max_future_s(self) -> float:
+        return self._readiness.max_future_s
+
     def _now_ns(self) -> int:
         return self.get_clock().now().nanoseconds
 
@@ -581,10 +520,6 @@ def _fault_of(number: int) -> MotionFault:
         return MotionFault(number)
     except ValueError:  # of a controller that is newer than this
         return MotionFault.NONE
-
-
-def _refused(error: MissionError, message: str) -> MissionEnd:
-    return MissionEnd(Outcome.FAILED, error, message, distance_m=0.0, decisions=0, duration_s=0.0)
 
 
 def make_node() -> Node:

@@ -1,7 +1,9 @@
 """`vila bench drive`: the whole chain with physics and without ROS: navigator, mission, controller, governor, lasers.
 
-Episodes are driven twice, with the obstacle guard and without, in simulated time: an answer of the model takes 0.1 s,
-scan and cloud are 0.1 s old. Told are SR, contacts, and how missions ended.
+Episodes are driven in simulated time, scan and cloud are 0.1 s old. Told are SR, contacts, the share of a mission that the robot
+stood and waited for decisions, and how missions ended. By default they are driven twice, with the obstacle guard and
+without, and an answer of the model takes 0.1 s. With --latencies they are driven guarded, for each time that an answer
+may take, with each timing of decisions.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import statistics
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,30 +22,36 @@ import numpy as np
 import yaml
 from tqdm import tqdm
 
-from vila_core.config import ControlConfig, HistoryConfig, NavigatorConfig, from_mapping
+from vila_core.config import STOP_AND_THINK, TIMINGS, ControlConfig, HistoryConfig, NavigatorConfig, from_mapping
+from vila_core.control.decision_timing import DecisionTiming
 from vila_core.control.governor.config import GovernorConfig
 from vila_core.control.governor.governor import Governor, GovernorState
 from vila_core.control.governor.obstacle_config import ObstacleConfig
 from vila_core.control.governor.obstacles import ObstacleGuard
 from vila_core.control.governor.point_sources import obstacle_points
 from vila_core.control.governor.transforms import from_mount
-from vila_core.control.motion import MotionController, MotionState
+from vila_core.control.limits import STILL_MPS, STILL_RPS
+from vila_core.control.motion import MotionController
+from vila_core.control.motion_pace import PaceMaker
+from vila_core.control.motion_step import MotionState
+from vila_core.control.pose_buffer import PoseBuffer
 from vila_core.control.reasons import StopReason
 from vila_core.control.watchdog import GovernorWatch
 from vila_core.engine.backend import EMBEDDED_CHECKPOINT, Backend, load_backend
 from vila_core.navigator import Navigator
-from vila_core.types import Decision, Frame, Instruction, Pose, VelocityCommand
+from vila_core.types import Decision, Frame, Instruction, Odometry, VelocityCommand
 from vila_ros.navigator.mission import Mission, MissionEnd, MissionState, MotionReport, Outcome
 from vila_ros.navigator.mission_config import MissionConfig
 from vila_sim.episodes import SUCCESS_RADIUS_M, Episode, flat_of
 from vila_sim.grid import OccupancyGrid
 from vila_sim.mujoco.simulator import RobotConfig, Simulator
 from vila_tools.evaluation.chosen_episodes import chosen_episodes
+from vila_tools.evaluation.oracle_navigator import OracleNavigator
 from vila_tools.report import tell
 from vila_tools.session.resources import share_file
 
 _TICK_NS = 20_000_000
-_CONTROL_TICKS, _SENSOR_TICKS, _ANSWER_NS = 2, 5, 100_000_000
+_CONTROL_TICKS, _SENSOR_TICKS = 2, 5
 _APART_NS = 3600 * 10**9
 _RAYS, _RANGE_M = 180, 8.0
 
@@ -59,6 +67,7 @@ class Drive:
     seconds: float
     stopped_s: float  # by the guard
     slowed_s: float
+    waited_s: float  # the robot stood and a decision was waited for
 
     @property
     def is_success(self) -> bool:
@@ -68,34 +77,52 @@ class Drive:
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What drives, from the parameter file that the simulator's nodes use. guarded: obstacles stop the robot."""
+    """What drives, from the parameter file that the simulator's nodes use.
+
+    guarded: obstacles stop the robot. timing: of decisions. latency_s: how long an answer of the model takes.
+    pace: what the controller keeps from mission to mission.
+    """
 
     control: ControlConfig
     governor: GovernorConfig
     obstacles: ObstacleConfig
     guarded: bool
+    timing: str = STOP_AND_THINK
+    latency_s: float = 0.1
+    pace: PaceMaker = field(default_factory=PaceMaker)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Drive the episodes; print a table and, as the last line, a JSON object."""
     args = _parser().parse_args(argv)
     episodes = chosen_episodes(args)
-    backend = load_backend("torch", args.checkpoint, device="cpu", precision="auto")
+    backend = None if args.oracle else load_backend("torch", args.checkpoint, device="cpu", precision="auto")
     report: dict[str, Any] = {"episodes": len(episodes), "seed": args.seed, "speed_mps": args.speed}
     lines, begun_ns = [], 0
     try:
-        for name, guarded in (("guarded", True), ("unguarded", False)):
-            setup = make_setup(args.speed, guarded=guarded)
+        for name, setup in _setups(args):
             drives = []
             for episode in tqdm(episodes, unit="episode", desc=name):
                 begun_ns += _APART_NS
                 drives.append(drive(episode, backend, setup, begun_ns))
             report[name] = summary(drives)
-            lines.append(f"{name:<10} {report[name]}")
+            lines.append(f"{name:<20} {report[name]}")
     finally:
-        backend.close()
+        if backend is not None:
+            backend.close()
     tell(report, lines, args.json)
     return 0
+
+
+def _setups(args: argparse.Namespace) -> list[tuple[str, Setup]]:
+    """Return what is compared, with names."""
+    if not args.latencies:
+        return [(name, make_setup(args.speed, guarded=name == "guarded")) for name in ("guarded", "unguarded")]
+    return [
+        (f"{timing} {latency_s:g} s", replace(make_setup(args.speed, guarded=True), timing=timing, latency_s=latency_s))
+        for latency_s in args.latencies
+        for timing in TIMINGS
+    ]
 
 
 def make_setup(speed_mps: float, *, guarded: bool) -> Setup:
@@ -109,29 +136,35 @@ def make_setup(speed_mps: float, *, guarded: bool) -> Setup:
     )
 
 
-def drive(episode: Episode, backend: Backend, setup: Setup, begun_ns: int) -> Drive:
-    """Drive one episode to the end of its mission.
+def drive(episode: Episode, backend: Backend | None, setup: Setup, begun_ns: int) -> Drive:
+    """Drive one episode to the end of its mission; without a backend the oracle decides.
 
     begun_ns: the time at its begin. The backend knows images by their stamps: no two episodes may share one.
     """
     flat = flat_of(episode)
     target = next(item for item in flat.objects if item.name == episode.target)
-    field = OccupancyGrid(flat).field_to(target)
+    way = OccupancyGrid(flat).field_to(target)
     simulator = Simulator(flat, robot=RobotConfig())
     try:
         simulator.reset(episode.start)
-        chain = _Chain(simulator, backend, setup, episode.instruction, begun_ns)
+        navigator = (
+            OracleNavigator(simulator, target, way)
+            if backend is None
+            else Navigator(backend, NavigatorConfig(), HistoryConfig())
+        )
+        chain = _Chain(simulator, navigator, setup, episode.instruction, begun_ns)
         while chain.mission.end is None:
             chain.tick()
         pose = simulator.odometry().pose
         return Drive(
             episode.episode_id,
             chain.mission.end,
-            field.at(pose.x_m, pose.y_m),
+            way.at(pose.x_m, pose.y_m),
             chain.contacts,
             simulator.time_ns / 1e9,
             chain.stopped_ticks * _TICK_NS / 1e9,
             chain.slowed_ticks * _TICK_NS / 1e9,
+            chain.waited_ticks * _TICK_NS / 1e9,
         )
     finally:
         simulator.close()
@@ -148,6 +181,8 @@ def summary(drives: Sequence[Drive]) -> dict[str, Any]:
         "seconds": round(statistics.mean(drive.seconds for drive in drives), 2),
         "stopped_s": round(statistics.mean(drive.stopped_s for drive in drives), 2),
         "slowed_s": round(statistics.mean(drive.slowed_s for drive in drives), 2),
+        "waiting_ratio": round(sum(drive.waited_s for drive in drives) / sum(drive.seconds for drive in drives), 4),
+        "decisions": round(statistics.mean(drive.end.decisions for drive in drives), 1),
     }
 
 
@@ -155,11 +190,18 @@ class _Chain:
     """All that drives the robot, tick by tick of 20 ms; the simulator's time is everybody's."""
 
     def __init__(
-        self, simulator: Simulator, backend: Backend, setup: Setup, instruction: str, begun_ns: int = 0
+        self,
+        simulator: Simulator,
+        navigator: Navigator | OracleNavigator,
+        setup: Setup,
+        instruction: str,
+        begun_ns: int = 0,
     ) -> None:
         self._simulator, self._begun_ns = simulator, begun_ns
-        self._navigator = Navigator(backend, NavigatorConfig(), HistoryConfig())
-        self._motion = MotionController(setup.control)
+        self._navigator = navigator
+        self._motion, self._poses = MotionController(setup.control), PoseBuffer()
+        self._timing, self._pace = DecisionTiming(setup.timing), setup.pace
+        self._latency_ns = round(setup.latency_s * 1e9)
         self._is_guarded = setup.guarded
         unguarded = replace(setup.obstacles, sources="", required=False)
         self._guard = ObstacleGuard(setup.obstacles if setup.guarded else unguarded)
@@ -173,8 +215,8 @@ class _Chain:
         self._touches = False
         self._passed = VelocityCommand()
         self._governor_watch = GovernorWatch(setup.control.governor_timeout_s)
-        self.contacts = self.stopped_ticks = self.slowed_ticks = 0
-        self.mission = Mission(MissionConfig(), self._now_ns)
+        self.contacts = self.stopped_ticks = self.slowed_ticks = self.waited_ticks = 0
+        self.mission = Mission(MissionConfig(), self._now_ns, decides_moving=self._timing.is_continuous)
         self._governor.on_mission(1, running=False, steady_ns=self._now_ns)
         self._governor.on_mission(2, running=True, steady_ns=self._now_ns)
         self._navigator.start(Instruction(instruction, self._now_ns))
@@ -187,20 +229,24 @@ class _Chain:
         """Sense, decide, control, govern, step."""
         now_ns = self._now_ns
         odometry = replace(self._simulator.odometry(), stamp_ns=now_ns)
+        self._poses.add(odometry)
         self._motion.path.measure(odometry)
         self.mission.on_odometry(odometry, now_ns)
         if self._ticks % _SENSOR_TICKS == 0:
-            self._navigator.observe(Frame(self._simulator.render(), now_ns), odometry)
+            if isinstance(self._navigator, Navigator):
+                self._navigator.observe(Frame(self._simulator.render(), now_ns), odometry)
             self.mission.on_image(now_ns)
             if self._is_guarded:
                 self._scan(now_ns)
-        self._decide(now_ns)
+        self._decide(odometry, now_ns)
         if self._ticks % _CONTROL_TICKS == 0 and self.mission.state is MissionState.MOVING:
             self._control(odometry, now_ns)
         self._govern(now_ns)
         self._simulator.step(self._passed, _TICK_NS / 1e9)
         self.contacts += self._simulator.collided and not self._touches
         self._touches = self._simulator.collided
+        is_still = abs(odometry.linear_mps) < STILL_MPS and abs(odometry.angular_rps) < STILL_RPS
+        self.waited_ticks += is_still and self.mission.state is MissionState.WAITING
         self.mission.on_controller(now_ns)
         self.mission.tick(now_ns)
         self._ticks += 1
@@ -218,29 +264,40 @@ class _Chain:
         self._guard.note("scan", scan, measured_ns)
         self._guard.note("cloud", cloud, measured_ns)
 
-    def _decide(self, now_ns: int) -> None:
+    def _decide(self, odometry: Odometry, now_ns: int) -> None:
         if self._decision is None:
-            if self.mission.wants_decision and self._ticks % _SENSOR_TICKS == 0:
-                self._decision = now_ns + _ANSWER_NS, self._navigator.decide(now_ns)
+            is_due = self.mission.state is MissionState.MOVING and self._timing.is_due(odometry)
+            if self._ticks % _SENSOR_TICKS == 0 and (is_due or self.mission.wants_decision):
+                self._decision = now_ns + self._latency_ns, self._navigator.decide(now_ns)
             return
         ready_ns, decision = self._decision
         if now_ns < ready_ns:
             return
         self._decision = None
-        self._action_id += 1
-        pose = self._simulator.odometry().pose  # the robot has stood since the image was taken
-        self._begin(decision, pose, now_ns)
-        self.mission.on_decision(decision, self._action_id, now_ns)
+        if self.mission.accepts_decision:
+            self._action_id += 1
+            self._begin(decision, odometry, now_ns)
+            self.mission.on_decision(decision, self._action_id, now_ns)
 
-    def _begin(self, decision: Decision, pose: Pose, now_ns: int) -> None:
-        self._governor.on_action(2, decision.action)
-        if decision.action is not None:
-            self._motion.start(decision.action, pose, now_ns)
+    def _begin(self, decision: Decision, odometry: Odometry, now_ns: int) -> None:
+        self._governor.on_action(2, decision.action, decision.stamp_ns)
+        if decision.action is None:
+            self._motion.abort("hold")
+            self._pace.end(now_ns)
+            self._timing.begin(None, None, None)
+            return
+        anchor = replace(odometry, pose=self._poses.at(decision.stamp_ns))
+        self._timing.note_decision(decision.stamp_ns, now_ns)
+        self._timing.begin(decision.action, anchor, odometry)
+        pace = self._pace.begin(self._begun_ns, decision.stamp_ns, now_ns)
+        self._motion.start(decision.action, anchor.pose, now_ns, pace)
 
-    def _control(self, odometry: Any, now_ns: int) -> None:
+    def _control(self, odometry: Odometry, now_ns: int) -> None:
         step = self._motion.step(odometry, now_ns, speed_share=self._governor_watch.speed_share)
         self._governor.on_command(step.command, now_ns)
         report = _REPORTS[step.state]
+        if step.state is not MotionState.RUNNING:
+            self._pace.end(now_ns)
         self.mission.on_report(report, self._action_id, step.detail, stamp_ns=now_ns, now_ns=now_ns, fault=step.fault)
 
     def _govern(self, now_ns: int) -> None:
@@ -275,6 +332,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, help="which episodes (%(default)s)")
     parser.add_argument("--episode-file", type=Path, help="drive these instead")
     parser.add_argument("--speed", type=float, default=0.5, help="top speed in m/s (%(default)s)")
+    parser.add_argument(
+        "--latencies",
+        type=float,
+        nargs="+",
+        default=[],
+        metavar="S",
+        help="compare timings for answers that take so long",
+    )
+    parser.add_argument("--oracle", action="store_true", help="have the oracle decide, which knows the way")
     parser.add_argument("--json", type=Path, help="write the last line here too")
     return parser
 

@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from vila_core.control.governor.action_cap import ActionCap, action_cap
+from vila_core.control.governor.action_cap import ActionCap, PassedTurns, action_cap
 from vila_core.control.governor.config import GovernorConfig
 from vila_core.control.governor.obstacles import ObstacleVerdict
 from vila_core.control.governor.speed_limiter import SpeedLimiter
@@ -89,6 +89,7 @@ class Governor:
         self._mission: _Mission | None = None
         self._action_mission = 0
         self._cap: ActionCap | None = None
+        self._turns = PassedTurns()
         self._command: _Command | None = None
         self._operator: _Command | None = None
         self._watchdog_ns: int | None = None
@@ -113,10 +114,18 @@ class Governor:
         self._mission = _Mission(mission_id, running, steady_ns, was_seen_to_begin=before is not None)
         self._cap = self._command = None
 
-    def on_action(self, mission_id: int, action: Action | None) -> None:
-        """Take the navigator's action, None for a hold; it replaces the one before."""
-        self._action_mission, self._command = mission_id, None
-        self._cap = action_cap(action, self._config)
+    def on_action(self, mission_id: int, action: Action | None, image_ns: int | None = None) -> None:
+        """Take the navigator's action, None for a hold; it replaces the one before, a running one without a stop.
+
+        image_ns: the robot's time at the image that the action answers, now if it is not told.
+        """
+        is_running = self._cap is not None and self._action_mission == mission_id and self._command is not None
+        self._action_mission, self._cap = mission_id, action_cap(action, self._config)
+        if self._cap is None or not is_running:
+            self._command = None
+            return
+        turned_rad = 0.0 if image_ns is None else self._turns.since(image_ns)
+        self._cap.replace_running(self._out, turned_rad, self._config)
 
     def on_command(self, wanted: VelocityCommand, received_ns: int, *, is_planar: bool = True) -> None:
         """Take the controller's command; is_planar: it has no part but forward and turning."""
@@ -184,6 +193,7 @@ class Governor:
         if self._ticked_ns is None:
             self._moved_ns = steady_ns  # for one that died before us
         self._ticked_ns = steady_ns
+        self._turns.add(self._out, dt_s, now_ns)
         if self._cap is not None:
             self._cap.add(self._out, dt_s)  # the base obeyed it until now
         if paused_s > self._config.command_life_s:
