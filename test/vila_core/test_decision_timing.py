@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vila_core.control.decision_timing import DecisionTiming, LatencyEstimate
-from vila_core.control.motion_pace import MotionPace, PaceMaker
+from vila_core.control.motion_pace import MotionPace, MotionPacing
 from vila_core.types import MoveForward, Odometry, Pose, Stop, Turn, VelocityCommand
 
 S = 1_000_000_000
@@ -89,7 +89,7 @@ def test_the_pace_slows_the_second_half_alone_and_never_below_the_least(speed, r
     ],
 )
 def test_a_motion_is_paced_if_decisions_are_made_on_the_way(what, mission_id, image_ns, ended_ns, paced) -> None:
-    maker = PaceMaker()
+    maker = MotionPacing()
     assert maker.begin(1, 9 * S, 10 * S).rest_s == 0.0
     if ended_ns is not None:
         maker.end(ended_ns)

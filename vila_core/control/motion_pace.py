@@ -40,7 +40,7 @@ class MotionPace:
         return VelocityCommand(wanted.linear_mps * factor, wanted.angular_rps * factor)
 
 
-class PaceMaker:
+class MotionPacing:
     """Gives each motion its pace: by when its image was taken, and how late its decision came.
 
     An image that was taken before the motion before had ended tells that decisions are made while the robot moves. The

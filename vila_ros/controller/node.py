@@ -27,7 +27,7 @@ from vila_nav.msg import GovernorState, NavAction
 from vila_core.config import ControlConfig
 from vila_core.control.limits import action_refusal
 from vila_core.control.motion import MotionController
-from vila_core.control.motion_pace import PaceMaker
+from vila_core.control.motion_pace import MotionPacing
 from vila_core.control.motion_step import MotionState, MotionStep
 from vila_core.control.odometry_watch import OdometryWatch, Source
 from vila_core.control.pose_buffer import PoseBuffer
@@ -81,7 +81,7 @@ class ControllerNode(Node):
         self._control = read(self, ControlConfig, "control")
         self._motion = MotionController(self._control)
         self._clock_watch = NodeClock(self, min(self._control.odometry_timeout_s, self._control.heartbeat_timeout_s))
-        self._poses, self._pace = PoseBuffer(), PaceMaker()
+        self._poses, self._pace = PoseBuffer(), MotionPacing()
         self._stamps = StampWatch(self.resolve_topic_name("odom"), self._control.odometry_timeout_s)
         self._odometry_watch = OdometryWatch()
         self._hold_up = HoldUpWatch(time.monotonic_ns())

@@ -44,7 +44,7 @@ from vila_ros.common.strain_reader import StrainReader
 from vila_ros.navigator.camera import CameraReader
 from vila_ros.navigator.config import STAGES, LoadBackend, NavigatorNodeConfig, load_configured
 from vila_ros.navigator.decisions import Decisions, Job
-from vila_ros.navigator.doors import InstructionDoors
+from vila_ros.navigator.instruction_inputs import InstructionInputs
 from vila_ros.navigator.events import EventServer
 from vila_ros.navigator.goals import feedback, finish_goal
 from vila_ros.navigator.governor_link import GovernorLink
@@ -117,9 +117,9 @@ class NavigatorNode(ManagedNode):
         self._image_qos = sensor_qos(self._config.image_reliability)  # refuses a wrong word now, not later
         self._outputs = NavigatorOutputs(self, self._config.odometry_frame)
         self._undo_later(self._outputs.destroy)
-        doors = InstructionDoors(self, self._mission_config, self._begin, self._cancel)
-        self._undo_later(doors.destroy)
-        self._on_instruction = doors.on_topic
+        inputs = InstructionInputs(self, self._mission_config, self._begin, self._cancel)
+        self._undo_later(inputs.destroy)
+        self._on_instruction = inputs.on_topic
         self._events = EventServer(self, read(self, EventsConfig, "events"), self._navigation.decision_deadline_s)
         self._undo_later(self._events.destroy)
 

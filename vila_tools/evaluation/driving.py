@@ -32,7 +32,7 @@ from vila_core.control.governor.point_sources import obstacle_points
 from vila_core.control.governor.transforms import from_mount
 from vila_core.control.limits import STILL_MPS, STILL_RPS
 from vila_core.control.motion import MotionController
-from vila_core.control.motion_pace import PaceMaker
+from vila_core.control.motion_pace import MotionPacing
 from vila_core.control.motion_step import MotionState
 from vila_core.control.pose_buffer import PoseBuffer
 from vila_core.control.reasons import StopReason
@@ -89,7 +89,7 @@ class Setup:
     guarded: bool
     timing: str = STOP_AND_THINK
     latency_s: float = 0.1
-    pace: PaceMaker = field(default_factory=PaceMaker)
+    pace: MotionPacing = field(default_factory=MotionPacing)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

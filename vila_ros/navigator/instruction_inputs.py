@@ -1,4 +1,4 @@
-"""The doors that instructions come by: an action, two services, and a topic if it is open."""
+"""What instructions come by: an action, two services, and a topic if it is open."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Begin = Callable[[str, str, MissionConfig, "ServerGoalHandle | None"], tuple[Mis
 Cancel = Callable[[str, "ServerGoalHandle | None"], bool]
 
 
-class InstructionDoors:
+class InstructionInputs:
     """Takes instructions and cancellations to the node.
 
     config: the limits of a mission that names none. begin: starts a mission for a text, by its source, and returns why
