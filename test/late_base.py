@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from vila_core.config import ControlConfig
-from vila_core.control.motion import MotionController
-from vila_core.control.motion_step import MotionState, MotionStep
+from vila_core.control.motion.controller import MotionController
+from vila_core.control.motion.step import MotionState, MotionStep
 from vila_core.control.odometry_watch import OdometryWatch, Source
 from vila_core.types import Action, MoveForward, Odometry, Pose, VelocityCommand, wrap_angle
 

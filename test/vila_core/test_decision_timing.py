@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vila_core.control.decision_timing import DecisionTiming, LatencyEstimate
-from vila_core.control.motion_pace import MotionPace, MotionPacing
+from vila_core.control.motion.pace import MotionPace, MotionPacing
 from vila_core.types import MoveForward, Odometry, Pose, Stop, Turn, VelocityCommand
 
 S = 1_000_000_000

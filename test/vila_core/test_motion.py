@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from vila_core.actions.grammar import ACTIONS, unit_steps
 from vila_core.config import ControlConfig
-from vila_core.control.motion import MotionController
-from vila_core.control.motion_step import MotionState, MotionStep
+from vila_core.control.motion.controller import MotionController
+from vila_core.control.motion.step import MotionState, MotionStep
 from vila_core.control.reasons import MotionFault
 from vila_core.testing import Unicycle
 from vila_core.types import MoveForward, Odometry, Pose, Stop, Turn, VelocityCommand, wrap_angle

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from late_base import LateBase, drive
 
 from vila_core.config import ControlConfig
-from vila_core.control.motion_profile import braking_speed
-from vila_core.control.motion_step import MotionState
+from vila_core.control.motion.profile import braking_speed
+from vila_core.control.motion.step import MotionState
 from vila_core.types import Action, MoveForward, Turn
 
 accelerations, gains = st.floats(0.2, 6.0), st.floats(4.0, 8.0)

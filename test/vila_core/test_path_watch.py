@@ -13,7 +13,7 @@ from late_base import ONE, LateBase, as_it_is, commanded, drive, moved, size
 from vila_core.actions.grammar import ACTIONS
 from vila_core.config import ControlConfig
 from vila_core.control.limits import longest_time_s
-from vila_core.control.motion_step import MotionState
+from vila_core.control.motion.step import MotionState
 from vila_core.control.reasons import MotionFault
 from vila_core.types import MoveForward, Odometry, Pose, Turn, wrap_angle
 

@@ -11,8 +11,8 @@ import pytest
 
 from vila_core.actions.grammar import ACTIONS, SENTENCES
 from vila_core.config import ControlConfig
-from vila_core.control.motion import MotionController
-from vila_core.control.motion_step import MotionState
+from vila_core.control.motion.controller import MotionController
+from vila_core.control.motion.step import MotionState
 from vila_core.engine.backend import EMBEDDED_CHECKPOINT, load_backend
 from vila_core.errors import BackendError, ConfigError
 from vila_core.testing import ScriptedBackend

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 
 from vila_core.config import CONTINUOUS
-from vila_core.control.motion_goal import MotionGoal
+from vila_core.control.motion.goal import MotionGoal
 from vila_core.types import Action, Odometry, Stop
 
 HALF = 0.5  # of an action: two motions in a row then last as long as two decisions, at a steady speed

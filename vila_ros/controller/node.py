@@ -26,9 +26,9 @@ from vila_nav.msg import GovernorState, NavAction
 
 from vila_core.config import ControlConfig
 from vila_core.control.limits import action_refusal
-from vila_core.control.motion import MotionController
-from vila_core.control.motion_pace import MotionPacing
-from vila_core.control.motion_step import MotionState, MotionStep
+from vila_core.control.motion.controller import MotionController
+from vila_core.control.motion.pace import MotionPacing
+from vila_core.control.motion.step import MotionState, MotionStep
 from vila_core.control.odometry_watch import OdometryWatch, Source
 from vila_core.control.pose_buffer import PoseBuffer
 from vila_core.control.reasons import MotionFault

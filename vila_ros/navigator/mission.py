@@ -15,7 +15,7 @@ import enum
 import math
 from dataclasses import dataclass
 
-from vila_core.control.motion_failures import NO_FAILURES, MotionFailures
+from vila_core.control.motion.failures import NO_FAILURES, MotionFailures
 from vila_core.control.progress import Progress
 from vila_core.control.reasons import MotionFault
 from vila_core.types import Decision, HoldReason, Odometry, Stop

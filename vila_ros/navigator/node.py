@@ -44,10 +44,10 @@ from vila_ros.common.strain_reader import StrainReader
 from vila_ros.navigator.camera import CameraReader
 from vila_ros.navigator.config import STAGES, LoadBackend, NavigatorNodeConfig, load_configured
 from vila_ros.navigator.decisions import Decisions, Job
-from vila_ros.navigator.instruction_inputs import InstructionInputs
 from vila_ros.navigator.events import EventServer
 from vila_ros.navigator.goals import feedback, finish_goal
 from vila_ros.navigator.governor_link import GovernorLink
+from vila_ros.navigator.instruction_inputs import InstructionInputs
 from vila_ros.navigator.mission import (
     Mission,
     MissionError,

@@ -31,9 +31,9 @@ from vila_core.control.governor.obstacles import ObstacleGuard
 from vila_core.control.governor.point_sources import obstacle_points
 from vila_core.control.governor.transforms import from_mount
 from vila_core.control.limits import STILL_MPS, STILL_RPS
-from vila_core.control.motion import MotionController
-from vila_core.control.motion_pace import MotionPacing
-from vila_core.control.motion_step import MotionState
+from vila_core.control.motion.controller import MotionController
+from vila_core.control.motion.pace import MotionPacing
+from vila_core.control.motion.step import MotionState
 from vila_core.control.pose_buffer import PoseBuffer
 from vila_core.control.reasons import StopReason
 from vila_core.control.watchdog import GovernorWatch

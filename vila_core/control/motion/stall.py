@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from vila_core.config import ControlConfig
 from vila_core.control.limits import slowest
-from vila_core.control.motion_goal import GoalError
-from vila_core.control.motion_profile import steering_rad
+from vila_core.control.motion.goal import GoalError
+from vila_core.control.motion.profile import steering_rad
 
 _TURN_WORTH_M = 0.2  # metres that one radian of heading error counts in progress
 _STEP = 1 / 6  # of the tolerance: less is no progress, near the goal

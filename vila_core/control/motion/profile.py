@@ -6,7 +6,7 @@ import math
 
 from vila_core.config import ControlConfig
 from vila_core.control.limits import slowest
-from vila_core.control.motion_goal import GoalError
+from vila_core.control.motion.goal import GoalError
 from vila_core.types import VelocityCommand, wrap_angle
 
 _CONVERGE_M = 0.12  # driving so far reduces the distance to the line to 1/e

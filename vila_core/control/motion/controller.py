@@ -14,12 +14,12 @@ from dataclasses import replace
 
 from vila_core.config import ControlConfig
 from vila_core.control.limits import MAX_FUTURE_S, action_refusal, limit_velocity, slowest
-from vila_core.control.motion_bounds import MotionBounds
-from vila_core.control.motion_goal import GoalError, MotionGoal
-from vila_core.control.motion_pace import MotionPace
-from vila_core.control.motion_profile import drive_velocity, turn_velocity
-from vila_core.control.motion_stall import StallWatch
-from vila_core.control.motion_step import MotionState, MotionStep
+from vila_core.control.motion.bounds import MotionBounds
+from vila_core.control.motion.goal import GoalError, MotionGoal
+from vila_core.control.motion.pace import MotionPace
+from vila_core.control.motion.profile import drive_velocity, turn_velocity
+from vila_core.control.motion.stall import StallWatch
+from vila_core.control.motion.step import MotionState, MotionStep
 from vila_core.control.path_watch import PathWatch
 from vila_core.control.reasons import MotionFault
 from vila_core.types import Action, Odometry, Pose, Stop, VelocityCommand, wrap_angle
