@@ -1,9 +1,9 @@
 """`vila bench drive`: the whole chain with physics and without ROS: navigator, mission, controller, governor, lasers.
 
-Episodes are driven in simulated time, scan and cloud are 0.1 s old. Told are SR, contacts, the share of a mission that the robot
-stood and waited for decisions, and how missions ended. By default they are driven twice, with the obstacle guard and
-without, and an answer of the model takes 0.1 s. With --latencies they are driven guarded, for each time that an answer
-may take, with each timing of decisions.
+Episodes are driven in simulated time, scan and cloud are 0.1 s old. Told are SR, contacts, the share of a mission that
+the robot stood and waited for decisions, and how missions ended. By default they are driven twice, with the obstacle
+guard and without, and an answer of the model takes 0.1 s. With --latencies they are driven guarded, for each time that
+an answer may take, with each timing of decisions.
 """
 
 from __future__ import annotations
