@@ -404,7 +404,7 @@ def test_a_camera_that_lies_holds_the_moving_robot_at_once(start, goal, wait_unt
     robot.speed_mps = 0.3
     wait_until(lambda: robot.pose.x_m > 0.3)
     assert robot.holds() == []
-    robot.picture, begun_m, begun_s = lie(list(seen)), robot.pose.x_m, time.monotonic()
+    robot.picture, begun_m, begun_s = lie(seen), robot.pose.x_m, time.monotonic()
     wait_until(lambda: robot.holds())
     driven_m = robot.pose.x_m - begun_m
     beats = len(robot.heartbeats)

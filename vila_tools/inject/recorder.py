@@ -34,7 +34,7 @@ def recorder_spec(odometry: str) -> NodeSpec:
     return NodeSpec("recorder", "vila_tools.inject.recorder", remaps={"odom": odometry})
 
 
-class Recorder(Node):
+class DrillRecorder(Node):
     """Publishes what it hears again, stamped with the steady time of its receipt; the last command again and again."""
 
     def __init__(self) -> None:
@@ -62,7 +62,7 @@ class Recorder(Node):
 def make_node() -> Node:
     """Make the node in a process of its own, which is run before others where that is allowed."""
     raise_priority(PRIORITY)
-    return Recorder()
+    return DrillRecorder()
 
 
 if __name__ == "__main__":

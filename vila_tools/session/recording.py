@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from mcap.writer import Writer
 from nav_msgs.msg import Odometry as OdometryMsg
 from numpy.typing import NDArray
@@ -52,6 +53,8 @@ class Recorder(Node):
         self.images: list[tuple[int, bytes]] = []  # time_ns, JPEG
         self.odometry: list[Odometry] = []
         self.newest: dict[str, Any] = {}  # message by topic
+        self._levels: dict[str, bytes] = {}  # of the diagnostics, by node
+        self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, reliable_qos(10))
         self.create_subscription(Image, "camera/image_raw", self._on_image, sensor_qos())
         self.create_subscription(OdometryMsg, "odom", self._on_odometry, sensor_qos(depth=5))
         for kind, topic in (
@@ -65,6 +68,13 @@ class Recorder(Node):
             (String, "simulator/scripted_events"),
         ):
             self.create_subscription(kind, topic, partial(self._note, f"/{topic}"), reliable_qos(100))
+
+    def is_ready(self, node: str) -> bool:
+        """Return True if the node's last diagnostics told of no error: it has its clock, images, odometry."""
+        return self._levels.get(node, DiagnosticStatus.ERROR) != DiagnosticStatus.ERROR
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        self._levels.update((status.name, status.level) for status in message.status)
 
     def _on_image(self, message: Image) -> None:
         jpeg = jpeg_from_image(frame_from_image(message).image)
