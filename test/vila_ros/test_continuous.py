@@ -80,9 +80,8 @@ class Base(Node):
         self._images.publish(message)
 
 
-@pytest.mark.parametrize("timing", ["continuous", "stop_and_think"])
-def test_a_mission_is_driven_by_decisions_on_the_way(spinner, wait_until, tmp_path, timing: str) -> None:
-    values = {"checkpoint": str(tmp_path), "navigator.timing": timing, "navigator.watch_camera": False}
+def test_a_mission_is_driven_by_decisions_on_the_way(spinner, wait_until, tmp_path) -> None:
+    values = {"checkpoint": str(tmp_path), "navigator.timing": "continuous", "navigator.watch_camera": False}
     navigator = NavigatorNode(
         [Parameter(name, value=value) for name, value in values.items()],
         load=lambda *_, **__: ThinkingBackend(FAR, LEFT, FAR, STOP),
@@ -94,6 +93,7 @@ def test_a_mission_is_driven_by_decisions_on_the_way(spinner, wait_until, tmp_pa
         spinner.add(node)
     wait_until(base.set_instruction.service_is_ready, what="the navigator")
     wait_until(lambda: navigator._is_controller_there() and navigator._image, what="controller and camera")
+    wait_until(navigator._governor._awaits_mission, what="the governor to hear the navigator")
 
     def begin() -> bool:
         task = base.executor.create_task(base.set_instruction.call_async, SetInstruction.Request(instruction="go on"))
@@ -109,7 +109,7 @@ def test_a_mission_is_driven_by_decisions_on_the_way(spinner, wait_until, tmp_pa
     kinds = [action.kind for action in base.actions]
     assert kinds[-1] == NavAction.STOP
     assert NavAction.HOLD not in kinds
-    assert bool(base.replaced()) is (timing == "continuous")
+    assert base.replaced()
     wait_until(lambda: base.command.is_zero)
     told_m = sum(action.distance_m for action in base.actions)
     assert base.body.pose.x_m <= told_m + 0.05
