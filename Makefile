@@ -31,16 +31,16 @@ demo: setup  ## drive to INSTRUCTION="go to the red chair" in the flat of SEED=3
 demo-events: setup  ## a patrol on which things happen, in the flat of SEED=3: out/events.mp4 and the score
 	@$(VENV)/bin/vila demo-events --seed $(SEED)
 
-# Each file of tests in one process: a file's fixtures are made once. Two more than cores: nodes wait for each other.
-WORKERS := $(shell n=$$(nproc); echo $$((n < 4 ? n + 2 : 5)))
+# Each file of tests in one process: a file's fixtures are made once. One more than cores: nodes wait for each other.
+WORKERS := $(shell n=$$(nproc); echo $$((n < 4 ? n + 1 : 5)))
 PYTEST := $(VENV)/bin/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 # What computes: it must give the same on a processor with AVX2 and nothing above.
 AVX2_TESTS := vila_core/test_{golden*,kernels,models,operations,packed*,quanti*,stacked*}.py vila_tools/test_parity*.py
 
-# Damaged inputs are read in the background, at the lowest priority, while the tests wait for nodes and clocks.
+# Damaged inputs are read in the background, at a low priority, while the tests wait for nodes and clocks.
 test: lint  ## ruff, mypy, import contracts, then all tests; out/tests.xml, out/tests-avx2.xml, and lines run in out/coverage.xml
 	@mkdir -p out
-	@nice -n 19 $(MAKE) --no-print-directory fuzz >out/fuzz.txt 2>&1 & damaged=$$!; \
+	@nice -n 10 $(MAKE) --no-print-directory fuzz >out/fuzz.txt 2>&1 & damaged=$$!; \
 	$(PYTEST) --lines-run --junit-xml=out/tests.xml && $(MAKE) --no-print-directory test-avx2; tested=$$?; \
 	wait $$damaged; read=$$?; grep -v '^{' out/fuzz.txt; exit $$((tested ? tested : read))
 

@@ -30,6 +30,9 @@ from fuzzing.readers import READERS, Reader, damaged_files
 CORPUS = Path(__file__).resolve().parent / "corpus"
 HANG_S = 600.0  # of one input, also at a low priority on a busy machine
 _STDERR = "stderr.txt"
+LEAST = (
+    100  # cases of each reader, however long they take: at the lowest priority its time may be over before its first
+)
 _COLLECT = 50  # cases between two collections of garbage
 MOST_BYTES = 1 << 30  # that one reader may take beside what it takes for healthy inputs
 
@@ -60,13 +63,13 @@ class Outcome:
 
 
 def fuzz(name: str, seed: int, seconds: float, keep: Path | None = None) -> Outcome:
-    """Damage and read inputs of a reader for so long, each in a process that may die of it.
+    """Damage and read inputs of a reader for so long, at least LEAST, each in a process that may die of it.
 
     keep: where inputs that fail are written, as READER/KIND/CASE/FILE.
     """
     outcome, case, end_s = Outcome(), 0, time.monotonic() + seconds
     with tempfile.TemporaryDirectory(prefix="vila-fuzz-") as folder:
-        while time.monotonic() < end_s and case is not None:
+        while case is not None and (time.monotonic() < end_s or case < LEAST):
             case = _one_process(name, (seed, case), end_s, Path(folder), outcome)
         if keep is not None:
             for failure in {failure.signature: failure for failure in outcome.failures}.values():
@@ -118,7 +121,7 @@ def _work(name: str, seed: int, first: int, seconds: float, folder: Path, told: 
     _limit_memory()
     allowed = _peak_bytes() + MOST_BYTES
     case = first
-    while time.monotonic() < end_s:
+    while time.monotonic() < end_s or case < LEAST:
         if case % _COLLECT == 0:
             gc.collect()  # PyAV's containers are cycles, with threads and files
         kind, file, data = _damaged(name, sources, seed, case)

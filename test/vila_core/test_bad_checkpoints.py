@@ -84,8 +84,15 @@ def test_a_value_of_any_kind_at_any_key_is_read_or_named(described, data) -> Non
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in LAYOUTS if name != "vila-nano"])
 def test_every_bad_value_at_every_key_is_read_or_named(described, name) -> None:
-    for file, keys in places(described[name]):
-        for value in BAD:
+    """Of keys that an earlier layout has in a file of this name too, one value in three: one reader reads them all."""
+    earlier = {
+        (file.name, keys)
+        for other in list(LAYOUTS)[: list(LAYOUTS).index(name)]
+        if other != "vila-nano"
+        for file, keys in places(described[other])
+    }
+    for number, (file, keys) in enumerate(places(described[name])):
+        for value in BAD[number % 3 :: 3] if (file.name, keys) in earlier else BAD:
             check_value(described[name], file, keys, value)
 
 
