@@ -55,10 +55,15 @@ class VideoOptions:
     navigator: str = field(default=NAVIGATOR, metadata=option(None))
 
     def __post_init__(self) -> None:
-        if not 0 < self.minutes <= 1440:
-            raise ConfigError(f"minutes = {self.minutes!r}: must be above 0 and at most 1440")
-        if not self.queries:
-            raise ConfigError("no query; give --watch TEXT at least once")
+        check_watching(self.minutes, self.queries)
+
+
+def check_watching(minutes: float, queries: Sequence[str]) -> None:
+    """Raise ConfigError for a time of no run, and for no query."""
+    if not 0 < minutes <= 1440:
+        raise ConfigError(f"minutes = {minutes!r}: must be above 0 and at most 1440")
+    if not queries:
+        raise ConfigError("no query; give --watch TEXT at least once")
 
 
 @dataclass(slots=True)
@@ -131,6 +136,15 @@ def navigator_spec(options: VideoOptions) -> NodeSpec:
     return NodeSpec("navigator", options.navigator, share_file("config/robot.yaml"), model, {"image_raw": _TOPIC})
 
 
+def ask_for(session: Session, watching: Any, name: str, text: str) -> None:
+    """Have a navigator's watch service take a standing query. Raises VilaError, with its name, if it does not."""
+    future = watching.call_async(WatchEvent.Request(text=text))
+    session.require(future.done, READY_TIMEOUT_S, f"{name} did not answer a query")
+    answer = future.result()
+    if answer is None or not answer.success:
+        raise VilaError(f"query {text!r} was refused: {'' if answer is None else answer.error_msg}")
+
+
 def summary(samples: Samples, minutes: float) -> dict[str, object]:
     """Return the figures of what was noted: milliseconds of an evaluation, megabytes; by minute and over all."""
     times = [took_ms for _, took_ms in samples.evaluation_ms] or [0.0]
@@ -163,7 +177,7 @@ class _Run:
         """Watch, sample until the time is over, and return the figures."""
         self._session.require(self._is_complete, READY_TIMEOUT_S, "the navigator was not ready")
         for text in self._options.queries:
-            self._watch(text)
+            ask_for(self._session, self._observer.watching, "the navigator", text)
         self._sample()
         return {
             **summary(self._samples, self._options.minutes),
@@ -177,13 +191,6 @@ class _Run:
 
     def _is_complete(self) -> bool:
         return self._observer.watching.service_is_ready() and self._player.listeners() > 0
-
-    def _watch(self, text: str) -> None:
-        future = self._observer.watching.call_async(WatchEvent.Request(text=text))
-        self._session.require(future.done, READY_TIMEOUT_S, "the navigator did not answer a query")
-        answer = future.result()
-        if answer is None or not answer.success:
-            raise VilaError(f"query {text!r} was refused: {'' if answer is None else answer.error_msg}")
 
     def _sample(self) -> None:
         begun_s = time.monotonic()

@@ -23,7 +23,7 @@ from sensor_msgs.msg import Image
 from vila_nav.msg import DecisionStats
 from vila_nav.srv import WatchEvent
 
-from vila_core.errors import ConfigError, VilaError
+from vila_core.errors import VilaError
 from vila_core.files.writing import write_text
 from vila_core.kernels.library import kernels_status
 from vila_core.machine.memory import resident_bytes
@@ -31,6 +31,7 @@ from vila_ros.common.conversions import stamp_from_ns
 from vila_ros.common.qos import reliable_qos, sensor_qos
 from vila_tools.benchmark.ros_overhead import BenchOptions, navigator_spec
 from vila_tools.benchmark.ros_robot import BenchRobot, made_up_images
+from vila_tools.benchmark.ros_video import ask_for, check_watching
 from vila_tools.command_line import option, parse_options
 from vila_tools.options import NAVIGATOR, require_checkpoint
 from vila_tools.session.session import READY_TIMEOUT_S, Session, running
@@ -58,10 +59,7 @@ class SoakOptions:
     navigator: str = field(default=NAVIGATOR, metadata=option(None))
 
     def __post_init__(self) -> None:
-        if not 0 < self.minutes <= 1440:
-            raise ConfigError(f"minutes = {self.minutes!r}: must be above 0 and at most 1440")
-        if not self.queries:
-            raise ConfigError("no query; give --watch TEXT at least once")
+        check_watching(self.minutes, self.queries)
         self.bench()
 
     def bench(self) -> BenchOptions:
@@ -187,11 +185,7 @@ def _watch(session: Session, listener: Listener, name: str, queries: Sequence[st
     client = listener.watching[name]
     session.require(client.service_is_ready, READY_TIMEOUT_S, f"{name} was not ready")
     for text in queries:
-        future = client.call_async(WatchEvent.Request(text=text))
-        session.require(future.done, READY_TIMEOUT_S, f"{name} did not answer a query")
-        answer = future.result()
-        if answer is None or not answer.success:
-            raise VilaError(f"query {text!r} was refused: {'' if answer is None else answer.error_msg}")
+        ask_for(session, client, name, text)
 
 
 def _sample(session: Session, processes: dict[str, int], duration_s: float) -> dict[str, list[tuple[float, float]]]:

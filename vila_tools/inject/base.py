@@ -5,11 +5,10 @@ Run as `python -m vila_tools.inject.base`.
 
 from __future__ import annotations
 
-import array
-import math
 import sys
 import time
 
+import numpy as np
 from geometry_msgs.msg import Twist, TwistStamped
 from nav_msgs.msg import Odometry as OdometryMsg
 from rclpy.clock import Clock, ClockType
@@ -17,6 +16,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rosgraph_msgs.msg import Clock as ClockMsg
 from sensor_msgs.msg import Image, LaserScan
+from std_msgs.msg import Header
 
 from vila_core.testing import Unicycle
 from vila_core.types import Frame, Odometry, VelocityCommand
@@ -25,6 +25,7 @@ from vila_ros.common.machine import raise_priority
 from vila_ros.common.node_main import run_node
 from vila_ros.common.qos import reliable_qos, sensor_qos
 from vila_ros.common.velocity import is_stamped, velocity_from_message, velocity_type
+from vila_ros.simulator.lasers import scan_message
 from vila_tools.inject.corridor import Corridor
 from vila_tools.inject.recorder import PRIORITY
 from vila_tools.session.processes import NodeSpec
@@ -78,12 +79,8 @@ class Base(Node):
         self._images.publish(image_from_frame(frame, "camera_optical"))
 
     def _on_scan(self) -> None:
-        step_rad = 2 * math.pi / _RAYS
-        message = LaserScan(angle_min=-math.pi, angle_max=math.pi - step_rad, angle_increment=step_rad)
-        message.range_min, message.range_max, message.scan_time = 0.05, 8.0, 1 / _SCAN_HZ
-        message.ranges = array.array("f", [_FREE_M] * _RAYS)
-        message.header.stamp, message.header.frame_id = stamp_from_ns(self._now_ns()), "base_link"
-        self._scans.publish(message)
+        header = Header(stamp=stamp_from_ns(self._now_ns()), frame_id="base_link")
+        self._scans.publish(scan_message(np.full(_RAYS, _FREE_M, np.float32), header, _SCAN_HZ))
 
     def _now_ns(self) -> int:
         """The robot's time: simulated time begins at ten seconds and runs as real time does."""
