@@ -90,9 +90,10 @@ def limit_velocity(
 
 
 def _limit(wanted: float, previous: float, top: float, max_change: float) -> float:
-    before = _clip(previous if math.isfinite(previous) else 0.0, top)
-    return before + _clip(_clip(wanted, top) - before, max_change)
+    before = clip(previous if math.isfinite(previous) else 0.0, top)
+    return before + clip(clip(wanted, top) - before, max_change)
 
 
-def _clip(value: float, limit: float) -> float:
+def clip(value: float, limit: float) -> float:
+    """Return the value, no further from zero than the limit."""
     return min(limit, max(-limit, value))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vila_core.config import ControlConfig
-from vila_core.control.limits import longest_path, longest_time_s, slowest
+from vila_core.control.limits import clip, longest_path, longest_time_s, slowest
 from vila_core.control.path_watch import Path, PathWatch
 from vila_core.control.reasons import MotionFault
 from vila_core.types import Action, Stop, Turn, VelocityCommand
@@ -54,8 +54,8 @@ class MotionBounds:
         """Return the command, slower if the path that is left is not enough for it."""
         left = self._left()
         return VelocityCommand(
-            _clip(command.linear_mps, left.forward_m / _RESERVE_S),
-            _clip(command.angular_rps, left.turned_rad / _RESERVE_S),
+            clip(command.linear_mps, left.forward_m / _RESERVE_S),
+            clip(command.angular_rps, left.turned_rad / _RESERVE_S),
         )
 
     def overtime(self, now_ns: int) -> tuple[MotionFault, str]:
@@ -92,7 +92,3 @@ class MotionBounds:
 def _braking(speed: float, most_change: float) -> float:
     """Return the way to a standstill, and to that of the longest command."""
     return speed * speed / (2 * most_change) + abs(speed) * _RESERVE_S
-
-
-def _clip(value: float, limit: float) -> float:
-    return min(limit, max(-limit, value))
