@@ -28,6 +28,7 @@ from vila_tools.session.processes import ProcessError
 pytestmark = pytest.mark.slow
 INSTRUCTION = "go to the green plant"
 TURN_RAD, STEP_M = math.radians(15), 0.25
+ROOM_M, SIDES_M = 0.15, (-0.2, 0.0, 0.2)
 NAVIGATOR = """
 import sys
 from pathlib import Path
@@ -47,17 +48,27 @@ if __name__ == "__main__":
 
 
 def straight_plan(scenario: Scenario) -> list[str] | None:
-    """Replies that turn towards a goal cell and drive there in a straight line, if the way is free."""
-    pose, grid = scenario.start, scenario.distance.grid
+    """Replies that turn towards a goal cell and drive there in a straight line, if the way is free and has room.
+
+    Past something near, a robot whose scans come late creeps or stands, as it should.
+    """
+    pose = scenario.start
     for turns in sorted(range(-11, 13), key=abs):
         heading = Pose(pose.x_m, pose.y_m, wrap_angle(pose.yaw_rad + turns * TURN_RAD))
         for steps in range(1, 16):
             end = heading.advanced(steps * STEP_M)
-            if not grid.line_is_free(pose.x_m, pose.y_m, end.x_m, end.y_m):
+            if not is_roomy(scenario, heading, end):
                 break
             if scenario.distance_m(end) < 0.4:
                 return _replies(turns, steps)
     return None
+
+
+def is_roomy(scenario: Scenario, start: Pose, end: Pose) -> bool:
+    """Whether the line is free, and those beside it, to a point beyond its end."""
+    ends = [(pose.turned(math.pi / 2).advanced(side_m)) for pose in (start, end.advanced(ROOM_M)) for side_m in SIDES_M]
+    ways = zip(ends[: len(SIDES_M)], ends[len(SIDES_M) :], strict=True)
+    return all(scenario.distance.grid.line_is_free(a.x_m, a.y_m, b.x_m, b.y_m) for a, b in ways)
 
 
 def _replies(turns: int, steps: int) -> list[str]:
