@@ -30,11 +30,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Count the lines that run before a test imports them."""
+    """Count the lines that run before a test imports them; judge tests of nodes by how late the machine is."""
     if config.getoption("--lines-run"):
         from tools.lines_run import LinesRun
 
         config.pluginmanager.register(LinesRun(config))
+    from tools import late_machine
+
+    config.pluginmanager.register(late_machine)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -24,6 +24,7 @@ from conftest import HANG_S
 from rclpy.executors import ExternalShutdownException, ShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 
+from vila_tools.inject.lateness import Lateness
 from vila_tools.session.domain import leased_domain
 from vila_tools.session.processes import node_environment
 
@@ -156,36 +157,21 @@ def wait_until() -> Callable[..., float]:
     return wait
 
 
-class Lateness:
-    """How late this machine wakes a thread: what it adds, now, to each step between a cause and its effect."""
+class Allowance:
+    """What a busy machine adds, now, to the time between a cause and its effect."""
 
-    PERIOD_S = 0.005
     STEPS = 4  # a timer, a message and its callback, another message and the test's own callback
 
-    def __init__(self) -> None:
-        self._notes: list[tuple[float, float]] = []
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
+    def __init__(self, lateness: Lateness) -> None:
+        self._lateness = lateness
 
     def since(self, begun_s: float) -> float:
         """Seconds to allow for what began then; some milliseconds on a quiet machine."""
-        return self.STEPS * max((late_s for at_s, late_s in list(self._notes) if at_s > begun_s), default=0.0)
-
-    def close(self) -> None:
-        self._ended.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        at_s = time.monotonic()
-        while not self._ended.wait(self.PERIOD_S):
-            before_s, at_s = at_s, time.monotonic()
-            self._notes.append((at_s, at_s - before_s - self.PERIOD_S))
+        return self.STEPS * self._lateness.worst_s(begun_s, time.monotonic())
 
 
 @pytest.fixture
-def lateness() -> Iterator[Lateness]:
+def lateness() -> Iterator[Allowance]:
     """Measures while the test runs."""
-    lateness = Lateness()
-    yield lateness
-    lateness.close()
+    with Lateness() as lateness:
+        yield Allowance(lateness)
