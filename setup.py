@@ -20,6 +20,7 @@ from setuptools import Distribution, setup
 from setuptools.command.editable_wheel import editable_wheel
 
 SOURCE = Path(__file__).resolve().parent
+LINKED = ("launch", "config")  # by an editable install
 KERNELS = SOURCE / "vila_core" / "kernels" / "lib"  # of an editable install: where its Python files are
 
 
@@ -75,16 +76,28 @@ class EditableWheel(editable_wheel):
 
     def run(self) -> None:
         if ros_prefix():
-            links = {Path(sys.prefix, "share/vila_nav", name): SOURCE / name for name in ("launch", "config")}
-            for link in links:
-                if link.is_symlink():
-                    link.unlink()
-            shutil.rmtree(KERNELS, ignore_errors=True)  # of older sources
+            share = Path(sys.prefix, "share/vila_nav")
+            for name in LINKED:  # of older sources, as a link or as files
+                if (share / name).is_symlink():
+                    (share / name).unlink()
+                shutil.rmtree(share / name, ignore_errors=True)
+            shutil.rmtree(KERNELS, ignore_errors=True)
             cmake_install(Path(sys.prefix), KERNELS)
-            for link, folder in links.items():  # edits take effect at once
-                shutil.rmtree(link)
-                link.symlink_to(folder)
+            for name in LINKED:
+                link_files(SOURCE / name, share / name)
         super().run()
+
+
+def link_files(source: Path, folder: Path) -> None:
+    """Make each installed file a link to its source: edits take effect at once, and `ros2 launch` finds the files.
+
+    It does not look into a folder that is a link. A new file needs another `pip install -e`.
+    """
+    for file in source.rglob("*"):
+        if file.is_file():
+            installed = folder / file.relative_to(source)
+            installed.unlink()
+            installed.symlink_to(file)
 
 
 class RosDistribution(Distribution):

@@ -34,15 +34,12 @@ CHOICES = {"discovery": ["LOCALHOST", "SUBNET", "OFF"], "security": ["true", "fa
 
 def generate_launch_description() -> LaunchDescription:
     """Describe what to start; called by `ros2 launch`."""
-    profile = str(SHARE / "config" / "fastdds.xml")
     return LaunchDescription(
         [
             *(
                 DeclareLaunchArgument(n, default_value=v, description=d, choices=CHOICES.get(n))
                 for n, v, d in ARGUMENTS
             ),
-            SetEnvironmentVariable("FASTDDS_DEFAULT_PROFILES_FILE", profile),
-            SetEnvironmentVariable("FASTRTPS_DEFAULT_PROFILES_FILE", profile),  # its name on Humble
             *_network(),
             _node("controller", remaps=("odom", "cmd_vel")),
             _node("governor", remaps=("cmd_vel", "scan")),
@@ -53,12 +50,15 @@ def generate_launch_description() -> LaunchDescription:
 
 
 def _network() -> list[SetEnvironmentVariable]:
-    """Limit who may find the nodes, and who may speak to them."""
+    """Limit who may find the nodes, and who may speak to them; set how messages travel."""
+    is_older = os.environ.get("ROS_DISTRO") in ("humble", "iron", "jazzy")  # Fast DDS 2; 3 warns of the older name
+    profile = "FASTRTPS_DEFAULT_PROFILES_FILE" if is_older else "FASTDDS_DEFAULT_PROFILES_FILE"
     on_this_machine = PythonExpression(["int('", LaunchConfiguration("discovery"), "' != 'SUBNET')"])
     discovery = ("ROS_AUTOMATIC_DISCOVERY_RANGE", LaunchConfiguration("discovery"))
     if os.environ.get("ROS_DISTRO") == "humble":
         discovery = ("ROS_LOCALHOST_ONLY", on_this_machine)
     return [
+        SetEnvironmentVariable(profile, str((SHARE / "config" / "fastdds.xml").resolve())),  # it follows no link
         SetEnvironmentVariable(*discovery),
         SetEnvironmentVariable("ROS_DOMAIN_ID", LaunchConfiguration("domain_id")),
         SetEnvironmentVariable("ROS_SECURITY_ENABLE", LaunchConfiguration("security")),

@@ -57,12 +57,9 @@ PASSED_ON = (
 
 def generate_launch_description() -> LaunchDescription:
     """Describe what to start; called by `ros2 launch`."""
-    profile = str(SHARE / "config" / "fastdds.xml")
     return LaunchDescription(
         [
             *(DeclareLaunchArgument(name, default_value=value, description=text) for name, value, text in ARGUMENTS),
-            SetEnvironmentVariable("FASTDDS_DEFAULT_PROFILES_FILE", profile),
-            SetEnvironmentVariable("FASTRTPS_DEFAULT_PROFILES_FILE", profile),  # its name on Humble
             SetEnvironmentVariable("MUJOCO_GL", "egl"),
             SetEnvironmentVariable("OMP_NUM_THREADS", "1"),  # a small model beside a renderer on few cores
             IncludeLaunchDescription(

@@ -23,11 +23,17 @@ from vila_core.prompts.localization import (
 from vila_core.types import Choice, Frame, Interval, LocalizationMethod, Prompt, Visual
 
 Answer = tuple[Interval, ...] | VilaError  # what was found for a query, or why nothing could be
+Progress = Callable[[float], None]  # is told the share of the work that is done, 0..1
 
 _STANDING, _ONCE = "events", "question"  # slots of the prefix cache
 _TEXT_STEP_S = 1.0  # between two frames whose times are written out: whole seconds are few tokens
 _WORDS = 0.25  # of a model's positions, for all that is no picture
 _SLACK = 0.5  # of a period by which a frame may be early
+_AT_ONCE = 16  # frames that a head looks at between two words on progress: about a second on two cores
+
+
+def untold(_share: float) -> None:
+    """Take a word on progress that nobody asked for."""
 
 
 def method_of(info: ModelInfo) -> LocalizationMethod:
@@ -91,9 +97,15 @@ class Localizer:
                 return [err]
         return [_tried(lambda text, shown: self._by_pairs([text], shown, _STANDING)[0], text, frames) for text in texts]
 
-    def locate(self, text: str, frames: tuple[Frame, ...]) -> tuple[Interval, ...]:
-        """Answer one question, as finely as the model can tell. Raises the backend's VilaError."""
+    def locate(self, text: str, frames: tuple[Frame, ...], progress: Progress = untold) -> tuple[Interval, ...]:
+        """Answer one question, as finely as the model can tell. Raises the backend's VilaError.
+
+        progress: is told the share of the frames that was looked at, if there are many.
+        """
         if self.method == LocalizationMethod.RELEVANCE:
+            for count in range(_AT_ONCE, len(frames), _AT_ONCE):  # the head keeps what it saw in them
+                self._backend.relevance(text, frames[:count])
+                progress(count / len(frames))
             found = self._by_relevance(text, frames)
         else:
             found = self._by_pairs([text], thinned(frames, self._most), _ONCE)[0]

@@ -18,7 +18,7 @@ from vila_core.errors import (
 )
 from vila_core.events.memory import FrameMemory
 from vila_core.events.tracker import EvaluationWindow, EventTracker
-from vila_core.localizer import Answer, Localizer
+from vila_core.localizer import Answer, Localizer, Progress, untold
 from vila_core.prompts.localization import clean_query
 from vila_core.types import EventQuery, Frame, Interval, LocalizationMethod, TemporalEvent
 
@@ -152,14 +152,16 @@ class EventWatcher:
         answers = self._localizer.locate_each([query.text for query in queries], frames)
         return self._note(work, answers)
 
-    def localize(self, text: str, start_ns: int, end_ns: int) -> tuple[Interval, ...]:
+    def localize(self, text: str, start_ns: int, end_ns: int, progress: Progress = untold) -> tuple[Interval, ...]:
         """Answer when something went on between two times; () if it was not seen.
+
+        progress: is told the share of the images that was looked at, if there are many.
 
         0 stands for the oldest or the newest frame that is remembered. Raises QueryError for a text as `watch` does,
         and for times that are reversed, outside what is remembered, or without images; VilaError if the model fails.
         """
         text = clean_query(text, self._config.max_query_chars)
-        return self._localizer.locate(text, self._between(start_ns, end_ns))
+        return self._localizer.locate(text, self._between(start_ns, end_ns), progress)
 
     def describe(self, text: str, start_ns: int, end_ns: int) -> str:
         """Answer freely about what was seen between two times; see `localize`.

@@ -57,7 +57,14 @@ MANIFEST_USED_OTHERWISE = {
     "lifecycle_msgs": "the services of rclpy's lifecycle nodes",
     "rosidl_default_runtime": "what generated messages import",
 }
-TEST_PROGRAMS = {"import-linter", "mypy", "pytest-timeout", "pytest-xdist", "ruff"}  # run, not imported
+TEST_PROGRAMS = {
+    "import-linter",
+    "mypy",
+    "pytest-rerunfailures",
+    "pytest-timeout",
+    "pytest-xdist",
+    "ruff",
+}  # run, not imported
 
 
 def imports_of(*folders: Path) -> set[str]:

@@ -470,3 +470,17 @@ def test_a_process_with_an_unknown_parameter_says_so_and_ends(ros_environment) -
     done = subprocess.run(spec.command(), env=ros_environment, capture_output=True, text=True, timeout=HANG_S)
     assert done.returncode == 2
     assert "control.max_linear_speed" in done.stderr and "did you mean 'control.max_linear_mps'" in done.stderr
+
+
+def test_a_second_controller_drives_nothing_until_the_first_has_gone(start, spinner, wait_until) -> None:
+    robot = start()
+    first = next(node for node, _, _ in spinner._running if isinstance(node, ControllerNode))
+    second = spinner.add(ControllerNode())
+    wait_until(lambda: "another /controller is there" in second._fault())
+    assert second._execution is None and first._fault() == ""
+    message = moving(robot, wait_until)
+    wait_until(lambda: robot.state_of(message))
+    assert robot.state_of(message).state == NavAction.DONE, robot.state_of(message).detail
+    spinner.remove(first)
+    wait_until(lambda: second._execution is not None, what="the second to take over")
+    moving(robot, wait_until)

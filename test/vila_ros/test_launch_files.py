@@ -57,7 +57,7 @@ def description(request, monkeypatch) -> list[Call]:
     return described(request.param, monkeypatch)
 
 
-def described(path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Call]:
+def described(path: Path, monkeypatch: pytest.MonkeyPatch, share: Path = ROOT) -> list[Call]:
     """What a launch file describes, by the stand-ins."""
     fakes = [
         stand_in("launch", "LaunchDescription"),
@@ -70,7 +70,7 @@ def described(path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Call]:
         stand_in("ament_index_python", "_"),
         stand_in("ament_index_python.packages", "_"),
     ]
-    fakes[-1].get_package_share_directory = lambda package: str({"vila_nav": ROOT}[package])
+    fakes[-1].get_package_share_directory = lambda package: str({"vila_nav": share}[package])
     for fake in fakes:
         monkeypatch.setitem(sys.modules, fake.__name__, fake)
     return runpy.run_path(str(path))["generate_launch_description"]().args[0]
@@ -109,9 +109,21 @@ def test_executables_exist(description) -> None:
         assert executable in (ROOT / "pyproject.toml").read_text()
 
 
-def test_the_dds_profile_is_set(description) -> None:
-    names = {call.args[0] for call in of(description, "SetEnvironmentVariable")}
-    assert names >= {"FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"}
+@pytest.mark.parametrize(
+    ("distro", "name"),
+    [("humble", "FASTRTPS"), ("jazzy", "FASTRTPS"), ("kilted", "FASTDDS"), ("lyrical", "FASTDDS"), (None, "FASTDDS")],
+)
+def test_the_dds_profile_is_set_once_under_the_name_that_the_distro_knows(monkeypatch, tmp_path, distro, name) -> None:
+    monkeypatch.delenv("ROS_DISTRO", raising=False)
+    if distro:
+        monkeypatch.setenv("ROS_DISTRO", distro)
+    (tmp_path / "config").symlink_to(ROOT / "config")  # as after `make setup`
+    (path,) = (path for path in LAUNCH_FILES if path.name == "navigation.launch.py")
+    description = described(path, monkeypatch, share=tmp_path)
+    values = {
+        call.args[0]: call.args[1] for call in of(description, "SetEnvironmentVariable") if "FAST" in call.args[0]
+    }
+    assert values == {f"{name}_DEFAULT_PROFILES_FILE": str(ROOT / "config" / "fastdds.xml")}
 
 
 @pytest.mark.parametrize(

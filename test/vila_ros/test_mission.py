@@ -6,7 +6,7 @@ pytest.importorskip("vila_ros")
 
 from vila_core.control.reasons import MotionFault
 from vila_core.errors import ConfigError
-from vila_core.types import Decision, HoldReason, MoveForward, Odometry, Pose, Stop
+from vila_core.types import Decision, HoldReason, MoveForward, Odometry, Pose, Stop, Turn
 from vila_ros.navigator.mission import Mission, MissionError, MissionState, MotionReport, Outcome
 from vila_ros.navigator.mission_config import MissionConfig, limited
 
@@ -62,7 +62,7 @@ class Story:
     def turns(self, *degrees: float) -> None:
         """Decide, turn by 15 degrees at a time, and report that as done."""
         for angle in degrees:
-            self.decide(MOVE)
+            self.decide(Decision(Turn(math.radians(angle)), stamp_ns=10, probabilities=(0.04, 0.96)))
             turn(self, angle)
             self.report(MotionReport.DONE)
 
@@ -71,6 +71,11 @@ class Story:
             self.decide(MOVE)
             self.pose = self.pose.advanced(distance_m)
             self.report(MotionReport.DONE)
+
+    def wanders(self, places: int) -> None:
+        for _ in range(places):
+            self.turns(*[45] * 6)
+            self.drives(0.4)
 
     def holds(self, *reasons: HoldReason) -> None:
         for reason in reasons:
@@ -193,12 +198,17 @@ LONG = MissionConfig(max_decisions=1000)
         pytest.param(lambda s: s.turns(*[45, -45] * 9), E.NO_PROGRESS, id="eighteen swings"),
         pytest.param(lambda s: s.turns(*[15, -15] * 9), E.NO_PROGRESS, id="small swings"),
         pytest.param(lambda s: s.turns(*[15] * 24), None, id="a look around in the smallest turns"),
+        pytest.param(lambda s: s.turns(*[45] * 9), E.NOT_FOUND, id="looked round and saw nothing"),
+        pytest.param(lambda s: s.turns(*[-15] * 26), E.NOT_FOUND, id="the other way round, in small turns"),
+        pytest.param(lambda s: (s.turns(45), turn(s, 360)), E.STUCK_ROTATING, id="somebody else turns it"),
+        pytest.param(lambda s: s.wanders(5), None, id="looks here and there"),
+        pytest.param(lambda s: s.wanders(6), E.NOT_FOUND, id="wanders"),
         pytest.param(lambda s: s.turns(*[45] * 8, *[-45] * 8), None, id="a look around and back"),
         pytest.param(lambda s: s.turns(*[45, -45] * 7) or s.drives(0.4) or s.turns(*[45, -45] * 7), None, id="got on"),
         pytest.param(lambda s: s.drives(*[0.0] * 16), E.NO_PROGRESS, id="motions that move nothing"),
         pytest.param(lambda s: s.drives(*[0.02] * 14), None, id="crawling"),
         pytest.param(
-            lambda s: [s.turns(180, -180) or s.drives(0.05, -0.05) for _ in range(8)],
+            lambda s: [s.turns(60, -60) or s.drives(0.05, -0.05) for _ in range(8)],
             E.NO_PROGRESS,
             id="in a cell",
         ),
@@ -405,3 +415,10 @@ def test_decisions_on_the_way_are_counted_and_limited() -> None:
         assert story.mission.end is None
     story.decide(MOVE)
     assert story.mission.end.error is MissionError.TOO_MANY_DECISIONS
+
+
+def test_what_is_not_found_is_told_with_how_sure_the_model_ever_was() -> None:
+    story = Story(LONG)
+    story.turns(*[45] * 9)
+    assert "looked round once, in 8 turns" in story.mission.end.message
+    assert "an arrival was at most 0.04 probable" in story.mission.end.message

@@ -15,14 +15,15 @@ class Progress:
     """Follows poses and motions.
 
     distance_m: the path. turned_rad: net turn since the robot last got on, left > 0. idle_motions: those since then
-    that showed nothing new, neither a place step_m away nor a heading that it had not had there.
+    that showed nothing new, neither a place step_m away nor a heading that it had not had there. spot: how often it got
+    on.
     """
 
     def __init__(self, step_m: float) -> None:
         self._step_m = step_m
         self.distance_m = 0.0
         self.turned_rad = 0.0
-        self.idle_motions = 0
+        self.idle_motions = self.spot = 0
         self._pose: Pose | None = None
         self._start: Pose | None = None
         self._anchor: Pose | None = None  # where it last got on
@@ -51,6 +52,7 @@ class Progress:
         self._least_rad, self._most_rad = min(self._least_rad, self.turned_rad), max(self._most_rad, self.turned_rad)
         if pose.distance_m(self._anchor) >= self._step_m:
             self._anchor, self._got_on = pose, True
+            self.spot += 1
             self.turned_rad = self._least_rad = self._most_rad = 0.0
 
     def note_motion(self) -> None:

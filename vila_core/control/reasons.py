@@ -20,6 +20,7 @@ class MotionFault(enum.IntEnum):
     CLOCK = 9  # jumped, or can not be driven by
     HELD_UP = 10  # the controller itself was not run for a while
     REPLACED = 11  # by a newer action, a hold, or a shutdown
+    NOT_ALONE = 12  # another controller of this name was there before
     ODOMETRY_SILENT = 20  # none, or too old
     ODOMETRY_NOT_FINITE = 21
     ODOMETRY_FRAME = 22  # frame_id or child_frame_id changed

@@ -39,7 +39,11 @@ class Health:
     precision: str
     kernels: str  # of the CPU, or why there are none; empty if the backend does not run there
     latency_ms: float
+    images: str  # their topic, and how many publish there
     image_age_s: float
+    odometry: str  # likewise
+    odometry_age_s: float  # by its stamp, inf if none came
+    controller: str  # likewise, of its reports
     last_hold: str
     last_hold_detail: str
     decisions: int
@@ -86,6 +90,11 @@ def readiness_array(name: str, stamp: Time, fault: str, message: str, values: Ma
     if fault:
         status.level, status.message = DiagnosticStatus.ERROR, f"not ready: {fault}"
     return _array(status, stamp, values)
+
+
+def waiting_array(name: str, stamp: Time, words: str) -> DiagnosticArray:
+    """Return a status that is WARN: something takes its time."""
+    return _array(DiagnosticStatus(name=name, hardware_id="", level=DiagnosticStatus.WARN, message=words), stamp, {})
 
 
 def _array(status: DiagnosticStatus, stamp: Time, values: Mapping[str, object]) -> DiagnosticArray:

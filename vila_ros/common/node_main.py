@@ -42,12 +42,15 @@ def run_node(make: Callable[[], Node], name: str) -> int:
         return BAD_CONFIGURATION
     for flaw in flaws:
         get_logger(name).warning(flaw)
-    stopping = threading.Event()
-    _on_signals(stopping)
+    stopping, made = threading.Event(), threading.Event()
+    _on_signals(stopping, made)
     node: Node | None = None
     try:
         node = make()
+        made.set()
         spin(node, stopping)
+    except _EndedEarly:
+        return 0
     except VilaError as err:
         get_logger(name).fatal(str(err))
         return BAD_CONFIGURATION
@@ -62,6 +65,7 @@ def run_node(make: Callable[[], Node], name: str) -> int:
         if node is not None:
             node.destroy_node()
         rclpy.try_shutdown()
+        gc.freeze()  # else Python looks three times through all objects of torch before it ends
     return 0
 
 
@@ -93,9 +97,15 @@ def _refusal(error: Exception) -> str:
     return f"{str(error).splitlines()[0]}: with ROS_SECURITY_KEYSTORE={keystore}; see docs/security.md"
 
 
-def _on_signals(stopping: threading.Event) -> None:
+class _EndedEarly(BaseException):
+    """The signal to end came while the node was made, which may take minutes: nothing moves yet."""
+
+
+def _on_signals(stopping: threading.Event, made: threading.Event) -> None:
     def stop(_number: int, _frame: FrameType | None) -> None:
         stopping.set()
+        if not made.is_set():
+            raise _EndedEarly
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)

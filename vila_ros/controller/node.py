@@ -40,6 +40,7 @@ from vila_ros.common.conversions import OdometryError, action_from_message, ns_f
 from vila_ros.common.diagnostics import readiness_array
 from vila_ros.common.node_clock import NodeClock
 from vila_ros.common.node_main import run_node
+from vila_ros.common.only_one import PATIENCE_S, OnlyOne
 from vila_ros.common.parameters import declare, read, refuse_unknown
 from vila_ros.common.qos import publisher_events, reliable_qos, sensor_qos, subscription_events
 from vila_ros.common.topics import ACTIONS, CMD_VEL, COMMANDS, GOVERNOR_STATE
@@ -97,6 +98,8 @@ class ControllerNode(Node):
         self._velocity = self.create_publisher(kind, COMMANDS, reliable_qos(1), event_callbacks=events)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", reliable_qos())
         self._is_closed = False
+        self._only_one = OnlyOne(self)
+        self._earlier = ""  # who else bears our name
         self._subscribe()
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # it runs on when simulated time stands still
         self.create_timer(1.0 / self._config.rate_hz, self._on_timer, clock=steady)
@@ -112,6 +115,7 @@ class ControllerNode(Node):
             self._publish_velocity(VelocityCommand())
         self._velocity.wait_for_all_acked(Duration(seconds=0.2))
         self._clock_watch.close()
+        self._only_one.close()
 
     def destroy_node(self) -> None:
         """Close, then leave the graph."""
@@ -128,6 +132,9 @@ class ControllerNode(Node):
 
     def _announce(self) -> None:
         """Take actions from now on; that ~/execution has a publisher tells the navigator so."""
+        self._earlier = self._only_one.earlier(PATIENCE_S)
+        if self._earlier:
+            return
         self.create_subscription(NavAction, ACTIONS, self._on_action, reliable_qos())
         self._execution = self.create_publisher(NavAction, "~/execution", reliable_qos())
 
@@ -262,6 +269,7 @@ class ControllerNode(Node):
             self._end(doubt)
 
     def _on_diagnostics(self) -> None:
+        self._earlier = self._only_one.earlier()
         fault = self._fault()
         if fault:
             self.get_logger().error(f"not ready: {fault}", throttle_duration_sec=_WARN_EVERY_S)
@@ -294,7 +302,8 @@ class ControllerNode(Node):
     def _silence(self, now_ns: int) -> Doubt | None:
         steady_ns = time.monotonic_ns()
         return (
-            _doubt(MotionFault.CLOCK, self._fault())
+            _doubt(MotionFault.NOT_ALONE, self._earlier)
+            or _doubt(MotionFault.CLOCK, self._fault())
             or silence(
                 self._odometry,
                 self._heartbeat,
@@ -307,8 +316,8 @@ class ControllerNode(Node):
         )
 
     def _fault(self) -> str:
-        """Return what is wrong with the clock or the stamps of odometry, empty if nothing is known to be."""
-        return self._clock_watch.fault() or self._stamps.fault
+        """Return what is wrong: with the clock, the stamps of odometry, another controller; empty if nothing is."""
+        return self._clock_watch.fault() or self._stamps.fault or self._earlier
 
     def _end(self, doubt: Doubt) -> None:
         """Abort the running motion, if there is one, with zero velocity and a report."""

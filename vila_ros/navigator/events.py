@@ -21,6 +21,7 @@ from vila_core.config import EventsConfig
 from vila_core.engine.backend import Backend
 from vila_core.errors import BackendError, QueryError
 from vila_core.events.pace import EvaluationPace
+from vila_core.localizer import Progress
 from vila_core.machine.memory import trim_heap
 from vila_core.types import Frame, LocalizationMethod, TemporalEvent
 from vila_core.watcher import EventWatcher
@@ -79,7 +80,7 @@ class EventServer:
             node.create_service(UnwatchEvent, "~/unwatch", self._on_unwatch),
         )
         self._questions = QuestionServer(node, config.max_queries)
-        self._questions.offer(LocalizeEvent, "~/localize", self._localize)
+        self._questions.offer(LocalizeEvent, "~/localize", self._localize, lambda share: {"progress": share})
         self._questions.offer(Describe, "~/describe", self._describe)
         self._watcher: EventWatcher | None = None
         self._arrivals: deque[Evaluation | str] = deque()  # a text tells of a clock jump
@@ -179,12 +180,13 @@ class EventServer:
         if self._is_standing and self._pace.is_spoilt:
             raise PostponedError("decisions take long; the evaluation of standing queries is put off")
 
-    def _localize(self, request: LocalizeEvent.Goal) -> LocalizeEvent.Result:
+    def _localize(self, request: LocalizeEvent.Goal, progress: Progress) -> LocalizeEvent.Result:
         watcher, start_ns, end_ns = self._require_watcher(), ns_from_stamp(request.start), ns_from_stamp(request.end)
         searched = _clipped(start_ns, end_ns, watcher.remembered_ns)
-        return localization_result(watcher.localize(request.text, start_ns, end_ns), watcher.method, searched)
+        found = watcher.localize(request.text, start_ns, end_ns, progress)
+        return localization_result(found, watcher.method, searched)
 
-    def _describe(self, request: Describe.Goal) -> Describe.Result:
+    def _describe(self, request: Describe.Goal, _progress: Progress) -> Describe.Result:
         watcher, start_ns, end_ns = self._require_watcher(), ns_from_stamp(request.start), ns_from_stamp(request.end)
         searched = _clipped(start_ns, end_ns, watcher.remembered_ns)
         return description_result(watcher.describe(request.text, start_ns, end_ns), searched)

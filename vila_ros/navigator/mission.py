@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from vila_core.control.motion.failures import NO_FAILURES, MotionFailures
 from vila_core.control.progress import Progress
 from vila_core.control.reasons import MotionFault
+from vila_core.control.search import Search
 from vila_core.types import Decision, HoldReason, Odometry, Stop
 from vila_ros.navigator.mission_config import MissionConfig
 
@@ -50,6 +51,8 @@ class MissionError(enum.IntEnum):
     NO_PROGRESS = 732
     NOT_MOVED = 733
     OVERHEATED = 734
+    CLIENT_GONE = 735
+    NOT_FOUND = 736
     UNKNOWN = 799
 
 
@@ -139,7 +142,7 @@ class Mission:
         self._action_id = 0
         self._bad_replies = self._backend_errors = 0
         self._failures = MotionFailures(config.max_aborts, config.max_aborts_total)
-        self._progress = Progress(config.progress_m)
+        self._progress, self._search = Progress(config.progress_m), Search()
         self._stop_words = ""  # what the model's stop was like
         self._still = False
 
@@ -209,6 +212,7 @@ class Mission:
         if isinstance(decision.action, Stop):
             self._on_stop(decision, now_ns)
             return
+        self._search.note_decision(decision)
         self.state = MissionState.MOVING
 
     def _is_over_after_replacing(self, now_ns: int) -> bool:
@@ -216,6 +220,7 @@ class Mission:
         self.state = MissionState.WAITING
         self._progress.note_motion()
         self._failures.note_done()
+        self._search.note_done(self._progress.spot)
         return self._ends_by_decisions(now_ns)
 
     def on_report(
@@ -241,6 +246,7 @@ class Mission:
         self._progress.note_motion()
         if report is MotionReport.DONE:
             self._failures.note_done()
+            self._search.note_done(self._progress.spot)
         elif message := self._failures.note(fault, detail):
             self._fail(_error_of(fault), message, now_ns)
             return
@@ -308,7 +314,11 @@ class Mission:
             return now_ns - since_ns > limit_s * 1e9
 
         stopping = self.state is MissionState.STOPPING
+        search = self._search
         turned_rad, idle = self._progress.turned_rad, self._progress.idle_motions
+        turned = abs(turned_rad) > c.max_rotation_rad
+        looked = turned and search.explains(turned_rad)
+        arrival = f"an arrival was at most {search.arrival:.2f} probable"
         image_ns = self._image_ns if self._image_hold_ns is None else min(self._image_ns, self._image_hold_ns)
         image_fault = f": {self._image_fault}" if self._image_fault else ""
         controller_fault = f": {self._controller_fault}" if self._controller_fault else ""
@@ -325,7 +335,11 @@ class Mission:
              f"not finished after {c.max_duration_s:g} s"),
             (0 < c.max_distance_m < self.distance_m, MissionError.TOO_FAR,
              f"drove {self.distance_m:.2f} m, more than {c.max_distance_m:g} m"),
-            (abs(turned_rad) > c.max_rotation_rad, MissionError.STUCK_ROTATING,
+            (looked, MissionError.NOT_FOUND,
+             f"looked round once, in {search.turns} turns, and saw nothing to drive to; {arrival}"),
+            (search.turned_rad > c.max_search_rad, MissionError.NOT_FOUND,
+             f"turned {math.degrees(search.turned_rad):.0f} degrees in all and did not find it; {arrival}"),
+            (turned, MissionError.STUCK_ROTATING,
              f"turned {math.degrees(turned_rad):.0f} degrees without moving {c.progress_m:g} m"),
             (idle >= c.max_idle_motions, MissionError.NO_PROGRESS,
              f"{idle} motions moved it no {c.progress_m:g} m and showed it nothing new"),

@@ -14,7 +14,7 @@ from vila_core.config import from_mapping
 from vila_core.control.limits import STILL_MPS, STILL_RPS
 from vila_core.errors import ConfigError
 
-_MAY_BE_ZERO = ("max_distance_m", "stop_at_start_probability")
+_MAY_BE_ZERO = ("max_distance_m", "stop_at_start_probability", "client_timeout_s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,9 @@ class MissionConfig:
     odometry_timeout_s: float = 2.0  # so long without odometry ends the mission
     controller_timeout_s: float = 2.0  # so long without a controller, or its report on a motion, ends the mission
     stop_timeout_s: float = 3.0  # time to stand still after the model's stop
+    client_timeout_s: float = 2.0  # a goal whose client has left the graph for so long ends; 0: it goes on
     max_rotation_rad: float = math.radians(380.0)  # net turn without progress that ends it: once round, not quite exact
+    max_search_rad: float = math.radians(1440.0)  # turns in all, left and right, that end a search: four times round
     max_idle_motions: int = 16  # motions without progress and without a new heading that end it: swings to and fro
     progress_m: float = 0.3  # distance from where it last got on that counts as progress
     stop_at_start_probability: float = 0.5  # a stop before the first motion counts as arrival only if it is so sure

@@ -9,6 +9,7 @@ instruction it is a fixed camera's event server.
 from __future__ import annotations
 
 import dataclasses
+import gc
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -22,7 +23,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.timer import Timer
 from std_msgs.msg import String
-from vila_nav.msg import NavAction
+from vila_nav.msg import NavAction, NavigatorStatus
 
 from vila_core.config import EventsConfig, HistoryConfig, NavigatorConfig, StrainConfig
 from vila_core.control.forward_jump import ForwardJumpWatch
@@ -31,6 +32,7 @@ from vila_core.control.watchdog import Receipt
 from vila_core.engine.backend import CacheCounts, ModelInfo, load_backend
 from vila_core.errors import FrameError, InstructionError, VilaError
 from vila_core.history.camera_watch import CameraFault
+from vila_core.machine.memory import trim_heap
 from vila_core.navigator import Navigator
 from vila_core.prompts.instruction import sanitize
 from vila_core.types import MAX_REORDER_NS, Decision, Frame, HoldReason, Instruction, Odometry
@@ -38,10 +40,12 @@ from vila_ros.common.conversions import OdometryError, odometry_from_message
 from vila_ros.common.diagnostics import Health, precision_text
 from vila_ros.common.lifecycle import ManagedNode
 from vila_ros.common.node_main import run_node
+from vila_ros.common.only_one import PATIENCE_S, OnlyOne
 from vila_ros.common.parameters import declare, read, refuse_unknown
 from vila_ros.common.qos import reliable_qos, sensor_qos, subscription_events
 from vila_ros.common.strain_reader import StrainReader
 from vila_ros.navigator.camera import CameraReader
+from vila_ros.navigator.client_watch import ClientWatch
 from vila_ros.navigator.config import STAGES, LoadBackend, NavigatorNodeConfig, load_configured
 from vila_ros.navigator.decisions import Decisions, Job
 from vila_ros.navigator.events import EventServer
@@ -57,9 +61,11 @@ from vila_ros.navigator.mission import (
 from vila_ros.navigator.mission_config import MissionConfig
 from vila_ros.navigator.outputs import DecisionContext, NavigatorOutputs
 from vila_ros.navigator.readiness import Readiness
+from vila_ros.navigator.status import StatusPublisher
 from vila_ros.navigator.worker import InferenceWorker
 
 EXECUTION_TOPIC = "controller/execution"
+SILENT_TOPICS = {MissionError.ODOMETRY_LOST: "odom", MissionError.CONTROLLER_LOST: EXECUTION_TOPIC}
 _WARN_EVERY_S = 5.0
 
 REPORTS = {
@@ -78,6 +84,7 @@ class ActiveMission:
     mission: Mission
     instruction: Instruction
     goal: ServerGoalHandle | None = None
+    client: ClientWatch | None = None
 
 
 class NavigatorNode(ManagedNode):
@@ -115,6 +122,11 @@ class NavigatorNode(ManagedNode):
         self._history = read(self, HistoryConfig, "history")
         self._mission_config = read(self, MissionConfig, "mission")
         self._image_qos = sensor_qos(self._config.image_reliability)  # refuses a wrong word now, not later
+        self._only_one = OnlyOne(self)
+        self._undo_later(self._only_one.close)
+        self._refuse_beside_another()
+        self._status = StatusPublisher(self, self._only_one.run)
+        self._undo_later(self._status.close)
         self._outputs = NavigatorOutputs(self, self._config.odometry_frame)
         self._undo_later(self._outputs.destroy)
         inputs = InstructionInputs(self, self._mission_config, self._begin, self._cancel)
@@ -125,8 +137,12 @@ class NavigatorNode(ManagedNode):
 
     def _activate(self) -> None:
         self.refused_actions = 0
+        self._undo_later(_free_memory)
+        self._undo_later(partial(self._status.tell, NavigatorStatus.STATE_INACTIVE))
+        self._tell_loading()
         self._backend = load_configured(self._config, self._load)
         self._undo_later(self._backend.close)
+        self._refuse_beside_another()  # if discovery had not shown it before
         self._navigator = Navigator(self._backend, self._navigation, self._history, self._now_ns)
         self._guard = self.create_guard_condition(self._on_wake)
         self._undo_later(partial(self.destroy_guard_condition, self._guard))
@@ -162,9 +178,20 @@ class NavigatorNode(ManagedNode):
 
     def _tell_model(self, info: ModelInfo) -> None:
         self.get_logger().info(f"active: {info.name}, {self._config.backend}, precision {info.precision}")
+        self._status.tell(NavigatorStatus.STATE_READY, info.name)
         if info.precision_reason:
             tell = self.get_logger().info if self._config.precision == "auto" else self.get_logger().warning
             tell(precision_text(info))
+
+    def _refuse_beside_another(self) -> None:
+        if earlier := self._only_one.earlier(PATIENCE_S):
+            raise VilaError(earlier)
+
+    def _tell_loading(self) -> None:
+        """Say why nothing is answered for a while."""
+        words = f"loading {self._config.checkpoint or 'vila-nano'}"
+        self._status.tell(NavigatorStatus.STATE_LOADING, words)
+        self._outputs.publish_waiting(words)
 
     def _on_deactivation(self) -> None:
         self._is_active = False
@@ -235,6 +262,8 @@ class NavigatorNode(ManagedNode):
         except InstructionError as err:
             self.get_logger().error(f"instruction of {source} refused: {err}")
             return MissionError.BAD_INSTRUCTION, str(err)
+        if earlier := self._only_one.earlier():
+            return MissionError.NOT_ACTIVE, earlier
         if (fault := self._readiness.fault()) is not None:
             self.get_logger().error(f"instruction of {source} refused, not ready: {fault.text}")
             return fault.error, f"not ready: {fault.text}"
@@ -247,9 +276,11 @@ class NavigatorNode(ManagedNode):
         self._camera_fault = None
         self._missions += 1
         mission = Mission(config, time.monotonic_ns(), decides_moving=self._decisions.is_continuous)
-        self._active = ActiveMission(self._missions, mission, instruction, goal)
+        client = ClientWatch(self, "~/navigate", config.client_timeout_s) if goal and config.client_timeout_s else None
+        self._active = ActiveMission(self._missions, mission, instruction, goal, client)
         self._governor.begin(instruction.text, source)
         self._outputs.mission_id = self._governor.mission_id
+        self._tell_mission(NavigatorStatus.STATE_NAVIGATING, source)
         self._last_now_ns, self._held = now_ns, False
         self._jumps = tuple(map(ForwardJumpWatch, ("the clock", "the images' stamp", "the odometry's stamp")))
         self.get_logger().info(f"instruction of {source}: {instruction.text}")
@@ -280,6 +311,8 @@ class NavigatorNode(ManagedNode):
             end = dataclasses.replace(
                 end, error=error, message=f"{end.message}; the governor stopped it for {hindrance}"
             )
+        elif (topic := SILENT_TOPICS.get(end.error)) is not None:
+            end = dataclasses.replace(end, message=f"{end.message}, {self._topic_text(topic)}")
         self._active = None
         self._decisions.drop()
         self._navigator.stop()
@@ -288,8 +321,13 @@ class NavigatorNode(ManagedNode):
         if end.outcome is not Outcome.REACHED:
             self._outputs.publish_action(Decision.holding(HoldReason.NO_INSTRUCTION, self._image_stamp(), end.message))
         self.get_logger().info(f"{end.outcome.name}, {end.error.name}: {end.message}")
+        self._tell_mission(NavigatorStatus.STATE_READY, f"{end.outcome.name}, {end.error.name}: {end.message}")
         if active.goal is not None:
             finish_goal(active.goal, end)
+
+    def _tell_mission(self, state: int, detail: str) -> None:
+        instruction = "" if self._active is None else self._active.instruction.text
+        self._status.tell(state, detail, mission_id=self._governor.mission_id, instruction=instruction)
 
     # --- decisions -------------------------------------------------------------------------------
 
@@ -327,9 +365,7 @@ class NavigatorNode(ManagedNode):
         self._decisions.follow(decision)
         active.mission.on_decision(decision, message.id, time.monotonic_ns())
         self._outputs.publish_stats(decision, self._decision_context())
-        if active.goal is not None and active.goal.is_active:
-            mission = active.mission
-            active.goal.publish_feedback(feedback(message, decision.latency_ms, mission.decisions, mission.distance_m))
+        self._tell_client(active, message, decision.latency_ms)
         self._settle()
 
     def _decision_context(self) -> DecisionContext:
@@ -350,6 +386,7 @@ class NavigatorNode(ManagedNode):
         self.refused_actions += report is MotionReport.REFUSED
         if self._active is None or report is None:
             return
+        self._tell_progress(message)
         self._active.mission.on_report(
             report,
             message.id,
@@ -359,6 +396,18 @@ class NavigatorNode(ManagedNode):
             fault=_fault_of(message.fault),
         )
         self._settle()
+
+    def _tell_progress(self, message: NavAction) -> None:
+        """Tell the goal's client how far the motion got; the controller says so several times a second."""
+        active = self._active
+        if active is None or message.state != NavAction.RUNNING or message.mission_id != self._outputs.mission_id:
+            return
+        self._tell_client(active, message, self._outputs.latency_ms)
+
+    def _tell_client(self, active: ActiveMission, message: NavAction, latency_ms: float) -> None:
+        if active.goal is not None and active.goal.is_active:
+            mission = active.mission
+            active.goal.publish_feedback(feedback(message, latency_ms, mission.decisions, mission.distance_m))
 
     def _on_odometry(self, message: OdometryMsg) -> None:
         self._readiness.note_odometry(message.header.stamp)
@@ -459,6 +508,9 @@ class NavigatorNode(ManagedNode):
         self._apply(Decision.holding(HoldReason.LATE_DECISION, self._image_stamp(), detail))
 
     def _on_diagnostics(self) -> None:
+        if earlier := self._only_one.earlier():
+            self._stop_mission(MissionError.NOT_ACTIVE, earlier)
+        self._watch_client()
         age_s = self._image_age_s()
         if age_s > _WARN_EVERY_S:
             self.get_logger().warning(self._no_image(), throttle_duration_sec=_WARN_EVERY_S)
@@ -472,7 +524,11 @@ class NavigatorNode(ManagedNode):
             precision=precision_text(self._backend.info),
             kernels=self._backend.info.kernels,
             latency_ms=self._outputs.latency_ms,
+            images=self._topic_text(self._camera.topic),
             image_age_s=age_s,
+            odometry=self._topic_text("odom"),
+            odometry_age_s=self._odometry_age_s(),
+            controller=self._topic_text(EXECUTION_TOPIC),
             last_hold=last.hold.name,
             last_hold_detail=last.detail,
             decisions=self._outputs.decisions,
@@ -485,6 +541,12 @@ class NavigatorNode(ManagedNode):
             events=self._events.health,
         )
         self._outputs.publish_diagnostics(health, self._navigation.max_image_age_s)
+
+    def _watch_client(self) -> None:
+        active = self._active
+        if active is not None and active.client is not None and active.client.is_gone():
+            words = f"the client of the goal has left the graph for {active.mission.config.client_timeout_s:g} s"
+            self._stop_mission(MissionError.CLIENT_GONE, words)
 
     # --- what is known ---------------------------------------------------------------------------
 
@@ -500,6 +562,13 @@ class NavigatorNode(ManagedNode):
         image = self._image
         return float("inf") if image is None else (time.monotonic_ns() - image.received_ns) / 1e9
 
+    def _odometry_age_s(self) -> float:
+        """Return how old the newest odometry is by its stamp, inf if none came."""
+        return float("inf") if self._odometry is None else (self._now_ns() - self._odometry.stamp_ns) / 1e9
+
+    def _topic_text(self, topic: str) -> str:
+        return f"{self.resolve_topic_name(topic)} has {self.count_publishers(topic)} publishers"
+
     def _image_stamp(self) -> int:
         return 0 if self._image is None else self._image.stamp_ns
 
@@ -513,6 +582,12 @@ class NavigatorNode(ManagedNode):
 
     def _now_ns(self) -> int:
         return self.get_clock().now().nanoseconds
+
+
+def _free_memory() -> None:
+    """Give back what a model leaves: its parts refer to each other, and the C library keeps what is freed in pieces."""
+    gc.collect()
+    trim_heap()
 
 
 def _fault_of(number: int) -> MotionFault:

@@ -12,7 +12,7 @@ from vila_nav.msg import DecisionStats, NavAction
 from vila_core.engine.backend import ModelInfo
 from vila_core.types import Decision, HoldReason
 from vila_ros.common.conversions import message_from_decision, stamp_from_ns
-from vila_ros.common.diagnostics import Health, diagnostic_array
+from vila_ros.common.diagnostics import Health, diagnostic_array, waiting_array
 from vila_ros.common.qos import reliable_qos
 
 
@@ -88,6 +88,11 @@ class NavigatorOutputs:
     def publish_heartbeat(self, image_stamp_ns: int) -> None:
         """Tell the controller that we live, and which image is the newest in use."""
         self._heartbeat.publish(Header(stamp=stamp_from_ns(image_stamp_ns), frame_id=self._frame))
+
+    def publish_waiting(self, words: str) -> None:
+        """Say in /diagnostics what is waited for."""
+        stamp, name = self._node.get_clock().now().to_msg(), self._node.get_fully_qualified_name()
+        self._diagnostics.publish(waiting_array(name, stamp, words))
 
     def publish_diagnostics(self, health: Health, max_image_age_s: float) -> None:
         """Publish the health as /diagnostics."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,11 +12,17 @@ from rclpy.action.server import ServerGoalHandle
 from rclpy.node import Node
 
 from vila_core.errors import QueryLimitError
+from vila_core.localizer import Progress
 from vila_ros.navigator.event_messages import EventError, error_code
 from vila_ros.navigator.goals import GoalServer, conclude
 from vila_ros.navigator.worker import InferenceWorker, Urgency
 
-Ask = Callable[[Any], Any]  # a goal's request -> the action's result; in the worker's thread
+Ask = Callable[[Any, Progress], Any]  # a goal's request -> the action's result; in the worker's thread
+Told = Callable[[float], Mapping[str, float]]  # how far it is, 0..1 -> fields of the action's feedback
+
+
+def _nothing(_share: float) -> Mapping[str, float]:
+    return {}
 
 
 @dataclass(slots=True, eq=False)
@@ -25,8 +31,11 @@ class Question:
 
     kind: Any  # the generated action
     ask: Ask
+    told: Told
     goal: ServerGoalHandle
     is_over: bool = False
+    progress: float = 0.0  # the worker's word on how far it is
+    published: float = 0.0
 
 
 class QuestionServer:
@@ -44,9 +53,9 @@ class QuestionServer:
         self._worker: InferenceWorker[Any] | None = None
         self._wake: Callable[[], None] = lambda: None
 
-    def offer(self, kind: Any, name: str, ask: Ask) -> None:
-        """Offer an action; ask may raise anything."""
-        on_goal = partial(self._on_goal, kind, ask)
+    def offer(self, kind: Any, name: str, ask: Ask, told: Told = _nothing) -> None:
+        """Offer an action; ask may raise anything. told: makes feedback of its progress."""
+        on_goal = partial(self._on_goal, kind, ask, told)
         self._servers.append(GoalServer(self._node, kind, name, on_goal, self._on_cancel))
 
     def destroy(self) -> None:
@@ -69,16 +78,20 @@ class QuestionServer:
             self._fail(question, error, message)
 
     def on_wake(self) -> None:
-        """Give the answers that have come to those who asked."""
+        """Give the answers that have come to those who asked, and to others how far theirs are."""
         while self._answers:
             question, outcome = self._answers.popleft()
             if isinstance(outcome, Exception):
                 self._fail(question, error_code(outcome), str(outcome))
             else:
                 self._end(question, outcome, is_success=True)
+        for question in self._waiting:
+            if question.progress > question.published:
+                question.published = question.progress
+                question.goal.publish_feedback(question.kind.Feedback(**question.told(question.published)))
 
-    def _on_goal(self, kind: Any, ask: Ask, goal: ServerGoalHandle) -> None:
-        question = Question(kind, ask, goal)
+    def _on_goal(self, kind: Any, ask: Ask, told: Told, goal: ServerGoalHandle) -> None:
+        question = Question(kind, ask, told, goal)
         ahead = len(self._waiting)
         self._waiting.append(question)
         if self._worker is None:
@@ -96,7 +109,12 @@ class QuestionServer:
 
     def _answer(self, question: Question) -> Any:
         """In the worker's thread: ask, unless nobody waits any more."""
-        return None if question.is_over else question.ask(question.goal.request)
+        return None if question.is_over else question.ask(question.goal.request, partial(self._note, question))
+
+    def _note(self, question: Question, share: float) -> None:
+        """In the worker's thread: leave how far the answer is for `on_wake`."""
+        question.progress = share
+        self._wake()
 
     def _arrive(self, question: Question, outcome: Any) -> None:
         """In the worker's thread: leave the outcome for `on_wake`."""

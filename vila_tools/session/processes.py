@@ -16,7 +16,7 @@ from types import TracebackType
 from vila_core.errors import VilaError
 from vila_tools.session.resources import share_file
 
-OLDER_DISTROS = ("humble", "iron", "jazzy")  # they may know these settings by their older names
+FAST_DDS_2 = ("humble", "iron", "jazzy")  # they know the profile's variable by its older name alone
 _TAIL_LINES = 15
 
 
@@ -59,13 +59,13 @@ def node_environment(domain_id: int, base: Mapping[str, str] | None = None) -> d
     stay, as the children run the same Python.
     """
     environment = dict(os.environ if base is None else base)
-    profile = str(share_file("config/fastdds.xml"))
+    profile = str(share_file("config/fastdds.xml").resolve())
     environment["ROS_DOMAIN_ID"] = str(domain_id)
     environment["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
-    environment.setdefault("FASTDDS_DEFAULT_PROFILES_FILE", profile)
-    if environment.get("ROS_DISTRO") in OLDER_DISTROS:
+    is_older = environment.get("ROS_DISTRO") in FAST_DDS_2
+    environment.setdefault(f"{'FASTRTPS' if is_older else 'FASTDDS'}_DEFAULT_PROFILES_FILE", profile)
+    if is_older:
         environment.setdefault("ROS_LOCALHOST_ONLY", "1")
-        environment.setdefault("FASTRTPS_DEFAULT_PROFILES_FILE", profile)
     prefixes = [sys.prefix, *filter(None, environment.get("AMENT_PREFIX_PATH", "").split(os.pathsep))]
     environment["AMENT_PREFIX_PATH"] = os.pathsep.join(dict.fromkeys(prefixes))
     environment["PYTHONUNBUFFERED"] = "1"

@@ -53,6 +53,7 @@ def test_the_environment_keeps_the_nodes_to_themselves() -> None:
     assert profile.is_file() and "FASTRTPS_DEFAULT_PROFILES_FILE" not in environment
     humble = node_environment(42, {"ROS_DISTRO": "humble"})
     assert humble["FASTRTPS_DEFAULT_PROFILES_FILE"] == str(profile) and humble["ROS_LOCALHOST_ONLY"] == "1"
+    assert "FASTDDS_DEFAULT_PROFILES_FILE" not in humble  # it does not know it
     assert node_environment(1, {"FASTDDS_DEFAULT_PROFILES_FILE": "/mine"})["FASTDDS_DEFAULT_PROFILES_FILE"] == "/mine"
 
 
