@@ -75,7 +75,7 @@ def test_a_default_is_the_dataclass_own(faces):
 
 
 def test_a_name_without_a_line_and_a_line_without_a_name_are_refused(faces, monkeypatch):
-    with pytest.raises(VilaError, match=r"~/execution of the controller does not exist but has a line"):
+    with pytest.raises(VilaError, match=r"~/instance of the controller does not exist but has a line"):
         page.reference_page((faces[0], faces[2], dataclasses.replace(faces[1], endpoints=faces[1].endpoints[:-1])), {})
     monkeypatch.delitem(page.ENDPOINTS, ("navigator", "odom"))
     with pytest.raises(VilaError, match="odom of the navigator has no line"):
