@@ -10,7 +10,7 @@ from sensor_msgs.msg import Image
 from vila_nav.msg import NavAction
 
 from vila_core.actions.grammar import ACTIONS
-from vila_core.errors import FrameError
+from vila_core.errors import ConfigError, FrameError
 from vila_core.media.messages import ENCODINGS
 from vila_core.testing import make_frame
 from vila_core.types import Decision, HoldReason, Odometry, Pose
@@ -134,3 +134,13 @@ def test_an_unknown_kind_is_refused() -> None:
 @pytest.mark.parametrize(("stamp_ns", "expected"), [(0, 0), (1, 1), (10**18 + 7, 10**18 + 7), (-5, 0)])
 def test_stamps(stamp_ns: int, expected: int) -> None:
     assert c.ns_from_stamp(c.stamp_from_ns(stamp_ns)) == expected
+
+
+def test_a_velocity_along_the_axes_of_odometry_is_turned_into_the_body() -> None:
+    message = c.message_from_odometry(Odometry(1, Pose(0.0, 0.0, math.pi / 2), 0.0, 0.4))
+    message.twist.twist.linear.y = 0.3  # ahead, for a robot that looks that way
+    assert c.odometry_from_message(message, "world").linear_mps == pytest.approx(0.3)
+    assert c.odometry_from_message(message).linear_mps == pytest.approx(0.0)
+    assert c.odometry_from_message(message, "world").angular_rps == 0.4
+    with pytest.raises(ConfigError, match="odometry_twist = 'odom': must be one of body, world"):
+        c.check_twist("odom")
