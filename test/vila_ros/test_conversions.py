@@ -1,4 +1,5 @@
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -10,10 +11,12 @@ from sensor_msgs.msg import Image
 from vila_nav.msg import NavAction
 
 from vila_core.actions.grammar import ACTIONS
+from vila_core.control.odometry_watch import OdometryWatch, Source
+from vila_core.control.reasons import MotionFault
 from vila_core.errors import ConfigError, FrameError
 from vila_core.media.messages import ENCODINGS
 from vila_core.testing import make_frame
-from vila_core.types import Decision, HoldReason, Odometry, Pose
+from vila_core.types import Decision, HoldReason, Odometry, Pose, VelocityCommand
 from vila_ros.common import conversions as c
 
 HEIGHT, WIDTH = 3, 4
@@ -144,3 +147,23 @@ def test_a_velocity_along_the_axes_of_odometry_is_turned_into_the_body() -> None
     assert c.odometry_from_message(message, "world").angular_rps == 0.4
     with pytest.raises(ConfigError, match="odometry_twist = 'odom': must be one of body, world"):
         c.check_twist("odom")
+
+
+@pytest.mark.parametrize(("twist", "fault"), [("body", MotionFault.ODOMETRY_CONTRADICTS), ("world", None)])
+def test_odometry_with_another_velocity_is_doubted_after_a_turn_unless_it_is_read_as_it_is(twist, fault) -> None:
+    """Half a metre ahead, a turn to the left, half a metre ahead, with velocities along the axes of odom."""
+    watch, standing = OdometryWatch(), VelocityCommand()
+    poses = [Pose(0.015 * i) for i in range(34)]
+    poses += [Pose(0.495, 0.0, math.radians(3.0 * i)) for i in range(1, 31)]
+    poses += [Pose(0.495, 0.015 * i, math.pi / 2) for i in range(1, 34)]
+    faults = set()
+    for number, (before, pose) in enumerate(pairwise(poses)):
+        stamp_ns = number * 50_000_000
+        message = c.message_from_odometry(Odometry(stamp_ns, pose))
+        linear = message.twist.twist.linear
+        linear.x, linear.y = (pose.x_m - before.x_m) / 0.05, (pose.y_m - before.y_m) / 0.05
+        message.twist.twist.angular.z = (pose.yaw_rad - before.yaw_rad) / 0.05
+        fastest = VelocityCommand(0.3, 1.1)
+        broken = watch.note(c.odometry_from_message(message, twist), Source(), standing, fastest, stamp_ns)
+        faults |= {broken.fault} if broken else set()
+    assert faults == ({fault} if fault else set())
