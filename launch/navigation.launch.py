@@ -18,6 +18,9 @@ from launch_ros.parameter_descriptions import ParameterValue
 from vila_ros.common.recipes import GENERIC, TOPICS, load_recipe
 
 SHARE = Path(get_package_share_directory("vila_nav"))
+PROFILE_VARIABLES = ["FASTDDS_DEFAULT_PROFILES_FILE"]
+if os.environ.get("ROS_DISTRO") in ("humble", "iron", "jazzy"):  # its older name; a newer DDS trips over both
+    PROFILE_VARIABLES.append("FASTRTPS_DEFAULT_PROFILES_FILE")
 
 ARGUMENTS = (
     ("namespace", "", "namespace of the nodes"),
@@ -50,8 +53,7 @@ def generate_launch_description() -> LaunchDescription:
                 DeclareLaunchArgument(n, default_value=v, description=d, choices=CHOICES.get(n))
                 for n, v, d in ARGUMENTS
             ),
-            SetEnvironmentVariable("FASTDDS_DEFAULT_PROFILES_FILE", profile),
-            SetEnvironmentVariable("FASTRTPS_DEFAULT_PROFILES_FILE", profile),  # its name on Humble
+            *(SetEnvironmentVariable(name, profile) for name in PROFILE_VARIABLES),
             *_network(),
             OpaqueFunction(function=_choose_robot),
             _node("controller"),

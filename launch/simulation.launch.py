@@ -5,6 +5,7 @@ With `scripted_events:=patrol` there are doors, and a patrol on which things hap
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from ament_index_python.packages import get_package_share_directory
@@ -16,6 +17,9 @@ from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
 SHARE = Path(get_package_share_directory("vila_nav"))
+PROFILE_VARIABLES = ["FASTDDS_DEFAULT_PROFILES_FILE"]
+if os.environ.get("ROS_DISTRO") in ("humble", "iron", "jazzy"):  # its older name; a newer DDS trips over both
+    PROFILE_VARIABLES.append("FASTRTPS_DEFAULT_PROFILES_FILE")
 
 INSTRUCTION = PythonExpression(["'' if '", LaunchConfiguration("scripted_events"), "' else 'go to the red chair'"])
 ARGUMENTS = (
@@ -61,8 +65,7 @@ def generate_launch_description() -> LaunchDescription:
     return LaunchDescription(
         [
             *(DeclareLaunchArgument(name, default_value=value, description=text) for name, value, text in ARGUMENTS),
-            SetEnvironmentVariable("FASTDDS_DEFAULT_PROFILES_FILE", profile),
-            SetEnvironmentVariable("FASTRTPS_DEFAULT_PROFILES_FILE", profile),  # its name on Humble
+            *(SetEnvironmentVariable(name, profile) for name in PROFILE_VARIABLES),
             SetEnvironmentVariable("MUJOCO_GL", "egl"),
             SetEnvironmentVariable("OMP_NUM_THREADS", "1"),  # a small model beside a renderer on few cores
             IncludeLaunchDescription(

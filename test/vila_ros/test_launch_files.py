@@ -128,9 +128,15 @@ def test_executables_exist(description) -> None:
         assert executable in (ROOT / "pyproject.toml").read_text()
 
 
-def test_the_dds_profile_is_set(description) -> None:
-    names = {call.args[0] for call in of(description, "SetEnvironmentVariable")}
-    assert names >= {"FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"}
+@pytest.mark.parametrize("path", LAUNCH_FILES, ids=lambda p: p.name)
+@pytest.mark.parametrize(("distro", "older"), [("humble", True), ("jazzy", True), ("kilted", False), (None, False)])
+def test_the_dds_profile_is_set_by_the_name_that_the_distribution_knows(monkeypatch, path, distro, older) -> None:
+    monkeypatch.delenv("ROS_DISTRO", raising=False)
+    if distro:
+        monkeypatch.setenv("ROS_DISTRO", distro)
+    names = {call.args[0] for call in of(described(path, monkeypatch), "SetEnvironmentVariable")}
+    expected = {"FASTDDS_DEFAULT_PROFILES_FILE"} | ({"FASTRTPS_DEFAULT_PROFILES_FILE"} if older else set())
+    assert {name for name in names if name.endswith("_PROFILES_FILE")} == expected
 
 
 @pytest.mark.parametrize(
