@@ -67,8 +67,9 @@ def generate_launch_description() -> LaunchDescription:
 def _choose_robot(context: LaunchContext) -> list[SetLaunchConfiguration]:
     """Read the robot's recipe, and set what no argument says."""
     given = {name: LaunchConfiguration(name).perform(context) for name in ("robot", "blind", "params_file", *TOPICS)}
-    recipe = load_recipe(given["robot"], SHARE / "config" / "robots", blind=given["blind"] == "true")
-    chosen = {"robot_file": str(recipe.path), "params_file": given["params_file"] or str(recipe.path)}
+    more = Path(given["params_file"]) if given["params_file"] else None
+    recipe = load_recipe(given["robot"], SHARE / "config" / "robots", blind=given["blind"] == "true", more=more)
+    chosen = {"robot_file": str(recipe.path), "params_file": str(more or recipe.path)}
     chosen |= {name: given[name] or recipe.topic(name) for name in TOPICS}
     return [SetLaunchConfiguration(name, value) for name, value in chosen.items()]
 

@@ -271,9 +271,11 @@ def test_each_topic_is_remapped_where_it_is_used(monkeypatch) -> None:
     }
 
 
-def test_arguments_count_more_than_the_recipe(monkeypatch) -> None:
-    chosen, _ = navigation(monkeypatch, robot="turtlebot4", image="/mine", params_file="/my/params.yaml")
-    assert chosen["image"] == "/mine" and chosen["params_file"] == "/my/params.yaml"
+def test_arguments_count_more_than_the_recipe(monkeypatch, tmp_path) -> None:
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("governor:\n  ros__parameters:\n    limits.max_linear_mps: 0.2\n")
+    chosen, _ = navigation(monkeypatch, robot="turtlebot4", image="/mine", params_file=str(mine))
+    assert chosen["image"] == "/mine" and chosen["params_file"] == str(mine)
     assert chosen["scan"] == "scan" and chosen["robot_file"].endswith("turtlebot4.yaml")
 
 
@@ -286,9 +288,13 @@ def test_an_own_file_is_taken_and_a_wrong_name_refused_with_those_that_there_are
         navigation(monkeypatch, robot="turtlebot")
 
 
-def test_a_robot_without_eyes_for_obstacles_needs_a_word_more(monkeypatch) -> None:
+def test_a_robot_without_eyes_for_obstacles_needs_a_word_more(monkeypatch, tmp_path) -> None:
     with pytest.raises(ConfigError, match="blind:=true"):
         navigation(monkeypatch, robot="hoverboard")
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("/**:\n  governor:\n    ros__parameters:\n      obstacles.sources: ''\n")
+    with pytest.raises(ConfigError, match="blind:=true"):
+        navigation(monkeypatch, params_file=str(mine))
     chosen, _ = navigation(monkeypatch, robot="hoverboard", blind="true")
     assert chosen["cmd_vel"] == "hoverboard_base_controller/cmd_vel_unstamped"
 

@@ -202,6 +202,45 @@ class TestRefused:
             load_recipe(str(tmp_path / "own.yaml"), FOLDER)
 
 
+class TestMoreParameters:
+    """Those of `params_file`, which count more than the recipe's."""
+
+    @pytest.mark.parametrize(
+        "node", ["governor", "/governor", "/rover/governor", "/**/governor", "/**", "/**:governor"]
+    )
+    def test_they_may_not_take_the_sensors_away_unseen(self, tmp_path: Path, node: str) -> None:
+        content: dict = {"ros__parameters": {"obstacles": {"sources": ""}, "obstacles.required": False}}
+        for name in reversed(node.split(":")):
+            content = {name: content}
+        (tmp_path / "more.yaml").write_text(yaml.safe_dump(content))
+        with pytest.raises(ConfigError, match="blind:=true"):
+            load_recipe("turtlebot4", FOLDER, more=tmp_path / "more.yaml")
+        with pytest.raises(ConfigError, match=r"without a sensor .* 0\.2 at most"):
+            load_recipe("turtlebot4", FOLDER, blind=True, more=tmp_path / "more.yaml")
+
+    def test_they_may_not_lift_limits_above_the_base(self, tmp_path: Path) -> None:
+        (tmp_path / "more.yaml").write_text("governor:\n  ros__parameters:\n    limits.max_linear_mps: 0.4\n")
+        with pytest.raises(ConfigError, match=r"more\.yaml: governor limits\.max_linear_mps = 0\.4, .* obeys 0\.306"):
+            load_recipe("turtlebot4", FOLDER, more=tmp_path / "more.yaml")
+
+    def test_they_may_give_a_blind_robot_a_sensor(self, tmp_path: Path) -> None:
+        (tmp_path / "more.yaml").write_text("governor:\n  ros__parameters:\n    obstacles.sources: scan\n")
+        assert not load_recipe("hoverboard", FOLDER, more=tmp_path / "more.yaml").is_blind
+
+    @pytest.mark.parametrize("text", ["3", "- a", "controller:\n  ros__parameters:\n    obstacles.sources: ''\n"])
+    def test_what_says_nothing_to_the_governor_changes_nothing(self, tmp_path: Path, text: str) -> None:
+        (tmp_path / "more.yaml").write_text(text)
+        assert not load_recipe("turtlebot4", FOLDER, more=tmp_path / "more.yaml").is_blind
+
+    def test_a_file_that_is_not_there_is_named(self, tmp_path: Path) -> None:
+        with pytest.raises(ConfigError, match=r"more\.yaml"):
+            load_recipe("turtlebot4", FOLDER, more=tmp_path / "more.yaml")
+
+    def test_the_simulator_fits(self) -> None:
+        load_recipe("generic", FOLDER, more=ROOT / "config" / "simulation.yaml")
+
+
 def test_what_is_nested_is_read_as_ros_reads_it(tmp_path: Path) -> None:
     own = wrong(tmp_path, "      obstacles.sources: scan\n", "      obstacles:\n        sources: ''\n")
-    assert load_recipe(own, FOLDER, blind=True).is_blind
+    with pytest.raises(ConfigError, match="has no sensor for obstacles"):
+        load_recipe(own, FOLDER)

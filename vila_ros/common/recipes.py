@@ -110,11 +110,12 @@ def known_robots(folder: Path) -> tuple[str, ...]:
     return tuple(sorted(file.stem for file in folder.glob("*.yaml")))
 
 
-def load_recipe(robot: str, folder: Path, *, blind: bool = False) -> RobotRecipe:
+def load_recipe(robot: str, folder: Path, *, blind: bool = False, more: Path | None = None) -> RobotRecipe:
     """Read the recipe of a robot, by its name in the folder or by the path of a file of your own.
 
-    blind: whether a robot may drive that has no sensor for obstacles. Raises ConfigError for an unknown name, a file
-    that is no recipe, limits above what the base obeys, and for a robot without such a sensor, unless blind.
+    blind: whether a robot may drive that has no sensor for obstacles. more: parameters for the nodes that will count
+    more than the recipe's. Raises ConfigError for an unknown name, a file that is no recipe, limits above what the base
+    obeys, and for a robot without such a sensor, unless blind.
     """
     path = _find(robot, folder)
     sections = _sections(path)
@@ -127,9 +128,13 @@ def load_recipe(robot: str, folder: Path, *, blind: bool = False) -> RobotRecipe
         description = from_mapping(RobotDescription, described)
     except ConfigError as err:
         raise ConfigError(f"{path}: {err}") from err
-    governor = sections.get("governor", {})
-    _check_limits(path, description, governor)
-    recipe = RobotRecipe(path.stem, path, description, topics, sections, not _sources(path, governor))
+    governor = dict(sections.get("governor", {}))
+    source = path
+    if more is not None:
+        source = Path(f"{path} with {more}")
+        governor |= _of_governor(_yaml(more))
+    _check_limits(source, description, governor)
+    recipe = RobotRecipe(path.stem, path, description, topics, sections, not _sources(source, governor))
     if recipe.is_blind:
         _check_blind(recipe, governor, blind)
     return recipe
@@ -149,10 +154,7 @@ def _find(robot: str, folder: Path) -> Path:
 
 def _sections(path: Path) -> dict[str, dict[str, Any]]:
     """The parameters of each node, by their dotted names."""
-    try:
-        told = yaml.safe_load(read_text(path, error=ConfigError))
-    except yaml.YAMLError as err:
-        raise ConfigError(f"{path} is no YAML: {' '.join(str(err).split())}") from err
+    told = _yaml(path)
     if not isinstance(told, dict) or list(told) != [_ANYWHERE] or not isinstance(told[_ANYWHERE], dict):
         raise ConfigError(f"{path}: must hold {_ANYWHERE!r} alone, and in it the nodes; see docs/robots.md")
     known = (_ROBOT, *NODES)
@@ -168,6 +170,24 @@ def _sections(path: Path) -> dict[str, dict[str, Any]]:
             raise ConfigError(f"{path}: {name} must hold {_PARAMETERS!r} alone, and in it its parameters")
         sections[name] = dict(_flat(content[_PARAMETERS]))
     return sections
+
+
+def _yaml(path: Path) -> Any:
+    try:
+        return yaml.safe_load(read_text(path, error=ConfigError))
+    except yaml.YAMLError as err:
+        raise ConfigError(f"{path} is no YAML: {' '.join(str(err).split())}") from err
+
+
+def _of_governor(content: Any, name: str = "") -> dict[str, Any]:
+    """The parameters that a file, as ROS knows them, has for the governor, whatever its namespace."""
+    found: dict[str, Any] = {}
+    for key, value in content.items() if isinstance(content, dict) else ():
+        if key != _PARAMETERS:
+            found |= _of_governor(value, str(key))
+        elif isinstance(value, dict) and name.rpartition("/")[2] in ("governor", "**", "*"):
+            found |= dict(_flat(value))
+    return found
 
 
 def _flat(content: Mapping[Any, Any], prefix: str = "") -> list[tuple[str, Any]]:
