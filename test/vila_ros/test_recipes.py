@@ -100,6 +100,7 @@ class TestRecipe:
             assert re.search(r"https://github\.com/[\w-]+/[\w-]+", text)
         if robot in BLIND:
             assert "NOTHING SEES OBSTACLES" in text
+        assert f"\n| `{robot}` |" in (ROOT / "docs" / "robots.md").read_text()
 
 
 @pytest.mark.parametrize("robot", PUBLISHED)
