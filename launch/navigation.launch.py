@@ -1,4 +1,7 @@
-"""All that drives a robot: `ros2 launch vila_nav navigation.launch.py image:=/camera/image_raw`."""
+"""All that drives a robot: `ros2 launch vila_nav navigation.launch.py robot:=turtlebot4`.
+
+The robot's recipe, config/robots/turtlebot4.yaml, says topics and parameters; arguments that are given count more.
+"""
 
 from __future__ import annotations
 
@@ -6,30 +9,36 @@ import os
 from pathlib import Path
 
 from ament_index_python.packages import get_package_share_directory
-from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument, SetEnvironmentVariable
+from launch import LaunchContext, LaunchDescription
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable, SetLaunchConfiguration
 from launch.substitutions import EnvironmentVariable, LaunchConfiguration, PythonExpression
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
+
+from vila_ros.common.recipes import GENERIC, TOPICS, load_recipe
 
 SHARE = Path(get_package_share_directory("vila_nav"))
 
 ARGUMENTS = (
     ("namespace", "", "namespace of the nodes"),
     ("use_sim_time", "false", "take the time from /clock"),
-    ("params_file", str(SHARE / "config" / "robot.yaml"), "parameters of the nodes"),
+    ("robot", GENERIC, "a recipe of config/robots by its name, or the path of your own"),
+    ("blind", "false", "true: let a robot drive that has no sensor for obstacles"),
+    ("params_file", "", "more parameters of the nodes, which count more than the recipe's"),
     ("autostart", "true", "bring the navigator up; false leaves that to a lifecycle manager"),
     ("log_level", "info", "debug, info, warn or error"),
     ("discovery", "LOCALHOST", "who finds the nodes: LOCALHOST, this machine; SUBNET, the network; OFF"),
     ("domain_id", EnvironmentVariable("ROS_DOMAIN_ID", default_value="0"), "ROS domain; on a network one a robot"),
     ("security", EnvironmentVariable("ROS_SECURITY_ENABLE", default_value="false"), "only nodes with keys of SROS2"),
     ("use_respawn", "true", "start a node again that has ended"),
-    ("image", "camera/image_raw", "topic of the images"),
-    ("odom", "odom", "topic of the odometry"),
-    ("scan", "scan", "topic of the laser scan"),
-    ("cmd_vel", "cmd_vel", "topic of the velocity commands"),
+    *((name, "", f"the robot's topic of {topic.kind}; empty: as its recipe says") for name, topic in TOPICS.items()),
 )
-CHOICES = {"discovery": ["LOCALHOST", "SUBNET", "OFF"], "security": ["true", "false"]}  # others would open the door
+YES_OR_NO = ["true", "false"]
+CHOICES = {
+    "discovery": ["LOCALHOST", "SUBNET", "OFF"],
+    "security": YES_OR_NO,
+    "blind": YES_OR_NO,
+}  # others open the door
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -41,12 +50,23 @@ def generate_launch_description() -> LaunchDescription:
                 for n, v, d in ARGUMENTS
             ),
             *_network(),
-            _node("controller", remaps=("odom", "cmd_vel")),
-            _node("governor", remaps=("cmd_vel", "scan")),
-            _node("watchdog", remaps=("cmd_vel",)),
-            _node("navigator", remaps=("odom",), image="image_raw", autostart=_flag("autostart")),
+            OpaqueFunction(function=_choose_robot),
+            _node("controller"),
+            _node("governor"),
+            _node("watchdog"),
+            _node("navigator", autostart=_flag("autostart")),
         ]
     )
+
+
+def _choose_robot(context: LaunchContext) -> list[SetLaunchConfiguration]:
+    """Read the robot's recipe, and set what no argument says."""
+    given = {name: LaunchConfiguration(name).perform(context) for name in ("robot", "blind", "params_file", *TOPICS)}
+    more = Path(given["params_file"]) if given["params_file"] else None
+    recipe = load_recipe(given["robot"], SHARE / "config" / "robots", blind=given["blind"] == "true", more=more)
+    chosen = {"robot_file": str(recipe.path), "params_file": str(more or recipe.path)}
+    chosen |= {name: given[name] or recipe.topic(name) for name in TOPICS}
+    return [SetLaunchConfiguration(name, value) for name, value in chosen.items()]
 
 
 def _network() -> list[SetEnvironmentVariable]:
@@ -66,10 +86,8 @@ def _network() -> list[SetEnvironmentVariable]:
     ]
 
 
-def _node(name: str, *, remaps: tuple[str, ...], image: str = "", **parameters: ParameterValue) -> Node:
-    remappings = [(topic, LaunchConfiguration(topic)) for topic in remaps]
-    if image:
-        remappings.append((image, LaunchConfiguration("image")))
+def _node(name: str, **parameters: ParameterValue) -> Node:
+    used = {argument: topic.name for argument, topic in TOPICS.items() if name in topic.nodes}
     return Node(
         package="vila_nav",
         executable=f"{name}_node",
@@ -78,9 +96,13 @@ def _node(name: str, *, remaps: tuple[str, ...], image: str = "", **parameters: 
         output="screen",
         respawn=LaunchConfiguration("use_respawn"),
         respawn_delay=2.0,
-        parameters=[LaunchConfiguration("params_file"), {"use_sim_time": _flag("use_sim_time")} | parameters],
+        parameters=[
+            LaunchConfiguration("robot_file"),
+            LaunchConfiguration("params_file"),
+            {"use_sim_time": _flag("use_sim_time")} | parameters,
+        ],
         arguments=["--ros-args", "--log-level", LaunchConfiguration("log_level"), "--enclave", f"/vila_nav/{name}"],
-        remappings=remappings,
+        remappings=[(topic, LaunchConfiguration(argument)) for argument, topic in used.items()],
     )
 
 

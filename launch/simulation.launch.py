@@ -64,7 +64,7 @@ def generate_launch_description() -> LaunchDescription:
             SetEnvironmentVariable("OMP_NUM_THREADS", "1"),  # a small model beside a renderer on few cores
             IncludeLaunchDescription(
                 PythonLaunchDescriptionSource(str(SHARE / "launch" / "navigation.launch.py")),
-                launch_arguments=[(name, LaunchConfiguration(name)) for name in PASSED_ON],
+                launch_arguments=[("robot", "generic"), *((name, LaunchConfiguration(name)) for name in PASSED_ON)],
             ),
             _simulator(),  # behind what limits the network
         ]

@@ -21,7 +21,7 @@ from vila_tools.session.domain import leased_domain
 
 ROOT = Path(__file__).resolve().parents[2]
 LAUNCH_FILES = sorted((ROOT / "launch").glob("*.launch.py"))
-PARAMETER_FILES = sorted((ROOT / "config").glob("*.yaml"))
+PARAMETER_FILES = sorted((ROOT / "config").glob("**/*.yaml"))
 FILE_NAME = re.compile(r"[\w/.]+\.(?:yaml|xml|py)")
 NODES = {
     "controller": "vila_ros.controller.node:ControllerNode",
@@ -49,7 +49,7 @@ def nodes_of(path: Path) -> set[str]:
             else:
                 yield from walk(inner, key)
 
-    return set(walk(yaml.safe_load(path.read_text()), ""))
+    return set(walk(yaml.safe_load(path.read_text()), "")) - {"robot"}  # a recipe's words on the robot itself
 
 
 def make(name: str, arguments: list[str]):

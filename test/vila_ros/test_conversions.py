@@ -1,4 +1,5 @@
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -10,10 +11,12 @@ from sensor_msgs.msg import Image
 from vila_nav.msg import NavAction
 
 from vila_core.actions.grammar import ACTIONS
-from vila_core.errors import FrameError
+from vila_core.control.odometry_watch import OdometryWatch, Source
+from vila_core.control.reasons import MotionFault
+from vila_core.errors import ConfigError, FrameError
 from vila_core.media.messages import ENCODINGS
 from vila_core.testing import make_frame
-from vila_core.types import Decision, HoldReason, Odometry, Pose
+from vila_core.types import Decision, HoldReason, Odometry, Pose, VelocityCommand
 from vila_ros.common import conversions as c
 
 HEIGHT, WIDTH = 3, 4
@@ -134,3 +137,33 @@ def test_an_unknown_kind_is_refused() -> None:
 @pytest.mark.parametrize(("stamp_ns", "expected"), [(0, 0), (1, 1), (10**18 + 7, 10**18 + 7), (-5, 0)])
 def test_stamps(stamp_ns: int, expected: int) -> None:
     assert c.ns_from_stamp(c.stamp_from_ns(stamp_ns)) == expected
+
+
+def test_a_velocity_along_the_axes_of_odometry_is_turned_into_the_body() -> None:
+    message = c.message_from_odometry(Odometry(1, Pose(0.0, 0.0, math.pi / 2), 0.0, 0.4))
+    message.twist.twist.linear.y = 0.3  # ahead, for a robot that looks that way
+    assert c.odometry_from_message(message, "world").linear_mps == pytest.approx(0.3)
+    assert c.odometry_from_message(message).linear_mps == pytest.approx(0.0)
+    assert c.odometry_from_message(message, "world").angular_rps == 0.4
+    with pytest.raises(ConfigError, match="odometry_twist = 'odom': must be one of body, world"):
+        c.check_twist("odom")
+
+
+@pytest.mark.parametrize(("twist", "fault"), [("body", MotionFault.ODOMETRY_CONTRADICTS), ("world", None)])
+def test_odometry_with_another_velocity_is_doubted_after_a_turn_unless_it_is_read_as_it_is(twist, fault) -> None:
+    """Half a metre ahead, a turn to the left, half a metre ahead, with velocities along the axes of odom."""
+    watch, standing = OdometryWatch(), VelocityCommand()
+    poses = [Pose(0.015 * i) for i in range(34)]
+    poses += [Pose(0.495, 0.0, math.radians(3.0 * i)) for i in range(1, 31)]
+    poses += [Pose(0.495, 0.015 * i, math.pi / 2) for i in range(1, 34)]
+    faults = set()
+    for number, (before, pose) in enumerate(pairwise(poses)):
+        stamp_ns = number * 50_000_000
+        message = c.message_from_odometry(Odometry(stamp_ns, pose))
+        linear = message.twist.twist.linear
+        linear.x, linear.y = (pose.x_m - before.x_m) / 0.05, (pose.y_m - before.y_m) / 0.05
+        message.twist.twist.angular.z = (pose.yaw_rad - before.yaw_rad) / 0.05
+        fastest = VelocityCommand(0.3, 1.1)
+        broken = watch.note(c.odometry_from_message(message, twist), Source(), standing, fastest, stamp_ns)
+        faults |= {broken.fault} if broken else set()
+    assert faults == ({fault} if fault else set())

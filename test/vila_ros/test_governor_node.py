@@ -21,7 +21,7 @@ from vila_nav.msg import GovernorState, Mission, NavAction
 from vila_core.control.reasons import StopReason
 from vila_core.errors import ConfigError
 from vila_core.types import VelocityCommand
-from vila_ros.common.qos import latched_qos, reliable_qos
+from vila_ros.common.qos import latched_qos, reliable_qos, sensor_qos
 from vila_ros.common.velocity import velocity_from_message
 from vila_ros.governor.node import GovernorNode
 from vila_ros.watchdog.node import WatchdogNode
@@ -224,6 +224,15 @@ def call(stack, data: bool) -> SetBool.Response:
     future = stack.base.service.call_async(SetBool.Request(data=data))
     stack.wait_until(future.done)
     return future.result()
+
+
+def test_an_emergency_stop_that_is_sent_as_sensors_are_is_heard_where_that_is_said(spinner, wait_until) -> None:
+    base = spinner.add(Base())
+    spinner.add(GovernorNode([Parameter("emergency_stop_reliability", value="best_effort"), *BLIND]))
+    robot = base.create_publisher(Bool, "emergency_stop", sensor_qos())
+    wait_until(lambda: robot.publish(Bool(data=True)) or base.state.emergency_stop)
+    wait_until(lambda: robot.publish(Bool(data=False)) or not base.state.emergency_stop)
+    wait_until(lambda: base.button.publish(Bool(data=True)) or base.state.emergency_stop, "a reliable one, as before")
 
 
 def test_a_governor_that_is_started_again_remembers_the_emergency_stop(spinner, wait_until) -> None:

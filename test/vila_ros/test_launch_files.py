@@ -18,6 +18,7 @@ pytest.importorskip("vila_nav")
 
 from rclpy.parameter import Parameter
 
+from vila_core.errors import ConfigError
 from vila_ros.controller.node import ControllerNode
 from vila_ros.governor.node import GovernorNode
 from vila_ros.navigator.node import NavigatorNode
@@ -44,6 +45,10 @@ class Call:
     def __init__(self, name: str, args: tuple, kwargs: dict[str, Any]) -> None:
         self.name, self.args, self.kwargs = name, args, kwargs
 
+    def perform(self, context: dict[str, str]) -> str:
+        """What a LaunchConfiguration is in a context of ours."""
+        return context[self.args[0]]
+
 
 def stand_in(module: str, *names: str) -> types.ModuleType:
     fake = types.ModuleType(module)
@@ -60,8 +65,15 @@ def description(request, monkeypatch) -> list[Call]:
 def described(path: Path, monkeypatch: pytest.MonkeyPatch, share: Path = ROOT) -> list[Call]:
     """What a launch file describes, by the stand-ins."""
     fakes = [
-        stand_in("launch", "LaunchDescription"),
-        stand_in("launch.actions", "DeclareLaunchArgument", "IncludeLaunchDescription", "SetEnvironmentVariable"),
+        stand_in("launch", "LaunchContext", "LaunchDescription"),
+        stand_in(
+            "launch.actions",
+            "DeclareLaunchArgument",
+            "IncludeLaunchDescription",
+            "OpaqueFunction",
+            "SetEnvironmentVariable",
+            "SetLaunchConfiguration",
+        ),
         stand_in("launch.launch_description_sources", "PythonLaunchDescriptionSource"),
         stand_in("launch.substitutions", "EnvironmentVariable", "LaunchConfiguration", "PythonExpression"),
         stand_in("launch_ros", "_"),
@@ -80,6 +92,12 @@ def of(description: list[Call], name: str) -> list[Call]:
     return [call for call in description if call.name == name]
 
 
+def chosen(description: list[Call], action: Call, **given: str) -> list[Call]:
+    """What an OpaqueFunction does if these arguments are given, and the others are at their defaults."""
+    defaults = {call.args[0]: call.kwargs["default_value"] for call in of(description, "DeclareLaunchArgument")}
+    return action.kwargs["function"](defaults | given)
+
+
 def test_there_are_two() -> None:
     assert [path.name for path in LAUNCH_FILES] == ["navigation.launch.py", "simulation.launch.py"]
 
@@ -87,6 +105,7 @@ def test_there_are_two() -> None:
 def test_the_usual_arguments_are_there_and_every_used_one_is_declared(description) -> None:
     declared = {call.args[0] for call in of(description, "DeclareLaunchArgument")}
     assert declared >= USUAL_ARGUMENTS
+    declared |= {call.args[0] for action in of(description, "OpaqueFunction") for call in chosen(description, action)}
 
     def used(value: Any) -> set[str]:
         if isinstance(value, Call):
@@ -154,8 +173,9 @@ def test_the_network_is_closed_by_default_and_other_words_are_refused(monkeypatc
 def test_the_simulator_starts_in_the_network_of_the_nodes(monkeypatch) -> None:
     description = described(ROOT / "launch" / "simulation.launch.py", monkeypatch)
     assert [call.name for call in description][-2:] == ["IncludeLaunchDescription", "Node"]
-    passed = {name for name, _ in description[-2].kwargs["launch_arguments"]}
-    assert passed >= USUAL_ARGUMENTS
+    passed = dict(description[-2].kwargs["launch_arguments"])
+    assert set(passed) >= USUAL_ARGUMENTS
+    assert passed["robot"] == "generic"  # whatever robot was asked for on the command line
 
 
 def test_each_node_starts_in_its_enclave(description) -> None:
@@ -169,7 +189,7 @@ def test_each_node_starts_in_its_enclave(description) -> None:
 
 def test_files_that_are_named_exist(description) -> None:
     for call in of(description, "DeclareLaunchArgument"):
-        if call.args[0] == "params_file":
+        if call.args[0] == "params_file" and call.kwargs["default_value"]:
             assert Path(call.kwargs["default_value"]).is_file()
     for call in of(description, "IncludeLaunchDescription"):
         assert Path(call.args[0].args[0]).is_file()
@@ -177,7 +197,7 @@ def test_files_that_are_named_exist(description) -> None:
 
 def test_parameters_given_in_launch_files_are_declared(description, ros) -> None:
     for node in of(description, "Node"):
-        given = set(node.kwargs["parameters"][1]) - {"use_sim_time"}
+        given = set(node.kwargs["parameters"][-1]) - {"use_sim_time"}
         assert given <= declared_names(node.kwargs["name"])
 
 
@@ -208,15 +228,81 @@ def test_scripted_events_need_no_other_argument(monkeypatch, scripted_events: st
     SimulatorNodeConfig(scripted_events=scripted_events, instruction=instruction)
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.yaml")), ids=lambda p: p.name)
+PARAMETER_FILES = sorted((ROOT / "config").glob("**/*.yaml"))
+
+
+@pytest.mark.parametrize("path", PARAMETER_FILES, ids=lambda p: p.name)
 def test_parameter_files_hold_declared_parameters_with_good_values(path: Path, ros) -> None:
-    for name, content in yaml.safe_load(path.read_text())["/**"].items():
+    sections = yaml.safe_load(path.read_text())["/**"]
+    assert ("robot" in sections) == (path.parent.name == "robots")
+    for name, content in sections.items():
+        if name == "robot":  # which is no node
+            continue
         given = content["ros__parameters"]
         assert set(given) <= declared_names(name) | {"use_sim_time"}
         overrides = [Parameter(key, value=value) for key, value in given.items() if key != "use_sim_time"]
         if name != "simulator":
             node = NODES[name](overrides)
             node.destroy_node()
+
+
+def navigation(monkeypatch: pytest.MonkeyPatch, **given: str) -> tuple[dict[str, str], list[Call]]:
+    """The configurations that navigation.launch.py sets for a robot, and its nodes."""
+    description = described(ROOT / "launch" / "navigation.launch.py", monkeypatch)
+    (action,) = of(description, "OpaqueFunction")
+    first = next(number for number, call in enumerate(description) if call.name == "Node")
+    assert description.index(action) < first
+    return {call.args[0]: call.args[1] for call in chosen(description, action, **given)}, of(description, "Node")
+
+
+def test_a_robot_is_a_file_of_parameters_and_the_topics_that_it_names(monkeypatch) -> None:
+    chosen, nodes = navigation(monkeypatch, robot="turtlebot4")
+    recipe = ROOT / "config" / "robots" / "turtlebot4.yaml"
+    assert chosen["robot_file"] == chosen["params_file"] == str(recipe)
+    assert chosen["image"] == "oakd/rgb/preview/image_raw" and chosen["teleop"] == "teleop/cmd_vel"
+    for node in nodes:
+        files = [value.args[0] for value in node.kwargs["parameters"][:2]]
+        assert files == ["robot_file", "params_file"]  # ROS takes the last that says something
+
+
+def test_each_topic_is_remapped_where_it_is_used(monkeypatch) -> None:
+    _, nodes = navigation(monkeypatch)
+    remaps = {node.kwargs["name"]: {own: to.args[0] for own, to in node.kwargs["remappings"]} for node in nodes}
+    assert remaps["navigator"] == {"image_raw": "image", "odom": "odom"}
+    assert remaps["controller"] == {"odom": "odom", "cmd_vel": "cmd_vel"}
+    assert remaps["watchdog"] == {"cmd_vel": "cmd_vel"}
+    assert set(remaps["governor"]) == {
+        *("cmd_vel", "scan", "points", "depth", "depth/camera_info"),
+        *("teleop/cmd_vel", "joy", "emergency_stop"),
+    }
+
+
+def test_arguments_count_more_than_the_recipe(monkeypatch, tmp_path) -> None:
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("governor:\n  ros__parameters:\n    limits.max_linear_mps: 0.2\n")
+    chosen, _ = navigation(monkeypatch, robot="turtlebot4", image="/mine", params_file=str(mine))
+    assert chosen["image"] == "/mine" and chosen["params_file"] == str(mine)
+    assert chosen["scan"] == "scan" and chosen["robot_file"].endswith("turtlebot4.yaml")
+
+
+def test_an_own_file_is_taken_and_a_wrong_name_refused_with_those_that_there_are(monkeypatch, tmp_path) -> None:
+    own = tmp_path / "mine.yaml"
+    own.write_text((ROOT / "config" / "robots" / "jackal.yaml").read_text())
+    chosen, _ = navigation(monkeypatch, robot=str(own))
+    assert chosen["robot_file"] == str(own) and chosen["odom"] == "platform/odom/filtered"
+    with pytest.raises(ConfigError, match="unknown robot 'turtlebot'; did you mean 'turtlebot4'"):
+        navigation(monkeypatch, robot="turtlebot")
+
+
+def test_a_robot_without_eyes_for_obstacles_needs_a_word_more(monkeypatch, tmp_path) -> None:
+    with pytest.raises(ConfigError, match="blind:=true"):
+        navigation(monkeypatch, robot="hoverboard")
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("/**:\n  governor:\n    ros__parameters:\n      obstacles.sources: ''\n")
+    with pytest.raises(ConfigError, match="blind:=true"):
+        navigation(monkeypatch, params_file=str(mine))
+    chosen, _ = navigation(monkeypatch, robot="hoverboard", blind="true")
+    assert chosen["cmd_vel"] == "hoverboard_base_controller/cmd_vel_unstamped"
 
 
 def test_the_demo_uses_the_same_files_and_executables() -> None:

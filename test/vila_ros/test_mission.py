@@ -42,7 +42,7 @@ class Story:
     def decide(self, decision: Decision) -> None:
         self.id += 1
         self.mission.on_decision(decision, self.id, self.now)
-        self.tick()
+        self.tick(0.4 if isinstance(decision.action, Stop) else 0.1)  # a robot that stands must be seen to
 
     def report(self, report: MotionReport, action_id: int | None = None, fault: MotionFault = MotionFault.NONE) -> None:
         action_id = self.id if action_id is None else action_id
@@ -422,3 +422,18 @@ def test_what_is_not_found_is_told_with_how_sure_the_model_ever_was() -> None:
     story.turns(*[45] * 9)
     assert "looked round once, in 8 turns" in story.mission.end.message
     assert "an arrival was at most 0.04 probable" in story.mission.end.message
+
+
+def test_a_robot_whose_driver_tells_no_velocity_has_not_arrived_while_it_moves() -> None:
+    story = Story()
+    story.tick(0.5)
+    story.decide(MOVE)
+    story.pose = story.pose.advanced(0.25)
+    story.report(MotionReport.DONE)
+    story.mission.on_decision(STOP, 2, story.now)
+    for _ in range(20):
+        story.pose = story.pose.advanced(0.03)
+        story.tick()
+    assert story.mission.state is MissionState.STOPPING
+    story.tick(0.4)
+    assert story.mission.end is not None and story.mission.end.outcome is Outcome.REACHED

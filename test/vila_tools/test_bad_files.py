@@ -26,7 +26,7 @@ NEEDS = {
     "bench soak": "rclpy",
     "demo": "rclpy",
 }
-NEEDS |= {"demo-events": "rclpy", "inject": "rclpy", "reference": "rclpy", "engine build": "onnx"}
+NEEDS |= {"demo-events": "rclpy", "inject": "rclpy", "reference": "rclpy", "robots": "rclpy", "engine build": "onnx"}
 GOOD = str(EMBEDDED_CHECKPOINT)
 # BAD stands for the file in question, OUT for a place to write to, PICTURES for a folder of pictures.
 ROWS = [
@@ -76,6 +76,7 @@ ROWS = [
     "demo --checkpoint BAD --out OUT",
     "demo-events --checkpoint BAD --out OUT",
     "inject --only kill-governor --out BAD/out",
+    "robots BAD",
 ]
 WITHOUT_FILES = {"bench gpu"}
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935\nsize 12345\n"

@@ -12,9 +12,11 @@ from nav_msgs.msg import Odometry as OdometryMsg
 from sensor_msgs.msg import Image
 from vila_nav.msg import NavAction
 
-from vila_core.errors import VilaError
+from vila_core.errors import ConfigError, VilaError
 from vila_core.media.messages import decode_image
 from vila_core.types import Action, Decision, Frame, MoveForward, Odometry, Pose, Stop, Turn
+
+BODY_TWIST, WORLD_TWIST = ODOMETRY_TWISTS = ("body", "world")
 
 
 class OdometryError(VilaError):
@@ -52,20 +54,30 @@ def image_from_frame(frame: Frame, frame_id: str = "") -> Image:
     return message
 
 
-def odometry_from_message(message: OdometryMsg) -> Odometry:
-    """Return the planar pose and body velocity. Raises OdometryError if a number is not finite."""
-    position, twist = message.pose.pose.position, message.twist.twist
+def odometry_from_message(message: OdometryMsg, twist: str = BODY_TWIST) -> Odometry:
+    """Return the planar pose and body velocity. Raises OdometryError if a number is not finite.
+
+    twist: a row of ODOMETRY_TWISTS: whether the message's velocity is along the body's axes, as ROS has it, or along
+    those of the frame that the pose is in.
+    """
+    position, velocity = message.pose.pose.position, message.twist.twist
+    yaw_rad, forward_mps = yaw_from_quaternion(message.pose.pose.orientation), velocity.linear.x
+    if twist == WORLD_TWIST:
+        forward_mps = math.cos(yaw_rad) * velocity.linear.x + math.sin(yaw_rad) * velocity.linear.y
     odometry = Odometry(
-        ns_from_stamp(message.header.stamp),
-        Pose(position.x, position.y, yaw_from_quaternion(message.pose.pose.orientation)),
-        twist.linear.x,
-        twist.angular.z,
+        ns_from_stamp(message.header.stamp), Pose(position.x, position.y, yaw_rad), forward_mps, velocity.angular.z
     )
     pose = odometry.pose
     numbers = (pose.x_m, pose.y_m, pose.yaw_rad, odometry.linear_mps, odometry.angular_rps)
     if not all(map(math.isfinite, numbers)):
         raise OdometryError(f"odometry (x, y, yaw, v, w) = {numbers} is not finite; check the robot's odometry source")
     return odometry
+
+
+def check_twist(setting: str) -> None:
+    """Raise ConfigError for a parameter `odometry_twist` that is not a row of ODOMETRY_TWISTS."""
+    if setting not in ODOMETRY_TWISTS:
+        raise ConfigError(f"odometry_twist = {setting!r}: must be one of {', '.join(ODOMETRY_TWISTS)}")
 
 
 def message_from_odometry(odometry: Odometry, frame_id: str = "odom", child_frame_id: str = "base_link") -> OdometryMsg:

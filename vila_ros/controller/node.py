@@ -36,7 +36,13 @@ from vila_core.control.stamp_watch import StampWatch
 from vila_core.control.watchdog import Doubt, GovernorWatch, HoldUpWatch, Receipt, decision_refusal, silence
 from vila_core.errors import ConfigError
 from vila_core.types import Action, Odometry, Stop, VelocityCommand
-from vila_ros.common.conversions import OdometryError, action_from_message, ns_from_stamp, odometry_from_message
+from vila_ros.common.conversions import (
+    OdometryError,
+    action_from_message,
+    check_twist,
+    ns_from_stamp,
+    odometry_from_message,
+)
 from vila_ros.common.diagnostics import readiness_array
 from vila_ros.common.node_clock import NodeClock
 from vila_ros.common.node_main import run_node
@@ -62,12 +68,14 @@ class ControllerNodeConfig:
     velocity_type: str = "auto"  # stamped, plain, or auto: as usual in this distribution, stamped from Jazzy on
     base_frame: str = "base_link"  # frame_id of stamped velocities
     odometry_reliability: str = "best_effort"  # of our end; or reliable, where the odometry is
+    odometry_twist: str = "body"  # axes of odometry's velocity: body, as ROS has it; or world, those of its frame_id
 
     def __post_init__(self) -> None:
         for name in ("rate_hz", "report_rate_hz"):
             if not 0 < getattr(self, name) <= 200:
                 raise ConfigError(f"{name} = {getattr(self, name)!r}: must be above 0 and at most 200")
         is_stamped(self.velocity_type)  # raises for an unknown one
+        check_twist(self.odometry_twist)
 
 
 class ControllerNode(Node):
@@ -141,7 +149,7 @@ class ControllerNode(Node):
     def _on_odometry(self, message: OdometryMsg, info: Any) -> None:
         self._clock_watch.note(self._stamps, message.header.stamp)
         try:
-            odometry = odometry_from_message(message)
+            odometry = odometry_from_message(message, self._config.odometry_twist)
         except OdometryError as err:
             broken = self._odometry_watch.note_bad(str(err), ns_from_stamp(message.header.stamp))
             self._end(Doubt(broken.fault, broken.detail))

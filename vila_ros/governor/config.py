@@ -19,6 +19,7 @@ class GovernorNodeConfig:
     watchdog: str = "watchdog"  # name of the node that publishes zero if this one dies
     needs_watchdog: bool = True  # false: a mission runs without it too
     publishes_alone: bool = True  # false: other publishers of cmd_vel are let be
+    emergency_stop_reliability: str = "reliable"  # of our end of emergency_stop; or best_effort, where its publisher is
     joy_emergency_button: int = -1  # index of the joystick's button that stops, and stays so; -1: none
     joy_deadzone: float = 0.2  # an axis that leaves its rest by more is the operator's
     priority: int = -10  # of the process, as `nice` counts: -20 to 19; where it is not allowed, that is told

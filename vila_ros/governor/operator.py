@@ -13,7 +13,7 @@ from std_srvs.srv import SetBool
 
 from vila_core.control.governor.governor import Governor
 from vila_core.types import VelocityCommand
-from vila_ros.common.qos import SubscriptionEventCallbacks, latched_qos, reliable_qos, sensor_qos
+from vila_ros.common.qos import SubscriptionEventCallbacks, latched_qos, sensor_qos
 from vila_ros.common.velocity import velocity_from_message, velocity_type
 from vila_ros.governor.config import GovernorNodeConfig
 
@@ -39,7 +39,8 @@ class Operator:
         node.create_subscription(kind, TELEOP_TOPIC, self._on_teleop, sensor_qos())
         node.create_subscription(Joy, JOY_TOPIC, self._on_joy, sensor_qos(depth=10))  # none is too many
         quiet = SubscriptionEventCallbacks(use_default_callbacks=False)
-        for qos in (reliable_qos(1), latched_qos(1)):  # the second hears what was latched before we came
+        pressed = sensor_qos(config.emergency_stop_reliability)
+        for qos in (pressed, latched_qos(1)):  # the second hears what was latched before we came
             node.create_subscription(Bool, EMERGENCY_TOPIC, self._on_emergency_topic, qos, event_callbacks=quiet)
         node.create_service(SetBool, "~/emergency_stop", self._on_emergency_service)
 

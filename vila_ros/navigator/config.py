@@ -9,6 +9,7 @@ from typing import Protocol
 from vila_core.config import EventsConfig, HistoryConfig, NavigatorConfig, StrainConfig
 from vila_core.engine.backend import EMBEDDED_CHECKPOINT, Backend
 from vila_core.errors import CheckpointError, ConfigError, MissingDependencyError
+from vila_ros.common.conversions import check_twist
 from vila_ros.navigator.mission_config import MissionConfig
 
 STAGES = {
@@ -34,12 +35,14 @@ class NavigatorNodeConfig:
     odometry_frame: str = "odom"  # frame_id of actions and heartbeats
     image_reliability: str = "best_effort"  # of our end; or reliable, where the camera is
     odometry_reliability: str = "best_effort"  # of our end; or reliable, where the odometry is
+    odometry_twist: str = "body"  # axes of odometry's velocity: body, as ROS has it; or world, those of its frame_id
     heartbeat_rate_hz: float = 20.0  # of ~/heartbeat and ~/mission; 10 to 100
     require_governor: bool = True  # false: missions run without one, and something else must limit cmd_vel
 
     def __post_init__(self) -> None:
         if not 10.0 <= self.heartbeat_rate_hz <= 100.0:
             raise ConfigError(f"heartbeat_rate_hz = {self.heartbeat_rate_hz!r}: must be from 10 to 100")
+        check_twist(self.odometry_twist)
 
 
 class LoadBackend(Protocol):

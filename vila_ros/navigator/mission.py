@@ -19,6 +19,7 @@ from vila_core.control.motion.failures import NO_FAILURES, MotionFailures
 from vila_core.control.progress import Progress
 from vila_core.control.reasons import MotionFault
 from vila_core.control.search import Search
+from vila_core.control.standstill import Standstill
 from vila_core.types import Decision, HoldReason, Odometry, Stop
 from vila_ros.navigator.mission_config import MissionConfig
 
@@ -144,7 +145,7 @@ class Mission:
         self._failures = MotionFailures(config.max_aborts, config.max_aborts_total)
         self._progress, self._search = Progress(config.progress_m), Search()
         self._stop_words = ""  # what the model's stop was like
-        self._still = False
+        self._standstill = Standstill(config.still_mps, config.still_rps)
 
     @property
     def distance_m(self) -> float:
@@ -187,10 +188,8 @@ class Mission:
         """Measure distance and net turn; a stop is confirmed here."""
         self._odometry_ns = now_ns
         self._progress.note_pose(odometry.pose)
-        self._still = (
-            abs(odometry.linear_mps) < self.config.still_mps and abs(odometry.angular_rps) < self.config.still_rps
-        )
-        if self.state is MissionState.STOPPING and self._still and now_ns > self._stop_ns:
+        self._standstill.note(odometry, now_ns)
+        if self.state is MissionState.STOPPING and self._standstill.is_still and now_ns > self._stop_ns:
             message = f"the model said stop{self._stop_words} and the robot stands still"
             self._finish(Outcome.REACHED, MissionError.NONE, message, now_ns)
 

@@ -412,7 +412,7 @@ class NavigatorNode(ManagedNode):
     def _on_odometry(self, message: OdometryMsg) -> None:
         self._readiness.note_odometry(message.header.stamp)
         try:
-            self._odometry = odometry_from_message(message)
+            self._odometry = odometry_from_message(message, self._config.odometry_twist)
         except OdometryError as err:
             self.get_logger().error(f"odometry ignored: {err}", throttle_duration_sec=_WARN_EVERY_S)
             return

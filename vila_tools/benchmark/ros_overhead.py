@@ -31,7 +31,7 @@ from vila_tools.benchmark.ros_robot import BenchRobot, RoundTrip
 from vila_tools.command_line import option, parse_options
 from vila_tools.options import NAVIGATOR, model_parameters, require_checkpoint
 from vila_tools.session.processes import NodeSpec
-from vila_tools.session.resources import share_file
+from vila_tools.session.robot import robot_recipe
 from vila_tools.session.session import READY_TIMEOUT_S, Session, running
 
 THREADS = (1, 2)
@@ -141,7 +141,7 @@ def navigator_spec(options: BenchOptions) -> NodeSpec:
     return NodeSpec(
         "navigator",
         options.navigator,
-        share_file("config/robot.yaml"),
+        robot_recipe().path,
         model | _NO_LIMIT | _REPETITIVE | _ALONE,
         {"image_raw": "camera/image_raw"},
     )

@@ -33,7 +33,7 @@ from vila_tools.bags.video import BagOptions, convert
 from vila_tools.command_line import option, parse_options
 from vila_tools.options import NAVIGATOR, model_parameters, require_checkpoint
 from vila_tools.session.processes import NodeSpec
-from vila_tools.session.resources import share_file
+from vila_tools.session.robot import robot_recipe
 from vila_tools.session.session import READY_TIMEOUT_S, Session, running
 
 _BAGS = (".mcap", ".db3", ".bag")
@@ -133,7 +133,7 @@ def playable(path: Path) -> Iterator[Path]:
 def navigator_spec(options: VideoOptions) -> NodeSpec:
     """Return the navigator as on a robot."""
     model = model_parameters(options.checkpoint)
-    return NodeSpec("navigator", options.navigator, share_file("config/robot.yaml"), model, {"image_raw": _TOPIC})
+    return NodeSpec("navigator", options.navigator, robot_recipe().path, model, {"image_raw": _TOPIC})
 
 
 def ask_for(session: Session, watching: Any, name: str, text: str) -> None:

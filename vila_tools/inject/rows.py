@@ -1,6 +1,7 @@
 """The table of the drill: every fault, how long the robot may take to stand, how far it may get, what must be told.
 
-The limits hold for the speeds of config/robot.yaml, 0.3 m/s and 0.5 rad/s, on a machine that runs programs in time.
+The limits hold for the speeds of config/robots/generic.yaml, 0.3 m/s and 0.5 rad/s, on a machine that runs programs in
+time.
 """
 
 from __future__ import annotations

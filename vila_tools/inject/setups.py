@@ -22,6 +22,7 @@ from vila_tools.inject.rig import NODES, FoundProcesses, OwnProcesses, Rig
 from vila_tools.inject.witness import Witness
 from vila_tools.session.processes import NodeSpec
 from vila_tools.session.resources import share_file
+from vila_tools.session.robot import robot_recipe, robot_specs
 from vila_tools.session.session import READY_TIMEOUT_S, on_graph, running
 
 INSTRUCTION = "go to the red chair"
@@ -83,9 +84,8 @@ def node_specs(*, simulated: bool, governor: Mapping[str, object] | None = None)
     topics |= {"/clock": f"/{RELAYED['clock']}"} if simulated else {}
     common: dict[str, object] = {"use_sim_time": simulated}
     own: dict[str, Mapping[str, object]] = {"navigator": {"navigator.reply": "free"}, "governor": governor or {}}
-    parameters = share_file("config/robot.yaml")
-    modules = {name: f"vila_ros.{name}.node" for name in NODES} | {"navigator": _NAVIGATOR}
-    return {name: NodeSpec(name, modules[name], parameters, common | dict(own.get(name, {})), topics) for name in NODES}
+    parameters = {name: common | dict(own.get(name, {})) for name in NODES}
+    return robot_specs(robot_recipe(), parameters, modules={"navigator": _NAVIGATOR}, topics=topics)
 
 
 def roomy_seed() -> int:

@@ -16,8 +16,9 @@ Written by `vila reference` from the running nodes and the table of commands; a 
 Change the code, then run `vila reference`.
 
 Names are relative to the namespace of the nodes; `~` is the node's own name. The quality of service is that of our
-end. `config/robot.yaml` is the parameter file to copy. Parameters are read when a node is configured; a name that the
-node does not declare is refused, with the closest one that exists. `ros2 param describe` says the same as the tables.
+end. `config/robots/generic.yaml` is the parameter file to copy ([robots](robots.md)). Parameters are read when a node
+is configured; a name that the node does not declare is refused, with the closest one that exists. `ros2 param describe`
+says the same as the tables.
 """
 OUR_PACKAGE = "vila_nav"
 TYPES = {bool: "bool", int: "int", float: "double", str: "string"}

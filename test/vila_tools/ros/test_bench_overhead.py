@@ -94,7 +94,7 @@ def test_a_navigator_that_ends_is_told_with_its_last_words(navigator) -> None:
 def test_the_navigator_runs_as_on_a_robot() -> None:
     spec = navigator_spec(BenchOptions(checkpoint=Path("model")))
     assert spec.module == "vila_ros.navigator.node" and spec.params_file is not None
-    assert spec.params_file.name == "robot.yaml" and spec.parameters["checkpoint"] == str(Path("model").resolve())
+    assert spec.params_file.name == "generic.yaml" and spec.parameters["checkpoint"] == str(Path("model").resolve())
 
 
 @pytest.mark.parametrize("wrong", [{"decisions": 1}, {"width": 0}, {"height": -1}, {"rate_hz": 0.0}])

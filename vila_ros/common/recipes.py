@@ -1,0 +1,254 @@
+"""Recipes of robots: one parameter file a robot, which also says what its drivers call their topics.
+
+A recipe stays a parameter file as ROS reads them. What is no parameter of ours stands in it as parameters of a node
+called `robot`, which nobody starts.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from vila_core.config import from_mapping
+from vila_core.control.governor.config import GovernorConfig
+from vila_core.control.governor.obstacle_config import ObstacleConfig
+from vila_core.errors import ConfigError
+from vila_core.files.reading import is_file, read_text
+
+GENERIC = "generic"
+BLIND_MPS = 0.2  # top speed of a robot without a sensor for obstacles
+NODES = ("controller", "governor", "navigator", "watchdog")
+_ANYWHERE, _ROBOT, _PARAMETERS, _TOPICS = "/**", "robot", "ros__parameters", "topics"
+_NAME = re.compile(r"/?[A-Za-z_]\w*(/[A-Za-z_]\w*)*", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """A topic that a recipe may name.
+
+    name: what our nodes call it. kind: its message; Twist stands for TwistStamped too, as `velocity_type` says.
+    """
+
+    name: str
+    kind: str
+    nodes: tuple[str, ...] = ("governor",)
+
+
+TOPICS = {  # by their names in recipes, which are those of the launch file's arguments
+    "image": Topic("image_raw", "sensor_msgs/msg/Image", ("navigator",)),
+    "odom": Topic("odom", "nav_msgs/msg/Odometry", ("navigator", "controller")),
+    "cmd_vel": Topic("cmd_vel", "geometry_msgs/msg/Twist", ("controller", "governor", "watchdog")),
+    "scan": Topic("scan", "sensor_msgs/msg/LaserScan"),
+    "points": Topic("points", "sensor_msgs/msg/PointCloud2"),
+    "depth": Topic("depth", "sensor_msgs/msg/Image"),
+    "depth_info": Topic("depth/camera_info", "sensor_msgs/msg/CameraInfo"),
+    "teleop": Topic("teleop/cmd_vel", "geometry_msgs/msg/Twist"),
+    "joy": Topic("joy", "sensor_msgs/msg/Joy"),
+    "emergency_stop": Topic("emergency_stop", "std_msgs/msg/Bool"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RobotDescription:
+    """What is known of a robot besides the parameters of our nodes."""
+
+    max_linear_mps: float  # what its driver obeys at most
+    max_angular_rps: float  # what its driver obeys at most, turning
+    camera_height_m: float = math.nan  # above the floor; NaN: not known
+    camera_pitch_deg: float = math.nan  # downward; NaN: not known
+    camera_hfov_deg: float = math.nan  # horizontal field of view; NaN: not known
+    odometry: str = ""  # what it is measured by, and how far to trust it
+
+    def __post_init__(self) -> None:
+        for name, (low, high) in _RANGES.items():
+            value = getattr(self, name)
+            if not (low < value <= high or math.isnan(value)):
+                raise ConfigError(f"{name} = {value!r}: must be above {low:g} and at most {high:g}")
+
+
+_RANGES = {
+    "max_linear_mps": (0.0, 20.0),
+    "max_angular_rps": (0.0, 20.0),
+    "camera_height_m": (0.0, 10.0),
+    "camera_pitch_deg": (-90.0, 90.0),
+    "camera_hfov_deg": (0.0, 360.0),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RobotRecipe:
+    """A recipe that was read: a file to give to the nodes, and the topics to remap.
+
+    topics: by the names in TOPICS, those alone that the recipe names. parameters: of each node, by their dotted names.
+    """
+
+    name: str
+    path: Path
+    description: RobotDescription
+    topics: Mapping[str, str]
+    parameters: Mapping[str, Mapping[str, Any]]
+    is_blind: bool  # no sensor tells its obstacles
+
+    def topic(self, name: str) -> str:
+        """Return what the robot calls a topic of TOPICS; what our nodes call it if the recipe says nothing."""
+        return self.topics.get(name, TOPICS[name].name)
+
+    def remaps(self, node: str) -> dict[str, str]:
+        """Return the remappings of a node, from its own name of a topic to the robot's."""
+        return {TOPICS[name].name: topic for name, topic in self.topics.items() if node in TOPICS[name].nodes}
+
+
+def known_robots(folder: Path) -> tuple[str, ...]:
+    """Return the names of the recipes in a folder."""
+    return tuple(sorted(file.stem for file in folder.glob("*.yaml")))
+
+
+def load_recipe(robot: str, folder: Path, *, blind: bool = False, more: Path | None = None) -> RobotRecipe:
+    """Read the recipe of a robot, by its name in the folder or by the path of a file of your own.
+
+    blind: whether a robot may drive that has no sensor for obstacles. more: parameters for the nodes that will count
+    more than the recipe's. Raises ConfigError for an unknown name, a file that is no recipe, limits above what the base
+    obeys, and for a robot without such a sensor, unless blind.
+    """
+    path = _find(robot, folder)
+    sections = _sections(path)
+    if _ROBOT not in sections:
+        raise ConfigError(
+            f"{path}: no section {_ROBOT!r} beside {', '.join(sections) or 'nothing'}; see docs/robots.md"
+        )
+    described, topics = _split(sections.pop(_ROBOT), path)
+    try:
+        description = from_mapping(RobotDescription, described)
+    except ConfigError as err:
+        raise ConfigError(f"{path}: {err}") from err
+    governor = dict(sections.get("governor", {}))
+    source = path
+    if more is not None:
+        source = Path(f"{path} with {more}")
+        governor |= _of_governor(_yaml(more))
+    _check_limits(source, description, governor)
+    recipe = RobotRecipe(path.stem, path, description, topics, sections, not _sources(source, governor))
+    if recipe.is_blind:
+        _check_blind(recipe, governor, blind)
+    return recipe
+
+
+def _find(robot: str, folder: Path) -> Path:
+    if "/" in robot or robot.endswith((".yaml", ".yml")):
+        return Path(robot).expanduser().absolute()
+    path = folder / f"{robot}.yaml"
+    if robot and is_file(path):
+        return path
+    known = known_robots(folder)
+    close = difflib.get_close_matches(robot, known, n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    raise ConfigError(f"unknown robot {robot!r}; {hint}known: {', '.join(known)}; or give the path of your own file")
+
+
+def _sections(path: Path) -> dict[str, dict[str, Any]]:
+    """The parameters of each node, by their dotted names."""
+    told = _yaml(path)
+    if not isinstance(told, dict) or list(told) != [_ANYWHERE] or not isinstance(told[_ANYWHERE], dict):
+        raise ConfigError(f"{path}: must hold {_ANYWHERE!r} alone, and in it the nodes; see docs/robots.md")
+    known = (_ROBOT, *NODES)
+    sections = {}
+    for name, content in told[_ANYWHERE].items():
+        if name not in known:
+            raise ConfigError(f"{path}: unknown node {name!r}; known: {', '.join(known)}")
+        if (
+            not isinstance(content, dict)
+            or list(content) != [_PARAMETERS]
+            or not isinstance(content[_PARAMETERS], dict)
+        ):
+            raise ConfigError(f"{path}: {name} must hold {_PARAMETERS!r} alone, and in it its parameters")
+        sections[name] = dict(_flat(content[_PARAMETERS]))
+    return sections
+
+
+def _yaml(path: Path) -> Any:
+    try:
+        return yaml.safe_load(read_text(path, error=ConfigError))
+    except yaml.YAMLError as err:
+        raise ConfigError(f"{path} is no YAML: {' '.join(str(err).split())}") from err
+
+
+def _of_governor(content: Any, name: str = "") -> dict[str, Any]:
+    """The parameters that a file, as ROS knows them, has for the governor, whatever its namespace."""
+    found: dict[str, Any] = {}
+    for key, value in content.items() if isinstance(content, dict) else ():
+        if key != _PARAMETERS:
+            found |= _of_governor(value, str(key))
+        elif isinstance(value, dict) and name.rpartition("/")[2] in ("governor", "**", "*"):
+            found |= dict(_flat(value))
+    return found
+
+
+def _flat(content: Mapping[Any, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """The values with dotted names, as ROS names what is nested."""
+    flat: list[tuple[str, Any]] = []
+    for key, value in content.items():
+        flat += _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else [(f"{prefix}{key}", value)]
+    return flat
+
+
+def _split(parameters: Mapping[str, Any], path: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """The description and the topics."""
+    described, topics = {}, {}
+    for key, value in parameters.items():
+        if not key.startswith(f"{_TOPICS}."):
+            described[key] = value
+            continue
+        name = key.removeprefix(f"{_TOPICS}.")
+        if name not in TOPICS:
+            close = difflib.get_close_matches(name, TOPICS, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(TOPICS)}"
+            raise ConfigError(f"{path}: unknown topic {name!r}; {hint}")
+        if not isinstance(value, str) or not _NAME.fullmatch(value):
+            raise ConfigError(f"{path}: {key} = {value!r}: must be a topic's name, such as /camera/image_raw")
+        topics[name] = value
+    return described, topics
+
+
+def _check_limits(path: Path, description: RobotDescription, governor: Mapping[str, Any]) -> None:
+    for name in ("max_linear_mps", "max_angular_rps"):
+        limit, most = _limit(path, governor, name), getattr(description, name)
+        if limit > most:
+            raise ConfigError(
+                f"{path}: governor limits.{name} = {limit:g}, but the robot obeys {most:g} at most; set it lower"
+            )
+
+
+def _check_blind(recipe: RobotRecipe, governor: Mapping[str, Any], blind: bool) -> None:
+    if not blind:
+        raise ConfigError(
+            f"robot {recipe.name!r} has no sensor for obstacles (obstacles.sources is empty): it would drive into"
+            " whatever is in its way. Give it a laser or a depth camera (docs/robots.md); or, with a hand on the stop"
+            " button, say that you want this: blind:=true"
+        )
+    limit = _limit(recipe.path, governor, "max_linear_mps")
+    if limit > BLIND_MPS:
+        raise ConfigError(
+            f"{recipe.path}: governor limits.max_linear_mps = {limit:g}:"
+            f" without a sensor for obstacles it must be {BLIND_MPS:g} at most"
+        )
+
+
+def _limit(path: Path, governor: Mapping[str, Any], name: str) -> float:
+    value = governor.get(f"limits.{name}", getattr(GovernorConfig(), name))
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ConfigError(f"{path}: governor limits.{name} = {value!r}: must be a number")
+    return float(value)
+
+
+def _sources(path: Path, governor: Mapping[str, Any]) -> str:
+    value = governor.get("obstacles.sources", ObstacleConfig().sources)
+    if not isinstance(value, str):
+        raise ConfigError(f"{path}: governor obstacles.sources = {value!r}: must be a text")
+    return value.strip()
