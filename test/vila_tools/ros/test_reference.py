@@ -13,7 +13,6 @@ from vila_ros.common.parameters import field_comments
 from vila_tools import cli
 from vila_tools.reference import page, run
 from vila_tools.reference.graph import node_faces
-from vila_tools.reference.words import unit
 
 ROOT = Path(__file__).resolve().parents[3]
 REFERENCE = ROOT / "docs" / "reference.md"
@@ -105,16 +104,19 @@ class Commented:
     long: tuple[str, ...] = (
         "a",  # of a part
     )  # behind the whole
+    # above it,
+    # in two lines
+    above: int = 1
+    # a heading
+    both: int = 1  # behind wins
+    bare: int = 1
 
 
 def test_comments_are_read_from_the_source():
-    assert field_comments(Commented) == {"plain": "one line", "long": "behind the whole"}
+    assert field_comments(Commented) == {
+        "plain": "one line",
+        "long": "behind the whole",
+        "above": "above it, in two lines",
+        "both": "behind wins",
+    }
     assert field_comments(dataclasses.make_dataclass("WithoutSource", [("plain", int, 1)])) == {}
-
-
-@pytest.mark.parametrize(
-    ("name", "told"),
-    [("control.max_linear_mps", "m/s"), ("events.rate_hz", "Hz"), ("seed", ""), ("scan_rays", "")],
-)
-def test_a_unit_is_that_of_the_name(name, told):
-    assert unit(name) == told
