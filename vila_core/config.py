@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
 from vila_core.errors import ConfigError
-from vila_core.fields import AT_ONCE, FROM_NEXT_ACTION, Bounds, FieldRule, OneOf, field_rules
+from vila_core.fields import AT_ONCE, FROM_NEXT_ACTION, Bounds, OneOf, field_rules
 
 T = TypeVar("T")
 HISTORY_POLICIES = ("navila", "streaming", "window")
@@ -231,8 +231,7 @@ def from_mapping(kind: type[T], values: Mapping[str, Any]) -> T:
     missing = [f.name for f in dataclasses.fields(kind) if _is_needed(f) and f.name not in values]  # type: ignore[arg-type]
     if missing:
         raise ConfigError(f"{kind.__name__} lacks the key {missing[0]!r}")
-    rules = field_rules(kind)
-    return kind(**{key: _checked(f"{kind.__name__}.{key}", rules[key], value) for key, value in values.items()})
+    return kind(**{name: _checked(kind, name, value) for name, value in values.items()})
 
 
 def check_fields(config: object) -> None:
@@ -240,30 +239,29 @@ def check_fields(config: object) -> None:
 
     What a field may be is declared at it, see vila_core.fields. NaN may stand where it is the default.
     """
-    for name, rule in field_rules(type(config)).items():
-        value = getattr(config, name)
-        _checked(f"{type(config).__name__}.{name}", rule, value)
-        if refusal := rule.refusal(name, value):
-            raise ConfigError(refusal)
+    for name in field_rules(type(config)):
+        _checked(type(config), name, getattr(config, name))
 
 
 def _is_needed(field: dataclasses.Field[Any]) -> bool:
     return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 
 
-def _checked(name: str, rule: FieldRule, value: Any) -> Any:
-    """The value, a whole number as a float where that is wanted; types that are not of one word are left alone."""
-    expected = rule.type
-    if expected not in (bool, int, float, str) or (rule.is_unset and value != value):
+def _checked(kind: type, field: str, value: Any) -> Any:
+    """The value, a whole number as a float where that is wanted; of types that are not of one word any is taken."""
+    rule, name = field_rules(kind)[field], f"{kind.__name__}.{field}"
+    if rule.type not in (bool, int, float, str) or (rule.is_unset and value != value):
         return value
-    if expected is float and type(value) is int and abs(value) <= _MOST_WHOLE:
-        return float(value)
-    if type(value) is not expected:
-        raise ConfigError(f"{name} = {value!r}: expected {expected.__name__}, got {type(value).__name__}")
+    if rule.type is float and type(value) is int and abs(value) <= _MOST_WHOLE:
+        value = float(value)
+    if type(value) is not rule.type:
+        raise ConfigError(f"{name} = {value!r}: expected {rule.type.__name__}, got {type(value).__name__}")
     if isinstance(value, float) and not math.isfinite(value):
         raise ConfigError(f"{name} = {value!r}: must be finite")
-    if expected is int and abs(value) > _MOST_WHOLE:
+    if rule.type is int and abs(value) > _MOST_WHOLE:
         raise ConfigError(f"{name}: a number of {value.bit_length()} bits is too large")
+    if refusal := rule.refusal(field, value):
+        raise ConfigError(refusal)
     return value
 
 

@@ -52,9 +52,9 @@ class SimulatorNodeConfig:
     image_reliability: Annotated[str, OneOf(tuple(RELIABILITIES))] = "best_effort"
     # of cmd_vel: stamped, plain, or auto, as the ROS distribution has it
     velocity_type: Annotated[str, OneOf(VELOCITY_TYPES)] = "auto"
-    odometry_frame: str = "odom"  # frame_id of odometry
+    odometry_frame: str = "odom"  # frame_id of the odometry that is published
     base_frame: str = "base_link"  # child_frame_id of odometry
-    camera_frame: str = "camera_optical"  # frame_id of images
+    camera_frame: str = "camera_optical"  # frame_id of the images that are published
     scan_frame: str = "laser"  # frame_id of scans and point clouds
 
     def __post_init__(self) -> None:

@@ -28,8 +28,8 @@ WALL_RGB = (0.80, 0.78, 0.74)
 class CameraConfig:
     """The robot's pinhole camera, above the middle of its base, looking ahead and down."""
 
-    width_px: Annotated[int, Bounds(least=8, most=MAX_MAP_PX)] = 224  # columns of an image
-    height_px: Annotated[int, Bounds(least=8, most=MAX_MAP_PX)] = 224  # rows of an image
+    width_px: Annotated[int, Bounds(least=8, most=MAX_MAP_PX)] = 224  # columns of pixels in an image
+    height_px: Annotated[int, Bounds(least=8, most=MAX_MAP_PX)] = 224  # rows of pixels in an image
     hfov_deg: Annotated[float, Bounds(least=10, most=150)] = 90.0  # horizontal field of view
     height_m: Annotated[float, Bounds(above=0, most=10)] = 0.9  # of the lens above the floor
     pitch_deg: Annotated[float, Bounds(least=-90, most=90)] = 12.0  # how far it looks down
@@ -54,7 +54,7 @@ class RobotConfig:
 
     radius_m: Annotated[float, Bounds(above=0, most=5)] = 0.2  # size of the round robot
     height_m: Annotated[float, Bounds(above=0, most=10)] = 1.0  # of the robot above the floor
-    mass_kg: Annotated[float, Bounds(above=0, most=10_000)] = 15.0  # of the whole robot
+    mass_kg: Annotated[float, Bounds(above=0, most=10_000)] = 15.0  # of the whole robot, for its inertia
     max_linear_mps: Annotated[float, Bounds(above=0, most=10)] = 0.5  # what the base can drive at most
     max_angular_rps: Annotated[float, Bounds(above=0, most=30)] = 1.5  # what the base can turn at most
     command_life_s: Annotated[float, Bounds(above=0, most=10)] = 0.3  # an older velocity command counts as zero

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import pytest
+from rcl_interfaces.msg import ParameterType
 
 from vila_core.errors import ConfigError, VilaError
-from vila_ros.common.parameters import field_comments
+from vila_ros.common.parameters import ALWAYS_KNOWN, field_comments, meaning_of
 from vila_tools import cli
 from vila_tools.reference import page, run
-from vila_tools.reference.graph import node_faces
+from vila_tools.reference.graph import node_faces, started_nodes
 
 ROOT = Path(__file__).resolve().parents[3]
 REFERENCE = ROOT / "docs" / "reference.md"
+SMALL_WORDS = {"of", "the", "in", "an", "at", "or", "and", "by", "to", "is", "it", "see"}
 POLICY = ROOT / "config" / "security" / "policy.xml"
 
 
@@ -71,6 +74,25 @@ def test_a_default_is_the_dataclass_own(faces):
     defaults = {parameter.name: parameter.default for parameter in simulator.parameters}
     assert defaults["scripted_events"] == ""
     assert defaults["scan_rays"] == 180
+
+
+def test_every_parameter_tells_what_it_means_and_every_number_its_range():
+    with started_nodes() as nodes:
+        told = {(node.get_name(), name): node.describe_parameter(name) for node, _ in nodes for name in of_ours(node)}
+    assert len(told) > 200
+    numbers = (ParameterType.PARAMETER_DOUBLE, ParameterType.PARAMETER_INTEGER)
+    for (node, name), one in told.items():
+        has_range = bool(one.floating_point_range or one.integer_range)
+        starts_with_nan = one.additional_constraints.startswith("NaN or from")  # its default lies in no range
+        assert has_range or starts_with_nan or one.type not in numbers, f"{node} {name}: declare its bounds"
+        assert (one.type in numbers) <= bool(one.additional_constraints), f"{node} {name}"
+        words = set(re.findall(r"[a-z]{2,}", meaning_of(one.description).lower()))
+        assert len(words - set(re.split(r"[._]", name)) - SMALL_WORDS) >= 2, f"{node} {name}: say what it means"
+        assert one.read_only is ("can be set at run time" not in one.description)
+
+
+def of_ours(node):
+    return [name for name in node.list_parameters([], 0).names if name.split(".")[0] not in ALWAYS_KNOWN]
 
 
 def test_a_name_without_a_line_and_a_line_without_a_name_are_refused(faces, monkeypatch):

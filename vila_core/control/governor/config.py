@@ -22,9 +22,9 @@ class GovernorConfig:
     max_linear_accel_mps2: Annotated[float, Bounds(least=0.01, most=10), AT_ONCE] = 1.0
     # growth of turning speed; a stop is not delayed by it
     max_angular_accel_rps2: Annotated[float, Bounds(least=0.01, most=50), AT_ONCE] = 2.0
-    # growth of acceleration
+    # growth of acceleration, for a gentle start
     max_linear_jerk_mps3: Annotated[float, Bounds(least=0.01, most=1000), AT_ONCE] = 10.0
-    # growth of angular acceleration
+    # growth of angular acceleration, for a gentle start
     max_angular_jerk_rps3: Annotated[float, Bounds(least=0.01, most=1000), AT_ONCE] = 40.0
     # a velocity command is obeyed for so long
     command_life_s: Annotated[float, Bounds(least=0.05, most=5), AT_ONCE] = 0.3
