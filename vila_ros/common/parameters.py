@@ -26,6 +26,7 @@ from vila_core.fields import Bounds, FieldRule, field_rules, unit
 T = TypeVar("T")
 
 _COUNTS = "can be set at run time, counts "
+_WARN_EVERY_S = 1.0
 ALWAYS_KNOWN = ("use_sim_time", "start_type_description_service", "qos_overrides")
 
 
@@ -47,7 +48,8 @@ def declare(node: Node, kind: type, prefix: str = "") -> tuple[str, ...]:
             kind_name = type(default).__name__
             raise ConfigError(f"parameter {name}: expected {kind_name} such as {default!r}; {err}") from err
         except InvalidParameterValueException as err:
-            raise ConfigError(rule.refusal(name, node._parameter_overrides[name].value) or str(err)) from err
+            given = node._parameter_overrides.get(name)
+            raise ConfigError(rule.refusal(name, default if given is None else given.value) or str(err)) from err
     return tuple(names)
 
 
@@ -92,11 +94,11 @@ class RunningParameters:
         try:
             configurations: list[Any] = [read(self._node, user.kind, user.prefix, given) for user in touched]
         except ConfigError as err:
-            self._node.get_logger().warning(f"parameters not set: {err}")
+            self._node.get_logger().warning(f"parameters not set: {err}", throttle_duration_sec=_WARN_EVERY_S)
             return SetParametersResult(successful=False, reason=str(err))
         for user, configuration in zip(touched, configurations, strict=True):
             user.apply(configuration)
-        for name in frozenset().union(*(user.names for user in touched)) & given.keys():
+        for name in sorted(given.keys() & frozenset().union(*(user.names for user in touched))):
             before = self._node.get_parameter(name).value
             self._node.get_logger().info(f"parameter {name} is set to {given[name]!r}, it was {before!r}")
         return SetParametersResult(successful=True)

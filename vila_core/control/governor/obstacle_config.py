@@ -15,6 +15,8 @@ from vila_core.fields import AT_ONCE, FROM_NEXT_MEASUREMENT, Bounds, OneOf
 
 SOURCES = ("scan", "cloud", "depth")
 RELIABILITIES = ("best_effort", "reliable")
+SLOWEST_MPS = 0.1  # a slower robot may come nearer than the stop margin: it stops as many seconds before as this one
+_MOST_STEPS = 500  # of a simulated path: more take longer than the governor has between two ticks
 
 Mount = tuple[float, float, float, float, float]  # x, y, z in m, yaw, pitch in rad
 
@@ -48,7 +50,7 @@ class ObstacleConfig:
     # fewer within 0.1 m of each other are taken for noise
     min_points: Annotated[int, Bounds(least=1, most=1000), AT_ONCE] = 2
     # measurements that are older than a sensor's newest by at most this still count
-    memory_s: Annotated[float, Bounds(least=0, most=1), AT_ONCE] = 0.15
+    memory_s: Annotated[float, Bounds(least=0, most=1), FROM_NEXT_MEASUREMENT] = 0.15
     # nothing may come nearer inside it: "[[x, y], ...]" in base_frame, or a radius; empty: none
     stop_zone: Annotated[str, AT_ONCE] = ""
     # things that come nearer inside it slow the robot to slow_ratio; as stop_zone
@@ -87,12 +89,23 @@ class ObstacleConfig:
             raise ConfigError(f"resume_mps = {self.resume_mps}: must be at least creep_mps = {self.creep_mps}")
         if self.min_height_m >= self.max_height_m:
             raise ConfigError(f"min_height_m = {self.min_height_m}: must be below max_height_m = {self.max_height_m}")
+        if self.simulated_s > _MOST_STEPS * self.simulation_time_step_s:
+            least_s = self.simulated_s / _MOST_STEPS
+            raise ConfigError(
+                f"simulation_time_step_s = {self.simulation_time_step_s}: must be at least {least_s:.2g} to simulate "
+                f"{self.simulated_s:.4g} s, of time_before_collision_s, source_timeout_s and stop_margin_m"
+            )
         if self.outline.distances(np.zeros((1, 2), np.float32), HERE)[0, 0] >= 0:
             raise ConfigError(f"footprint = {self.footprint[:80]!r}: must hold the origin of {self.base_frame}")
         for name in ("stop_zone", "slow_zone", "limit_zone"):
             parse_shape(getattr(self, name), name)
         for name in SOURCES:
             self.mount(name)
+
+    @property
+    def simulated_s(self) -> float:
+        """How far ahead the robot's path is simulated at most."""
+        return self.time_before_collision_s + self.source_timeout_s + self.stop_margin_m / SLOWEST_MPS
 
     @property
     def source_names(self) -> tuple[str, ...]:
