@@ -57,7 +57,7 @@ class RobotConfig:
     mass_kg: Annotated[float, Bounds(above=0, most=10_000)] = 15.0  # of the whole robot, for its inertia
     max_linear_mps: Annotated[float, Bounds(above=0, most=10)] = 0.5  # what the base can drive at most
     max_angular_rps: Annotated[float, Bounds(above=0, most=30)] = 1.5  # what the base can turn at most
-    command_life_s: Annotated[float, Bounds(above=0, most=10)] = 0.3  # an older velocity command counts as zero
+    command_life_s: Annotated[float, Bounds(above=0, most=1e6)] = 0.3  # an older velocity command counts as zero
     scan_height_m: Annotated[float, Bounds(above=0, most=10)] = 0.25  # of the laser above the floor
 
     def __post_init__(self) -> None:
