@@ -57,6 +57,10 @@ class Localizer:
         self._window = AppendedWindow(self._most, round(config.window_s * 1e9), self._step_ns())
         self._evaluated_ns: int | None = None  # newest frame of the last window
 
+    def reconfigure(self, config: EventsConfig) -> None:
+        """Take another configuration of the same window."""
+        self._config = config
+
     def has_news(self, kept: Sequence[Kept], *, again: bool) -> bool:
         """Return True if a window of these would show something new.
 

@@ -96,6 +96,12 @@ class Navigator:
         with self._lock:
             return self._watch.fault
 
+    def reconfigure(self, config: NavigatorConfig) -> None:
+        """Take other limits, from the next frame and decision on; how replies are got stays as it was."""
+        with self._lock:
+            self._config = config
+            self._watch.reconfigure(config.max_blind_m, config.max_blind_rad)
+
     def start(self, instruction: Instruction) -> None:
         """Follow an instruction from here on; the history of the one before is forgotten.
 

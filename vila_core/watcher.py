@@ -57,6 +57,14 @@ class EventWatcher:
         self._fresh: set[str] = set()  # queries that were never evaluated
         self._clock_epoch = 0
 
+    def reconfigure(self, config: EventsConfig) -> None:
+        """Take another configuration of the same memory and window; queries and open events are kept."""
+        with self._lock:
+            self._config = config
+            self._localizer.reconfigure(config)
+            for tracker in self._trackers.values():
+                tracker.reconfigure(config)
+
     @property
     def method(self) -> LocalizationMethod:
         """Return the method by which the model tells times."""

@@ -41,7 +41,7 @@ def test_any_value_is_taken_or_named(kind, data, value) -> None:
         ({"capacity": 64.0}, "capacity = 64.0: expected int, got float"),
         ({"capacity": True}, "capacity = True: expected int, got bool"),
         ({"min_translation_m": math.nan}, "min_translation_m = nan: must be finite"),
-        ({"min_translation_m": -0.1}, "min_translation_m = -0.1: must be finite and above 0"),
+        ({"min_translation_m": -0.1}, "min_translation_m = -0.1: must be above 0 and at most 10"),
         ({"policy": None}, "policy = None: expected str, got NoneType"),
     ],
 )

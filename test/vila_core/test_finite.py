@@ -224,7 +224,7 @@ def test_what_is_prefilled_ahead_of_time_is_looked_at(nano, monkeypatch) -> None
 
 
 def test_a_decision_holds_with_its_own_reason_and_the_next_one_moves(nano, monkeypatch) -> None:
-    navigator = Navigator(nano, NavigatorConfig(decision_deadline_s=1e6), HistoryConfig())
+    navigator = Navigator(nano, NavigatorConfig(decision_deadline_s=600.0), HistoryConfig())
     navigator.start(Instruction("go to the red chair"))
     spoiled(nano, monkeypatch, 1)
     decisions = []

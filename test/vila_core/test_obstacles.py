@@ -220,6 +220,7 @@ def test_what_the_node_gives_wrongly_is_refused():
         ({"source_timeout_s": math.nan}, "source_timeout_s"),
         ({"resume_mps": 0.01}, "resume_mps"),
         ({"min_height_m": 2.0}, "min_height_m"),
+        ({"simulation_time_step_s": 0.02, "stop_margin_m": 10.0}, r"simulation_time_step_s = 0\.02: .*at least 0\.2 "),
         ({"scan_mount": "0 0 0"}, "scan_mount"),
         ({"depth_mount": "0 0 nan 0 0"}, "depth_mount"),
         ({"reliability": "maybe"}, "reliability"),

@@ -44,7 +44,7 @@ from vila_tools.cli import main as vila
 from vila_tools.quantize.run import main as quantize
 from vila_tools.quantize.sources import bag_rollouts, film_rollout
 
-LENIENT = NavigatorConfig(decision_deadline_s=1e6, max_image_age_s=1e6)
+LENIENT = NavigatorConfig(decision_deadline_s=600.0, max_image_age_s=60.0)
 
 
 def random_checkpoint(folder, like="vila1.5-3b", layout="classic"):

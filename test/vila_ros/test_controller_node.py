@@ -16,6 +16,7 @@ pytest.importorskip("vila_nav")
 from conftest import HANG_S
 from geometry_msgs.msg import TwistStamped
 from nav_msgs.msg import Odometry as OdometryMsg
+from parameter_client import ParameterClient
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from std_msgs.msg import Header
@@ -47,7 +48,7 @@ class Robot(Node):
         self.heartbeat_age_s = 0.0
         self.edit = lambda message: message
         self.command = VelocityCommand()
-        self.commands = 0
+        self.commands, self.fastest_mps = 0, 0.0
         self.nonzero_at = self.zero_at = 0.0
         self.reports: list[NavAction] = []
         self._id = 0
@@ -90,6 +91,7 @@ class Robot(Node):
     def _on_velocity(self, message) -> None:
         before, self.command = self.command, velocity_from_message(message)
         self.commands += 1
+        self.fastest_mps = max(self.fastest_mps, self.command.linear_mps)
         if self.share is not None:
             message.twist.linear.x, message.twist.angular.z = self.passed.linear_mps, self.passed.angular_rps
             self._passed.publish(message)
@@ -445,6 +447,65 @@ def test_a_new_action_replaces_the_running_one(start, wait_until) -> None:
 def test_bad_parameters_are_refused(ros, name: str, value, word: str) -> None:
     with pytest.raises(ConfigError, match=word):
         ControllerNode([Parameter(name, value=value)])
+
+
+@pytest.fixture
+def parameters(spinner, wait_until):
+    return spinner.add(ParameterClient("controller", wait_until))
+
+
+def test_a_lower_speed_counts_at_once_and_a_higher_one_again(start, wait_until, parameters) -> None:
+    robot = start()
+    message = moving(robot, wait_until)
+    assert parameters.set({"control.max_linear_mps": 0.05}).successful
+    seen = robot.commands
+    wait_until(lambda: robot.commands > seen + 1 and robot.command.linear_mps <= 0.05, what="a lower speed")
+    robot.fastest_mps, seen = 0.0, robot.commands
+    wait_until(lambda: robot.commands > seen + 5)
+    assert 0.0 < robot.fastest_mps <= 0.05 and robot.state_of(message) is None
+    assert parameters.set({"control.max_linear_mps": 0.3}).successful
+    wait_until(lambda: robot.state_of(message), what="the motion to end")
+    assert robot.state_of(message).state == NavAction.DONE and robot.fastest_mps > 0.1
+
+
+def test_what_is_refused_is_told_and_the_motion_goes_on(start, wait_until, parameters) -> None:
+    robot = start()
+    message = moving(robot, wait_until)
+    result = parameters.set({"control.max_linear_mps": 0.0, "control.stall_timeout_s": 5.0})
+    assert not result.successful and result.reason == "max_linear_mps = 0.0: must be above 0 and at most 3"
+    for values, said in (
+        ({"control.max_linear_mps": math.nan}, "out of range"),
+        ({"control.max_linear_mps": 1e308}, "out of range"),
+        ({"control.max_linear_mps": 1}, "Wrong parameter type"),
+        ({"velocity_type": "plain"}, "read-only"),
+        ({"no_such": 1.0}, "undeclared parameter"),
+    ):
+        result = parameters.set(values)
+        assert not result.successful and said in result.reason
+    assert parameters.get("control.max_linear_mps") == 0.3 and parameters.get("control.stall_timeout_s") == 1.5
+    wait_until(lambda: robot.state_of(message), what="the motion to end")
+    assert robot.state_of(message).state == NavAction.DONE
+
+
+def test_ranges_are_told(start, parameters) -> None:
+    start()
+    speed, kind = parameters.describe("control.max_linear_mps", "velocity_type")
+    assert [(one.from_value, one.to_value) for one in speed.floating_point_range] == [(0.0, 3.0)]
+    assert speed.additional_constraints == "above 0 and at most 3" and not speed.read_only
+    assert "m/s" in speed.description and "speed limit" in speed.description
+    assert kind.additional_constraints == "one of auto, stamped, plain" and kind.read_only
+
+
+def test_a_shorter_silence_and_another_rate_count_at_once(start, wait_until, parameters) -> None:
+    robot = start(control__odometry_timeout_s=10.0)
+    moving(robot, wait_until)
+    robot.odometry_on = False
+    seen = robot.commands
+    wait_until(lambda: robot.commands > seen + 20, what="commands in spite of silence")
+    assert not robot.command.is_zero
+    assert parameters.set({"control.odometry_timeout_s": 0.5, "rate_hz": 50.0}).successful
+    wait_until(lambda: robot.command.is_zero, what="zero velocity")
+    assert MotionFault.ODOMETRY_SILENT in {report.fault for report in robot.reports}
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

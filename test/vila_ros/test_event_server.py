@@ -17,6 +17,7 @@ pytest.importorskip("vila_nav")
 from action_msgs.msg import GoalStatus
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from nav_msgs.msg import Odometry as OdometryMsg
+from parameter_client import ParameterClient
 from rclpy.action import ActionClient
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.node import Node
@@ -209,6 +210,19 @@ def scene(spinner, wait_until, tmp_path):
         return Scene(camera, node, wait_until)
 
     return begin
+
+
+def test_a_standing_query_is_judged_by_what_is_set(scene, spinner, wait_until) -> None:
+    lamp = scene(Lamp(), events__min_duration_s=60.0)
+    parameters = spinner.add(ParameterClient("navigator", wait_until))
+    lamp.watch(LAMP)
+    lamp.show(0)
+    lamp.show(255)
+    assert lamp.camera.events == []
+    assert parameters.set({"events.min_duration_s": 0.1, "events.rate_hz": 10.0, "events.max_queries": 1}).successful
+    lamp.await_events(1)
+    refused = lamp.call(lamp.camera.watching, WatchEvent.Request(text="the door opens"))
+    assert not refused.success and "at most 1 may" in refused.error_msg
 
 
 def test_the_numbers_of_errors_and_ways_are_those_of_the_interfaces() -> None:

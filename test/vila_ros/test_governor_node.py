@@ -11,6 +11,7 @@ pytest.importorskip("rclpy")
 pytest.importorskip("vila_nav")
 
 from geometry_msgs.msg import TwistStamped
+from parameter_client import ParameterClient
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import Joy
@@ -266,6 +267,41 @@ def test_the_watchdog_is_silent_while_the_governor_lives_and_zeroes_when_it_does
     assert not heard
     wait_until(lambda: len(heard) > 3, "zeros")
     assert all(velocity_from_message(message).is_zero for message in heard)
+
+
+def test_limits_are_set_while_it_drives(stack, spinner, wait_until) -> None:
+    parameters = spinner.add(ParameterClient("governor", wait_until))
+    assert parameters.set({"limits.max_linear_mps": 0.01, "rate_hz": 100.0}).successful
+    wait_until(lambda: 0.0 < stack.base.command.linear_mps <= 0.01, "a lower speed")
+    result = parameters.set({"limits.max_linear_mps": 0.3, "obstacles.creep_mps": 0.5})
+    assert result.reason == "resume_mps = 0.05: must be at least creep_mps = 0.5"
+    assert not parameters.set({"limits.max_linear_mps": 30.0}).successful
+    assert not parameters.set({"obstacles.required": False}).successful
+    assert parameters.get("limits.max_linear_mps") == 0.01
+    assert stack.base.command.linear_mps <= 0.01
+    fitting = {"limits.max_linear_mps": 0.3, "obstacles.creep_mps": 0.5, "obstacles.resume_mps": 0.6}
+    assert parameters.set(fitting).successful
+    stack.drives()
+
+
+def test_obstacles_are_judged_by_what_is_set(spinner, wait_until) -> None:
+    base = spinner.add(Base())
+    spinner.add(WatchdogNode())
+    spinner.add(GovernorNode())
+    parameters = spinner.add(ParameterClient("governor", wait_until))
+    wait_until(lambda: base.state.reason == StopReason.NO_OBSTACLE_DATA)
+    assert parameters.set({"obstacles.stop_zone": "0.5", "obstacles.max_height_m": 2.0}).successful
+    result = parameters.set({"obstacles.stop_zone": "[[0, 0], [1, 1]]"})
+    assert not result.successful and "stop_zone" in result.reason
+    assert parameters.get("obstacles.stop_zone") == "0.5"
+
+
+def test_the_watchdog_takes_another_patience(spinner, wait_until) -> None:
+    spinner.add(WatchdogNode())
+    parameters = spinner.add(ParameterClient("watchdog", wait_until))
+    assert parameters.set({"timeout_s": 1.0}).successful
+    result = parameters.set({"timeout_s": 0.05})
+    assert not result.successful and result.reason == "timeout_s = 0.05: must be above 0.05 and at most 10"
 
 
 @pytest.mark.parametrize(

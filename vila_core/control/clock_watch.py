@@ -36,12 +36,16 @@ class ClockWatch:
 
     def __init__(self, begun_ns: int, max_step_s: float = MAX_CLOCK_STEP_S) -> None:
         self._begun_ns = begun_ns
-        self._max_step_ns = min(max_step_s, MAX_CLOCK_STEP_S) * 1e9
+        self.limit_steps(max_step_s)
         self._last: tuple[int, int] | None = None  # simulated and steady time of the last message that moved the clock
         self.step_s: float | None = None
         self._steps_ns: deque[int] = deque(maxlen=_STEPS)
         self._samples: deque[tuple[int, int]] = deque(maxlen=2 * round(_SPEED_SPAN_S / _SPEED_EVERY_S))
         self._back_ns: deque[int] = deque(maxlen=_BACK_TIMES)  # steady times
+
+    def limit_steps(self, max_step_s: float) -> None:
+        """Refuse a clock with longer steps from now on; at most MAX_CLOCK_STEP_S."""
+        self._max_step_ns = min(max_step_s, MAX_CLOCK_STEP_S) * 1e9
 
     def note(self, now_ns: int, steady_ns: int) -> None:
         """Take a change of simulated time; one that goes back begins the measurement anew."""

@@ -30,12 +30,12 @@ class Clocks:
 class StampWatch:
     """Follows the stamps of one topic; what it says may be read in another thread than the one that notes.
 
-    max_age_s: stamps that are always older are of another clock, or useless.
+    max_age_s: stamps that are always older are of another clock, or useless; it may be set anew at any time.
     """
 
     def __init__(self, topic: str, max_age_s: float) -> None:
         self._topic = topic
-        self._max_age_s = max_age_s
+        self.max_age_s = max_age_s
         self._previous: tuple[int, int] | None = None
         self._kind = ""
         self._count, self._since_ns = 0, 0
@@ -50,7 +50,7 @@ class StampWatch:
         """Take the next stamp as it stands in the message. Nothing is said while simulated time is unknown."""
         stamp, before = (sec, nanosec), self._previous
         self._previous = stamp
-        kind, text = _judge(stamp, before, clocks, self._max_age_s) if clocks.now_ns > 0 else ("", "")
+        kind, text = _judge(stamp, before, clocks, self.max_age_s) if clocks.now_ns > 0 else ("", "")
         at_ns = clocks.now_ns if kind == "frozen" else clocks.steady_ns  # time that stands still freezes all stamps
         if kind != self._kind or at_ns < self._since_ns:
             self._kind, self._count, self._since_ns = kind, 0, at_ns

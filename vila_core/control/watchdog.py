@@ -118,11 +118,11 @@ class HoldUpWatch:
 class GovernorWatch:
     """What the governor says. Before it was heard for the first time it is not needed: a bench has none.
 
-    Times are on the steady clock.
+    Times are on the steady clock. timeout_s: the longest silence, which may be set anew at any time.
     """
 
     def __init__(self, timeout_s: float) -> None:
-        self._timeout_s = timeout_s
+        self.timeout_s = timeout_s
         self._heard_ns: int | None = None
         self._state, self._reason, self._share = _IDLE, StopReason.NONE, 1.0
         self._barred_ns: int | None = None  # since when nothing will pass, for a final reason
@@ -150,9 +150,9 @@ class GovernorWatch:
         if self._heard_ns is None:
             return None
         silent_s = (steady_ns - self._heard_ns) / 1e9
-        if silent_s > self._timeout_s:
+        if silent_s > self.timeout_s:
             return Doubt(
-                MotionFault.GOVERNOR, f"no word of the governor for {silent_s:.2f} s, limit {self._timeout_s} s"
+                MotionFault.GOVERNOR, f"no word of the governor for {silent_s:.2f} s, limit {self.timeout_s} s"
             )
         if self._barred_ns is None:
             return None

@@ -16,12 +16,13 @@ _DECISIONS = 3  # the slowest of the last ones counts
 class EvaluationPace:
     """Spaces the evaluations of standing queries during missions; without one they need not wait.
 
-    deadline_s: of a decision. share: of the time that evaluations may take while decisions take none. Times are a
-    steady clock's, in nanoseconds. Decisions may be noted in another thread than evaluations.
+    deadline_s: of a decision. share: of the time that evaluations may take while decisions take none, afterwards
+    most_share. Both may be set anew at any time. Times are a steady clock's, in nanoseconds. Decisions may be noted in
+    another thread than evaluations.
     """
 
     def __init__(self, deadline_s: float, share: float) -> None:
-        self._deadline_s, self._most = deadline_s, share
+        self.deadline_s, self.most_share = deadline_s, share
         self._decisions: deque[float] = deque(maxlen=_DECISIONS)
         self._rest_until_ns = 0
         self._is_on_mission = False
@@ -43,8 +44,8 @@ class EvaluationPace:
         if not self._is_on_mission:
             return 1.0
         slowest_s = max(tuple(self._decisions), default=0.0)
-        least = min(_LEAST_SHARE, self._most)
-        return max(least, self._most * (1 - slowest_s / (_SLOW * self._deadline_s)))
+        least = min(_LEAST_SHARE, self.most_share)
+        return max(least, self.most_share * (1 - slowest_s / (_SLOW * self.deadline_s)))
 
     def may_begin(self, now_ns: int, *, is_deciding: bool) -> bool:
         """Return True if an evaluation may begin now. is_deciding: a decision is waited for."""
@@ -57,7 +58,7 @@ class EvaluationPace:
     def note_decision(self, waited_s: float) -> None:
         """Take how long a decision was waited for, from asking to its answer, or to its deadline."""
         self._decisions.append(waited_s)
-        self.is_spoilt |= self._is_on_mission and waited_s > _SLOW * self._deadline_s
+        self.is_spoilt |= self._is_on_mission and waited_s > _SLOW * self.deadline_s
 
     def note_evaluation(self, taken_s: float, now_ns: int) -> None:
         """Take how long an evaluation took, without the decisions that it gave way to, as it ends."""

@@ -54,12 +54,17 @@ class EventTracker:
     def __init__(self, query: EventQuery, config: EventsConfig, numbers: Iterator[int]) -> None:
         """numbers: growing; shared by all queries, so that no two events have the same."""
         self._query = query
-        self._config = config
         self._numbers = numbers
-        self._gap_ns = round(config.merge_gap_s * 1e9)
         self._tracks: list[_Track] = []  # and of closed ones those that a window may still show
         self._evaluated: EvaluationWindow | None = None  # the last one
-        self._newest_ns: deque[int] = deque(maxlen=config.confirm_evaluations + 2)  # of the last windows
+        self._newest_ns: deque[int] = deque()  # of the last windows
+        self.reconfigure(config)
+
+    def reconfigure(self, config: EventsConfig) -> None:
+        """Take another configuration; the events so far are kept."""
+        self._config = config
+        self._gap_ns = round(config.merge_gap_s * 1e9)
+        self._newest_ns = deque(self._newest_ns, maxlen=config.confirm_evaluations + 2)
 
     def update(self, found: Sequence[Interval], evaluated: EvaluationWindow) -> tuple[TemporalEvent, ...]:
         """Take what an evaluation found and return what is new: events confirmed, open again, or closed.

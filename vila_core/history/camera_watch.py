@@ -45,6 +45,11 @@ class CameraWatch:
         self._good_since_ns: int | None = None
         self.restart()
 
+    def reconfigure(self, moved_m: float, moved_rad: float) -> None:
+        """Take other distances; what was seen is kept."""
+        self._moved_m, self._moved_rad = moved_m, moved_rad
+        self._seen.reconfigure(moved_m, moved_rad)
+
     def restart(self) -> None:
         """Give the camera another chance; the pictures that it has shown are remembered."""
         self.fault = None

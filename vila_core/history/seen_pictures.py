@@ -33,6 +33,10 @@ class SeenPictures:
         self._last: Pose | None = None
         self._count = self._kept = 0
 
+    def reconfigure(self, moved_m: float, moved_rad: float) -> None:
+        """Take other distances; the pictures are kept."""
+        self._moved_m, self._moved_rad = moved_m, moved_rad
+
     def is_repeat(self, picture: Thumbnail, pose: Pose) -> bool:
         """Return True if an identical picture was taken elsewhere."""
         where = self._digests.get(picture.digest)

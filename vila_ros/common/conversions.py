@@ -12,7 +12,7 @@ from nav_msgs.msg import Odometry as OdometryMsg
 from sensor_msgs.msg import Image
 from vila_nav.msg import NavAction
 
-from vila_core.errors import ConfigError, VilaError
+from vila_core.errors import VilaError
 from vila_core.media.messages import decode_image
 from vila_core.types import Action, Decision, Frame, MoveForward, Odometry, Pose, Stop, Turn
 
@@ -72,12 +72,6 @@ def odometry_from_message(message: OdometryMsg, twist: str = BODY_TWIST) -> Odom
     if not all(map(math.isfinite, numbers)):
         raise OdometryError(f"odometry (x, y, yaw, v, w) = {numbers} is not finite; check the robot's odometry source")
     return odometry
-
-
-def check_twist(setting: str) -> None:
-    """Raise ConfigError for a parameter `odometry_twist` that is not a row of ODOMETRY_TWISTS."""
-    if setting not in ODOMETRY_TWISTS:
-        raise ConfigError(f"odometry_twist = {setting!r}: must be one of {', '.join(ODOMETRY_TWISTS)}")
 
 
 def message_from_odometry(odometry: Odometry, frame_id: str = "odom", child_frame_id: str = "base_link") -> OdometryMsg:

@@ -31,6 +31,11 @@ class NodeClock:
         threshold = JumpThreshold(min_forward=_ANY_FORWARD, min_backward=_ANY_BACKWARD, on_clock_change=True)
         self._jumps = self._clock.create_jump_callback(threshold, post_callback=self._on_jump)
 
+    def hold_to(self, shortest_limit_s: float) -> None:
+        """Take another shortest time limit."""
+        self._max_step_s = shortest_limit_s / 2
+        self._watch.limit_steps(self._max_step_s)
+
     def close(self) -> None:
         """Watch no longer."""
         self._jumps.unregister()

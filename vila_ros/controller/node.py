@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import Twist, TwistStamped
@@ -24,7 +24,7 @@ from rclpy.publisher import Publisher
 from std_msgs.msg import Header
 from vila_nav.msg import GovernorState, NavAction
 
-from vila_core.config import ControlConfig
+from vila_core.config import ControlConfig, check_fields
 from vila_core.control.limits import action_refusal
 from vila_core.control.motion.controller import MotionController
 from vila_core.control.motion.pace import MotionPacing
@@ -34,12 +34,12 @@ from vila_core.control.pose_buffer import PoseBuffer
 from vila_core.control.reasons import MotionFault
 from vila_core.control.stamp_watch import StampWatch
 from vila_core.control.watchdog import Doubt, GovernorWatch, HoldUpWatch, Receipt, decision_refusal, silence
-from vila_core.errors import ConfigError
+from vila_core.fields import AT_ONCE, Bounds, OneOf
 from vila_core.types import Action, Odometry, Stop, VelocityCommand
 from vila_ros.common.conversions import (
+    ODOMETRY_TWISTS,
     OdometryError,
     action_from_message,
-    check_twist,
     ns_from_stamp,
     odometry_from_message,
 )
@@ -47,10 +47,16 @@ from vila_ros.common.diagnostics import readiness_array
 from vila_ros.common.node_clock import NodeClock
 from vila_ros.common.node_main import run_node
 from vila_ros.common.only_one import PATIENCE_S, OnlyOne
-from vila_ros.common.parameters import declare, read, refuse_unknown
-from vila_ros.common.qos import publisher_events, reliable_qos, sensor_qos, subscription_events
+from vila_ros.common.parameters import RunningParameters, declare, read, refuse_unknown
+from vila_ros.common.qos import RELIABILITIES, publisher_events, reliable_qos, sensor_qos, subscription_events
 from vila_ros.common.topics import ACTIONS, CMD_VEL, COMMANDS, GOVERNOR_STATE
-from vila_ros.common.velocity import is_stamped, velocity_from_message, velocity_message, velocity_type
+from vila_ros.common.velocity import (
+    VELOCITY_TYPES,
+    is_stamped,
+    velocity_from_message,
+    velocity_message,
+    velocity_type,
+)
 
 _STANDING = MotionStep(VelocityCommand(), MotionState.IDLE)
 _WARN_EVERY_S = 5.0
@@ -63,19 +69,19 @@ _COUNT_EVERY_S = 0.5  # how often the graph is asked for odometry's publishers
 class ControllerNodeConfig:
     """The parameters of the controller node that are not the motion controller's own (`control.*`)."""
 
-    rate_hz: float = 20.0  # of velocity commands
-    report_rate_hz: float = 5.0  # of reports while a motion runs
-    velocity_type: str = "auto"  # stamped, plain, or auto: as usual in this distribution, stamped from Jazzy on
+    rate_hz: Annotated[float, Bounds(least=10, most=200), AT_ONCE] = 20.0  # of velocity commands during a motion
+    # of reports while a motion runs
+    report_rate_hz: Annotated[float, Bounds(least=0.1, most=200), AT_ONCE] = 5.0
+    # stamped, plain, or auto: as usual in this distribution, stamped from Jazzy on
+    velocity_type: Annotated[str, OneOf(VELOCITY_TYPES)] = "auto"
     base_frame: str = "base_link"  # frame_id of stamped velocities
-    odometry_reliability: str = "best_effort"  # of our end; or reliable, where the odometry is
-    odometry_twist: str = "body"  # axes of odometry's velocity: body, as ROS has it; or world, those of its frame_id
+    # of our end of odometry; reliable where the odometry is
+    odometry_reliability: Annotated[str, OneOf(tuple(RELIABILITIES))] = "best_effort"
+    # axes of odometry's velocity: body, as ROS has it; or world, those of its frame_id
+    odometry_twist: Annotated[str, OneOf(ODOMETRY_TWISTS)] = "body"
 
     def __post_init__(self) -> None:
-        for name in ("rate_hz", "report_rate_hz"):
-            if not 0 < getattr(self, name) <= 200:
-                raise ConfigError(f"{name} = {getattr(self, name)!r}: must be above 0 and at most 200")
-        is_stamped(self.velocity_type)  # raises for an unknown one
-        check_twist(self.odometry_twist)
+        check_fields(self)
 
 
 class ControllerNode(Node):
@@ -86,6 +92,7 @@ class ControllerNode(Node):
         self._is_closed = True  # there is nothing to close before the publishers are there
         super().__init__("controller", parameter_overrides=list(parameter_overrides))
         refuse_unknown(self, (*declare(self, ControllerNodeConfig), *declare(self, ControlConfig, "control")))
+        running = RunningParameters(self)
         self._config = read(self, ControllerNodeConfig)
         self._control = read(self, ControlConfig, "control")
         self._motion = MotionController(self._control)
@@ -110,8 +117,21 @@ class ControllerNode(Node):
         self._earlier = ""  # who else bears our name
         self._subscribe()
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # it runs on when simulated time stands still
-        self.create_timer(1.0 / self._config.rate_hz, self._on_timer, clock=steady)
+        self._timer = self.create_timer(1.0 / self._config.rate_hz, self._on_timer, clock=steady)
         self.create_timer(1.0, self._on_diagnostics, clock=steady)
+        running.follow(ControllerNodeConfig, self._use_config)
+        running.follow(ControlConfig, self._use_control, "control")
+
+    def _use_config(self, config: ControllerNodeConfig) -> None:
+        self._config = config
+        self._timer.timer_period_ns = round(1e9 / config.rate_hz)
+
+    def _use_control(self, control: ControlConfig) -> None:
+        self._control = control
+        self._motion.reconfigure(control)
+        self._clock_watch.hold_to(min(control.odometry_timeout_s, control.heartbeat_timeout_s))
+        self._stamps.max_age_s = control.odometry_timeout_s
+        self._governor.timeout_s = control.governor_timeout_s
 
     def close(self) -> None:
         """Abort the motion and send zero velocity; calls after the first do nothing."""

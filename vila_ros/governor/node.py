@@ -31,7 +31,7 @@ from vila_core.types import VelocityCommand
 from vila_ros.common.conversions import action_from_message, ns_from_stamp
 from vila_ros.common.diagnostics import readiness_array
 from vila_ros.common.node_main import run_early, run_node
-from vila_ros.common.parameters import declare, read, refuse_unknown
+from vila_ros.common.parameters import RunningParameters, declare, read, refuse_unknown
 from vila_ros.common.qos import publisher_events, reliable_qos, subscription_events
 from vila_ros.common.strain_reader import StrainReader
 from vila_ros.common.topics import ACTIONS, CMD_VEL, COMMANDS, MISSIONS, REMEMBERED_EMERGENCY, WATCHDOG_HEARTBEAT
@@ -53,11 +53,12 @@ class GovernorNode(Node):
         names = declare(self, GovernorNodeConfig) + declare(self, GovernorConfig, "limits")
         names += declare(self, ObstacleConfig, "obstacles") + declare(self, StrainConfig, "machine")
         refuse_unknown(self, names)
+        running = RunningParameters(self)
         self._config = read(self, GovernorNodeConfig)
         self._stamped = is_stamped(self._config.velocity_type)
         obstacles = read(self, ObstacleConfig, "obstacles")
-        guard, limits = ObstacleGuard(obstacles), read(self, GovernorConfig, "limits")
-        self._governor = Governor(limits, guard.limit, needs_watchdog=self._config.needs_watchdog)
+        self._guard, limits = ObstacleGuard(obstacles), read(self, GovernorConfig, "limits")
+        self._governor = Governor(limits, self._guard.limit, needs_watchdog=self._config.needs_watchdog)
         self._output: GovernorOutput | None = None
         self._told: tuple[GovernorState, StopReason] | None = None
         self._state_ns = 0
@@ -69,14 +70,25 @@ class GovernorNode(Node):
             self, publishers | {WATCHDOG_HEARTBEAT: config.watchdog}, self._governor.on_stranger
         )
         self._subscribe()
-        self._sources = ObstacleSources(self, obstacles, guard.note)
+        self._sources = ObstacleSources(self, obstacles, self._guard.note)
         self._strain = StrainReader(read(self, StrainConfig, "machine"))
         self._operator = Operator(self, config, self._governor, self._on_timer, stamped=self._stamped)
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # it runs on when simulated time stands still
-        self.create_timer(1.0 / config.rate_hz, self._on_timer, clock=steady)
+        self._timer = self.create_timer(1.0 / config.rate_hz, self._on_timer, clock=steady)
         self.create_timer(0.5, self._on_check, clock=steady)
         self.create_timer(1.0, self._on_diagnostics, clock=steady)
+        running.follow(GovernorNodeConfig, self._use_config)
+        running.follow(GovernorConfig, self._governor.reconfigure, "limits")
+        running.follow(ObstacleConfig, self._use_obstacles, "obstacles")
         self._is_closed = False
+
+    def _use_config(self, config: GovernorNodeConfig) -> None:
+        self._config = config
+        self._timer.timer_period_ns = round(1e9 / config.rate_hz)
+
+    def _use_obstacles(self, config: ObstacleConfig) -> None:
+        self._guard.reconfigure(config)
+        self._sources.reconfigure(config)
 
     def close(self) -> None:
         """Send zero velocity; calls after the first do nothing."""

@@ -50,6 +50,10 @@ class ObstacleSources:
         if "depth" in config.source_names:
             self._subscriptions.append(self._listen(CameraInfo, "depth/camera_info", self._on_info))
 
+    def reconfigure(self, config: ObstacleConfig) -> None:
+        """Read measurements by another configuration of the same sensors."""
+        self._config = config
+
     def faults(self) -> str:
         """Return in words what is wrong with the last message of each source, empty if nothing is."""
         return "; ".join(f"{name}: {fault}" for name, fault in self._faults.items() if fault)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Annotated, Protocol
 
-from vila_core.config import EventsConfig, HistoryConfig, NavigatorConfig, StrainConfig
-from vila_core.engine.backend import EMBEDDED_CHECKPOINT, Backend
-from vila_core.errors import CheckpointError, ConfigError, MissingDependencyError
-from vila_ros.common.conversions import check_twist
+from vila_core.config import EventsConfig, HistoryConfig, NavigatorConfig, StrainConfig, check_fields
+from vila_core.engine.backend import BACKENDS, EMBEDDED_CHECKPOINT, Backend
+from vila_core.errors import CheckpointError, MissingDependencyError
+from vila_core.fields import AT_ONCE, Bounds, OneOf
+from vila_ros.common.conversions import ODOMETRY_TWISTS
+from vila_ros.common.qos import RELIABILITIES
 from vila_ros.navigator.mission_config import MissionConfig
 
 STAGES = {
@@ -26,23 +28,26 @@ class NavigatorNodeConfig:
     """The parameters of the node itself; the stages' are those of STAGES, by prefix."""
 
     checkpoint: str = ""  # a directory in VILA's layout; empty: the embedded vila-nano
-    backend: str = "torch"  # what runs the model: torch, tensorrt, or torch-naive, which keeps nothing
-    device: str = "cpu"  # as torch names it: cpu, cuda
-    precision: str = "auto"  # what the device computes well; or float32, bfloat16, float16
+    # what runs the model: torch, tensorrt, or torch-naive, which keeps nothing
+    backend: Annotated[str, OneOf(tuple(BACKENDS))] = "torch"
+    device: str = "cpu"  # what the model runs on, as torch names it: cpu, cuda
+    precision: str = "auto"  # what numbers are computed in: float32, bfloat16, float16; auto: what the device does well
     autostart: bool = True  # come up without a lifecycle manager
-    camera: str = "camera"  # the camera's name in events
+    camera: str = "camera"  # what the camera is called in events
     instruction_topic: bool = False  # follow what anybody publishes on ~/instruction, a std_msgs/String, too
     odometry_frame: str = "odom"  # frame_id of actions and heartbeats
-    image_reliability: str = "best_effort"  # of our end; or reliable, where the camera is
-    odometry_reliability: str = "best_effort"  # of our end; or reliable, where the odometry is
-    odometry_twist: str = "body"  # axes of odometry's velocity: body, as ROS has it; or world, those of its frame_id
-    heartbeat_rate_hz: float = 20.0  # of ~/heartbeat and ~/mission; 10 to 100
+    # of our end of the images; reliable where the camera is
+    image_reliability: Annotated[str, OneOf(tuple(RELIABILITIES))] = "best_effort"
+    # of our end of odometry; reliable where the odometry is
+    odometry_reliability: Annotated[str, OneOf(tuple(RELIABILITIES))] = "best_effort"
+    # axes of odometry's velocity: body, as ROS has it; or world, those of its frame_id
+    odometry_twist: Annotated[str, OneOf(ODOMETRY_TWISTS)] = "body"
+    # how often ~/heartbeat and ~/mission are published
+    heartbeat_rate_hz: Annotated[float, Bounds(least=10, most=100), AT_ONCE] = 20.0
     require_governor: bool = True  # false: missions run without one, and something else must limit cmd_vel
 
     def __post_init__(self) -> None:
-        if not 10.0 <= self.heartbeat_rate_hz <= 100.0:
-            raise ConfigError(f"heartbeat_rate_hz = {self.heartbeat_rate_hz!r}: must be from 10 to 100")
-        check_twist(self.odometry_twist)
+        check_fields(self)
 
 
 class LoadBackend(Protocol):

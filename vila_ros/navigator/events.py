@@ -88,6 +88,18 @@ class EventServer:
         self._first_id = self._last_id = 0  # numbers grow over activations
         self._evaluations, self._evaluation_ms, self._error, self._given_up = 0, 0.0, "", 0
 
+    def reconfigure(self, config: EventsConfig) -> None:
+        """Take another configuration of the same memory and window; queries, questions and open events are kept."""
+        self._config = config
+        self._pace.most_share, self._questions.most = config.mission_share, config.max_queries
+        if self._watcher is not None:
+            self._watcher.reconfigure(config)
+            self._timer.timer_period_ns = round(1e9 / config.rate_hz)
+
+    def set_deadline(self, deadline_s: float) -> None:
+        """Take another deadline of decisions."""
+        self._pace.deadline_s = deadline_s
+
     def destroy(self) -> None:
         """Take everything off the graph."""
         self._questions.destroy()

@@ -24,12 +24,13 @@ Cancel = Callable[[str, "ServerGoalHandle | None"], bool]
 class InstructionInputs:
     """Takes instructions and cancellations to the node.
 
-    config: the limits of a mission that names none. begin: starts a mission for a text, by its source, and returns why
-    not. cancel: ends the present mission in these words, of a goal only if it is that goal's; returns whether it did.
+    config: the limits of a mission that names none; it may be set anew. begin: starts a mission for a text, by its
+    source, and returns why not. cancel: ends the present mission in these words, of a goal only if it is that goal's;
+    returns whether it did.
     """
 
     def __init__(self, node: Node, config: MissionConfig, begin: Begin, cancel: Cancel) -> None:
-        self._node, self._config, self._begin, self._cancel = node, config, begin, cancel
+        self._node, self.config, self._begin, self._cancel = node, config, begin, cancel
         goals = GoalServer(node, NavigateInstruction, "~/navigate", self._on_goal, self._on_cancel_goal)
         self._undo: list[Callable[[], object]] = [goals.destroy]
         for kind, name, callback in (
@@ -45,13 +46,13 @@ class InstructionInputs:
 
     def on_topic(self, message: String) -> None:
         """Take what came by the topic."""
-        self._begin(message.data, source_of("topic", ""), self._config, None)
+        self._begin(message.data, source_of("topic", ""), self.config, None)
 
     def _on_goal(self, goal: ServerGoalHandle) -> None:
         request = goal.request
         try:
             config = limited(
-                self._config,
+                self.config,
                 max_decisions=request.max_decisions,
                 max_duration_s=request.max_duration_s,
                 max_distance_m=request.max_distance_m,
@@ -70,7 +71,7 @@ class InstructionInputs:
         self, request: SetInstruction.Request, response: SetInstruction.Response
     ) -> SetInstruction.Response:
         source = source_of("service", request.source)
-        error, response.error_msg = self._begin(request.instruction, source, self._config, None)
+        error, response.error_msg = self._begin(request.instruction, source, self.config, None)
         response.error_code, response.success = int(error), error is MissionError.NONE
         return response
 

@@ -9,46 +9,58 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
-from vila_core.config import from_mapping
+from vila_core.config import check_fields, from_mapping
 from vila_core.control.limits import STILL_MPS, STILL_RPS
-from vila_core.errors import ConfigError
-
-_MAY_BE_ZERO = ("max_distance_m", "stop_at_start_probability", "client_timeout_s")
+from vila_core.fields import FROM_NEXT_MISSION, Bounds
 
 
 @dataclass(frozen=True, slots=True)
 class MissionConfig:
     """When a mission is given up. 0 means no limit where that is said."""
 
-    max_bad_replies: int = 3  # replies in a row that are no action end the mission
-    max_backend_errors: int = 3  # failed or late decisions in a row end the mission
-    max_aborts: int = 3  # motions in a row that the controller refused or aborted end the mission
-    max_aborts_total: int = 10  # so many of them in all do too
-    max_decisions: int = 100  # a mission that needs more is given up
-    max_duration_s: float = 300.0  # a mission that lasts longer is given up
-    max_distance_m: float = 50.0  # a mission that drives farther is given up; 0: no limit
-    image_timeout_s: float = 3.0  # so long without a usable image ends the mission
-    odometry_timeout_s: float = 2.0  # so long without odometry ends the mission
-    controller_timeout_s: float = 2.0  # so long without a controller, or its report on a motion, ends the mission
-    stop_timeout_s: float = 3.0  # time to stand still after the model's stop
-    client_timeout_s: float = 2.0  # a goal whose client has left the graph for so long ends; 0: it goes on
-    max_rotation_rad: float = math.radians(380.0)  # net turn without progress that ends it: once round, not quite exact
-    max_search_rad: float = math.radians(1440.0)  # turns in all, left and right, that end a search: four times round
-    max_idle_motions: int = 16  # motions without progress and without a new heading that end it: swings to and fro
-    progress_m: float = 0.3  # distance from where it last got on that counts as progress
-    stop_at_start_probability: float = 0.5  # a stop before the first motion counts as arrival only if it is so sure
-    still_mps: float = STILL_MPS  # slower than this and than still_rps it stands still
-    still_rps: float = STILL_RPS  # see still_mps
+    # replies in a row that are no action end the mission
+    max_bad_replies: Annotated[int, Bounds(least=1, most=1_000_000), FROM_NEXT_MISSION] = 3
+    # failed or late decisions in a row end the mission
+    max_backend_errors: Annotated[int, Bounds(least=1, most=1_000_000), FROM_NEXT_MISSION] = 3
+    # motions in a row that the controller refused or aborted end the mission
+    max_aborts: Annotated[int, Bounds(least=1, most=1_000_000), FROM_NEXT_MISSION] = 3
+    # so many refused or aborted motions in all end the mission
+    max_aborts_total: Annotated[int, Bounds(least=1, most=1_000_000), FROM_NEXT_MISSION] = 10
+    # a mission that needs more is given up
+    max_decisions: Annotated[int, Bounds(least=1, most=1_000_000), FROM_NEXT_MISSION] = 100
+    # a mission that lasts longer is given up
+    max_duration_s: Annotated[float, Bounds(above=0, most=1_000_000), FROM_NEXT_MISSION] = 300.0
+    # a mission that drives farther is given up; 0: no limit
+    max_distance_m: Annotated[float, Bounds(least=0, most=1_000_000), FROM_NEXT_MISSION] = 50.0
+    # so long without a usable image ends the mission
+    image_timeout_s: Annotated[float, Bounds(above=0, most=600), FROM_NEXT_MISSION] = 3.0
+    # so long without odometry ends the mission
+    odometry_timeout_s: Annotated[float, Bounds(above=0, most=600), FROM_NEXT_MISSION] = 2.0
+    # so long without a controller, or its report on a motion, ends the mission
+    controller_timeout_s: Annotated[float, Bounds(above=0, most=600), FROM_NEXT_MISSION] = 2.0
+    # time to stand still after the model's stop
+    stop_timeout_s: Annotated[float, Bounds(above=0, most=600), FROM_NEXT_MISSION] = 3.0
+    # a goal whose client has left the graph for so long ends; 0: it goes on
+    client_timeout_s: Annotated[float, Bounds(least=0, most=600), FROM_NEXT_MISSION] = 2.0
+    # net turn without progress that ends it: once round, not quite exact
+    max_rotation_rad: Annotated[float, Bounds(above=0, most=1000), FROM_NEXT_MISSION] = math.radians(380.0)
+    # turns in all, left and right, that end a search: four times round
+    max_search_rad: Annotated[float, Bounds(above=0, most=10_000), FROM_NEXT_MISSION] = math.radians(1440.0)
+    # so many without progress and without a new heading end it: swings to and fro
+    max_idle_motions: Annotated[int, Bounds(least=1, most=1_000_000), FROM_NEXT_MISSION] = 16
+    # distance from where it last got on that counts as progress
+    progress_m: Annotated[float, Bounds(above=0, most=100), FROM_NEXT_MISSION] = 0.3
+    # a stop before the first motion counts as arrival only if it is so sure
+    stop_at_start_probability: Annotated[float, Bounds(least=0, most=1), FROM_NEXT_MISSION] = 0.5
+    # a robot that drives slower than this, and turns slower than still_rps, stands
+    still_mps: Annotated[float, Bounds(above=0, most=1), FROM_NEXT_MISSION] = STILL_MPS
+    # a robot that turns slower than this, and drives slower than still_mps, stands
+    still_rps: Annotated[float, Bounds(above=0, most=1), FROM_NEXT_MISSION] = STILL_RPS
 
     def __post_init__(self) -> None:
-        for name in self.__slots__:
-            value = getattr(self, name)
-            least_ok = value >= 0 if name in _MAY_BE_ZERO else value > 0
-            if not (math.isfinite(value) and least_ok):
-                raise ConfigError(f"{name} = {value!r}: must be finite and {'0 or above' if value < 0 else 'above 0'}")
-        if self.stop_at_start_probability > 1:
-            raise ConfigError(f"stop_at_start_probability = {self.stop_at_start_probability!r}: must be at most 1")
+        check_fields(self)
 
 
 def limited(

@@ -41,7 +41,7 @@ from vila_ros.common.diagnostics import Health, precision_text
 from vila_ros.common.lifecycle import ManagedNode
 from vila_ros.common.node_main import run_node
 from vila_ros.common.only_one import PATIENCE_S, OnlyOne
-from vila_ros.common.parameters import declare, read, refuse_unknown
+from vila_ros.common.parameters import RunningParameters, declare, read, refuse_unknown
 from vila_ros.common.qos import reliable_qos, sensor_qos, subscription_events
 from vila_ros.common.strain_reader import StrainReader
 from vila_ros.navigator.camera import CameraReader
@@ -101,6 +101,9 @@ class NavigatorNode(ManagedNode):
         for prefix, kind in STAGES.items():
             names += declare(self, kind, prefix)
         refuse_unknown(self, names)
+        self._running = RunningParameters(self)
+        for prefix, kind in STAGES.items():
+            self._running.follow(kind, _note_nothing, prefix)  # checked already before the node is configured
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._is_active = False
         self._active: ActiveMission | None = None
@@ -120,7 +123,6 @@ class NavigatorNode(ManagedNode):
         self._config = read(self, NavigatorNodeConfig)
         self._navigation = read(self, NavigatorConfig, "navigator")
         self._history = read(self, HistoryConfig, "history")
-        self._mission_config = read(self, MissionConfig, "mission")
         self._image_qos = sensor_qos(self._config.image_reliability)  # refuses a wrong word now, not later
         self._only_one = OnlyOne(self)
         self._undo_later(self._only_one.close)
@@ -129,11 +131,29 @@ class NavigatorNode(ManagedNode):
         self._undo_later(self._status.close)
         self._outputs = NavigatorOutputs(self, self._config.odometry_frame)
         self._undo_later(self._outputs.destroy)
-        inputs = InstructionInputs(self, self._mission_config, self._begin, self._cancel)
-        self._undo_later(inputs.destroy)
-        self._on_instruction = inputs.on_topic
+        self._inputs = InstructionInputs(self, read(self, MissionConfig, "mission"), self._begin, self._cancel)
+        self._undo_later(self._inputs.destroy)
         self._events = EventServer(self, read(self, EventsConfig, "events"), self._navigation.decision_deadline_s)
         self._undo_later(self._events.destroy)
+        self._undo_later(self._running.follow(NavigatorNodeConfig, self._use_config))
+        self._undo_later(self._running.follow(NavigatorConfig, self._use_navigation, "navigator"))
+        self._undo_later(self._running.follow(MissionConfig, self._use_mission, "mission"))
+        self._undo_later(self._running.follow(EventsConfig, self._events.reconfigure, "events"))
+
+    def _use_config(self, config: NavigatorNodeConfig) -> None:
+        self._config = config
+        if self._is_active:
+            self._ticks.timer_period_ns = round(1e9 / config.heartbeat_rate_hz)
+
+    def _use_navigation(self, config: NavigatorConfig) -> None:
+        self._navigation = config
+        self._events.set_deadline(config.decision_deadline_s)
+        if self._is_active:
+            self._navigator.reconfigure(config)
+            self._readiness.hold_to(config.max_image_age_s)
+
+    def _use_mission(self, config: MissionConfig) -> None:
+        self._inputs.config = config
 
     def _activate(self) -> None:
         self.refused_actions = 0
@@ -170,7 +190,7 @@ class NavigatorNode(ManagedNode):
         )
         self._undo_later(self._camera.stop)
         self._camera.start()
-        self._timer(1.0 / self._config.heartbeat_rate_hz, self._on_tick)
+        self._ticks = self._timer(1.0 / self._config.heartbeat_rate_hz, self._on_tick)
         self._timer(1.0, self._on_diagnostics)
         self._undo_later(self._on_deactivation)
         self._is_active = True
@@ -205,7 +225,7 @@ class NavigatorNode(ManagedNode):
             self.create_subscription(NavAction, EXECUTION_TOPIC, self._on_report, reliable_qos()),
         ]
         if self._config.instruction_topic:
-            topic = self.create_subscription(String, "~/instruction", self._on_instruction, reliable_qos(1))
+            topic = self.create_subscription(String, "~/instruction", self._inputs.on_topic, reliable_qos(1))
             subscriptions.append(topic)
         for subscription in subscriptions:
             self._undo_later(partial(self.destroy_subscription, subscription))
@@ -588,6 +608,10 @@ def _free_memory() -> None:
     """Give back what a model leaves: its parts refer to each other, and the C library keeps what is freed in pieces."""
     gc.collect()
     trim_heap()
+
+
+def _note_nothing(_: object) -> None:
+    """Leave new parameters for when the node is configured."""
 
 
 def _fault_of(number: int) -> MotionFault:

@@ -41,12 +41,12 @@ class Question:
 class QuestionServer:
     """Serves a node's questions as actions; a question that cannot be answered ends with a typed error.
 
-    most: questions that may wait. All methods belong to the executor's thread.
+    most: questions that may wait; it may be set anew. All methods belong to the executor's thread.
     """
 
     def __init__(self, node: Node, most: int) -> None:
         self._node = node
-        self._most = most
+        self.most = most
         self._servers: list[GoalServer] = []
         self._waiting: list[Question] = []
         self._answers: deque[tuple[Question, Any]] = deque()  # what the worker's thread left
@@ -96,7 +96,7 @@ class QuestionServer:
         self._waiting.append(question)
         if self._worker is None:
             self._fail(question, EventError.NOT_ACTIVE, "the navigator is not active")
-        elif ahead >= self._most:
+        elif ahead >= self.most:
             err = QueryLimitError(f"{ahead} questions wait already; ask again when they are answered")
             self._fail(question, error_code(err), str(err))
         else:

@@ -51,6 +51,11 @@ class Readiness:
         )
         self._since_ns: int | None = None  # steady time of the fault's begin
 
+    def hold_to(self, max_image_age_s: float) -> None:
+        """Take another age that images may have."""
+        self._clock.hold_to(max_image_age_s)
+        self._image.max_age_s = 2 * max_image_age_s
+
     def close(self) -> None:
         """Watch no longer."""
         self._node.destroy_subscription(self._diagnostics)

@@ -5,9 +5,14 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
+from vila_core.config import check_fields
 from vila_core.errors import ConfigError
+from vila_core.fields import Bounds, OneOf
 from vila_core.types import Pose
+from vila_ros.common.qos import RELIABILITIES
+from vila_ros.common.velocity import VELOCITY_TYPES
 from vila_sim.episodes import layout_seed, split_flat
 from vila_sim.patrol_scenario import DURATION_S, make_patrol
 from vila_sim.route import Route
@@ -22,35 +27,38 @@ PATROL = "patrol"
 class SimulatorNodeConfig:
     """The parameters of the node itself; the camera's are `camera.*`, the robot's `robot.*`."""
 
-    seed: int = 0  # which flat, where the robot starts, and what happens
-    scripted_events: str = ""  # "patrol": doors, and once ~/begin is called things happen on a patrol; empty: none
-    scripted_events_s: float = DURATION_S  # how long the patrol is
+    # which flat, where the robot starts, and what happens
+    seed: Annotated[int, Bounds(least=-2_147_483_648, most=2_147_483_647)] = 0
+    # "patrol": doors, and once ~/begin is called things happen on a patrol; empty: none
+    scripted_events: Annotated[str, OneOf(("", PATROL))] = ""
+    scripted_events_s: Annotated[float, Bounds(above=0, most=1000)] = DURATION_S  # how long the patrol is
     scripted_events_drive: bool = True  # the robot drives the patrol by itself, deaf to cmd_vel until it is over
     instruction: str = ""  # the flat will hold what it names, the robot starts in that room; empty: anything
-    start_x_m: float = math.nan  # NaN: chosen by the seed
-    start_y_m: float = math.nan  # see start_x_m
-    start_yaw_rad: float = math.nan  # see start_x_m
-    realtime_factor: float = 1.0  # simulated seconds in one of the wall clock's
-    image_rate_hz: float = 10.0  # of simulated time, as all rates here
-    odometry_rate_hz: float = 30.0  # of odometry
-    scan_rate_hz: float = 10.0  # of laser scans
-    scan_rays: int = 180  # in a full circle
-    cloud_rate_hz: float = 10.0  # of point clouds, of a laser with many rings in the same place
-    image_reliability: str = "best_effort"  # of the images; or reliable
-    velocity_type: str = "auto"  # of cmd_vel: stamped, plain, or as the ROS distribution has it
-    odometry_frame: str = "odom"  # frame_id of odometry
+    # where the robot begins, along the flat's x; NaN: chosen by the seed
+    start_x_m: Annotated[float, Bounds(least=-1000, most=1000)] = math.nan
+    # where the robot begins, along the flat's y; NaN: chosen by the seed
+    start_y_m: Annotated[float, Bounds(least=-1000, most=1000)] = math.nan
+    # heading in which the robot begins, left of x; NaN: chosen by the seed
+    start_yaw_rad: Annotated[float, Bounds(least=-1000, most=1000)] = math.nan
+    realtime_factor: Annotated[float, Bounds(above=0, most=1000)] = 1.0  # simulated seconds in one of the wall clock's
+    # of images published, in simulated time as all rates here
+    image_rate_hz: Annotated[float, Bounds(least=0.01, most=1000)] = 10.0
+    odometry_rate_hz: Annotated[float, Bounds(least=0.01, most=1000)] = 30.0  # of messages that tell where the robot is
+    scan_rate_hz: Annotated[float, Bounds(least=0.01, most=1000)] = 10.0  # of turns of the laser, published as scans
+    scan_rays: Annotated[int, Bounds(least=1, most=1000)] = 180  # directions that the laser measures in a full circle
+    # of point clouds, of a laser with many rings in the same place
+    cloud_rate_hz: Annotated[float, Bounds(least=0.01, most=1000)] = 10.0
+    # of our end of the images
+    image_reliability: Annotated[str, OneOf(tuple(RELIABILITIES))] = "best_effort"
+    # of cmd_vel: stamped, plain, or auto, as the ROS distribution has it
+    velocity_type: Annotated[str, OneOf(VELOCITY_TYPES)] = "auto"
+    odometry_frame: str = "odom"  # frame_id of the odometry that is published
     base_frame: str = "base_link"  # child_frame_id of odometry
-    camera_frame: str = "camera_optical"  # frame_id of images
+    camera_frame: str = "camera_optical"  # frame_id of the images that are published
     scan_frame: str = "laser"  # frame_id of scans and point clouds
 
     def __post_init__(self) -> None:
-        rates = ("realtime_factor", "image_rate_hz", "odometry_rate_hz", "scan_rate_hz", "cloud_rate_hz")
-        for name in (*rates, "scan_rays", "scripted_events_s"):
-            value = getattr(self, name)
-            if not 0 < value <= 1000:
-                raise ConfigError(f"{name} = {value!r}: must be above 0 and at most 1000")
-        if self.scripted_events not in ("", PATROL):
-            raise ConfigError(f"scripted_events = {self.scripted_events!r}: must be {PATROL!r} or empty")
+        check_fields(self)
         if self.scripted_events and self.instruction:
             raise ConfigError(f"instruction = {self.instruction!r}: must be empty where events are scripted")
 

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
@@ -17,14 +18,15 @@ from rclpy.parameter import Parameter
 from std_msgs.msg import Header
 from vila_nav.msg import GovernorState
 
+from vila_core.config import check_fields
 from vila_core.control.reasons import StopReason
-from vila_core.errors import ConfigError
+from vila_core.fields import AT_ONCE, Bounds, OneOf
 from vila_core.types import VelocityCommand
 from vila_ros.common.node_main import run_early, run_node
-from vila_ros.common.parameters import declare, read, refuse_unknown
+from vila_ros.common.parameters import RunningParameters, declare, read, refuse_unknown
 from vila_ros.common.qos import reliable_qos
 from vila_ros.common.topics import CMD_VEL, GOVERNOR_STATE, REMEMBERED_EMERGENCY
-from vila_ros.common.velocity import is_stamped, velocity_message, velocity_type
+from vila_ros.common.velocity import VELOCITY_TYPES, is_stamped, velocity_message, velocity_type
 
 _PERIOD_S = 0.05
 
@@ -33,17 +35,18 @@ _PERIOD_S = 0.05
 class WatchdogConfig:
     """The parameters of the watchdog node."""
 
-    timeout_s: float = 0.25  # a governor that is silent for longer is gone
-    stop_publish_s: float = 2.0  # then zeros are published for so long
-    velocity_type: str = "auto"  # of cmd_vel: stamped, plain, or as the ROS distribution has it
+    # a governor that is silent for longer is gone
+    timeout_s: Annotated[float, Bounds(above=_PERIOD_S, most=10), AT_ONCE] = 0.25
+    # zeros are published for so long after the governor is gone
+    stop_publish_s: Annotated[float, Bounds(least=0.1, most=3600), AT_ONCE] = 2.0
+    # of cmd_vel: stamped, plain, or auto, as the ROS distribution has it
+    velocity_type: Annotated[str, OneOf(VELOCITY_TYPES)] = "auto"
     base_frame: str = "base_link"  # frame_id of stamped velocities
-    priority: int = -10  # of the process, as `nice` counts: -20 to 19; where it is not allowed, that is told
+    # of the process, as `nice` counts: the lower the sooner it is run; where it is not allowed, that is told
+    priority: Annotated[int, Bounds(least=-20, most=19)] = -10
 
     def __post_init__(self) -> None:
-        if not _PERIOD_S < self.timeout_s <= 10.0:
-            raise ConfigError(f"timeout_s = {self.timeout_s!r}: must be above {_PERIOD_S} and at most 10")
-        if not self.stop_publish_s > 0.0:
-            raise ConfigError(f"stop_publish_s = {self.stop_publish_s!r}: must be above 0")
+        check_fields(self)
 
 
 class WatchdogNode(Node):
@@ -52,7 +55,8 @@ class WatchdogNode(Node):
     def __init__(self, parameter_overrides: Sequence[Parameter] = ()) -> None:
         super().__init__("watchdog", parameter_overrides=list(parameter_overrides))
         refuse_unknown(self, declare(self, WatchdogConfig))
-        self._config = read(self, WatchdogConfig)
+        self._use_config(read(self, WatchdogConfig))
+        RunningParameters(self).follow(WatchdogConfig, self._use_config)
         self._stamped = is_stamped(self._config.velocity_type)
         self._velocity = self.create_publisher(velocity_type(self._stamped), CMD_VEL, reliable_qos(1))
         self._heartbeat = self.create_publisher(Header, "~/heartbeat", reliable_qos(1))
@@ -61,6 +65,9 @@ class WatchdogNode(Node):
         self._is_gone = False
         self.create_subscription(GovernorState, GOVERNOR_STATE, self._on_state, reliable_qos(1))
         self.create_timer(_PERIOD_S, self._on_timer, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    def _use_config(self, config: WatchdogConfig) -> None:
+        self._config = config
 
     def _on_state(self, message: GovernorState) -> None:
         self._heard_ns = time.monotonic_ns()

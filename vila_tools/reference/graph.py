@@ -11,6 +11,7 @@ from typing import Any
 
 import rclpy
 from nav_msgs.msg import Odometry
+from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.action import get_action_server_names_and_types_by_node
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
@@ -19,7 +20,7 @@ from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy
 
 from vila_core.errors import VilaError
 from vila_core.testing import ScriptedBackend
-from vila_ros.common.parameters import ALWAYS_KNOWN
+from vila_ros.common.parameters import ALWAYS_KNOWN, counts_from, meaning_of
 from vila_ros.controller.node import ControllerNode
 from vila_ros.governor.node import GovernorNode
 from vila_ros.navigator.node import NavigatorNode
@@ -53,6 +54,8 @@ class NodeParameter:
     name: str
     default: Any
     about: str
+    allowed: str = ""  # in words
+    set_later: str = ""  # from when on a value that is set at run time counts; empty: none can be
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,8 +197,10 @@ def _told(qos: QoSProfile) -> str:
 
 
 def _parameters(node: Node) -> tuple[NodeParameter, ...]:
-    return tuple(
-        NodeParameter(name, node.get_parameter(name).value, node.describe_parameter(name).description)
-        for name in node.list_parameters([], 0).names
-        if name.split(".")[0] not in ALWAYS_KNOWN
-    )
+    names = [name for name in node.list_parameters([], 0).names if name.split(".")[0] not in ALWAYS_KNOWN]
+    return tuple(_parameter(node.get_parameter(name).value, node.describe_parameter(name)) for name in names)
+
+
+def _parameter(default: Any, told: ParameterDescriptor) -> NodeParameter:
+    meaning, set_later = meaning_of(told.description), counts_from(told.description)
+    return NodeParameter(told.name, default, meaning, told.additional_constraints, set_later)

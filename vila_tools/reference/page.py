@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from vila_core.errors import VilaError
+from vila_core.fields import unit
 from vila_tools.cli import Command
 from vila_tools.reference.graph import Endpoint, NodeFace
-from vila_tools.reference.words import ENDPOINTS, NODES, unit
+from vila_tools.reference.words import ENDPOINTS, NODES
 
 HEAD = """# Reference
 
@@ -17,8 +18,10 @@ Change the code, then run `vila reference`.
 
 Names are relative to the namespace of the nodes; `~` is the node's own name. The quality of service is that of our
 end. `config/robots/generic.yaml` is the parameter file to copy ([robots](robots.md)). Parameters are read when a node
-is configured; a name that the node does not declare is refused, with the closest one that exists. `ros2 param describe`
-says the same as the tables.
+is configured; a name that the node does not declare is refused, with the closest one that exists, and so is a value
+outside of its range.
+What stands in the column "set later" can be set while the node runs, and says from when on it counts, see
+[Parameters at run time](parameters.md); the others are read-only. `ros2 param describe` says the same as the tables.
 """
 OUR_PACKAGE = "vila_nav"
 TYPES = {bool: "bool", int: "int", float: "double", str: "string"}
@@ -47,7 +50,15 @@ def _node(face: NodeFace) -> str:
         (f"`{one.name}`", one.role, _type(one), one.qos, ENDPOINTS[face.name, one.name]) for one in face.endpoints
     ]
     parameters = [
-        (f"`{one.name}`", TYPES[type(one.default)], _default(one.default), unit(one.name), one.about)
+        (
+            f"`{one.name}`",
+            TYPES[type(one.default)],
+            _default(one.default),
+            unit(one.name),
+            one.allowed,
+            one.set_later,
+            one.about,
+        )
         for one in face.parameters
     ]
     return "\n".join(
@@ -56,7 +67,7 @@ def _node(face: NodeFace) -> str:
             NODES[face.name],
             "",
             _table(("name", "", "type", "quality of service", "about"), endpoints),
-            _table(("parameter", "type", "default", "unit", "about"), parameters),
+            _table(("parameter", "type", "default", "unit", "may be", "set later", "about"), parameters),
         ]
     )
 

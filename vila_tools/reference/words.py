@@ -1,4 +1,4 @@
-"""What the code does not say itself: a line about each topic, service and action, and the units of suffixes."""
+"""What the code does not say itself: a line about each topic, service and action."""
 
 from __future__ import annotations
 
@@ -86,25 +86,3 @@ ENDPOINTS = {
     ("simulator", "~/reset"): "put the robot back to its start; time goes on",
     ("simulator", "~/begin"): "begin the patrol; with a patrol alone",
 }
-
-UNITS = {
-    "m": "m",
-    "rad": "rad",
-    "deg": "degrees",
-    "s": "s",
-    "mps": "m/s",
-    "rps": "rad/s",
-    "mps2": "m/s²",
-    "rps2": "rad/s²",
-    "hz": "Hz",
-    "px": "px",
-    "kg": "kg",
-    "c": "°C",
-    "mb": "MB",
-    "gain": "1/s",
-}
-
-
-def unit(parameter: str) -> str:
-    """Return the unit that a parameter's name ends in, "" if it ends in none."""
-    return UNITS.get(parameter.rsplit("_", 1)[-1], "")

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from vila_core.config import ControlConfig, StrainConfig, field_types, from_mapping
+from vila_core.config import ControlConfig, StrainConfig, from_mapping
 from vila_core.control.governor.config import GovernorConfig
 from vila_core.control.governor.obstacle_config import ObstacleConfig
 from vila_core.errors import ConfigError
+from vila_core.fields import field_rules
 from vila_ros.common.parameters import ALWAYS_KNOWN
 from vila_ros.common.recipes import RobotRecipe
 from vila_ros.controller.node import ControllerNodeConfig
@@ -51,5 +52,5 @@ def _check(where: str, kind: type, values: Mapping[str, Any]) -> None:
     except ConfigError as err:
         raise ConfigError(f"{where}: {err}") from err
     for name, value in values.items():
-        if field_types(kind)[name] is float and type(value) is int:  # which ROS refuses
+        if field_rules(kind)[name].type is float and type(value) is int:  # which ROS refuses
             raise ConfigError(f"{where}: {name} = {value}: write {value}.0, since ROS tells whole numbers apart")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 from xml.sax.saxutils import quoteattr
 
-from vila_core.errors import ConfigError
+from vila_core.config import check_fields
+from vila_core.fields import Bounds
 from vila_sim.decor import OVERHEAD_M
 from vila_sim.plan import PLAIN_WALL
 from vila_sim.scene import Flat, Primitive, Room, SceneObject, Wall
@@ -26,17 +28,14 @@ WALL_RGB = (0.80, 0.78, 0.74)
 class CameraConfig:
     """The robot's pinhole camera, above the middle of its base, looking ahead and down."""
 
-    width_px: int = 224  # width of an image
-    height_px: int = 224  # height of an image
-    hfov_deg: float = 90.0  # horizontal field of view
-    height_m: float = 0.9  # above the floor
-    pitch_deg: float = 12.0  # downward
+    width_px: Annotated[int, Bounds(least=8, most=MAX_MAP_PX)] = 224  # columns of pixels in an image
+    height_px: Annotated[int, Bounds(least=8, most=MAX_MAP_PX)] = 224  # rows of pixels in an image
+    hfov_deg: Annotated[float, Bounds(least=10, most=150)] = 90.0  # horizontal field of view
+    height_m: Annotated[float, Bounds(above=0, most=10)] = 0.9  # of the lens above the floor
+    pitch_deg: Annotated[float, Bounds(least=-90, most=90)] = 12.0  # how far it looks down
 
     def __post_init__(self) -> None:
-        if not (8 <= self.width_px <= MAX_MAP_PX and 8 <= self.height_px <= MAX_MAP_PX):
-            raise ConfigError(f"camera of {self.width_px} x {self.height_px} px: must be 8 to {MAX_MAP_PX} px")
-        if not 10.0 <= self.hfov_deg <= 150.0:
-            raise ConfigError(f"hfov_deg = {self.hfov_deg}: must be in [10, 150]")
+        check_fields(self)
 
     @property
     def focal_px(self) -> float:
@@ -53,19 +52,16 @@ class CameraConfig:
 class RobotConfig:
     """A round robot with a velocity-controlled planar base."""
 
-    radius_m: float = 0.2  # of the round robot
-    height_m: float = 1.0  # of the robot
-    mass_kg: float = 15.0  # of the robot
-    max_linear_mps: float = 0.5  # what the base can do at most
-    max_angular_rps: float = 1.5  # what the base can turn at most
-    command_life_s: float = 0.3  # an older velocity command counts as zero
-    scan_height_m: float = 0.25  # of the laser above the floor
+    radius_m: Annotated[float, Bounds(above=0, most=5)] = 0.2  # size of the round robot
+    height_m: Annotated[float, Bounds(above=0, most=10)] = 1.0  # of the robot above the floor
+    mass_kg: Annotated[float, Bounds(above=0, most=10_000)] = 15.0  # of the whole robot, for its inertia
+    max_linear_mps: Annotated[float, Bounds(above=0, most=10)] = 0.5  # what the base can drive at most
+    max_angular_rps: Annotated[float, Bounds(above=0, most=30)] = 1.5  # what the base can turn at most
+    command_life_s: Annotated[float, Bounds(above=0, most=1e6)] = 0.3  # an older velocity command counts as zero
+    scan_height_m: Annotated[float, Bounds(above=0, most=10)] = 0.25  # of the laser above the floor
 
     def __post_init__(self) -> None:
-        for name in self.__slots__:
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
-                raise ConfigError(f"{name} = {value!r}: must be finite and above 0")
+        check_fields(self)
 
 
 def write_mjcf(flat: Flat, camera: CameraConfig, robot: RobotConfig, *, movable: bool = False) -> str:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import pytest
+from rcl_interfaces.msg import ParameterType
 
 from vila_core.errors import ConfigError, VilaError
-from vila_ros.common.parameters import field_comments
+from vila_ros.common.parameters import ALWAYS_KNOWN, field_comments, meaning_of
 from vila_tools import cli
 from vila_tools.reference import page, run
-from vila_tools.reference.graph import node_faces
-from vila_tools.reference.words import unit
+from vila_tools.reference.graph import node_faces, started_nodes
 
 ROOT = Path(__file__).resolve().parents[3]
 REFERENCE = ROOT / "docs" / "reference.md"
+SMALL_WORDS = {"of", "the", "in", "an", "at", "or", "and", "by", "to", "is", "it", "see"}
 POLICY = ROOT / "config" / "security" / "policy.xml"
 
 
@@ -74,6 +76,25 @@ def test_a_default_is_the_dataclass_own(faces):
     assert defaults["scan_rays"] == 180
 
 
+def test_every_parameter_tells_what_it_means_and_every_number_its_range():
+    with started_nodes() as nodes:
+        told = {(node.get_name(), name): node.describe_parameter(name) for node, _ in nodes for name in of_ours(node)}
+    assert len(told) > 200
+    numbers = (ParameterType.PARAMETER_DOUBLE, ParameterType.PARAMETER_INTEGER)
+    for (node, name), one in told.items():
+        has_range = bool(one.floating_point_range or one.integer_range)
+        starts_with_nan = one.additional_constraints.startswith("NaN or from")  # its default lies in no range
+        assert has_range or starts_with_nan or one.type not in numbers, f"{node} {name}: declare its bounds"
+        assert (one.type in numbers) <= bool(one.additional_constraints), f"{node} {name}"
+        words = set(re.findall(r"[a-z]{2,}", meaning_of(one.description).lower()))
+        assert len(words - set(re.split(r"[._]", name)) - SMALL_WORDS) >= 2, f"{node} {name}: say what it means"
+        assert one.read_only is ("can be set at run time" not in one.description)
+
+
+def of_ours(node):
+    return [name for name in node.list_parameters([], 0).names if name.split(".")[0] not in ALWAYS_KNOWN]
+
+
 def test_a_name_without_a_line_and_a_line_without_a_name_are_refused(faces, monkeypatch):
     with pytest.raises(VilaError, match=r"~/instance of the controller does not exist but has a line"):
         page.reference_page((faces[0], faces[2], dataclasses.replace(faces[1], endpoints=faces[1].endpoints[:-1])), {})
@@ -105,16 +126,19 @@ class Commented:
     long: tuple[str, ...] = (
         "a",  # of a part
     )  # behind the whole
+    # above it,
+    # in two lines
+    above: int = 1
+    # a heading
+    both: int = 1  # behind wins
+    bare: int = 1
 
 
 def test_comments_are_read_from_the_source():
-    assert field_comments(Commented) == {"plain": "one line", "long": "behind the whole"}
+    assert field_comments(Commented) == {
+        "plain": "one line",
+        "long": "behind the whole",
+        "above": "above it, in two lines",
+        "both": "behind wins",
+    }
     assert field_comments(dataclasses.make_dataclass("WithoutSource", [("plain", int, 1)])) == {}
-
-
-@pytest.mark.parametrize(
-    ("name", "told"),
-    [("control.max_linear_mps", "m/s"), ("events.rate_hz", "Hz"), ("seed", ""), ("scan_rays", "")],
-)
-def test_a_unit_is_that_of_the_name(name, told):
-    assert unit(name) == told

@@ -101,6 +101,11 @@ class Governor:
         self._moved_ns: int | None = None  # when the base may have obeyed a command other than zero last
         self.refused = 0  # commands and actions that did not pass
 
+    def reconfigure(self, config: GovernorConfig) -> None:
+        """Take other limits: the next tick holds to them. How much the present action may add up to stays."""
+        self._config = config
+        self._limiter.reconfigure(config)
+
     # --- what is heard ---------------------------------------------------------------------------
 
     def on_mission(self, mission_id: int, *, running: bool, steady_ns: int) -> None:

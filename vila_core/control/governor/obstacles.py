@@ -38,12 +38,18 @@ class ObstacleGuard:
     """Remembers what each sensor saw last, and limits commands by it."""
 
     def __init__(self, config: ObstacleConfig) -> None:
-        self._config = config
-        self._sweeper = Sweeper(config)
-        self._zones = {name: shape for name in ("stop", "slow", "limit") if (shape := config.zone(name)) is not None}
         self._sources = {name: _Source(config) for name in config.source_names}
         self._stopped = False  # the last command that wanted to move was stopped
         self._slowed = False
+        self.reconfigure(config)
+
+    def reconfigure(self, config: ObstacleConfig) -> None:
+        """Take another configuration of the same sources; what they saw last is kept, and judged by it."""
+        self._config = config
+        self._sweeper = Sweeper(config)
+        self._zones = {name: shape for name in ("stop", "slow", "limit") if (shape := config.zone(name)) is not None}
+        for source in self._sources.values():
+            source.reconfigure(config)
 
     def note(self, source: str, points: NDArray[np.float32], received_ns: int) -> None:
         """Remember points [N, 2] float32 in base_link that a sensor saw at a time of the steady clock.
@@ -153,11 +159,15 @@ class _Source:
     """The newest readings of one sensor, and what the last command led to among them."""
 
     def __init__(self, config: ObstacleConfig) -> None:
+        self._readings: deque[tuple[int, NDArray[np.float32]]] = deque(maxlen=_MAX_READINGS)
+        self._points = np.empty((0, 2), np.float32)
+        self.reconfigure(config)
+
+    def reconfigure(self, config: ObstacleConfig) -> None:
+        """Take another configuration; what was seen is looked through anew."""
         self._memory_ns = int(config.memory_s * 1e9)
         self._ignore_m = config.ignore_radius_m
         self._min_points = config.min_points
-        self._readings: deque[tuple[int, NDArray[np.float32]]] = deque(maxlen=_MAX_READINGS)
-        self._points = np.empty((0, 2), np.float32)
         self._known: tuple[VelocityCommand, _Finding] | None = None
 
     @property

@@ -15,9 +15,14 @@ class SpeedLimiter:
     """Follows the commands that pass; remembers the last one and its acceleration."""
 
     def __init__(self, config: GovernorConfig) -> None:
+        self._linear, self._angular = _Axis(), _Axis()
+        self.reconfigure(config)
+
+    def reconfigure(self, config: GovernorConfig) -> None:
+        """Take other limits; what passes now is the start from which they are kept."""
         c = config
-        self._linear = _Axis(c.max_linear_mps, c.max_linear_accel_mps2, c.max_linear_jerk_mps3)
-        self._angular = _Axis(c.max_angular_rps, c.max_angular_accel_rps2, c.max_angular_jerk_rps3)
+        self._linear.limit(c.max_linear_mps, c.max_linear_accel_mps2, c.max_linear_jerk_mps3)
+        self._angular.limit(c.max_angular_rps, c.max_angular_accel_rps2, c.max_angular_jerk_rps3)
 
     def stop(self) -> VelocityCommand:
         """Return zero, at once."""
@@ -43,11 +48,14 @@ class SpeedLimiter:
 class _Axis:
     """One speed. Away from zero it grows within acceleration and jerk; toward zero it falls at once."""
 
-    top: float
-    max_accel: float
-    max_jerk: float
+    top: float = 0.0
+    max_accel: float = 0.0
+    max_jerk: float = 0.0
     speed: float = 0.0
     accel: float = 0.0  # size of the last growth, per second
+
+    def limit(self, top: float, max_accel: float, max_jerk: float) -> None:
+        self.top, self.max_accel, self.max_jerk = top, max_accel, max_jerk
 
     def rest(self) -> None:
         self.speed = self.accel = 0.0

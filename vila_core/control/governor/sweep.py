@@ -8,11 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vila_core.control.governor.obstacle_config import ObstacleConfig
+from vila_core.control.governor.obstacle_config import SLOWEST_MPS, ObstacleConfig
 from vila_core.control.governor.polygons import HERE, Poses, Shape
 from vila_core.types import VelocityCommand
 
-SLOWEST_MPS = 0.1  # a slower robot may come nearer than the stop margin: it stops as many seconds before as this one
 STILL_SLOW = 1.25  # what slowed the robot must be so much farther away to slow it no longer
 MIN_CLEARANCE_M = 0.01  # what is nearer may not come nearer at all
 _NOISE_M = 0.01  # a robot beside a wall may come nearer to it by so much, or a sensor's noise would lock it
@@ -40,8 +39,7 @@ class Sweeper:
         self.outline: Shape = config.outline
         self._config = config
         step_s = config.simulation_time_step_s
-        longest_s = config.time_before_collision_s + config.source_timeout_s + config.stop_margin_m / SLOWEST_MPS
-        self._times_s = np.arange(0.0, longest_s + step_s, step_s, dtype=np.float32)
+        self._times_s = np.arange(0.0, config.simulated_s + step_s, step_s, dtype=np.float32)
         self._lookahead = max(2, int(np.searchsorted(self._times_s, config.lookahead_s + 1e-6)))
 
     def speed_mps(self, command: VelocityCommand) -> float:

@@ -25,6 +25,10 @@ class MotionBounds:
         self._longest = self.commanded = Path()
         self._begun_ns = 0
 
+    def reconfigure(self, config: ControlConfig) -> None:
+        """Take another configuration; what a motion may add up to was fixed as it began."""
+        self._config = config
+
     def begin(self, action: Action, before: VelocityCommand, now_ns: int, turned_rad: float = 0.0) -> None:
         """Count for an action from now on; one that replaces a running motion may brake that first.
 

@@ -22,6 +22,7 @@ from vila_core.control.motion.stall import StallWatch
 from vila_core.control.motion.step import MotionState, MotionStep
 from vila_core.control.path_watch import PathWatch
 from vila_core.control.reasons import MotionFault
+from vila_core.fields import now_in_force
 from vila_core.types import Action, Odometry, Pose, Stop, VelocityCommand, wrap_angle
 
 _MAX_LATERAL_M = 0.3  # further from the line, the motion is given up
@@ -55,7 +56,7 @@ class MotionController:
     """
 
     def __init__(self, config: ControlConfig) -> None:
-        self._config = config
+        self._config = self._next_config = config
         self._state = MotionState.IDLE
         self._phase = _Phase.BRAKE
         self._goal = MotionGoal(Stop(), Pose())
@@ -78,6 +79,11 @@ class MotionController:
         """How far the latest motion is."""
         return self._state
 
+    def reconfigure(self, config: ControlConfig) -> None:
+        """Take another configuration. What was declared to count from the next action on waits for it."""
+        self._next_config = config
+        self._use(now_in_force(self._config, config) if self._state is MotionState.RUNNING else config)
+
     def pass_on(self, command: VelocityCommand, now_ns: int) -> None:
         """Take what a governor lets pass to the base from now on; without a governor every command passes."""
         self._is_governed = True
@@ -97,6 +103,7 @@ class MotionController:
         Raises ValueError, and stands still, if the action or the anchor is not finite, or if the
         action is not above zero or larger than the configuration allows.
         """
+        self._use(self._next_config)
         self._bounds.reset()
         refusal = action_refusal(action, self._config)
         refusal = refusal or ("" if _is_finite(anchor) else f"the anchor is not finite: {anchor}")
@@ -153,6 +160,11 @@ class MotionController:
     def abort(self, detail: str = "aborted", fault: MotionFault = MotionFault.REPLACED) -> MotionStep:
         """End the motion; the command is zero from now on. Returns how far it came."""
         return self._end(MotionState.ABORTED, (fault, detail))
+
+    def _use(self, config: ControlConfig) -> None:
+        self._config = config
+        self._bounds.reconfigure(config)
+        self._stall.reconfigure(config)
 
     @property
     def _is_driving(self) -> bool:

@@ -23,6 +23,10 @@ class StallWatch:
         self._config = config
         self.begin(now_ns)
 
+    def reconfigure(self, config: ControlConfig) -> None:
+        """Take another configuration; the progress so far is kept."""
+        self._config = config
+
     def begin(self, now_ns: int) -> None:
         """Forget the phase before."""
         self._settling, self._progress = _Progress(math.inf, now_ns), _Progress(math.inf, now_ns)
