@@ -31,6 +31,7 @@ class SimulatorNodeConfig:
     start_y_m: float = math.nan  # see start_x_m
     start_yaw_rad: float = math.nan  # see start_x_m
     realtime_factor: float = 1.0  # simulated seconds in one of the wall clock's
+    publish_clock: bool = True  # false: the /clock of another simulator is followed, whatever realtime_factor says
     image_rate_hz: float = 10.0  # of simulated time, as all rates here
     odometry_rate_hz: float = 30.0  # of odometry
     scan_rate_hz: float = 10.0  # of laser scans
