@@ -75,7 +75,9 @@ class EditableWheel(editable_wheel):
 
     def run(self) -> None:
         if ros_prefix():
-            links = {Path(sys.prefix, "share/vila_nav", name): SOURCE / name for name in ("launch", "config")}
+            links = {
+                Path(sys.prefix, "share/vila_nav", name): SOURCE / name for name in ("launch", "config", "examples")
+            }
             for link in links:
                 if link.is_symlink():
                     link.unlink()
