@@ -68,6 +68,7 @@ def _network() -> list[SetEnvironmentVariable]:
 
 def _node(name: str, *, remaps: tuple[str, ...], image: str = "", **parameters: ParameterValue) -> Node:
     remappings = [(topic, LaunchConfiguration(topic)) for topic in remaps]
+    remappings += [("/tf", "tf"), ("/tf_static", "tf_static")]  # robots in namespaces have frames of the same names
     if image:
         remappings.append((image, LaunchConfiguration("image")))
     return Node(

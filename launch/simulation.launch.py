@@ -98,5 +98,7 @@ def _simulator() -> Node:
             ("camera/image_raw", LaunchConfiguration("image")),
             ("odom", LaunchConfiguration("odom")),
             ("cmd_vel", LaunchConfiguration("cmd_vel")),
+            ("/tf", "tf"),  # robots in namespaces have frames of the same names
+            ("/tf_static", "tf_static"),
         ],
     )

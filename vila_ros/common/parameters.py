@@ -24,12 +24,12 @@ T = TypeVar("T")
 ALWAYS_KNOWN = ("use_sim_time", "start_type_description_service", "qos_overrides")
 
 
-def declare(node: Node, kind: type, prefix: str = "") -> tuple[str, ...]:
+def declare(node: Node, kind: type, prefix: str = "", *, changeable: Sequence[str] = ()) -> tuple[str, ...]:
     """Declare a parameter for each field of the dataclass, "prefix.field" if there is a prefix.
 
     Returns their names. The default is the field's; the type is fixed by it; the description is the comment behind
-    the field. Parameters are read once, when the node is configured, hence read-only. Raises ConfigError for an
-    override of the wrong type.
+    the field. Parameters are read once, when the node is configured, hence read-only; but for the changeable fields.
+    Raises ConfigError for an override of the wrong type.
     """
     names, comments = [], field_comments(kind)
     for field in dataclasses.fields(kind):
@@ -39,7 +39,7 @@ def declare(node: Node, kind: type, prefix: str = "") -> tuple[str, ...]:
         descriptor = ParameterDescriptor(
             name=name,
             description=comments.get(field.name, ""),
-            read_only=True,
+            read_only=field.name not in changeable,
             dynamic_typing=False,
         )
         try:

@@ -21,7 +21,9 @@ _WARN_EVERY_S = 5.0
 
 
 class Pace(Protocol):
-    """Tells the simulation thread when to step."""
+    """Tells the simulation thread when to step. is_own: the time is this simulator's own."""
+
+    is_own: bool
 
     def wait(self, simulator: Simulator) -> bool:
         """Wait until the next tick is due; False if it is not yet, and the caller is to ask again."""
@@ -39,16 +41,21 @@ class Pace(Protocol):
 class WallPace:
     """Keeps to the wall clock, and publishes the simulated time."""
 
-    def __init__(self, node: Node, realtime_factor: float, stopping: threading.Event) -> None:
-        self._period_s, self._stopping = TICK_NS / 1e9 / realtime_factor, stopping
+    is_own = True
+
+    def __init__(self, node: Node, realtime_factor: float) -> None:
+        self._period_s = TICK_NS / 1e9 / realtime_factor
         self._due_s = time.monotonic()
         self._clock = node.create_publisher(ClockMsg, CLOCK_TOPIC, sensor_qos())
 
     def wait(self, simulator: Simulator) -> bool:
         """Sleep until the tick is due."""
-        self._stopping.wait(max(self._due_s - time.monotonic(), 0.0))
+        left_s = self._due_s - time.monotonic()
+        time.sleep(min(max(left_s, 0.0), _WAIT_S))
+        if left_s > _WAIT_S:  # a slow simulation
+            return False
         self._due_s = max(self._due_s + self._period_s, time.monotonic() - MAX_LAG_S)
-        return not self._stopping.is_set()
+        return True
 
     def tell(self, simulator: Simulator) -> None:
         """Publish the time."""
@@ -64,6 +71,8 @@ class FollowedPace:
 
     What goes back there goes back here; what is further ahead than can be caught up is given up.
     """
+
+    is_own = False
 
     def __init__(self, node: Node) -> None:
         self._changed = threading.Condition()

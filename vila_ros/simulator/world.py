@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 from vila_core.errors import ConfigError
 from vila_core.types import Pose
+from vila_sim.episode_files import parse_world_name, world_name
 from vila_sim.episodes import layout_seed, split_flat
 from vila_sim.patrol_scenario import DURATION_S, make_patrol
 from vila_sim.route import Route
-from vila_sim.scenario import SPLIT, make_scenario
+from vila_sim.scenario import SPLIT, make_scenario, named_pair
 from vila_sim.scene import Flat
 from vila_sim.scripted_events import Script
 
@@ -22,6 +23,7 @@ PATROL = "patrol"
 class SimulatorNodeConfig:
     """The parameters of the node itself; the camera's are `camera.*`, the robot's `robot.*`."""
 
+    world: str = ""  # a flat by its name in episode files, such as flat/12; empty: chosen by seed and instruction
     seed: int = 0  # which flat, where the robot starts, and what happens
     scripted_events: str = ""  # "patrol": doors, and once ~/begin is called things happen on a patrol; empty: none
     scripted_events_s: float = DURATION_S  # how long the patrol is
@@ -41,6 +43,8 @@ class SimulatorNodeConfig:
     velocity_type: str = "auto"  # of cmd_vel: stamped, plain, or as the ROS distribution has it
     odometry_frame: str = "odom"  # frame_id of odometry
     base_frame: str = "base_link"  # child_frame_id of odometry
+    publish_tf: bool = True  # odometry_frame to base_frame, and where camera and laser are, if tf2_msgs is installed
+    camera_link: str = "camera_link"  # frame of the camera's body in tf, x ahead
     camera_frame: str = "camera_optical"  # frame_id of images
     scan_frame: str = "laser"  # frame_id of scans and point clouds
 
@@ -52,20 +56,29 @@ class SimulatorNodeConfig:
                 raise ConfigError(f"{name} = {value!r}: must be above 0 and at most 1000")
         if self.scripted_events not in ("", PATROL):
             raise ConfigError(f"scripted_events = {self.scripted_events!r}: must be {PATROL!r} or empty")
+        if self.scripted_events and self.world:
+            raise ConfigError(f"world = {self.world!r}: must be empty where events are scripted")
+        if self.world:
+            parse_world_name(self.world)
         if self.scripted_events and self.instruction:
             raise ConfigError(f"instruction = {self.instruction!r}: must be empty where events are scripted")
+
+
+CHANGEABLE = ("world", "seed", "instruction", "start_x_m", "start_y_m", "start_yaw_rad")  # by the next ~/reset
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class World:
     """A flat, the robot's start in it, and what happens there.
 
-    script: what happens once it is begun. route: where the robot then drives, None if it is told by cmd_vel.
+    name: of the flat, as in episode files; of a patrol, its seed. script: what happens once it is begun, None if
+    nothing is. route: where the robot then drives, None if it is told by cmd_vel.
     """
 
+    name: str
     flat: Flat
     start: Pose
-    script: Script = ()
+    script: Script | None = None
     route: Route | None = None
 
 
@@ -74,14 +87,17 @@ def make_world(config: SimulatorNodeConfig) -> World:
     if config.scripted_events:
         patrol = make_patrol(config.seed, config.scripted_events_s)
         route = patrol.route if config.scripted_events_drive else None
-        return World(patrol.flat, _overridden(patrol.route.start, config), patrol.script, route)
-    if config.instruction:
+        name = f"{PATROL}/{config.seed}"
+        return World(name, patrol.flat, _overridden(patrol.route.start, config), patrol.script, route)
+    if config.instruction and not config.world:
         scenario = make_scenario(config.instruction, config.seed)
-        return World(scenario.flat, _overridden(scenario.start, config))
-    flat = split_flat(layout_seed(SPLIT, config.seed))
+        name = world_name(scenario.flat.seed, (named_pair(config.instruction),))
+        return World(name, scenario.flat, _overridden(scenario.start, config))
+    name = config.world or world_name(layout_seed(SPLIT, config.seed))
+    flat = split_flat(*parse_world_name(name))
     corridor = flat.rooms[0]
     middle = Pose((corridor.x_min_m + corridor.x_max_m) / 2, (corridor.y_min_m + corridor.y_max_m) / 2)
-    return World(flat, _overridden(middle, config))
+    return World(name, flat, _overridden(middle, config))
 
 
 def _overridden(pose: Pose, config: SimulatorNodeConfig) -> Pose:
