@@ -30,6 +30,7 @@ from vila_tools.session.resources import share_file
 
 pytestmark = pytest.mark.slow
 ROBOTS = ("robot_0", "robot_1")
+OTHER_CLOCK = "/elsewhere/clock"
 STACK = '''
 """All that navigates with one robot, the model scripted, in one process: ten would be many for a small machine."""
 
@@ -174,13 +175,13 @@ def test_two_robots_with_one_clock_both_finish_their_missions(start, spinner, wa
 
 
 class Clockwork(Node):
-    """Publishes /clock as it is told, and hears the robot that follows it."""
+    """Publishes a clock as it is told, and hears the robot that follows it."""
 
     def __init__(self) -> None:
         super().__init__("clockwork")
         self.time_ns, self.step_ns, self.ticks = 100 * 10**9, 0, 0
         self.stamps_ns: list[int] = []
-        self._ticker = self.create_publisher(Clock, "/clock", sensor_qos())
+        self._ticker = self.create_publisher(Clock, OTHER_CLOCK, sensor_qos())
         self.create_subscription(
             OdometryMsg, "odom", lambda m: self.stamps_ns.append(ns_from_stamp(m.header.stamp)), sensor_qos(depth=5)
         )
@@ -197,7 +198,8 @@ def test_a_simulator_follows_a_clock_through_jumps_and_stands_when_it_stands(
 ) -> None:
     parameters = {"publish_clock": False, "camera.width_px": 64, "camera.height_px": 64}
     with ProcessGroup(ros_environment, tmp_path / "log") as processes:
-        processes.start(NodeSpec("simulator", "vila_ros.simulator.node", parameters=parameters))
+        remaps = {"/clock": OTHER_CLOCK}
+        processes.start(NodeSpec("simulator", "vila_ros.simulator.node", parameters=parameters, remaps=remaps))
         clockwork = spinner.add(Clockwork())
 
         def is_with_the_clock() -> bool:

@@ -20,6 +20,7 @@ from conftest import HANG_S
 from interface_packages import environment_with
 from nav_msgs.msg import Odometry as OdometryMsg
 from rclpy.node import Node
+from rosbags.highlevel import AnyReader
 from rosgraph_msgs.msg import Clock
 
 from vila_core.control.governor.transforms import BODY_FROM_OPTICAL, StaticTransforms, from_mount, from_quaternion
@@ -91,6 +92,25 @@ for line in sys.stdin:
         answer = plain(future.result())
         node.destroy_client(client)
     print(json.dumps(answer), flush=True)
+'''
+
+
+RECORD = '''
+"""Records until all of these were heard: recorder.py BAG TOPIC..."""
+
+import sys
+from pathlib import Path
+
+import rclpy
+
+from vila_tools.session.recording import Recorder, write_bag
+
+bag, *topics = sys.argv[1:]
+rclpy.init()
+node = Recorder()
+while not set(topics) <= set(node.newest):
+    rclpy.spin_once(node, timeout_sec=0.1)
+write_bag(Path(bag), node.records, node.qos)
 '''
 
 
@@ -262,3 +282,26 @@ def test_tf_tells_where_robot_camera_and_laser_are(ask, listener) -> None:
     assert np.allclose(optical.translation, [0, 0, HEIGHT_M]) and np.allclose(laser.translation, [0, 0, SCAN_M])
     ahead = optical.apply(np.array([[0, 0, 1.0]], np.float32))[0]  # what the middle of the picture shows
     assert ahead[0] > 0.9 and ahead[2] == pytest.approx(HEIGHT_M - math.sin(math.radians(PITCH_DEG)), abs=1e-5)
+
+
+def test_a_bag_of_the_run_holds_tf_and_the_sensors_as_they_were_offered(ask, listener, environment, tmp_path) -> None:
+    best_effort = {"/scan", "/camera/camera_info", "/camera/image_raw/compressed"}
+    topics = {"/tf", "/tf_static", "/odom", *best_effort}
+    command = [sys.executable, "-c", RECORD, str(tmp_path / "a.mcap"), *topics]
+    subprocess.run(command, env=environment, check=True, timeout=HANG_S)
+    with AnyReader([tmp_path / "a.mcap"]) as bag:
+        offered = {one.topic: one.ext.offered_qos_profiles[0] for one in bag.connections if one.topic in topics}
+        frames = {
+            (transform.header.frame_id, transform.child_frame_id)
+            for one, _, data in bag.messages([each for each in bag.connections if each.topic.startswith("/tf")])
+            for transform in bag.deserialize(data, one.msgtype).transforms
+        }
+    assert {topic for topic, qos in offered.items() if qos.reliability.name == "BEST_EFFORT"} == best_effort
+    assert {topic for topic, qos in offered.items() if qos.durability.name == "TRANSIENT_LOCAL"} == {"/tf_static"}
+    assert set(offered) == topics
+    assert frames == {
+        ("odom", "base_link"),
+        ("base_link", "camera_link"),
+        ("camera_link", "camera_optical"),
+        ("base_link", "laser"),
+    }
