@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -19,12 +20,14 @@ KEPT = Path(__file__).resolve().parents[1] / "out" / "test-interfaces"
 
 
 def environment_with(package: str, environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of a process that can import the package; it is generated once, which takes a minute.
+    """Return the environment of a process that can import the package.
 
-    Skips the test where there are no tools to generate it with.
+    Where ROS does not bring it, it is generated once, which takes a minute; skips the test where nothing can do that.
     """
+    if importlib.util.find_spec(package) is not None:
+        return dict(environment)
     prefix = _generated(package)
-    (site,) = prefix.glob("lib/python*/site-packages")
+    site = next(prefix.rglob(f"{package}/__init__.py")).parents[1]
     return {
         **environment,
         "AMENT_PREFIX_PATH": _before(prefix, environment.get("AMENT_PREFIX_PATH")),
@@ -54,7 +57,8 @@ def _generated(package: str) -> Path:
 def _generate(package: str, folder: Path, prefix: Path) -> None:
     """Generate in a folder that goes, and move what is whole to the prefix."""
     build, install = folder / "build", folder / "install"
-    environment = {**os.environ, "PATH": _path(), "CMAKE_PREFIX_PATH": sys.prefix, "AMENT_PREFIX_PATH": sys.prefix}
+    ros = _before(Path(sys.prefix), os.environ.get("AMENT_PREFIX_PATH"))
+    environment = {**os.environ, "PATH": _path(), "CMAKE_PREFIX_PATH": ros, "AMENT_PREFIX_PATH": ros}
     options = ["-DCMAKE_BUILD_TYPE=Release", f"-DCMAKE_INSTALL_PREFIX={install}", "-DBUILD_TESTING=OFF"]
     options += [f"-DPython3_EXECUTABLE={sys.executable}", "-DCMAKE_CXX_FLAGS=-O0", "-DCMAKE_C_FLAGS=-O0"]
     generator = ["-G", "Ninja"] if shutil.which("ninja", path=_path()) else []

@@ -204,7 +204,7 @@ def test_the_robot_is_put_and_told_where_it_is(ask, listener, wait_until) -> Non
 @pytest.mark.parametrize(
     ("values", "code", "words"),
     [
-        ({"entity": "chair"}, 2, "'robot'"),
+        ({"entity": "chair"}, 2, "get_entities"),
         (
             {"entity": "robot", "set_pose": True, "state": {"pose": pose_of(-1.0, 1.0, 0.0)}},
             101,
@@ -218,6 +218,22 @@ def test_the_robot_is_put_and_told_where_it_is(ask, listener, wait_until) -> Non
 def test_what_cannot_be_set_is_refused_with_its_code(ask, values, code: int, words: str) -> None:
     result = ask("set_entity_state", **values)["result"]
     assert result["result"] == code and words in result["error_message"]
+
+
+def test_things_of_the_flat_are_told_and_stay_where_they_are(ask, listener) -> None:
+    ask("load_world", world_resource={"uri": "flat/1000001"})
+    flat = split_flat(1000001)
+    assert ask("get_entities")["entities"] == ["robot", *(thing.name for thing in flat.objects)]
+    lamps = ask("get_entities", filters={"filter": "^(robot|.*_lamp_[0-9]+)$"})["entities"]
+    assert lamps == ["robot", *(thing.name for thing in flat.objects if thing.kind == "lamp")]
+    assert ask("get_entities", filters={"filter": "("})["result"]["result"] == 4
+    assert ask("get_entities", filters={"tags": {"tags": ["heavy"]}})["result"]["result"] == 0
+    thing = flat.objects[0]
+    position = ask("get_entity_state", entity=thing.name)["state"]["pose"]["position"]
+    assert (position["x"], position["y"]) == pytest.approx((thing.x_m, thing.y_m))
+    moved = ask("set_entity_state", entity=thing.name, set_pose=True, state={"pose": pose_of(1.0, 1.0, 0.0)})["result"]
+    assert moved["result"] == 4 and "'robot'" in moved["error_message"]
+    assert ask("get_entity_state", entity="dog")["result"]["result"] == 2
 
 
 def test_time_stands_and_goes_on_by_steps_as_it_is_told(ask, listener, wait_until) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
@@ -17,8 +18,9 @@ from vila_ros.common.parameters import read
 from vila_ros.simulator.orders import TIMEOUT_S
 from vila_ros.simulator.simulation import RunState, Simulation
 from vila_ros.simulator.world import SimulatorNodeConfig, World, make_world
+from vila_sim.scene import SceneObject
 
-ROBOT = "robot"  # the one entity whose state is told and may be set
+ROBOT = "robot"  # the one entity whose state may be set
 WORLD_FRAMES = ("", "world", "map")  # and the odometry's: they are one here
 STARTS = ("start_x_m", "start_y_m", "start_yaw_rad")
 MAX_STEPS = 100_000  # of 20 ms, in one call
@@ -29,6 +31,7 @@ SERVICES = {  # by their types
     "GetSimulationState": "get_simulation_state",
     "SetSimulationState": "set_simulation_state",
     "StepSimulation": "step_simulation",
+    "GetEntities": "get_entities",
     "GetEntityState": "get_entity_state",
     "SetEntityState": "set_entity_state",
     "LoadWorld": "load_world",
@@ -56,7 +59,8 @@ class RefusedError(VilaError):
 class StandardServices:
     """Serves what is meaningful for a flat with one robot; `get_simulator_features` tells what that is.
 
-    Entities: "robot" alone. Worlds: flats by their names in episode files, such as flat/12.
+    Entities: "robot", and the things of the flat, which stay where they are. Worlds: flats by their names in episode
+    files, such as flat/12.
     """
 
     @classmethod
@@ -79,6 +83,7 @@ class StandardServices:
             "GetSimulationState": self._get_state,
             "SetSimulationState": self._set_state,
             "StepSimulation": self._step,
+            "GetEntities": self._get_entities,
             "GetEntityState": self._get_entity,
             "SetEntityState": self._set_entity,
             "LoadWorld": self._load_world,
@@ -160,8 +165,27 @@ class StandardServices:
         timeout_s = TIMEOUT_S + request.steps * STEP_TIMEOUT_S
         self._simulation.order(lambda simulation: simulation.step(request.steps), timeout_s)
 
+    def _get_entities(self, request: Any, response: Any) -> None:
+        filters = request.filters
+        if filters.categories or filters.tags.tags or filters.bounds.type != filters.bounds.TYPE_EMPTY:
+            raise RefusedError("RESULT_FEATURE_UNSUPPORTED", "entities are filtered by their names alone")
+        try:
+            wanted = re.compile(filters.filter)
+        except re.error as err:
+            raise WorldError(f"filter {filters.filter!r}: {err}") from err
+        response.entities = [name for name in (ROBOT, *self._things()) if wanted.search(name)]
+
+    def _things(self) -> dict[str, SceneObject]:
+        """Things by their names; none where a script moves them."""
+        world = self._simulation.world
+        return {thing.name: thing for thing in world.flat.objects} if world.script is None else {}
+
     def _get_entity(self, request: Any, response: Any) -> None:
-        _require_robot(request.entity)
+        if (thing := self._things().get(request.entity)) is not None:
+            self._tell_thing(thing, response.state)
+            return
+        if request.entity != ROBOT:
+            raise RefusedError("RESULT_NOT_FOUND", f"entity {request.entity!r}: get_entities tells which there are")
         odometry: Odometry = self._simulation.order(Simulation.odometry)
         message = message_from_odometry(odometry, self._config.odometry_frame)
         response.state.header, response.state.pose = message.header, message.pose.pose
@@ -169,8 +193,17 @@ class StandardServices:
         twist.linear.x, twist.linear.y = odometry.linear_mps * math.cos(yaw), odometry.linear_mps * math.sin(yaw)
         twist.angular.z = odometry.angular_rps
 
+    def _tell_thing(self, thing: SceneObject, state: Any) -> None:
+        stamp_ns = self._simulation.order(Simulation.odometry).stamp_ns
+        pose = Odometry(stamp_ns, Pose(thing.x_m, thing.y_m, thing.yaw_rad))
+        message = message_from_odometry(pose, self._config.odometry_frame)
+        state.header, state.pose = message.header, message.pose.pose
+
     def _set_entity(self, request: Any, response: Any) -> None:
-        _require_robot(request.entity)
+        if request.entity in self._things():
+            raise WorldError(f"entity {request.entity!r}: only {ROBOT!r} can be moved")
+        if request.entity != ROBOT:
+            raise RefusedError("RESULT_NOT_FOUND", f"entity {request.entity!r}: get_entities tells which there are")
         frame, twist = request.state.header.frame_id, request.state.twist
         if frame not in (*WORLD_FRAMES, self._config.odometry_frame):
             raise WorldError(f"frame {frame!r}: poses are told in {self._config.odometry_frame!r} or 'world'")
@@ -215,8 +248,3 @@ class StandardServices:
 
     def _tell_world(self, world: World, response: Any) -> None:
         response.world.name = response.world.world_resource.uri = world.name
-
-
-def _require_robot(name: str) -> None:
-    if name != ROBOT:
-        raise RefusedError("RESULT_NOT_FOUND", f"entity {name!r}: there is one, {ROBOT!r}")
