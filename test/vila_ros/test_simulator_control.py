@@ -69,6 +69,9 @@ def test_parameters_and_a_reset_bring_another_flat_and_start_and_time_goes_on(si
     pose = simulation.order(type(simulation).odometry).pose
     assert pose.distance_m(episode.start) < 0.05 and pose.yaw_rad == pytest.approx(0.5, abs=0.01)
     wait_until(lambda: handler.clock_ns[-1] > before_ns + 1e8)
+    present = simulation.world
+    assert call(handler.reset, Trigger.Request()).success
+    assert simulation.world is present  # nothing was made anew: a patrol would take seconds
     assert handler.clock_ns == sorted(handler.clock_ns)
 
 

@@ -25,7 +25,7 @@ from vila_ros.simulator.outputs import Outputs
 from vila_ros.simulator.pace import FollowedPace, Pace, WallPace
 from vila_ros.simulator.simulation import RunState, Simulation
 from vila_ros.simulator.standard_services import StandardServices
-from vila_ros.simulator.world import CHANGEABLE, SimulatorNodeConfig, make_world
+from vila_ros.simulator.world import CHANGEABLE, SimulatorNodeConfig, World, make_world
 from vila_sim.mujoco.simulator import CameraConfig, RobotConfig
 
 RESTART_TIMEOUT_S = 30.0  # another flat may have to be built
@@ -90,10 +90,16 @@ class SimulatorNode(Node):
 
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         def restart() -> None:
-            world = make_world(read(self, SimulatorNodeConfig))
+            world = self._world_asked_for()
             self._order(lambda simulation: simulation.restart(world), RESTART_TIMEOUT_S)
 
         return _answer(response, restart, "the robot is at its start")
+
+    def _world_asked_for(self) -> World:
+        """Return the world of the parameters, the present one if they have not changed: a patrol takes seconds."""
+        assert self._simulation is not None
+        config, present = read(self, SimulatorNodeConfig), self._simulation.world
+        return present if str(config) == str(present.config) else make_world(config)  # NaN does not equal itself
 
     def _on_begin(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         return _answer(response, lambda: self._order(Simulation.begin_script), "the patrol has begun")

@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any, Generic, TypeVar
 
-from vila_core.errors import WorldError
+from vila_core.errors import VilaError, WorldError
 
 T = TypeVar("T")
 Owned = TypeVar("Owned")
@@ -43,5 +43,5 @@ class Orders(Generic[Owned]):
                 continue
             try:
                 future.set_result(order(owned))
-            except (WorldError, ValueError) as err:
+            except (VilaError, ValueError) as err:
                 future.set_exception(err)

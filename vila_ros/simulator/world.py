@@ -71,10 +71,11 @@ CHANGEABLE = ("world", "seed", "instruction", "start_x_m", "start_y_m", "start_y
 class World:
     """A flat, the robot's start in it, and what happens there.
 
-    name: of the flat, as in episode files; of a patrol, its seed. script: what happens once it is begun, None if
-    nothing is. route: where the robot then drives, None if it is told by cmd_vel.
+    config: what it was made of. name: of the flat, as in episode files; of a patrol, its seed. script: what happens
+    once it is begun, None if nothing is. route: where the robot then drives, None if it is told by cmd_vel.
     """
 
+    config: SimulatorNodeConfig
     name: str
     flat: Flat
     start: Pose
@@ -88,16 +89,16 @@ def make_world(config: SimulatorNodeConfig) -> World:
         patrol = make_patrol(config.seed, config.scripted_events_s)
         route = patrol.route if config.scripted_events_drive else None
         name = f"{PATROL}/{config.seed}"
-        return World(name, patrol.flat, _overridden(patrol.route.start, config), patrol.script, route)
+        return World(config, name, patrol.flat, _overridden(patrol.route.start, config), patrol.script, route)
     if config.instruction and not config.world:
         scenario = make_scenario(config.instruction, config.seed)
         name = world_name(scenario.flat.seed, (named_pair(config.instruction),))
-        return World(name, scenario.flat, _overridden(scenario.start, config))
+        return World(config, name, scenario.flat, _overridden(scenario.start, config))
     name = config.world or world_name(layout_seed(SPLIT, config.seed))
     flat = split_flat(*parse_world_name(name))
     corridor = flat.rooms[0]
     middle = Pose((corridor.x_min_m + corridor.x_max_m) / 2, (corridor.y_min_m + corridor.y_max_m) / 2)
-    return World(name, flat, _overridden(middle, config))
+    return World(config, name, flat, _overridden(middle, config))
 
 
 def _overridden(pose: Pose, config: SimulatorNodeConfig) -> Pose:

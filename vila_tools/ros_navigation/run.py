@@ -50,6 +50,7 @@ class RosNavigationOptions:
     entity: str = field(default="robot", metadata=option("the robot's name in the simulator (%(default)s)"))
     world: str = field(default="{name}", metadata=option("a flat's uri there, of {name} and {seed} (%(default)s)"))
     loaded: str = field(default="", metadata=option("the flat that is loaded, where none can be, such as flat/12"))
+    services: str = field(default="", metadata=option("before the names of the standard's services, such as /"))
     timeout_s: float = field(default=120.0, metadata=option("for an episode, in s (%(default)s)", flag="--timeout"))
     json_file: Path | None = field(default=None, metadata=option("also write the report here", flag="--json"))
 
@@ -64,7 +65,7 @@ class RosNavigationOptions:
     @property
     def simulator_options(self) -> ControlOptions:
         """How the simulator is told."""
-        return ControlOptions(self.control, self.simulator, self.entity, self.world, self.loaded)
+        return ControlOptions(self.control, self.simulator, self.entity, self.world, self.loaded, self.services)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

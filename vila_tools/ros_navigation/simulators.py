@@ -36,7 +36,7 @@ class ControlOptions:
     """Which simulator, and how it names things.
 
     uri: of a world, with {name}, such as flat/12?red:chair, and {seed}, its number. loaded: the one world that is
-    there, where none can be loaded.
+    there, where none can be loaded. services: what stands before the names of the standard's services, such as "/".
     """
 
     control: str = "auto"
@@ -44,6 +44,7 @@ class ControlOptions:
     entity: str = "robot"
     uri: str = "{name}"
     loaded: str = ""
+    services: str = ""
 
     def __post_init__(self) -> None:
         if self.control not in CONTROLS:
@@ -104,11 +105,11 @@ class StandardControl:
 
     def __init__(self, node: Any, options: ControlOptions, call: Call, services: Any) -> None:
         self._call, self._options, self._services = call, options, services
-        self._world = options.loaded
-        self._features = node.create_client(services.GetSimulatorFeatures, "get_simulator_features")
-        self._load = node.create_client(services.LoadWorld, "load_world")
-        self._put = node.create_client(services.SetEntityState, "set_entity_state")
-        self._state = node.create_client(services.SetSimulationState, "set_simulation_state")
+        self._world, at = options.loaded, options.services
+        self._features = node.create_client(services.GetSimulatorFeatures, f"{at}get_simulator_features")
+        self._load = node.create_client(services.LoadWorld, f"{at}load_world")
+        self._put = node.create_client(services.SetEntityState, f"{at}set_entity_state")
+        self._state = node.create_client(services.SetSimulationState, f"{at}set_simulation_state")
         self._known: frozenset[int] | None = None
 
     def is_there(self) -> bool:

@@ -192,16 +192,16 @@ def test_a_simulator_that_loads_no_worlds_is_only_driven_in_the_one_it_has(monke
 
     def call(client, request):
         calls.append(client.srv_name)
-        if client.srv_name == "get_simulator_features":
+        if client.srv_name.endswith("get_simulator_features"):
             return SimpleNamespace(features=SimpleNamespace(features=[11]))
         return SimpleNamespace(result=SimpleNamespace(result=1, RESULT_OK=1, error_message=""))
 
     monkeypatch.setattr(
         "vila_tools.ros_navigation.simulators.import_module", lambda _: SimpleNamespace(SimulatorFeatures=Features)
     )
-    control = StandardControl(node, ControlOptions(loaded="flat/3"), call, services)
+    control = StandardControl(node, ControlOptions(loaded="flat/3", services="/sim/"), call, services)
     control.place("flat/3", Pose(1.0, 2.0, 0.5))
-    assert calls == ["set_entity_state", "get_simulator_features"]
+    assert calls == ["/sim/set_entity_state", "/sim/get_simulator_features"]
     with pytest.raises(WorldError, match=r"loads no worlds.*flat/4"):
         control.place("flat/4", Pose())
 
