@@ -26,6 +26,7 @@ from vila_sim.mujoco.simulator import CameraConfig
 from vila_sim.oracle import oracle_action
 
 SMALL = {"width_px": 64, "height_px": 64}
+NOT_HERE = "Stable-Baselines3 is not installed: it is in no extra"  # so that CI misses nothing
 FORMS = [("discrete", "text"), ("continuous", "bytes")]
 
 
@@ -55,7 +56,7 @@ def test_it_keeps_the_contract_of_gymnasium(make, actions: str, instruction: str
 
 @pytest.mark.parametrize("actions", ["discrete", "continuous"])
 def test_it_keeps_the_contract_of_stable_baselines3(make, actions: str) -> None:
-    checker = pytest.importorskip("stable_baselines3.common.env_checker")
+    checker = pytest.importorskip("stable_baselines3.common.env_checker", reason=NOT_HERE)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         checker.check_env(make(actions=actions, instruction="bytes"))
@@ -63,7 +64,7 @@ def test_it_keeps_the_contract_of_stable_baselines3(make, actions: str) -> None:
 
 @pytest.mark.slow
 def test_stable_baselines3_learns_from_it(make) -> None:
-    algorithms = pytest.importorskip("stable_baselines3")
+    algorithms = pytest.importorskip("stable_baselines3", reason=NOT_HERE)
     env = make(instruction="bytes", max_decisions=8)
     model = algorithms.PPO("MultiInputPolicy", env, n_steps=16, batch_size=16, n_epochs=1, seed=0, device="cpu")
     model.learn(32)
