@@ -20,7 +20,7 @@ from setuptools import Distribution, setup
 from setuptools.command.editable_wheel import editable_wheel
 
 SOURCE = Path(__file__).resolve().parent
-LINKED = ("launch", "config")  # by an editable install
+LINKED = ("launch", "config", "examples")  # by an editable install
 KERNELS = SOURCE / "vila_core" / "kernels" / "lib"  # of an editable install: where its Python files are
 
 

@@ -33,6 +33,7 @@ ARGUMENTS = (
     ("use_respawn", "true", "start a node again that has ended"),
     *((name, "", f"the robot's topic of {topic.kind}; empty: as its recipe says") for name, topic in TOPICS.items()),
 )
+TF = (("/tf", "tf"), ("/tf_static", "tf_static"))  # robots in namespaces have frames of the same names
 YES_OR_NO = ["true", "false"]
 CHOICES = {
     "discovery": ["LOCALHOST", "SUBNET", "OFF"],
@@ -102,7 +103,7 @@ def _node(name: str, **parameters: ParameterValue) -> Node:
             {"use_sim_time": _flag("use_sim_time")} | parameters,
         ],
         arguments=["--ros-args", "--log-level", LaunchConfiguration("log_level"), "--enclave", f"/vila_nav/{name}"],
-        remappings=[(topic, LaunchConfiguration(argument)) for argument, topic in used.items()],
+        remappings=[*((topic, LaunchConfiguration(argument)) for argument, topic in used.items()), *TF],
     )
 
 

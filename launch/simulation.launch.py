@@ -35,6 +35,7 @@ ARGUMENTS = (
         INSTRUCTION,
         "the flat will hold what this names; nobody is told it yet; none with a patrol",
     ),
+    ("publish_clock", "true", "false: the simulator follows the /clock of another one, see fleet.launch.py"),
     ("image", "camera/image_raw", "topic of the images"),
     ("odom", "odom", "topic of the odometry"),
     ("cmd_vel", "cmd_vel", "topic of the velocity commands"),
@@ -86,6 +87,7 @@ def _simulator() -> Node:
                 "seed": ParameterValue(LaunchConfiguration("seed"), value_type=int),
                 "scripted_events": ParameterValue(LaunchConfiguration("scripted_events"), value_type=str),
                 "instruction": ParameterValue(LaunchConfiguration("instruction"), value_type=str),
+                "publish_clock": ParameterValue(LaunchConfiguration("publish_clock"), value_type=bool),
             },
         ],
         arguments=["--ros-args", "--log-level", LaunchConfiguration("log_level"), "--enclave", "/vila_nav/simulator"],
@@ -93,5 +95,7 @@ def _simulator() -> Node:
             ("camera/image_raw", LaunchConfiguration("image")),
             ("odom", LaunchConfiguration("odom")),
             ("cmd_vel", LaunchConfiguration("cmd_vel")),
+            ("/tf", "tf"),  # robots in namespaces have frames of the same names
+            ("/tf_static", "tf_static"),
         ],
     )

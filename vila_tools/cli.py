@@ -61,7 +61,7 @@ COMMANDS = {
     "bench step": Command("vila_tools.benchmark.step:main", "a step, or a quantized model's parts, beside the peers"),
     "bench gpu": Command("vila_tools.benchmark.gpu.run:main", "4-bit decoding, 8-bit tower and decisions on a GPU"),
     "bench flat": Command("vila_tools.benchmark.flat:main", "time and memory of a step over a run of 2,000 frames"),
-    "bench nav": Command("vila_tools.evaluation.navigation:main", "navigate unseen episodes beside the baselines"),
+    "bench nav": Command("vila_tools.ros_navigation.choose:main", "navigate unseen episodes; here, or with --ros"),
     "bench drive": Command("vila_tools.evaluation.driving:main", "the whole chain without ROS, with physics"),
     "bench signs": Command("vila_tools.evaluation.signs:main", "navigate with and without words on the walls"),
     "bench video": Command(

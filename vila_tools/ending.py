@@ -23,6 +23,7 @@ CLOSED_PIPE = 141  # as the shell tells of a program that SIGPIPE ended
 TERMINATED = 143
 EXTRAS = {
     "av": "sim",
+    "gymnasium": "gym",
     "hypothesis": "test",
     "lz4": "ros",
     "mcap": "ros",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vila_core.actions.grammar import unit_steps
 from vila_core.errors import WorldError
-from vila_core.types import Action, Frame, MoveForward, Odometry, Pose, Stop, Turn, wrap_angle
+from vila_core.types import Action, Frame, MoveForward, Odometry, Pose, Stop, Turn, VelocityCommand, wrap_angle
 from vila_sim.episodes import SUCCESS_RADIUS_M, Episode, Pair, flat_of
 from vila_sim.grid import DistanceField, OccupancyGrid
 from vila_sim.mujoco.simulator import CameraConfig, Simulator
@@ -113,8 +114,7 @@ class FlatEnv:
 
         Stop returns nothing and ends the episode; acting after it raises WorldError.
         """
-        if self.stop_called:
-            raise WorldError(f"episode {self.episode.episode_id} is over: stop was called")
+        self._require_running()
         self.stop_called = isinstance(action, Stop)
         seen = []
         for step in unit_steps(action) if not self.stop_called else ():
@@ -123,6 +123,25 @@ class FlatEnv:
             self._rotated_rad += abs(step.angle_rad) if isinstance(step, Turn) else 0.0
             seen.append(self._arrive(pose))
         return tuple(seen)
+
+    def drive(self, command: VelocityCommand) -> tuple[Frame, Odometry]:
+        """Drive for the time of a unit step, with physics; return what is then seen and measured.
+
+        The command is clipped to the robot's limits. WorldError once stop was called.
+        """
+        self._require_running()
+        simulator = self._simulator
+        assert simulator is not None
+        simulator.step(command, STEP_NS / 1e9)
+        self.collisions += simulator.collided
+        odometry = simulator.odometry()
+        self._rotated_rad += abs(wrap_angle(odometry.pose.yaw_rad - self.pose.yaw_rad))
+        frame, _ = self._see(odometry.pose)
+        return frame, replace(odometry, stamp_ns=frame.stamp_ns)
+
+    def _require_running(self) -> None:
+        if self.stop_called:
+            raise WorldError(f"episode {self.episode.episode_id} is over: stop was called")
 
     def target_view(self) -> TargetView:
         """What the oracle may know of the target; WorldError without track_target."""
@@ -148,9 +167,14 @@ class FlatEnv:
         self._world = world
 
     def _arrive(self, pose: Pose) -> tuple[Frame, Odometry]:
+        assert self._simulator is not None
+        self._simulator.teleport(pose)
+        return self._see(pose)
+
+    def _see(self, pose: Pose) -> tuple[Frame, Odometry]:
+        """Note where the robot now is, and show what is seen there."""
         simulator = self._simulator
         assert simulator is not None
-        simulator.teleport(pose)
         self._stamp_ns += STEP_NS
         self.path.append(pose)
         self.distances_m.append(self.field.at(pose.x_m, pose.y_m))

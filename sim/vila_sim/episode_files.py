@@ -45,6 +45,27 @@ def read_episodes(path: Path) -> list[Episode]:
     return [_from_json(row) for row in content.objects("episodes")]
 
 
+def world_name(flat_seed: int, include: Sequence[Pair] = ()) -> str:
+    """Return the name of a flat: flat/12, or flat/12?red:chair,blue:bin if it was built to hold these."""
+    pairs = ",".join(f"{colour}:{kind}" for colour, kind in include)
+    return f"flat/{flat_seed}" + (f"?{pairs}" if pairs else "")
+
+
+def parse_world_name(name: str) -> tuple[int, tuple[Pair, ...]]:
+    """Return the seed of a flat and what it includes. Raises WorldError for what is no name of a flat."""
+    found = _WORLD_NAME.fullmatch(name)
+    pairs = [] if found is None or not found[2] else [tuple(pair.split(":")) for pair in found[2].split(",")]
+    if found is None or any(len(pair) != 2 or pair[0] not in COLOURS or pair[1] not in KINDS for pair in pairs):
+        raise WorldError(
+            f"world {name!r}: must be the name of a flat, such as flat/12 or flat/12?red:chair; colours: "
+            f"{', '.join(COLOURS)}; kinds: {', '.join(KINDS)}"
+        )
+    return int(found[1]), tuple((colour, kind) for colour, kind in pairs)
+
+
+_WORLD_NAME = re.compile(r"flat/(\d{1,15})(?:\?(\w+:\w+(?:,\w+:\w+)*))?", re.ASCII)
+
+
 def _content(path: Path) -> bytes:
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:

@@ -86,6 +86,17 @@ def generate_episodes(split: str, count: int, seed: int = 0) -> list[Episode]:
     return [episode for episode, _ in zip(_stream(split, seed), range(count), strict=False)]
 
 
+def draw_episode(split: str, rng: np.random.Generator) -> Episode:
+    """Draw an episode from all layouts of a split. Raises WorldError for an unknown split."""
+    pairs = sorted(held_out_pairs())
+    while True:
+        index = int(rng.integers(SEEDS_PER_SPLIT))
+        include = (pairs[index % len(pairs)],) if split == "val_unseen_combo" else ()
+        episode = _episode_in(split, layout_seed(split, index), include, rng, f"{split}_drawn_{index}")
+        if episode is not None:
+            return episode
+
+
 def _stream(split: str, seed: int) -> Iterator[Episode]:
     """Yield episodes of successive layouts without end; a layout that offers none is left out."""
     pairs = sorted(held_out_pairs())

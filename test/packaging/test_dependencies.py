@@ -38,6 +38,7 @@ FROM_PIP = {
     "core": {"safetensors", "sentencepiece", "tokenizers", "torch"},
     "ros": {"lz4", "mcap", "rosbags", "zstandard"},
     "sim": {"av", "mujoco"},
+    "gym": {"gymnasium"},
     "video": {"av"},
     "export": {"ml_dtypes", "onnx", "onnxruntime", "onnxscript"},
     "peers": {"gguf", "llama_cpp", "nncf", "openvino", "transformers"},

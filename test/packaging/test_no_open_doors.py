@@ -25,6 +25,8 @@ BY_NAME = {  # the only files that import by a name: from a table of ours, or on
     "vila_core/engine/backend.py",
     "vila_core/export/runtimes.py",
     "vila_ros/governor/mounts.py",
+    "vila_ros/simulator/standard_services.py",
+    "vila_ros/simulator/transforms.py",
 }
 CLIENTS = {"create_client", "create_generic_client", "create_generic_publisher", "ActionClient"}
 OFFERS = {"create_publisher": 1, "create_service": 1, "ActionServer": 2, "GoalServer": 2}  # where the name stands

@@ -36,6 +36,8 @@ ROOT = Path(__file__).resolve().parents[2]
 LAUNCH_FILES = sorted((ROOT / "launch").glob("*.launch.py"))
 USUAL_ARGUMENTS = {"namespace", "use_sim_time", "params_file", "autostart", "log_level", "use_respawn"}
 USUAL_ARGUMENTS |= {"image", "odom", "cmd_vel", "discovery", "domain_id", "security"}
+ACTIONS = ("DeclareLaunchArgument", "GroupAction", "IncludeLaunchDescription", "OpaqueFunction")
+ACTIONS += ("SetEnvironmentVariable", "SetLaunchConfiguration")
 NETWORK = {"ROS_DOMAIN_ID", "ROS_SECURITY_ENABLE", "ROS_SECURITY_STRATEGY"}
 
 
@@ -66,14 +68,7 @@ def described(path: Path, monkeypatch: pytest.MonkeyPatch, share: Path = ROOT) -
     """What a launch file describes, by the stand-ins."""
     fakes = [
         stand_in("launch", "LaunchContext", "LaunchDescription"),
-        stand_in(
-            "launch.actions",
-            "DeclareLaunchArgument",
-            "IncludeLaunchDescription",
-            "OpaqueFunction",
-            "SetEnvironmentVariable",
-            "SetLaunchConfiguration",
-        ),
+        stand_in("launch.actions", *ACTIONS),
         stand_in("launch.launch_description_sources", "PythonLaunchDescriptionSource"),
         stand_in("launch.substitutions", "EnvironmentVariable", "LaunchConfiguration", "PythonExpression"),
         stand_in("launch_ros", "_"),
@@ -98,8 +93,9 @@ def chosen(description: list[Call], action: Call, **given: str) -> list[Call]:
     return action.kwargs["function"](defaults | given)
 
 
-def test_there_are_two() -> None:
-    assert [path.name for path in LAUNCH_FILES] == ["navigation.launch.py", "simulation.launch.py"]
+def test_they_are_all_here() -> None:
+    names = [path.name.removesuffix(".launch.py") for path in LAUNCH_FILES]
+    assert names == ["fleet", "navigation", "simulation"]
 
 
 def test_the_usual_arguments_are_there_and_every_used_one_is_declared(description) -> None:
@@ -176,6 +172,29 @@ def test_the_simulator_starts_in_the_network_of_the_nodes(monkeypatch) -> None:
     passed = dict(description[-2].kwargs["launch_arguments"])
     assert set(passed) >= USUAL_ARGUMENTS
     assert passed["robot"] == "generic"  # whatever robot was asked for on the command line
+
+
+def robots_of_a_fleet(monkeypatch, **arguments: str) -> list[dict[str, Any]]:
+    """The launch arguments of each robot."""
+    description = described(ROOT / "launch" / "fleet.launch.py", monkeypatch)
+    groups = of(description, "OpaqueFunction")[0].kwargs["function"](arguments)
+    includes = [include for group in groups for include in group.args[0]]
+    assert all(Path(include.args[0].args[0]) == ROOT / "launch" / "simulation.launch.py" for include in includes)
+    return [dict(include.kwargs["launch_arguments"]) for include in includes]
+
+
+def test_the_robots_of_a_fleet_have_namespaces_flats_and_one_clock(monkeypatch) -> None:
+    robots = robots_of_a_fleet(monkeypatch, robots="3", seed="5", namespace="bot")
+    told = [(robot["namespace"], robot["seed"], robot["publish_clock"]) for robot in robots]
+    assert told == [("bot0", "5", "true"), ("bot1", "6", "false"), ("bot2", "7", "false")]
+    declared = of(described(ROOT / "launch" / "simulation.launch.py", monkeypatch), "DeclareLaunchArgument")
+    assert set(robots[0]) <= {call.args[0] for call in declared}
+
+
+@pytest.mark.parametrize("count", ["0", "33", "-1"])
+def test_a_fleet_of_no_robots_or_of_too_many_is_refused(monkeypatch, count: str) -> None:
+    with pytest.raises(RuntimeError, match=f"robots:={count}"):
+        robots_of_a_fleet(monkeypatch, robots=count, seed="0", namespace="robot_")
 
 
 def test_each_node_starts_in_its_enclave(description) -> None:

@@ -595,8 +595,12 @@ def test_the_lifecycle_holds_the_robot_and_can_go_round(start, goal, wait_until)
 )
 def test_what_cannot_work_is_refused_at_start(ros, tmp_path, parameters, error, words) -> None:
     values = {"checkpoint": str(tmp_path)} | parameters
+    made: list[NavigatorNode] = []
     with pytest.raises(error) as caught:
-        NavigatorNode([Parameter(name, value=value) for name, value in values.items()]).bring_up()
+        made.append(NavigatorNode([Parameter(name, value=value) for name, value in values.items()]))
+        made[0].bring_up()
+    for node in made:
+        node.destroy_node()
     assert all(word in str(caught.value) for word in words)
 
 

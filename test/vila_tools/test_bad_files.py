@@ -66,6 +66,7 @@ ROWS = [
     "bench flat --checkpoint BAD",
     "bench nav --policies model --checkpoint BAD --episodes 1",
     "bench nav --policies oracle --episode-file BAD",
+    "bench nav --ros --episode-file BAD",
     "bench signs --checkpoint BAD --episodes 1",
     "bench signs --episode-file BAD",
     "bench drive --checkpoint BAD --episodes 1",

@@ -8,4 +8,5 @@ ACTIONS = "navigator/action"
 MISSIONS = "navigator/mission"
 GOVERNOR_STATE = "governor/state"
 WATCHDOG_HEARTBEAT = "watchdog/heartbeat"
+CAMERA_FRAME = "camera_optical"  # of images whose camera is not known: REP-103, z ahead
 REMEMBERED_EMERGENCY = "emergency_stop"  # frame_id of the watchdog's heartbeat while the emergency stop is pressed

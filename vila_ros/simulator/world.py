@@ -9,38 +9,44 @@ from typing import Annotated
 
 from vila_core.config import check_fields
 from vila_core.errors import ConfigError
-from vila_core.fields import Bounds, OneOf
+from vila_core.fields import Bounds, OneOf, Settable
 from vila_core.types import Pose
 from vila_ros.common.qos import RELIABILITIES
 from vila_ros.common.velocity import VELOCITY_TYPES
+from vila_sim.episode_files import parse_world_name, world_name
 from vila_sim.episodes import layout_seed, split_flat
 from vila_sim.patrol_scenario import DURATION_S, make_patrol
 from vila_sim.route import Route
-from vila_sim.scenario import SPLIT, make_scenario
+from vila_sim.scenario import SPLIT, make_scenario, named_pair
 from vila_sim.scene import Flat
 from vila_sim.scripted_events import Script
 
 PATROL = "patrol"
+FROM_NEXT_RESET = Settable("from the next ~/reset on")
 
 
 @dataclass(frozen=True, slots=True)
 class SimulatorNodeConfig:
     """The parameters of the node itself; the camera's are `camera.*`, the robot's `robot.*`."""
 
+    # a flat by its name in episode files, such as flat/12; empty: chosen by seed and instruction
+    world: Annotated[str, FROM_NEXT_RESET] = ""
     # which flat, where the robot starts, and what happens
-    seed: Annotated[int, Bounds(least=-2_147_483_648, most=2_147_483_647)] = 0
+    seed: Annotated[int, Bounds(least=-2_147_483_648, most=2_147_483_647), FROM_NEXT_RESET] = 0
     # "patrol": doors, and once ~/begin is called things happen on a patrol; empty: none
     scripted_events: Annotated[str, OneOf(("", PATROL))] = ""
     scripted_events_s: Annotated[float, Bounds(above=0, most=1000)] = DURATION_S  # how long the patrol is
     scripted_events_drive: bool = True  # the robot drives the patrol by itself, deaf to cmd_vel until it is over
-    instruction: str = ""  # the flat will hold what it names, the robot starts in that room; empty: anything
+    # the flat will hold what it names, the robot starts in that room; empty: anything
+    instruction: Annotated[str, FROM_NEXT_RESET] = ""
     # where the robot begins, along the flat's x; NaN: chosen by the seed
-    start_x_m: Annotated[float, Bounds(least=-1000, most=1000)] = math.nan
+    start_x_m: Annotated[float, Bounds(least=-1000, most=1000), FROM_NEXT_RESET] = math.nan
     # where the robot begins, along the flat's y; NaN: chosen by the seed
-    start_y_m: Annotated[float, Bounds(least=-1000, most=1000)] = math.nan
+    start_y_m: Annotated[float, Bounds(least=-1000, most=1000), FROM_NEXT_RESET] = math.nan
     # heading in which the robot begins, left of x; NaN: chosen by the seed
-    start_yaw_rad: Annotated[float, Bounds(least=-1000, most=1000)] = math.nan
+    start_yaw_rad: Annotated[float, Bounds(least=-1000, most=1000), FROM_NEXT_RESET] = math.nan
     realtime_factor: Annotated[float, Bounds(above=0, most=1000)] = 1.0  # simulated seconds in one of the wall clock's
+    publish_clock: bool = True  # false: the /clock of another simulator is followed, whatever realtime_factor says
     # of images published, in simulated time as all rates here
     image_rate_hz: Annotated[float, Bounds(least=0.01, most=1000)] = 10.0
     odometry_rate_hz: Annotated[float, Bounds(least=0.01, most=1000)] = 30.0  # of messages that tell where the robot is
@@ -54,11 +60,17 @@ class SimulatorNodeConfig:
     velocity_type: Annotated[str, OneOf(VELOCITY_TYPES)] = "auto"
     odometry_frame: str = "odom"  # frame_id of the odometry that is published
     base_frame: str = "base_link"  # child_frame_id of odometry
+    publish_tf: bool = True  # odometry_frame to base_frame, and where camera and laser are, if tf2_msgs is installed
+    camera_link: str = "camera_link"  # frame of the camera's body in tf, x ahead
     camera_frame: str = "camera_optical"  # frame_id of the images that are published
     scan_frame: str = "laser"  # frame_id of scans and point clouds
 
     def __post_init__(self) -> None:
         check_fields(self)
+        if self.scripted_events and self.world:
+            raise ConfigError(f"world = {self.world!r}: must be empty where events are scripted")
+        if self.world:
+            parse_world_name(self.world)
         if self.scripted_events and self.instruction:
             raise ConfigError(f"instruction = {self.instruction!r}: must be empty where events are scripted")
 
@@ -67,12 +79,15 @@ class SimulatorNodeConfig:
 class World:
     """A flat, the robot's start in it, and what happens there.
 
-    script: what happens once it is begun. route: where the robot then drives, None if it is told by cmd_vel.
+    config: what it was made of. name: of the flat, as in episode files; of a patrol, its seed. script: what happens
+    once it is begun, None if nothing is. route: where the robot then drives, None if it is told by cmd_vel.
     """
 
+    config: SimulatorNodeConfig
+    name: str
     flat: Flat
     start: Pose
-    script: Script = ()
+    script: Script | None = None
     route: Route | None = None
 
 
@@ -81,14 +96,17 @@ def make_world(config: SimulatorNodeConfig) -> World:
     if config.scripted_events:
         patrol = make_patrol(config.seed, config.scripted_events_s)
         route = patrol.route if config.scripted_events_drive else None
-        return World(patrol.flat, _overridden(patrol.route.start, config), patrol.script, route)
-    if config.instruction:
+        name = f"{PATROL}/{config.seed}"
+        return World(config, name, patrol.flat, _overridden(patrol.route.start, config), patrol.script, route)
+    if config.instruction and not config.world:
         scenario = make_scenario(config.instruction, config.seed)
-        return World(scenario.flat, _overridden(scenario.start, config))
-    flat = split_flat(layout_seed(SPLIT, config.seed))
+        name = world_name(scenario.flat.seed, (named_pair(config.instruction),))
+        return World(config, name, scenario.flat, _overridden(scenario.start, config))
+    name = config.world or world_name(layout_seed(SPLIT, config.seed))
+    flat = split_flat(*parse_world_name(name))
     corridor = flat.rooms[0]
     middle = Pose((corridor.x_min_m + corridor.x_max_m) / 2, (corridor.y_min_m + corridor.y_max_m) / 2)
-    return World(flat, _overridden(middle, config))
+    return World(config, name, flat, _overridden(middle, config))
 
 
 def _overridden(pose: Pose, config: SimulatorNodeConfig) -> Pose:

@@ -18,6 +18,7 @@ from vila_core.media.bags import BagImage, bag_images
 from vila_core.types import Frame
 from vila_ros.common.conversions import image_from_frame
 from vila_ros.common.qos import sensor_qos
+from vila_ros.common.topics import CAMERA_FRAME
 from vila_tools.command_line import option, parse_options
 from vila_tools.session.session import on_graph
 
@@ -81,7 +82,7 @@ class BagPlayer(Node):
             self._next = next(self._images, None)
         if due is not None:
             stamp_ns = self.get_clock().now().nanoseconds
-            self._publisher.publish(image_from_frame(Frame(due.image, stamp_ns), "camera"))
+            self._publisher.publish(image_from_frame(Frame(due.image, stamp_ns), CAMERA_FRAME))
             self.published += 1
 
     def _all_images(self) -> Iterator[tuple[float, BagImage]]:

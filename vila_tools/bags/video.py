@@ -17,11 +17,12 @@ from vila_core.errors import ConfigError
 from vila_core.media.film_reader import Film
 from vila_core.types import Frame
 from vila_ros.common.conversions import image_from_frame, stamp_from_ns
+from vila_ros.common.qos import reliable_qos
+from vila_ros.common.topics import CAMERA_FRAME
 from vila_tools.command_line import option, parse_options
 from vila_tools.session.recording import Recorded, jpeg_from_image, write_bag
 
 DEFAULT_TOPIC = "/camera/image_raw"
-_CAMERA_FRAME = "camera"
 _FIRST_NS = 1_000_000_000  # a stamp of zero means "no time" in ROS
 
 
@@ -66,7 +67,7 @@ def convert(options: BagOptions) -> dict[str, Any]:
             written.append(record.time_ns)
             yield record
 
-    write_bag(options.out, records())
+    write_bag(options.out, records(), {topic_of(options): (reliable_qos(),)})
     duration_s = (written[-1] - written[0]) / 1e9 if written else 0.0
     report = {"topic": topic_of(options), "images": len(written), "duration_s": round(duration_s, 3)}
     return {**report, "problems": film.problems} if film.problems else report
@@ -87,10 +88,10 @@ def topic_of(options: BagOptions) -> str:
 
 def _message(image: NDArray[np.uint8], stamp_ns: int, *, is_raw: bool) -> Image | CompressedImage:
     if is_raw:
-        return image_from_frame(Frame(image, stamp_ns), _CAMERA_FRAME)
+        return image_from_frame(Frame(image, stamp_ns), CAMERA_FRAME)
     message = CompressedImage(format="jpeg", data=jpeg_from_image(image))
     message.header.stamp = stamp_from_ns(stamp_ns)
-    message.header.frame_id = _CAMERA_FRAME
+    message.header.frame_id = CAMERA_FRAME
     return message
 
 

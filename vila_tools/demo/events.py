@@ -165,7 +165,7 @@ def write_outputs(
     result = _result(options, lanes, scores, images[-1][0], files, begun_s)
     title = f"Patrol with scripted events, seed {options.seed}"
     write_event_film(out / "events.mp4", Watched(title, lanes, images, images[-1][0], verdict(result)))
-    write_bag(out / "events.mcap", recorder.records)
+    write_bag(out / "events.mcap", recorder.records, recorder.qos)
     write_text(out / "events.json", json.dumps(asdict(result) | _log(lanes), indent=1) + "\n")
     return result
 

@@ -185,7 +185,7 @@ def write_outputs(
     )
     write_film(out / "demo.mp4", story)
     write_trajectory(out / "trajectory.png", story)
-    write_bag(out / "run.mcap", recorder.records)
+    write_bag(out / "run.mcap", recorder.records, recorder.qos)
     files = tuple(str(out / name) for name in ("demo.mp4", "trajectory.png", "run.json", "run.mcap"))
     values = asdict(result) | {"files": files, "wall_s": round(time.monotonic() - begun_s, 2)}
     write_text(out / "run.json", json.dumps(values | _log(recorder), indent=1) + "\n")

@@ -250,6 +250,9 @@ def _work(episode: Episode) -> list[EpisodeResult]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="vila bench nav", description="Navigate episodes beside the baselines.")
     add_run_options(parser, episodes=200)
+    parser.add_argument(
+        "--ros", action="store_true", help="drive them by the simulator and navigator that run; see `--ros --help`"
+    )
     parser.add_argument("--policies", default=",".join(POLICIES), help="comma-separated; the first is reported on top")
     parser.add_argument(
         "--history",

@@ -10,11 +10,11 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from vila_core.control.governor.obstacle_config import SOURCES
+from vila_ros.simulator.standard_services import SERVICES
 from vila_tools.reference.graph import CAMERA_HELPER, EVERY_NODE, NAMESPACE, short_name, started_nodes
 
 ENCLAVES = "/vila_nav"  # the launch files start each node in the enclave of its name below this
 IMAGE = ("--remap", "image_raw:=camera/image_raw")  # as the launch files have it
-HEARD_BY_TF2 = {"governor": ("/tf", "/tf_static")}  # where tf2_ros is installed, which need not be here
 OPERATOR_TOPICS = ("emergency_stop", "joy", "teleop/cmd_vel")
 COMMAND_LINE = "/_ros2cli_*/get_type_description"  # the only service of a node that `ros2` starts
 RIGHTS = (
@@ -25,6 +25,15 @@ RIGHTS = (
     ("action", "execute"),
     ("action", "call"),
 )
+TF = ("tf", "tf_static")  # as the launch files have it: relative
+WITH_MORE_INSTALLED = {  # with what need not be here: tf2, simulation_interfaces, another simulator's clock
+    "governor": [("topic", "subscribe", topic) for topic in TF],
+    "simulator": [
+        *(("topic", "publish", topic) for topic in TF),
+        ("topic", "subscribe", "/clock"),
+        *(("service", "reply", name) for name in SERVICES.values()),
+    ],
+}
 HEAD = """<?xml version="1.0" encoding="UTF-8"?>
 <!-- Who may do what, for SROS2. Written by `vila reference` from the running nodes; a test holds it against them.
      Names are relative to the namespace of the profile: for robots in one, put it in place of every ns="/".
@@ -68,8 +77,9 @@ def _profiles(node: Node) -> Iterator[Profile]:
     name = node.get_name()
     if name != "simulator":  # which makes the time itself
         node.set_parameters([Parameter("use_sim_time", value=True)])
-    tf = {Right("topic", "subscribe", topic) for topic in HEARD_BY_TF2.get(name, ())}
-    yield Profile(name, name, frozenset(_rights(node, name)) | tf)
+    here = (right for right in _rights(node, name) if right.name.lstrip("/") not in TF)
+    more = {Right(*right) for right in WITH_MORE_INSTALLED.get(name, ())}
+    yield Profile(name, name, frozenset(here) | more)
     helper = f"{name}{CAMERA_HELPER}"
     if (helper, NAMESPACE) in node.get_node_names_and_namespaces():
         yield Profile(name, helper, frozenset(_rights(node, helper)))
@@ -100,7 +110,7 @@ def _users(nodes: Sequence[Profile]) -> tuple[Profile, Profile]:
     asked = {
         Right("service", "request", _from_outside(one, of))
         for one, of in _of(nodes, "reply")
-        if not one.type.startswith(EVERY_NODE)
+        if one.type and not one.type.startswith(EVERY_NODE)  # without: of a simulator, which is no robot
     }
     commands = {Right("topic", "publish", topic) for topic in OPERATOR_TOPICS}
     operator = usual | heard | called | asked | commands

@@ -81,8 +81,10 @@ ENDPOINTS = {
     ("simulator", "odom"): "where the robot is, exactly",
     ("simulator", "scan"): "a laser scan of the full circle",
     ("simulator", "points"): "what a laser with many rings shows within 3 m, from the scan's place",
-    ("simulator", "/clock"): "simulated time",
+    ("simulator", "/clock"): "simulated time; heard instead without `publish_clock`",
     ("simulator", "~/scripted_events"): "what goes on in view, as JSON; with a patrol alone",
-    ("simulator", "~/reset"): "put the robot back to its start; time goes on",
+    ("simulator", "~/reset"): "everything to its start, in the world that the parameters now ask for; time goes on",
+    ("simulator", "~/pause"): "true: time stands still, and is still told; false: it goes on",
+    ("simulator", "~/step"): "20 ms of a paused simulation",
     ("simulator", "~/begin"): "begin the patrol; with a patrol alone",
 }

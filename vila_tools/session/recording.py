@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from mcap.writer import Writer
 from nav_msgs.msg import Odometry as OdometryMsg
 from numpy.typing import NDArray
 from PIL import Image as Picture
+from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.parameter import Parameter
+from rclpy.qos import QoSProfile
 from rclpy.serialization import serialize_message
 from rosbags.interfaces import Nodetype
 from rosbags.typesys import get_types_from_msg
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, LaserScan
 from std_msgs.msg import String
 from vila_nav.msg import DecisionStats, GovernorState, Mission, NavAction, TemporalEvent
 
@@ -28,7 +32,7 @@ from vila_core.errors import MissingDependencyError
 from vila_core.files.writing import written_whole
 from vila_core.types import Odometry
 from vila_ros.common.conversions import frame_from_image, odometry_from_message
-from vila_ros.common.qos import reliable_qos, sensor_qos
+from vila_ros.common.qos import latched_qos, reliable_qos, sensor_qos
 from vila_ros.common.velocity import is_stamped, velocity_type
 from vila_tools.session.resources import share_folder
 
@@ -45,7 +49,10 @@ class Recorded:
 
 
 class Recorder(Node):
-    """Hears images, odometry and all that our nodes tell; keeps all, images as JPEG."""
+    """Hears sensors, odometry, tf and all that our nodes tell; keeps all, images as JPEG.
+
+    qos: what the publishers of each topic offered. tf is heard where its messages are installed.
+    """
 
     def __init__(self) -> None:
         super().__init__("recorder", parameter_overrides=[Parameter("use_sim_time", value=True)])
@@ -53,6 +60,7 @@ class Recorder(Node):
         self.images: list[tuple[int, bytes]] = []  # time_ns, JPEG
         self.odometry: list[Odometry] = []
         self.newest: dict[str, Any] = {}  # message by topic
+        self.qos: dict[str, tuple[QoSProfile, ...]] = {}
         self._levels: dict[str, bytes] = {}  # of the diagnostics, by node
         self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, reliable_qos(10))
         self.create_subscription(Image, "camera/image_raw", self._on_image, sensor_qos())
@@ -68,6 +76,11 @@ class Recorder(Node):
             (String, "simulator/scripted_events"),
         ):
             self.create_subscription(kind, topic, partial(self._note, f"/{topic}"), reliable_qos(100))
+        for kind, topic in ((LaserScan, "scan"), (CameraInfo, "camera/camera_info")):
+            self.create_subscription(kind, topic, partial(self._note, f"/{topic}"), sensor_qos())
+        if (kind := _transforms()) is not None:
+            self.create_subscription(kind, "/tf", partial(self._note, "/tf"), reliable_qos(100))
+            self.create_subscription(kind, "/tf_static", partial(self._note, "/tf_static"), latched_qos(100))
 
     def is_ready(self, node: str) -> bool:
         """Return True if the node's last diagnostics told of no error: it has its clock, images, odometry."""
@@ -79,7 +92,7 @@ class Recorder(Node):
     def _on_image(self, message: Image) -> None:
         jpeg = jpeg_from_image(frame_from_image(message).image)
         compressed = CompressedImage(header=message.header, format="jpeg", data=jpeg)
-        self.images.append((self._keep("/camera/image_raw/compressed", compressed), jpeg))
+        self.images.append((self._keep("/camera/image_raw/compressed", compressed, "/camera/image_raw"), jpeg))
 
     def _on_odometry(self, message: OdometryMsg) -> None:
         self.odometry.append(odometry_from_message(message))
@@ -88,11 +101,22 @@ class Recorder(Node):
     def _note(self, topic: str, message: Any) -> None:
         self._keep(topic, message)
 
-    def _keep(self, topic: str, message: Any) -> int:
+    def _keep(self, topic: str, message: Any, heard_on: str = "") -> int:
         time_ns = self.get_clock().now().nanoseconds
+        if topic not in self.qos:
+            publishers = self.get_publishers_info_by_topic(heard_on or topic)
+            self.qos[topic] = tuple(publisher.qos_profile for publisher in publishers)
         self.records.append(Recorded(topic, time_ns, message))
         self.newest[topic] = message
         return time_ns
+
+
+def _transforms() -> Any:
+    """The type of tf's messages, None where they are not installed."""
+    try:
+        return import_module("tf2_msgs.msg").TFMessage
+    except ImportError:
+        return None
 
 
 def jpeg_from_image(image: NDArray[np.uint8]) -> bytes:
@@ -102,9 +126,10 @@ def jpeg_from_image(image: NDArray[np.uint8]) -> bytes:
     return buffer.getvalue()
 
 
-def write_bag(path: Path, records: Iterable[Recorded]) -> None:
+def write_bag(path: Path, records: Iterable[Recorded], qos: Mapping[str, Sequence[QoSProfile]] | None = None) -> None:
     """Write the messages as an MCAP bag of the ROS 2 profile, with their definitions inside.
 
+    qos: what the publishers of each topic offered, so that `ros2 bag play` offers the same.
     Raises MissingDependencyError if a message's definition is not installed, OutputError where it cannot be written,
     and what the records raise; no bag is left then.
     """
@@ -114,7 +139,7 @@ def write_bag(path: Path, records: Iterable[Recorded]) -> None:
         channels: dict[str, int] = {}
         for count, record in enumerate(records):
             if record.topic not in channels:
-                channels[record.topic] = _channel(writer, record)
+                channels[record.topic] = _channel(writer, record, (qos or {}).get(record.topic, ()))
             writer.add_message(
                 channel_id=channels[record.topic],
                 log_time=record.time_ns,
@@ -125,11 +150,41 @@ def write_bag(path: Path, records: Iterable[Recorded]) -> None:
         writer.finish()
 
 
-def _channel(writer: Writer, record: Recorded) -> int:
+def _channel(writer: Writer, record: Recorded, qos: Sequence[QoSProfile]) -> int:
     package = type(record.message).__module__.split(".")[0]
     name = f"{package}/msg/{type(record.message).__name__}"
     schema = writer.register_schema(name=name, encoding="ros2msg", data=message_definition(name).encode())
-    return writer.register_channel(topic=record.topic, message_encoding="cdr", schema_id=schema)
+    offered = {"offered_qos_profiles": offered_qos(qos)} if qos else {}
+    return writer.register_channel(topic=record.topic, message_encoding="cdr", schema_id=schema, metadata=offered)
+
+
+def offered_qos(profiles: Sequence[QoSProfile]) -> str:
+    """Return the profiles as rosbag2 stores them with a channel: YAML, policies by the numbers of rmw.
+
+    It reads numbers in every release, and words from Jazzy on only where the file tells its own version.
+    """
+    return yaml.safe_dump(
+        [
+            {
+                "history": int(profile.history),
+                "depth": profile.depth,
+                "reliability": int(profile.reliability),
+                "durability": int(profile.durability),
+                "deadline": _seconds(profile.deadline),
+                "lifespan": _seconds(profile.lifespan),
+                "liveliness": int(profile.liveliness),
+                "liveliness_lease_duration": _seconds(profile.liveliness_lease_duration),
+                "avoid_ros_namespace_conventions": profile.avoid_ros_namespace_conventions,
+            }
+            for profile in profiles
+        ],
+        sort_keys=False,
+    )
+
+
+def _seconds(duration: Duration) -> dict[str, int]:
+    seconds, nanoseconds = divmod(duration.nanoseconds, 10**9)
+    return {"sec": seconds, "nsec": nanoseconds}
 
 
 @lru_cache(maxsize=64)

@@ -125,6 +125,12 @@ class Simulator:
         mujoco.mj_resetData(self._model, self._data)
         self.teleport(pose)
 
+    def set_time(self, time_ns: int) -> None:
+        """Have the simulated time go on from here, to the nearest 5 ms; nothing moves. ValueError below zero."""
+        if time_ns < 0:
+            raise ValueError(f"time_ns = {time_ns}: must be 0 or more")
+        self._steps = round(time_ns / STEP_NS)
+
     def teleport(self, pose: Pose) -> None:
         """Put the robot at a pose, standing still; time goes on. ValueError if not finite."""
         values = (pose.x_m, pose.y_m, pose.yaw_rad)

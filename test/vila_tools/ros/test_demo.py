@@ -133,10 +133,13 @@ def check_bag(path: Path, decisions: int) -> None:
         for schema, channel, _ in reader.iter_messages():
             assert (schema.encoding, channel.message_encoding) == ("ros2msg", "cdr")
     with AnyReader([path]) as bag:
+        offered = {connection.topic: connection.ext.offered_qos_profiles for connection in bag.connections}
         for connection, _, data in bag.messages():
             heard.setdefault(connection.topic, []).append(bag.deserialize(data, connection.msgtype))
     assert set(heard) == {
         "/camera/image_raw/compressed",
+        "/camera/camera_info",
+        "/scan",
         "/odom",
         "/cmd_vel",
         "/navigator/action",
@@ -145,6 +148,8 @@ def check_bag(path: Path, decisions: int) -> None:
         "/controller/execution",
         "/governor/state",
     }
+    lossy = {topic for topic, qos in offered.items() if qos[0].reliability.name == "BEST_EFFORT"}
+    assert lossy == {"/camera/image_raw/compressed", "/camera/camera_info", "/scan"}
     assert len(heard["/navigator/stats"]) >= decisions
     assert len(heard["/navigator/stats"][0].probabilities) == len(SENTENCES)
     assert bytes(heard["/camera/image_raw/compressed"][0].data[:2]) == b"\xff\xd8"

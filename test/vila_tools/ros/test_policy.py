@@ -12,9 +12,9 @@ from vila_tools.reference import run
 from vila_tools.reference.policy import (
     COMMAND_LINE,
     ENCLAVES,
-    HEARD_BY_TF2,
     OPERATOR_TOPICS,
     RIGHTS,
+    TF,
     policy_profiles,
     policy_xml,
 )
@@ -140,9 +140,13 @@ def test_a_viewer_only_reads(granted):
     assert granted["viewer", "topic", "subscribe"] == granted["operator", "topic", "subscribe"]
 
 
-def test_what_the_operator_publishes_is_heard_and_tf2_is_only_the_governors(granted):
+def test_what_the_operator_publishes_is_heard_and_tf_is_the_simulators_and_the_governors(granted):
     assert set(OPERATOR_TOPICS) <= granted["governor", "topic", "subscribe"]
-    assert set(HEARD_BY_TF2) == {"governor"}
+    tf = {(node, does) for (node, _, does), names in granted.items() if set(TF) <= names}
+    assert tf - {("operator", "subscribe"), ("viewer", "subscribe")} == {
+        ("governor", "subscribe"),
+        ("simulator", "publish"),
+    }
 
 
 def test_wildcards_stand_for_what_a_node_offers_itself_and_for_the_navigators_actions(granted):

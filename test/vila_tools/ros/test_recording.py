@@ -9,9 +9,11 @@ pytest.importorskip("vila_nav")
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.node import Node
+from rosbags.highlevel import AnyReader
+from sensor_msgs.msg import LaserScan
 
-from vila_ros.common.qos import reliable_qos
-from vila_tools.session.recording import Recorder
+from vila_ros.common.qos import latched_qos, reliable_qos, sensor_qos
+from vila_tools.session.recording import Recorded, Recorder, write_bag
 
 
 def test_a_node_is_ready_when_it_says_so(spinner, wait_until) -> None:
@@ -32,3 +34,16 @@ def test_a_node_is_ready_when_it_says_so(spinner, wait_until) -> None:
 
         wait_until(says, f"{level!r}")
     assert not recorder.is_ready("/controller")
+
+
+def test_a_bag_tells_what_each_topics_publisher_offered(ros, tmp_path) -> None:
+    """So that a player offers the same, and a latched topic is latched again."""
+    profiles = {"/scan": (sensor_qos(),), "/map": (latched_qos(3), reliable_qos(7))}
+    write_bag(tmp_path / "a.mcap", [Recorded(topic, 1, LaserScan()) for topic in (*profiles, "/other")], profiles)
+    with AnyReader([tmp_path / "a.mcap"]) as bag:
+        offered = {connection.topic: connection.ext.offered_qos_profiles for connection in bag.connections}
+    (scan,) = offered["/scan"]
+    assert (scan.history.name, scan.depth, scan.reliability.name) == ("KEEP_LAST", 1, "BEST_EFFORT")
+    assert [(one.durability.name, one.depth) for one in offered["/map"]] == [("TRANSIENT_LOCAL", 3), ("VOLATILE", 7)]
+    assert scan.liveliness.name in ("SYSTEM_DEFAULT", "AUTOMATIC") and not scan.avoid_ros_namespace_conventions
+    assert offered["/other"] == []

@@ -1,0 +1,26 @@
+# Generates all interfaces of the package that includes it; see test/interface_packages.py.
+find_package(ament_cmake REQUIRED)
+find_package(rosidl_default_generators REQUIRED)
+find_package(action_msgs REQUIRED)  # brings what services depend on
+find_package(builtin_interfaces REQUIRED)
+find_package(geometry_msgs REQUIRED)
+find_package(std_msgs REQUIRED)
+
+# The ROS wheels' messages export folders that are not here: see the package's own CMakeLists.txt.
+function(drop_include_folders target pattern)
+  get_target_property(folders ${target} INTERFACE_INCLUDE_DIRECTORIES)
+  if(folders MATCHES "${pattern}")
+    list(FILTER folders EXCLUDE REGEX "${pattern}")
+    set_target_properties(${target} PROPERTIES INTERFACE_INCLUDE_DIRECTORIES "${folders}")
+  endif()
+endfunction()
+
+get_property(imported DIRECTORY PROPERTY IMPORTED_TARGETS)
+foreach(target IN LISTS imported)
+  drop_include_folders(${target} "/opt/python/")
+endforeach()
+
+file(GLOB_RECURSE interfaces RELATIVE ${CMAKE_CURRENT_SOURCE_DIR} *.msg *.srv)
+rosidl_generate_interfaces(${PROJECT_NAME} ${interfaces} DEPENDENCIES builtin_interfaces geometry_msgs std_msgs)
+drop_include_folders(${PROJECT_NAME}__rosidl_generator_py "/numpy/")
+ament_package()

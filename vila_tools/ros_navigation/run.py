@@ -1,0 +1,116 @@
+"""`vila bench nav --ros`: episodes driven by the simulator and the navigator that run, whichever they are.
+
+Topics and services alone: the robot is put to each episode's start, its navigator is told the instruction as any
+client tells it, and odometry says where it went. The report has the form of `vila bench nav`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from vila_core.errors import ConfigError
+from vila_core.files.writing import write_text
+from vila_sim.episode_files import read_episodes, world_name
+from vila_sim.episodes import SPLITS, Episode, flat_of, generate_episodes
+from vila_sim.grid import OccupancyGrid
+from vila_tools.command_line import option, parse_options
+from vila_tools.evaluation.navigation import EpisodeResult, make_report, make_table
+from vila_tools.report import with_kernels
+from vila_tools.ros_navigation.driver import Driven, Driver
+from vila_tools.ros_navigation.simulators import CONTROLS, ControlOptions
+from vila_tools.session.session import on_graph
+
+POLICY = "ros"  # its name in the report: the navigator that runs
+
+
+@dataclass(frozen=True, slots=True)
+class RosNavigationOptions:
+    """What to drive, where. truth: a topic of exact odometry in the flat; empty: odom, begun at each start."""
+
+    ros: bool = field(default=False, metadata=option("this form of the program"))
+    split: str = field(default="val_unseen_layout", metadata=option(f"of {', '.join(SPLITS)} (%(default)s)"))
+    episodes: int = field(default=20, metadata=option("how many (%(default)s)"))
+    episode_file: Path | None = field(
+        default=None, metadata=option("episodes in the JSON form of VLN-CE instead of generated ones")
+    )
+    seed: int = field(default=0, metadata=option("of the episodes (%(default)s)"))
+    namespace: str = field(default="", metadata=option("of the robot's nodes and topics"))
+    odom: str = field(default="odom", metadata=option("topic of the odometry (%(default)s)"))
+    truth: str = field(default="", metadata=option("topic of true odometry in the flat, if there is one"))
+    control: str = field(default="auto", metadata=option(f"of the simulator: {', '.join(CONTROLS)} (%(default)s)"))
+    simulator: str = field(default="simulator", metadata=option("the simulator's node (%(default)s)"))
+    entity: str = field(default="robot", metadata=option("the robot's name in the simulator (%(default)s)"))
+    world: str = field(default="{name}", metadata=option("a flat's uri there, of {name} and {seed} (%(default)s)"))
+    loaded: str = field(default="", metadata=option("the flat that is loaded, where none can be, such as flat/12"))
+    services: str = field(default="", metadata=option("before the names of the standard's services, such as /"))
+    timeout_s: float = field(default=120.0, metadata=option("for an episode, in s (%(default)s)", flag="--timeout"))
+    json_file: Path | None = field(default=None, metadata=option("also write the report here", flag="--json"))
+
+    def __post_init__(self) -> None:
+        if self.split not in SPLITS:
+            raise ConfigError(f"split = {self.split!r}: must be one of {', '.join(SPLITS)}")
+        if self.episodes < 1:
+            raise ConfigError(f"episodes = {self.episodes!r}: must be at least 1")
+        if not self.timeout_s > 0:
+            raise ConfigError(f"timeout = {self.timeout_s!r}: must be above 0")
+
+    @property
+    def simulator_options(self) -> ControlOptions:
+        """How the simulator is told."""
+        return ControlOptions(self.control, self.simulator, self.entity, self.world, self.loaded, self.services)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the benchmark; print a table and, as the last line, a JSON object."""
+    options = parse_options(RosNavigationOptions, argv, prog="vila bench nav --ros", description=__doc__)
+    control, episodes = options.simulator_options, chosen(options)
+    driven: list[Driven] = []
+    with on_graph() as session:
+        driver = Driver(session, control, options.namespace, options.odom, options.truth, options.timeout_s)
+        for episode, grid in tqdm(with_grids(episodes), total=len(episodes), unit="episode"):
+            driven.append(driver.drive(episode, grid))
+        report = make_ros_report(episodes, driven)
+        report |= {"seed": options.seed, "history": "", "control": driver.control_name, **driver.navigator_facts}
+    print(make_table(report))
+    print(json.dumps(report))
+    if options.json_file:
+        write_text(options.json_file, json.dumps(report, indent=1) + "\n")
+    return 0
+
+
+def chosen(options: RosNavigationOptions) -> list[Episode]:
+    """Return the episodes, those of one flat behind one another. Raises ConfigError if the file holds none."""
+    if options.episode_file is None:
+        return generate_episodes(options.split, options.episodes, options.seed)
+    episodes = read_episodes(options.episode_file)[: options.episodes]
+    if not episodes:
+        raise ConfigError(f"{options.episode_file} holds no episodes")
+    return sorted(episodes, key=lambda episode: (episode.flat_seed, episode.include))
+
+
+def with_grids(episodes: Sequence[Episode]) -> Iterator[tuple[Episode, OccupancyGrid]]:
+    """Yield each episode with the map of its flat, which is made once for neighbours."""
+    name, grid = "", None
+    for episode in episodes:
+        if grid is None or name != world_name(episode.flat_seed, episode.include):
+            name, grid = world_name(episode.flat_seed, episode.include), OccupancyGrid(flat_of(episode))
+        yield episode, grid
+
+
+def make_ros_report(episodes: Sequence[Episode], driven: Sequence[Driven]) -> dict[str, Any]:
+    """Sum up as `vila bench nav` does; `ends` counts how missions ended."""
+    results: list[EpisodeResult] = [one.result for one in driven]
+    report = with_kernels(make_report((POLICY,), episodes[0].split, results))
+    return report | {"ends": dict(Counter(one.end for one in driven))}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
