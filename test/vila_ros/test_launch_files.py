@@ -101,7 +101,8 @@ def test_they_are_all_here() -> None:
 def test_the_usual_arguments_are_there_and_every_used_one_is_declared(description) -> None:
     declared = {call.args[0] for call in of(description, "DeclareLaunchArgument")}
     assert declared >= USUAL_ARGUMENTS
-    declared |= {call.args[0] for action in of(description, "OpaqueFunction") for call in chosen(description, action)}
+    for action in of(description, "OpaqueFunction"):
+        declared |= {call.args[0] for call in of(chosen(description, action), "SetLaunchConfiguration")}
 
     def used(value: Any) -> set[str]:
         if isinstance(value, Call):
@@ -286,7 +287,10 @@ def test_a_robot_is_a_file_of_parameters_and_the_topics_that_it_names(monkeypatc
 
 def test_each_topic_is_remapped_where_it_is_used(monkeypatch) -> None:
     _, nodes = navigation(monkeypatch)
-    remaps = {node.kwargs["name"]: {own: to.args[0] for own, to in node.kwargs["remappings"]} for node in nodes}
+    remaps = {
+        node.kwargs["name"]: {own: to.args[0] for own, to in node.kwargs["remappings"] if isinstance(to, Call)}
+        for node in nodes
+    }
     assert remaps["navigator"] == {"image_raw": "image", "odom": "odom"}
     assert remaps["controller"] == {"odom": "odom", "cmd_vel": "cmd_vel"}
     assert remaps["watchdog"] == {"cmd_vel": "cmd_vel"}
