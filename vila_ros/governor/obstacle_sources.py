@@ -69,7 +69,7 @@ class ObstacleSources:
         return self._listen(kind, TOPICS[source], lambda message: self._take(source, message, read))
 
     def _listen(self, kind: type, topic: str, callback: Callable[[Any], None]) -> Subscription:
-        events = subscription_events(self._node, topic)
+        events = subscription_events(self._node, topic, "obstacles.reliability")
         qos = sensor_qos(self._config.reliability)
         return self._node.create_subscription(kind, topic, callback, qos, event_callbacks=events)
 
