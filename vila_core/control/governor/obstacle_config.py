@@ -52,6 +52,9 @@ class ObstacleConfig:
     max_range_m: float = 3.0  # farther points of cloud and depth do not count
     max_unknown: float = 0.5  # share of unknown rays ahead, above which a measurement is none
     reliability: str = "best_effort"  # of our end of the sensors' topics; or reliable
+    scan_reliability: str = ""  # of our end of the laser's topic; empty: as reliability
+    cloud_reliability: str = ""  # of our end of the cloud's topic; empty: as reliability
+    depth_reliability: str = ""  # of our end of the depth camera's topics; empty: as reliability
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -61,6 +64,8 @@ class ObstacleConfig:
                 raise ConfigError(f"{name} = {value!r}: must be {low:g} to {high:g}")
         _check_words("sources", self.source_names, SOURCES)
         _check_words("reliability", (self.reliability,), RELIABILITIES)
+        for name in SOURCES:
+            _check_words(f"{name}_reliability", (self.reliability_of(name),), RELIABILITIES)
         if self.required and not self.source_names:
             raise ConfigError("sources is empty, but required is true: name a sensor, or set required to false")
         if self.resume_mps < self.creep_mps:
@@ -73,6 +78,10 @@ class ObstacleConfig:
             parse_shape(getattr(self, name), name)
         for name in SOURCES:
             self.mount(name)
+
+    def reliability_of(self, source: str) -> str:
+        """Return the reliability of our end of a source's topics."""
+        return str(getattr(self, f"{source}_reliability")) or self.reliability
 
     @property
     def source_names(self) -> tuple[str, ...]:
