@@ -25,11 +25,16 @@ ARGUMENTS = (
     ("security", EnvironmentVariable("ROS_SECURITY_ENABLE", default_value="false"), "only nodes with keys of SROS2"),
     ("use_respawn", "true", "start a node again that has ended"),
     ("image", "camera/image_raw", "topic of the images"),
+    ("image_transport", "auto", "raw; compressed: from that topic with /compressed behind; auto: what is published"),
     ("odom", "odom", "topic of the odometry"),
     ("scan", "scan", "topic of the laser scan"),
     ("cmd_vel", "cmd_vel", "topic of the velocity commands"),
 )
-CHOICES = {"discovery": ["LOCALHOST", "SUBNET", "OFF"], "security": ["true", "false"]}  # others would open the door
+CHOICES = {
+    "discovery": ["LOCALHOST", "SUBNET", "OFF"],  # others would open the door
+    "security": ["true", "false"],
+    "image_transport": ["raw", "compressed", "auto"],
+}
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -47,7 +52,13 @@ def generate_launch_description() -> LaunchDescription:
             _node("controller", remaps=("odom", "cmd_vel")),
             _node("governor", remaps=("cmd_vel", "scan")),
             _node("watchdog", remaps=("cmd_vel",)),
-            _node("navigator", remaps=("odom",), image="image_raw", autostart=_flag("autostart")),
+            _node(
+                "navigator",
+                remaps=("odom",),
+                image="image_raw",
+                autostart=_flag("autostart"),
+                image_transport=_word("image_transport"),
+            ),
         ]
     )
 
@@ -86,3 +97,7 @@ def _node(name: str, *, remaps: tuple[str, ...], image: str = "", **parameters: 
 
 def _flag(name: str) -> ParameterValue:
     return ParameterValue(LaunchConfiguration(name), value_type=bool)
+
+
+def _word(name: str) -> ParameterValue:
+    return ParameterValue(LaunchConfiguration(name), value_type=str)

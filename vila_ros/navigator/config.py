@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from vila_core.config import EventsConfig, HistoryConfig, NavigatorConfig, StrainConfig
 from vila_core.engine.backend import EMBEDDED_CHECKPOINT, Backend
 from vila_core.errors import CheckpointError, ConfigError, MissingDependencyError
+from vila_ros.common.parameters import NAMES
+from vila_ros.navigator.camera_config import Camera, CameraConfig
 from vila_ros.navigator.mission_config import MissionConfig
 
 STAGES = {
@@ -29,9 +31,11 @@ class NavigatorNodeConfig:
     device: str = "cpu"  # as torch names it: cpu, cuda
     precision: str = "auto"  # what the device computes well; or float32, bfloat16, float16
     autostart: bool = True  # come up without a lifecycle manager
-    camera: str = "camera"  # the camera's name in events
+    camera: str = "camera"  # the name, in events, of the camera that the robot drives by
+    cameras: str = field(default="", metadata=NAMES)  # more of them, for events alone: names, comma separated or a list
     instruction_topic: bool = False  # follow what anybody publishes on ~/instruction, a std_msgs/String, too
     odometry_frame: str = "odom"  # frame_id of actions and heartbeats
+    image_transport: str = "auto"  # raw; compressed: from the topic with /compressed behind; auto: what is published
     image_reliability: str = "best_effort"  # of our end; or reliable, where the camera is
     odometry_reliability: str = "best_effort"  # of our end; or reliable, where the odometry is
     heartbeat_rate_hz: float = 20.0  # of ~/heartbeat and ~/mission; 10 to 100
@@ -40,6 +44,15 @@ class NavigatorNodeConfig:
     def __post_init__(self) -> None:
         if not 10.0 <= self.heartbeat_rate_hz <= 100.0:
             raise ConfigError(f"heartbeat_rate_hz = {self.heartbeat_rate_hz!r}: must be from 10 to 100")
+        try:
+            CameraConfig("image_raw", self.image_reliability, self.image_transport)
+        except ConfigError as err:
+            raise ConfigError(f"image_{err}") from err
+
+    @property
+    def main_camera(self) -> Camera:
+        """The camera that the robot drives by."""
+        return Camera(self.camera, CameraConfig("image_raw", self.image_reliability, self.image_transport), "image_")
 
 
 class LoadBackend(Protocol):
