@@ -9,6 +9,8 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from vila_core.errors import FrameError
@@ -221,6 +223,28 @@ def test_an_unknown_encoding_is_told_with_those_that_are_known(encoding: str) ->
     with pytest.raises(FrameError) as caught:
         decode_image(message(encoding, random(HEIGHT, 4 * WIDTH)))
     assert all(name in str(caught.value) for name in ENCODINGS) and len(str(caught.value)) < 600
+
+
+@given(
+    st.sampled_from([*ENCODINGS, *DEPTH_ENCODINGS, "8UC2"]),
+    st.integers(0, 7),
+    st.integers(0, 7),
+    st.integers(0, 70),
+    st.integers(0, 500),
+    st.booleans(),
+)
+def test_whatever_the_header_says_it_is_a_picture_or_an_error(encoding, width, height, step, size, is_fitting) -> None:
+    kind = ENCODINGS.get(encoding)
+    if is_fitting and kind is not None:
+        step = max(step, width * kind.pixel_bytes)
+        size = kind.line_count(height) * step
+    data = np.resize(np.arange(256, dtype=np.uint8), size).tobytes()
+    image = message(encoding, np.zeros((1, 1), np.uint8), width, height, step=step, data=data, is_bigendian=1)
+    try:
+        shown = decode_image(image)
+    except FrameError:
+        return
+    assert shown.shape == (height, width, 3) and shown.dtype == np.uint8
 
 
 # EXIF's Orientation -> the stored picture of an upright one

@@ -13,6 +13,7 @@ pytest.importorskip("vila_nav")
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from nav_msgs.msg import Odometry as OdometryMsg
+from rcl_interfaces.msg import Log
 from rclpy.action import ActionClient
 from rclpy.node import Node
 from rclpy.parameter import Parameter
@@ -57,14 +58,17 @@ class Rig(Node):
     def __init__(self) -> None:
         super().__init__("rig")
         self.levels: dict[str, int] = {}  # topic -> what is shown there
+        self.size = 24, 32  # height, width
         self.events: list[TemporalEvent] = []
         self.actions: list[NavAction] = []
         self.statuses: dict[str, DiagnosticStatus] = {}
+        self.logged: list[str] = []
         self._cameras: dict[str, tuple] = {}
         self._odometry = None
         self.create_subscription(TemporalEvent, "navigator/events", self.events.append, reliable_qos(100))
         self.create_subscription(NavAction, "navigator/action", self.actions.append, reliable_qos())
         self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, reliable_qos())
+        self.create_subscription(Log, "/rosout", lambda message: self.logged.append(message.msg), reliable_qos(100))
         self.watching = self.create_client(WatchEvent, "navigator/watch")
         self.unwatching = self.create_client(UnwatchEvent, "navigator/unwatch")
         self.instructing = self.create_client(SetInstruction, "navigator/set_instruction")
@@ -89,7 +93,7 @@ class Rig(Node):
             self._odometry.publish(message_from_odometry(Odometry(now_ns, Pose())))
         for topic, level in list(self.levels.items()):
             kind, publisher = self._cameras[topic]
-            pixels = np.full((24, 32, 3), level, np.uint8)
+            pixels = np.full((*self.size, 3), level, np.uint8)
             message = image_from_frame(Frame(pixels, now_ns))
             if kind is CompressedImage:
                 data = cv2.imencode(".png", pixels)[1].tobytes()
@@ -228,6 +232,18 @@ def test_a_dead_camera_is_told_and_stops_nothing(scene) -> None:
     lamp.await_status("", DiagnosticStatus.OK, "following an instruction")
 
 
+def test_a_publisher_that_does_not_fit_is_named_with_the_cameras_own_parameter(scene) -> None:
+    lamp = scene(cameras=["left"], camera__left__reliability="reliable", image_reliability="reliable")
+    for topic in ("image_raw", "left/image_raw"):
+        lamp.rig.offer(topic)
+    offers = "/rig offers best_effort"
+    for camera, parameter in (("left", "camera.left.reliability"), ("", "image_reliability")):
+        level = DiagnosticStatus.ERROR if camera else DiagnosticStatus.OK  # nobody needs the main camera's images
+        lamp.await_status(camera, level, f"(1 publishers); {offers}: set the parameter {parameter} to best_effort")
+        end = f"the publisher {offers}, we ask for reliable; set the parameter {parameter} to best_effort"
+        lamp.wait_until(lambda end=end: any(line.endswith(end) for line in lamp.rig.logged), what=end)
+
+
 def test_a_camera_that_comes_to_life_is_told(scene) -> None:
     lamp = scene(cameras=["left"])
     lamp.await_status("left", DiagnosticStatus.ERROR, "no image yet on /left/image_raw (0 publishers)")
@@ -295,6 +311,27 @@ def test_a_robot_drives_by_compressed_images(scene) -> None:
     lamp.wait_until(lambda: lamp.navigator._image, what="an image")
     assert lamp.call(lamp.rig.instructing, SetInstruction.Request(instruction="go to the lamp")).success
     lamp.wait_until(lambda: any(action.kind == NavAction.TURN for action in lamp.rig.actions), what="a decision")
+
+
+def test_a_robot_drives_on_when_the_resolution_changes(scene) -> None:
+    lamp = scene()
+    lamp.rig.become_robot()
+    lamp.rig.offer("image_raw")
+    lamp.wait_until(lambda: lamp.navigator._image, what="an image")
+    watcher = lamp.navigator._events._watchers.of("")
+    assert lamp.watch().success
+
+    def is_remembered(size: tuple[int, int]) -> bool:
+        return any(kept.frame.image.shape[:2] == size for kept in watcher._memory.snapshot())
+
+    for size in ((48, 64), (25, 33), (120, 160)):
+        lamp.rig.size = size
+        lamp.wait_until(lambda size=size: is_remembered(size), what=f"an image of {size}")
+    lamp.rig.levels["image_raw"] = 255
+    lamp.wait_until(lambda: lamp.rig.events, what="an event")
+    assert lamp.call(lamp.rig.instructing, SetInstruction.Request(instruction="go to the lamp")).success
+    lamp.wait_until(lambda: any(action.kind == NavAction.TURN for action in lamp.rig.actions), what="a decision")
+    assert lamp.navigator._image_fault == ""
 
 
 @pytest.mark.parametrize(

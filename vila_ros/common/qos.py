@@ -75,6 +75,13 @@ def subscription_events(node: Node, topic: str, parameter: str = "") -> Subscrip
     return SubscriptionEventCallbacks(incompatible_qos=_Told(node, tell))
 
 
+def weak_publishers(node: Node, topic: str) -> list[str]:
+    """Name the nodes whose publishers of a resolved topic offer best_effort, which does not reach a reliable end."""
+    return _names(
+        info for info in node.get_publishers_info_by_topic(topic) if _is_weak(info.qos_profile, "reliability")
+    )
+
+
 def publisher_events(node: Node, topic: str) -> PublisherEventCallbacks:
     """Return callbacks that log a subscriber whose quality of service does not fit ours, with the remedy."""
     topic = node.resolve_topic_name(topic)

@@ -22,7 +22,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from vila_core.errors import ConfigError, FrameError
 from vila_core.types import Frame
 from vila_ros.common.conversions import frame_from_image
-from vila_ros.common.qos import sensor_qos, subscription_events
+from vila_ros.common.qos import sensor_qos, subscription_events, weak_publishers
 from vila_ros.navigator.camera_config import AUTO, COMPRESSED, RAW, Camera
 from vila_ros.navigator.transport import COMPRESSED_SUFFIX, TransportChoice
 
@@ -117,6 +117,9 @@ class CameraReader:
         wanted = f"sensor_msgs/msg/{MESSAGES[self.transport].__name__}"
         if found and wanted not in found:
             return f"it carries {', '.join(sorted(found))}, not {wanted}: choose a camera's topic"
+        if self._camera.config.reliability == "reliable" and (weak := weak_publishers(self._node, self.topic)):
+            parameter = f"{self._camera.parameters}reliability"
+            return f"{', '.join(weak)} offers best_effort: set the parameter {parameter} to best_effort"
         other = self._topics[self._choice.other]
         if not found and not self._choice.is_free and (count := self._node.count_publishers(other)):
             parameter = f"{self._camera.parameters}transport"

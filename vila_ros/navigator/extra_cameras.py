@@ -13,7 +13,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.node import Node
 
 from vila_core.control.stamp_watch import StampWatch
-from vila_core.errors import FrameError
+from vila_core.errors import ConfigError, FrameError
 from vila_core.types import Frame
 from vila_ros.common.diagnostics import status_of
 from vila_ros.navigator.camera import CameraReader
@@ -25,12 +25,21 @@ _MAX_STAMP_AGE_S = 2.0  # images that are always older bear the stamps of anothe
 
 
 class ExtraCameras:
-    """Takes the images of all of them from `start` to `stop`. observe: gets each frame, in its camera's own thread."""
+    """Takes the images of all of them from `start` to `stop`.
+
+    observe: gets each frame, in its camera's own thread. Raises ConfigError as CameraReader does.
+    """
 
     def __init__(
         self, owner: Node, cameras: Sequence[Camera], readiness: Readiness, observe: Callable[[Frame], None]
     ) -> None:
-        self._cameras = [_ExtraCamera(owner, camera, readiness, observe) for camera in cameras]
+        self._cameras: list[_ExtraCamera] = []
+        try:
+            for camera in cameras:
+                self._cameras.append(_ExtraCamera(owner, camera, readiness, observe))
+        except ConfigError:
+            self.stop()
+            raise
 
     def start(self) -> None:
         """Begin to take images."""
