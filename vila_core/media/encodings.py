@@ -81,10 +81,11 @@ def _full_colour_to_rgb(lines: NDArray[np.uint8], width: int, height: int) -> ND
     OpenCV knows no NV24, but YUYV, where two pixels share U and V: here both are the same one.
     """
     colours = lines[height:].reshape(height, -1)[:, : 2 * width]
-    twice = np.empty((height, 2 * width, 2), np.uint8)
-    twice[:, :, 0] = np.repeat(lines[:height, :width], 2, axis=1)
-    twice[:, :, 1] = colours
-    return np.ascontiguousarray(cv2.cvtColor(twice, cv2.COLOR_YUV2RGB_YUYV)[:, ::2], dtype=np.uint8)
+    luma = cv2.resize(lines[:height, :width], (2 * width, height), interpolation=cv2.INTER_NEAREST)
+    twice = cv2.cvtColor(cv2.merge([luma, colours]), cv2.COLOR_YUV2RGB_YUYV)
+    once = np.empty((height, width, 3), np.uint8)
+    cv2.mixChannels([twice.reshape(height, width, 6)], [once], [0, 0, 1, 1, 2, 2])
+    return once
 
 
 _COLOURS = {  # without the depth
