@@ -48,6 +48,14 @@ def test_the_topic_that_is_published_is_chosen(wanted: str, seen: list, chosen: 
     assert choice.chosen == chosen
 
 
+def test_a_topic_that_cannot_be_had_is_not_tried_again() -> None:
+    choice = TransportChoice("auto")
+    choice.note(0, 1)
+    assert choice.note(0, 1)
+    choice.take_back()
+    assert not any(choice.note(0, 1) for _ in range(5)) and choice.chosen == "raw"
+
+
 def test_a_word_that_is_no_transport_is_told() -> None:
     with pytest.raises(ConfigError, match=r"transport = 'theora': must be one of raw, compressed, auto"):
         CameraConfig(transport="theora")
@@ -182,6 +190,30 @@ def stranger(ros_environment, ros):
     yield node
     node.destroy_node()
     rclpy.shutdown(context=context)
+
+
+def test_another_transport_is_no_remedy_for_a_topic_that_is_named_compressed(take, drive, wait_until) -> None:
+    drive(Image, RAW)
+    reader = take("auto", "image_raw/compressed").reader
+    wait_until(lambda: "; " in reader.silence(NEVER))
+    assert reader.silence(NEVER).endswith("(0 publishers); /image_raw has 1: name that topic")
+
+
+def test_the_odd_name_of_a_topic_is_taken_as_it_is(take, drive, wait_until) -> None:
+    driver, taken = drive(Image, "/compressed"), take("auto", "/compressed")
+    wait_until(driver.reaches_somebody)
+    driver.publish(5)
+    wait_until(lambda: taken.frames)
+
+
+def test_a_topic_that_cannot_be_taken_leaves_the_reader_as_it_was(take, drive, spinner, wait_until) -> None:
+    spinner.add(Node("talker")).create_publisher(String, COMPRESSED, reliable_qos())  # this process holds its type
+    taken = take("auto")
+    wait_until(lambda: not taken.reader._choice.is_free)
+    driver = drive(Image, RAW)
+    wait_until(driver.reaches_somebody)
+    driver.publish(5)
+    wait_until(lambda: taken.frames)
 
 
 def test_a_topic_of_something_else_is_told(take, stranger, wait_until) -> None:

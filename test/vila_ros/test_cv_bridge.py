@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("rclpy")
-pytest.importorskip("cv_bridge")
+pytest.importorskip("cv_bridge.boost.cv_bridge_boost")
 
 from cv_bridge import CvBridge, CvBridgeError
 from sensor_msgs.msg import Image

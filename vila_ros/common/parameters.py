@@ -63,6 +63,8 @@ def read(node: Node, kind: type[T], prefix: str = "") -> T:
 def read_names(node: Node, name: str) -> str:
     """Return the names in a parameter of NAMES, comma separated. Raises ConfigError for one that holds no names."""
     value = node.get_parameter(name).value
+    if value is None:  # of an empty list, which has no type in a parameter file
+        return ""
     if isinstance(value, str):
         return value
     if isinstance(value, list) and all(isinstance(one, str) for one in value):

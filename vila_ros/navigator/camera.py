@@ -54,9 +54,10 @@ class CameraReader:
         self._newest_ns: int | None = None
         self._clock_epoch = 0
         named = owner.resolve_topic_name(camera.topic)
-        raw = named.removesuffix(COMPRESSED_SUFFIX)
+        raw = named.removesuffix(COMPRESSED_SUFFIX) or named
         self._topics = {RAW: raw, COMPRESSED: raw + COMPRESSED_SUFFIX}
-        self._choice = TransportChoice(COMPRESSED if named != raw else camera.config.transport)
+        self._is_named_compressed = named != raw
+        self._choice = TransportChoice(COMPRESSED if self._is_named_compressed else camera.config.transport)
         self._node = Node(
             helper,
             namespace=owner.get_namespace(),
@@ -121,10 +122,10 @@ class CameraReader:
             parameter = f"{self._camera.parameters}reliability"
             return f"{', '.join(weak)} offers best_effort: set the parameter {parameter} to best_effort"
         other = self._topics[self._choice.other]
-        if not found and not self._choice.is_free and (count := self._node.count_publishers(other)):
-            parameter = f"{self._camera.parameters}transport"
-            return f"{other} has {count}: set the parameter {parameter} to {self._choice.other} or {AUTO}"
-        return ""
+        if found or self._choice.is_free or not (count := self._node.count_publishers(other)):
+            return ""
+        parameter = f"set the parameter {self._camera.parameters}transport to {self._choice.other} or {AUTO}"
+        return f"{other} has {count}: {'name that topic' if self._is_named_compressed else parameter}"
 
     def _subscribe(self) -> Subscription:
         events = subscription_events(self._owner, self.topic, f"{self._camera.parameters}reliability")
@@ -135,10 +136,17 @@ class CameraReader:
     def _look(self) -> None:
         """Take the other topic if that one alone is published."""
         others = self._node.count_publishers(self._topics[self._choice.other])
-        if self._choice.note(self.publisher_count(), others):
-            self._node.destroy_subscription(self._subscription)
+        if not self._choice.note(self.publisher_count(), others):
+            return
+        before, name, log = self._subscription, self._camera.name, self._owner.get_logger()
+        try:
             self._subscription = self._subscribe()
-            self._owner.get_logger().info(f"camera {self._camera.name}: images come from {self.topic}, as it is there")
+        except rclpy_implementation.RCLError as err:  # where security does not allow it
+            log.error(f"camera {name}: {self.topic} cannot be taken: {' '.join(str(err).split())}")
+            self._choice.take_back()
+            return
+        self._node.destroy_subscription(before)
+        log.info(f"camera {name}: images come from {self.topic}, which alone is published")
 
     def _spin(self) -> None:
         try:

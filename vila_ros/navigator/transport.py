@@ -31,3 +31,7 @@ class TransportChoice:
             return False
         self.chosen, self._in_vain = self.other, 0
         return True
+
+    def take_back(self) -> None:
+        """Return to the other topic for good, as the one that was chosen cannot be had."""
+        self.chosen, self.is_free = self.other, False
