@@ -80,6 +80,11 @@ class EventWatcher:
             kept = self._memory.snapshot()
         return (kept[0].frame.stamp_ns, kept[-1].frame.stamp_ns) if kept else None
 
+    def awaits(self, stamp_ns: int) -> bool:
+        """Tell whether `observe` would do anything with a frame of this stamp: not all that come are remembered."""
+        with self._lock:
+            return self._memory.is_due(stamp_ns)
+
     def observe(self, frame: Frame) -> None:
         """Take the camera's next frame.
 

@@ -232,6 +232,21 @@ def test_a_dead_camera_is_told_and_stops_nothing(scene) -> None:
     lamp.await_status("", DiagnosticStatus.OK, "following an instruction")
 
 
+def test_images_that_nobody_remembers_are_not_decoded(scene) -> None:
+    lamp = scene(cameras=["left"], events__period_s=1.0)
+    lamp.rig.offer("left/image_raw/compressed", kind=CompressedImage)
+
+    def counts() -> tuple[int, int]:
+        status = lamp.status("left")
+        values = {pair.key: pair.value for pair in status.values} if status else {}
+        return int(values.get("images", 0)), int(values.get("taken_images", 0))
+
+    lamp.wait_until(lambda: counts()[1] >= 3, what=lambda: f"three images to be taken, {counts()}")
+    images, taken = counts()
+    assert images > 4 * taken
+    lamp.await_status("left", DiagnosticStatus.OK, "images come")
+
+
 def test_a_publisher_that_does_not_fit_is_named_with_the_cameras_own_parameter(scene) -> None:
     lamp = scene(cameras=["left"], camera__left__reliability="reliable", image_reliability="reliable")
     for topic in ("image_raw", "left/image_raw"):

@@ -21,7 +21,7 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from vila_core.errors import ConfigError, FrameError
 from vila_core.types import Frame
-from vila_ros.common.conversions import frame_from_image
+from vila_ros.common.conversions import frame_from_image, ns_from_stamp
 from vila_ros.common.qos import sensor_qos, subscription_events, weak_publishers
 from vila_ros.navigator.camera_config import AUTO, COMPRESSED, RAW, Camera
 from vila_ros.navigator.transport import COMPRESSED_SUFFIX, TransportChoice
@@ -35,8 +35,9 @@ class CameraReader:
 
     A topic whose name ends with /compressed is taken as it is, whatever transport is configured. helper: the name of
     that node. on_frame: gets each frame in the camera's thread; may raise FrameError. on_error: gets each FrameError,
-    whoever raised it, in the same thread. on_stamp: gets the stamp of each message, good or bad, before. Raises
-    ConfigError for a topic that this process uses for something else.
+    whoever raised it, in the same thread. on_stamp: gets the stamp of each message, good or bad, before. is_wanted: by
+    its stamp in ns; an image that is not wanted is not decoded. Raises ConfigError for a topic that this process uses
+    for something else.
     """
 
     def __init__(
@@ -48,9 +49,11 @@ class CameraReader:
         on_frame: Callable[[Frame], None],
         on_error: Callable[[FrameError], None],
         on_stamp: Callable[[Time], None] = lambda _: None,
+        is_wanted: Callable[[int], bool] = lambda _: True,
     ) -> None:
         self._owner, self._camera = owner, camera
         self._on_frame, self._on_error, self._on_stamp = on_frame, on_error, on_stamp
+        self._is_wanted = is_wanted
         self._newest_ns: int | None = None
         self._clock_epoch = 0
         named = owner.resolve_topic_name(camera.topic)
@@ -156,6 +159,8 @@ class CameraReader:
 
     def _on_image(self, message: Image | CompressedImage) -> None:
         self._on_stamp(message.header.stamp)
+        if not self._is_wanted(ns_from_stamp(message.header.stamp)):
+            return
         try:
             self._on_frame(self._dated(frame_from_image(message, self._camera.name, self.topic)))
         except FrameError as err:

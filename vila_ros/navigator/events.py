@@ -153,6 +153,10 @@ class EventServer:
 
     # --- camera thread ---------------------------------------------------------------------------
 
+    def awaits(self, camera: str, stamp_ns: int) -> bool:
+        """Tell whether `observe` would do anything with an image of this camera and stamp."""
+        return self._require_watchers().of(camera).awaits(stamp_ns)
+
     def observe(self, frame: Frame) -> None:
         """Take the next frame of its camera; FrameError as EventWatcher.observe."""
         watcher = self._require_watchers().of(frame.camera)

@@ -6,7 +6,8 @@ What is wrong with one of them is told in /diagnostics and in the log, and holds
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticStatus
@@ -18,6 +19,7 @@ from vila_core.types import Frame
 from vila_ros.common.diagnostics import status_of
 from vila_ros.navigator.camera import CameraReader
 from vila_ros.navigator.camera_config import Camera
+from vila_ros.navigator.events import EventServer
 from vila_ros.navigator.readiness import Readiness
 
 _SILENT_S = 2.0  # after which a camera is told to be
@@ -25,18 +27,16 @@ _MAX_STAMP_AGE_S = 2.0  # images that are always older bear the stamps of anothe
 
 
 class ExtraCameras:
-    """Takes the images of all of them from `start` to `stop`.
+    """Takes the images of all of them from `start` to `stop`, each in a thread of its own.
 
-    observe: gets each frame, in its camera's own thread. Raises ConfigError as CameraReader does.
+    events: gets the frames that it awaits; others are not even decoded. Raises ConfigError as CameraReader does.
     """
 
-    def __init__(
-        self, owner: Node, cameras: Sequence[Camera], readiness: Readiness, observe: Callable[[Frame], None]
-    ) -> None:
+    def __init__(self, owner: Node, cameras: Sequence[Camera], readiness: Readiness, events: EventServer) -> None:
         self._cameras: list[_ExtraCamera] = []
         try:
             for camera in cameras:
-                self._cameras.append(_ExtraCamera(owner, camera, readiness, observe))
+                self._cameras.append(_ExtraCamera(owner, camera, readiness, events))
         except ConfigError:
             self.stop()
             raise
@@ -57,12 +57,13 @@ class ExtraCameras:
 
 
 class _ExtraCamera:
-    def __init__(self, owner: Node, camera: Camera, readiness: Readiness, observe: Callable[[Frame], None]) -> None:
-        self._owner, self._name, self._readiness, self._observe = owner, camera.name, readiness, observe
+    def __init__(self, owner: Node, camera: Camera, readiness: Readiness, events: EventServer) -> None:
+        self._owner, self._name, self._readiness, self._events = owner, camera.name, readiness, events
         self._stamps = StampWatch(owner.resolve_topic_name(camera.topic), _MAX_STAMP_AGE_S)
         self._begun_ns = time.monotonic_ns()
-        self._received_ns: int | None = None  # steady time of the newest good image
-        self._images = self._refused = 0
+        self._heard_ns: int | None = None  # steady time of the newest message, and of the newest good image
+        self._taken_ns: int | None = None
+        self._messages = self._taken = self._refused = 0
         self._refusal = self._told = ""
         self.reader = CameraReader(
             owner,
@@ -71,25 +72,28 @@ class _ExtraCamera:
             on_frame=self._on_frame,
             on_error=self._on_bad_frame,
             on_stamp=self._on_stamp,
+            is_wanted=partial(events.awaits, camera.name),
         )
 
     def status(self) -> DiagnosticStatus:
         """Return how it fares: an error if images are missing, refused or of another clock."""
-        received_ns = self._received_ns
-        age_s = float("inf") if received_ns is None else (time.monotonic_ns() - received_ns) / 1e9
+        age_s = float("inf") if self._heard_ns is None else _seconds_since(self._heard_ns)
         fault = self._stamps.fault
-        if (time.monotonic_ns() - (received_ns or self._begun_ns)) / 1e9 > _SILENT_S:
-            fault = self._refusal or self.reader.silence(age_s)
+        if _seconds_since(self._heard_ns or self._begun_ns) > _SILENT_S:
+            fault = self.reader.silence(age_s)
+        elif self._refusal and _seconds_since(self._taken_ns or self._begun_ns) > _SILENT_S:
+            fault = self._refusal
         self._tell(fault)
         values = {
             "topic": self.reader.topic,
             "transport": self.reader.transport,
             "publishers": self.reader.publisher_count(),
             "image_age_s": age_s,
-            "images": self._images,
+            "images": self._messages,
+            "taken_images": self._taken,
             "refused_images": self._refused,
         }
-        message = "waiting for the first image" if received_ns is None else "images come"
+        message = "waiting for the first image" if self._taken_ns is None else "images come"
         return status_of(f"{self._owner.get_fully_qualified_name()}: camera {self._name}", fault, message, values)
 
     def _tell(self, fault: str) -> None:
@@ -103,13 +107,19 @@ class _ExtraCamera:
     # --- the camera's thread ---------------------------------------------------------------------
 
     def _on_stamp(self, stamp: Time) -> None:
+        self._messages += 1
+        self._heard_ns = time.monotonic_ns()
         self._readiness.note_stamp(self._stamps, stamp)
 
     def _on_frame(self, frame: Frame) -> None:
-        self._observe(frame)
-        self._images += 1
-        self._received_ns, self._refusal = time.monotonic_ns(), ""
+        self._events.observe(frame)
+        self._taken += 1
+        self._taken_ns, self._refusal = time.monotonic_ns(), ""
 
     def _on_bad_frame(self, err: FrameError) -> None:
         self._refused += 1
         self._refusal = f"image refused: {err}"
+
+
+def _seconds_since(steady_ns: int) -> float:
+    return (time.monotonic_ns() - steady_ns) / 1e9

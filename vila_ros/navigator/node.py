@@ -158,7 +158,7 @@ class NavigatorNode(ManagedNode):
         )
         self._undo_later(self._camera.stop)
         self._camera.start()
-        self._extras = ExtraCameras(self, self._extra_cameras, self._readiness, self._events.observe)
+        self._extras = ExtraCameras(self, self._extra_cameras, self._readiness, self._events)
         self._undo_later(self._extras.stop)
         self._extras.start()
         self._timer(1.0 / self._config.heartbeat_rate_hz, self._on_tick)
