@@ -49,7 +49,7 @@ class Lamp(ScriptedBackend):
 
     def __init__(self) -> None:
         super().__init__(SENTENCES[4], info=SEEING)
-        self.relevances = {LAMP: lambda frame: float(frame.image.mean() > 128)}
+        self.relevances = {LAMP: lambda frame: float(frame.image.mean() > 128), "broken": lambda frame: 1 / 0}
 
 
 class Rig(Node):
@@ -181,6 +181,21 @@ def test_each_query_is_of_the_camera_that_it_names(scene) -> None:
     assert (second.camera, second.query_id) == ("camera", "of_")
     assert first.event_id != second.event_id
     assert all(event.camera != "right" for event in lamp.rig.events)
+
+
+def test_what_fails_for_one_camera_stays_told_beside_one_that_goes_well(scene) -> None:
+    lamp = scene(**TWO)
+    for topic in ("image_raw", "left/image_raw"):
+        lamp.rig.offer(topic)
+    assert lamp.call(lamp.rig.watching, WatchEvent.Request(text="broken", camera="left")).success
+    assert lamp.watch().success
+    lamp.await_status("", DiagnosticStatus.WARN, "a query fails: ")
+    lamp.rig.levels["image_raw"] = 255
+    lamp.wait_until(lambda: lamp.rig.events, what="an event")
+    for _ in range(5):
+        done = lamp.navigator._events.health.evaluations
+        lamp.wait_until(lambda done=done: lamp.navigator._events.health.evaluations > done)
+        assert lamp.navigator._events.health.evaluation_error
 
 
 def test_questions_are_about_one_camera(scene) -> None:

@@ -22,7 +22,7 @@ class EventHealth:
     evaluation_ms: float  # of the last one, without the decisions that it gave way to
     evaluation_share: float  # of the time that evaluations may take now; less beside a mission, and under load
     evaluations_given_up: int  # for the sake of decisions
-    evaluation_error: str  # of the last one, empty if it went well
+    evaluation_error: str  # of each camera's last one, empty if they went well
 
 
 @dataclass(frozen=True, slots=True)

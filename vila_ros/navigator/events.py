@@ -60,6 +60,7 @@ class ClockReset:
 class Evaluation:
     """One evaluation of a camera's standing queries: what is new, or why that is not known, and how long that took."""
 
+    camera: str
     outcome: tuple[TemporalEvent, ...] | Exception
     duration_ms: float
 
@@ -96,7 +97,8 @@ class EventServer:
         self._is_evaluating = False
         self._due: list[str] = []  # cameras to evaluate now, one after the other
         self._first_id = self._last_id = 0  # numbers grow over activations
-        self._evaluations, self._evaluation_ms, self._error, self._given_up = 0, 0.0, "", 0
+        self._evaluations, self._evaluation_ms, self._given_up = 0, 0.0, 0
+        self._errors: dict[str, str] = {}  # of each camera's last evaluation
 
     def destroy(self) -> None:
         """Take everything off the graph."""
@@ -111,7 +113,8 @@ class EventServer:
         self._watchers = CameraWatchers(YieldingBackend(backend, self._give_way), self._config, self._cameras)
         self._first_id, self._is_evaluating, self._due = self._last_id, False, []
         self._arrivals.clear()
-        self._evaluations, self._evaluation_ms, self._error, self._given_up = 0, 0.0, "", 0
+        self._evaluations, self._evaluation_ms, self._given_up = 0, 0.0, 0
+        self._errors.clear()
         self._questions.activate(worker, wake)
         self._timer = self._node.create_timer(
             1.0 / self._config.rate_hz, self._on_timer, clock=Clock(clock_type=ClockType.STEADY_TIME)
@@ -123,7 +126,7 @@ class EventServer:
         self._questions.deactivate()
         for query in self._require_watchers().queries:
             self._publish(self._require_watchers().unwatch(query.id))
-        self._watchers = None
+        self._watchers, self._due = None, []
 
     @property
     def health(self) -> EventHealth:
@@ -136,7 +139,7 @@ class EventServer:
             evaluation_ms=self._evaluation_ms,
             evaluation_share=self._pace.share,
             evaluations_given_up=self._given_up,
-            evaluation_error=self._error,
+            evaluation_error="; ".join(filter(None, self._errors.values())),
         )
 
     def begin_mission(self) -> None:
@@ -180,11 +183,11 @@ class EventServer:
         finally:
             self._is_standing = False
 
-    def _on_evaluated(self, outcome: tuple[TemporalEvent, ...] | Exception) -> None:
+    def _on_evaluated(self, camera: str, outcome: tuple[TemporalEvent, ...] | Exception) -> None:
         now_ns = time.monotonic_ns()
         taken_s = (now_ns - self._begun_ns - self._yielded_ns) / 1e9
         self._pace.note_evaluation(taken_s, now_ns)
-        self._arrivals.append(Evaluation(outcome, taken_s * 1e3))
+        self._arrivals.append(Evaluation(camera, outcome, taken_s * 1e3))
         self._wake()
 
     def _give_way(self) -> None:
@@ -235,8 +238,8 @@ class EventServer:
         """Have the next camera evaluated, if decisions leave time for it now."""
         if self._due and self._pace.may_begin(time.monotonic_ns(), is_deciding=self._worker.is_deciding):
             self._is_evaluating = True
-            evaluate = partial(self._evaluate, self._due.pop(0))
-            self._worker.post(evaluate, self._on_evaluated, Urgency.STANDING)
+            camera = self._due.pop(0)
+            self._worker.post(partial(self._evaluate, camera), partial(self._on_evaluated, camera), Urgency.STANDING)
 
     def _take(self, evaluation: Evaluation) -> None:
         self._is_evaluating = False
@@ -249,7 +252,7 @@ class EventServer:
         else:
             self._publish(outcome)
         self._evaluations += 1
-        self._evaluation_ms, self._error = evaluation.duration_ms, error
+        self._evaluation_ms, self._errors[evaluation.camera] = evaluation.duration_ms, error
         self._evaluate_next()
 
     def _publish(self, reports: Sequence[TemporalEvent]) -> None:
