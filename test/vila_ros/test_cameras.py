@@ -365,12 +365,35 @@ def test_a_robot_drives_on_when_the_resolution_changes(scene) -> None:
 
 
 @pytest.mark.parametrize(
+    ("given", "names"),
+    [
+        ({}, ()),
+        ({"cameras": ""}, ()),
+        ({"cameras": []}, ()),
+        ({"cameras": None}, ()),  # an empty list in a parameter file
+        ({"cameras": "left"}, ("left",)),
+        ({"cameras": "left, right"}, ("left", "right")),
+        ({"cameras": ["left", "right"]}, ("left", "right")),
+    ],
+)
+def test_cameras_are_a_word_or_a_list(ros, tmp_path, given: dict, names: tuple[str, ...]) -> None:
+    node = NavigatorNode([Parameter(name, value=value) for name, value in given.items()])
+    try:
+        assert [name for name in node._parameters if name.startswith("camera.")] == [
+            f"camera.{name}.{field}" for name in names for field in ("topic", "reliability", "transport")
+        ]
+    finally:
+        node.destroy_node()
+
+
+@pytest.mark.parametrize(
     ("given", "words"),
     [
         ({"cameras": "left cam"}, "'left cam' is no name"),
         ({"cameras": ["left", "left"]}, "'left' is there twice"),
         ({"cameras": ["camera"]}, "'camera' is the camera to drive by"),
-        ({"cameras": 3}, "cameras: expected names such as 'left, right', got 3"),
+        ({"cameras": 3}, "cameras = 3: must be names, such as 'left, right'"),
+        ({"cameras": [1, 2]}, "cameras = [1, 2]: must be names"),
         ({"cameras": ["left"], "camera.lft.topic": "x"}, "did you mean 'camera.left.topic'"),
         ({"camera.left.topic": "x"}, "unknown parameter 'camera.left.topic'"),
         ({"cameras": ["left"], "camera.left.transport": "theora"}, "camera.left.transport = 'theora'"),

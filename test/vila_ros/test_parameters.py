@@ -1,4 +1,4 @@
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import pytest
 
@@ -9,7 +9,7 @@ from rclpy.parameter import Parameter
 
 from vila_core.config import ControlConfig, HistoryConfig
 from vila_core.errors import ConfigError
-from vila_ros.common.parameters import NAMES, declare, read, refuse_unknown
+from vila_ros.common.parameters import declare, read, refuse_unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,29 +47,6 @@ def test_overrides_with_a_prefix(make_node) -> None:
     refuse_unknown(node, names)
     assert read(node, ControlConfig, "control") == ControlConfig(max_linear_mps=0.1)
     assert read(node, HistoryConfig, "history") == HistoryConfig(capacity=32)
-
-
-@dataclass(frozen=True, slots=True)
-class Named:
-    names: str = field(default="a", metadata=NAMES)  # of things
-
-
-@pytest.mark.parametrize(
-    ("given", "names"),
-    [({}, "a"), ({"names": "b,c"}, "b,c"), ({"names": ["b", "c"]}, "b, c"), ({"names": []}, ""), ({"names": None}, "")],
-)
-def test_names_are_a_word_or_a_list(make_node, given: dict, names: str) -> None:
-    node = make_node(**given)
-    declare(node, Named)
-    assert read(node, Named) == Named(names)
-
-
-@pytest.mark.parametrize("value", [1, 2.5, True, [1, 2]])
-def test_what_is_no_names_is_an_error(make_node, value: object) -> None:
-    node = make_node(names=value)
-    declare(node, Named)
-    with pytest.raises(ConfigError, match="parameter names: expected names such as 'left, right', got"):
-        read(node, Named)
 
 
 @pytest.mark.parametrize("value", ["fast", True, 1])

@@ -21,7 +21,6 @@ from vila_core.errors import ConfigError
 
 T = TypeVar("T")
 
-NAMES = {"is_list_of_names": True}  # metadata of a field of names, comma separated, that may be given as a list too
 ALWAYS_KNOWN = ("use_sim_time", "start_type_description_service", "qos_overrides")
 
 
@@ -41,7 +40,7 @@ def declare(node: Node, kind: type, prefix: str = "") -> tuple[str, ...]:
             name=name,
             description=comments.get(field.name, ""),
             read_only=True,
-            dynamic_typing=_is_list(field),
+            dynamic_typing=False,
         )
         try:
             node.declare_parameter(name, default, descriptor)
@@ -56,25 +55,8 @@ def read(node: Node, kind: type[T], prefix: str = "") -> T:
     values: dict[str, Any] = {}
     for field in dataclasses.fields(kind):  # type: ignore[arg-type]
         name = f"{prefix}.{field.name}" if prefix else field.name
-        values[field.name] = read_names(node, name) if _is_list(field) else node.get_parameter(name).value
+        values[field.name] = node.get_parameter(name).value
     return from_mapping(kind, values)
-
-
-def read_names(node: Node, name: str) -> str:
-    """Return the names in a parameter of NAMES, comma separated. Raises ConfigError for one that holds no names."""
-    value = node.get_parameter(name).value
-    if value is None:  # of an empty list, which has no type in a parameter file
-        return ""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, list) and all(isinstance(one, str) for one in value):
-        return ", ".join(value)
-    raise ConfigError(f"parameter {name}: expected names such as 'left, right', got {value!r}")
-
-
-def _is_list(field: dataclasses.Field[Any]) -> bool:
-    """Whether a string array will do: rclpy knows no empty one as a default, so a string is the usual form."""
-    return "is_list_of_names" in field.metadata
 
 
 def field_comments(kind: type) -> dict[str, str]:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.node import Node
 
 from vila_core.errors import ConfigError
-from vila_ros.common.parameters import declare, read, read_names
+from vila_ros.common.parameters import declare, read
 from vila_ros.common.qos import sensor_qos
 
 RAW, COMPRESSED, AUTO = TRANSPORTS = ("raw", "compressed", "auto")
+CAMERAS = "cameras"
+_ABOUT = "more cameras, for events alone: names, comma separated or a list (read when the node is configured)"
 _NAME = re.compile("[A-Za-z][A-Za-z0-9_]*")  # what may stand in the names of parameters and topics
 
 
@@ -49,23 +53,29 @@ class Camera:
 
 
 def declare_cameras(node: Node) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Declare the parameters of the cameras that `cameras` names; returns these names, and the parameters'.
+    """Declare `cameras` and the parameters of the cameras that it names; returns these names, and the parameters'.
 
-    Raises ConfigError for a name that no parameter or topic can have, or that is there twice.
+    rclpy knows no empty list as a default, so a word with commas will do too. Raises ConfigError for a name that no
+    parameter or topic can have, or that is there twice.
     """
-    names = _names(read_names(node, "cameras"), str(node.get_parameter("camera").value))
-    return names, tuple(one for name in names for one in declare(node, CameraConfig, f"camera.{name}"))
+    described = ParameterDescriptor(name=CAMERAS, description=_ABOUT, read_only=True, dynamic_typing=True)
+    node.declare_parameter(CAMERAS, "", described)
+    names = _names(node.get_parameter(CAMERAS).value, str(node.get_parameter("camera").value))
+    return names, (CAMERAS, *(one for name in names for one in declare(node, CameraConfig, f"camera.{name}")))
 
 
-def _names(text: str, main: str) -> tuple[str, ...]:
-    names = tuple(name.strip() for name in text.split(",") if name.strip())
+def _names(value: Any, main: str) -> tuple[str, ...]:
+    given = value.split(",") if isinstance(value, str) else value or []  # an empty list of a parameter file is None
+    if not isinstance(given, list) or not all(isinstance(one, str) for one in given):
+        raise ConfigError(f"cameras = {value!r}: must be names, such as 'left, right' or ['left', 'right']")
+    names = tuple(name.strip() for name in given if name.strip())
     for name in names:
         if not _NAME.fullmatch(name):
-            raise ConfigError(f"cameras = {text!r}: {name!r} is no name; letters, digits and _ make one")
+            raise ConfigError(f"cameras = {value!r}: {name!r} is no name; letters, digits and _ make one")
         if name == main:
-            raise ConfigError(f"cameras = {text!r}: {name!r} is the camera to drive by; set `camera` to another")
+            raise ConfigError(f"cameras = {value!r}: {name!r} is the camera to drive by; set `camera` to another")
         if names.count(name) > 1:
-            raise ConfigError(f"cameras = {text!r}: {name!r} is there twice")
+            raise ConfigError(f"cameras = {value!r}: {name!r} is there twice")
     return names
 
 

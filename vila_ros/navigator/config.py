@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from vila_core.config import EventsConfig, HistoryConfig, NavigatorConfig, StrainConfig
 from vila_core.engine.backend import EMBEDDED_CHECKPOINT, Backend
 from vila_core.errors import CheckpointError, ConfigError, MissingDependencyError
-from vila_ros.common.parameters import NAMES
 from vila_ros.navigator.camera_config import Camera, CameraConfig
 from vila_ros.navigator.mission_config import MissionConfig
 
@@ -32,7 +31,6 @@ class NavigatorNodeConfig:
     precision: str = "auto"  # what the device computes well; or float32, bfloat16, float16
     autostart: bool = True  # come up without a lifecycle manager
     camera: str = "camera"  # the name, in events, of the camera that the robot drives by
-    cameras: str = field(default="", metadata=NAMES)  # more of them, for events alone: names, comma separated or a list
     instruction_topic: bool = False  # follow what anybody publishes on ~/instruction, a std_msgs/String, too
     odometry_frame: str = "odom"  # frame_id of actions and heartbeats
     image_transport: str = "auto"  # raw; compressed: from the topic with /compressed behind; auto: what is published
