@@ -290,10 +290,10 @@ def test_16_bits_a_channel_become_8() -> None:
     np.testing.assert_array_equal(grey[:, :, 0], in_8_bits(pixels[:, :, 0]))
 
 
-@pytest.mark.parametrize("text", ["png", "16UC1; png compressed "])
-def test_grey_of_16_bits_is_depth_unless_it_says_otherwise(text: str) -> None:
+@pytest.mark.parametrize(("text", "item"), [("png", 2), ("16UC1; png compressed ", 2), ("32FC1; jpeg compressed", 1)])
+def test_grey_of_16_bits_is_depth_unless_it_says_otherwise(text: str, item: int) -> None:
     with pytest.raises(FrameError, match="is a depth image"):
-        decode_compressed(compressed(png(random(HEIGHT, WIDTH, item=2)), text))
+        decode_compressed(compressed(png(random(HEIGHT, WIDTH, item=item)), text))
 
 
 @pytest.mark.parametrize("encoding", [name for name in ENCODINGS if name.startswith("bayer")])

@@ -95,9 +95,11 @@ def decode_compressed(message: CompressedPicture) -> NDArray[np.uint8]:
 
 def _colours(picture: NDArray[Any], is_grey: bool, format_text: str, name: str) -> NDArray[np.uint8]:
     """Return what OpenCV decoded as RGB of 8 bits; grey pictures are what the format says that they were."""
+    stored = format_text.split(";")[0].strip()  # "bayer_rggb8; jpeg compressed"
+    if stored in DEPTH_ENCODINGS:
+        raise FrameError(f"{name} is a depth image; choose the topic of a colour camera")
     if picture.dtype not in (np.uint8, np.uint16):
         raise FrameError(f"{name} holds {picture.dtype} pixels; publish one of 8 or 16 bits a channel")
-    stored = format_text.split(";")[0].strip()  # "bayer_rggb8; jpeg compressed"
     if is_grey and stored.startswith("bayer_") and stored in ENCODINGS:
         mosaic, code = np.ascontiguousarray(picture[:, :, 0]), ENCODINGS[stored].code
         assert code is not None
