@@ -31,6 +31,7 @@ ARGUMENTS = (
     ("domain_id", EnvironmentVariable("ROS_DOMAIN_ID", default_value="0"), "ROS domain; on a network one a robot"),
     ("security", EnvironmentVariable("ROS_SECURITY_ENABLE", default_value="false"), "only nodes with keys of SROS2"),
     ("use_respawn", "true", "start a node again that has ended"),
+    ("image_transport", "auto", "raw; compressed: from that topic with /compressed behind; auto: what is published"),
     *((name, "", f"the robot's topic of {topic.kind}; empty: as its recipe says") for name, topic in TOPICS.items()),
 )
 TF = (("/tf", "tf"), ("/tf_static", "tf_static"))  # robots in namespaces have frames of the same names
@@ -39,6 +40,7 @@ CHOICES = {
     "discovery": ["LOCALHOST", "SUBNET", "OFF"],
     "security": YES_OR_NO,
     "blind": YES_OR_NO,
+    "image_transport": ["raw", "compressed", "auto"],
 }  # others open the door
 
 
@@ -55,7 +57,7 @@ def generate_launch_description() -> LaunchDescription:
             _node("controller"),
             _node("governor"),
             _node("watchdog"),
-            _node("navigator", autostart=_flag("autostart")),
+            _node("navigator", autostart=_flag("autostart"), image_transport=_word("image_transport")),
         ]
     )
 
@@ -109,3 +111,7 @@ def _node(name: str, **parameters: ParameterValue) -> Node:
 
 def _flag(name: str) -> ParameterValue:
     return ParameterValue(LaunchConfiguration(name), value_type=bool)
+
+
+def _word(name: str) -> ParameterValue:
+    return ParameterValue(LaunchConfiguration(name), value_type=str)

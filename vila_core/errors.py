@@ -39,6 +39,10 @@ class UnknownQueryError(QueryError):
     """The id of a query that does not stand."""
 
 
+class UnknownCameraError(QueryError):
+    """The name of a camera that there is not."""
+
+
 class RangeError(QueryError):
     """A time range that is reversed, outside what is remembered, or without enough images."""
 

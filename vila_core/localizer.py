@@ -25,7 +25,7 @@ from vila_core.types import Choice, Frame, Interval, LocalizationMethod, Prompt,
 Answer = tuple[Interval, ...] | VilaError  # what was found for a query, or why nothing could be
 Progress = Callable[[float], None]  # is told the share of the work that is done, 0..1
 
-_STANDING, _ONCE = "events", "question"  # slots of the prefix cache
+_STANDING, _ONCE = "events", "question"  # slots of the prefix cache; a camera's own have its name behind
 _TEXT_STEP_S = 1.0  # between two frames whose times are written out: whole seconds are few tokens
 _WORDS = 0.25  # of a model's positions, for all that is no picture
 _SLACK = 0.5  # of a period by which a frame may be early
@@ -46,11 +46,13 @@ def method_of(info: ModelInfo) -> LocalizationMethod:
 class Localizer:
     """Find the intervals in which queries hold.
 
-    Not thread-safe: call `window`, `has_news` and `forget` under one lock.
+    camera: which of several it is for; each has prompts of its own that repeat one another. Not thread-safe: call
+    `window`, `has_news` and `forget` under one lock.
     """
 
-    def __init__(self, backend: Backend, config: EventsConfig) -> None:
+    def __init__(self, backend: Backend, config: EventsConfig, camera: str = "") -> None:
         self._backend = backend
+        self._standing, self._once = (f"{slot} {camera}".strip() for slot in (_STANDING, _ONCE))
         self._config = config
         self.method = method_of(backend.info)
         self._most = _most_frames(backend.info, config, self.method)
@@ -95,11 +97,12 @@ class Localizer:
         if self.method == LocalizationMethod.RELEVANCE:
             return [_tried(self._by_relevance, text, frames) for text in texts]
         try:
-            return list(self._by_pairs(texts, frames, _STANDING))
+            return list(self._by_pairs(texts, frames, self._standing))
         except VilaError as err:
             if len(texts) == 1:
                 return [err]
-        return [_tried(lambda text, shown: self._by_pairs([text], shown, _STANDING)[0], text, frames) for text in texts]
+        slot = self._standing
+        return [_tried(lambda text, shown: self._by_pairs([text], shown, slot)[0], text, frames) for text in texts]
 
     def locate(self, text: str, frames: tuple[Frame, ...], progress: Progress = untold) -> tuple[Interval, ...]:
         """Answer one question, as finely as the model can tell. Raises the backend's VilaError.
@@ -112,7 +115,7 @@ class Localizer:
                 progress(count / len(frames))
             found = self._by_relevance(text, frames)
         else:
-            found = self._by_pairs([text], thinned(frames, self._most), _ONCE)[0]
+            found = self._by_pairs([text], thinned(frames, self._most), self._once)[0]
         found = joined(found, round(self._config.merge_gap_s * 1e9))
         return lasting(found, round(self._config.min_duration_s * 1e9))
 
@@ -122,7 +125,7 @@ class Localizer:
         method = LocalizationMethod.TIME_TOKENS if len(info.time_tokens) > 1 else LocalizationMethod.TIMESTAMPS
         frames = thinned(frames, _most_frames(info, self._config, method))
         visuals, marks = self._visuals(frames), self._marks(method, frames)
-        prompt = video_prompt(method, info.chat_template, text, visuals, marks, cache_slot=_ONCE)
+        prompt = video_prompt(method, info.chat_template, text, visuals, marks, cache_slot=self._once)
         reply = self._backend.generate(prompt, self._config.max_reply_tokens)
         return in_seconds(reply, info.time_tokens, (frames[-1].stamp_ns - frames[0].stamp_ns) / 1e9).strip()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import threading
 from dataclasses import dataclass
 
@@ -10,13 +9,12 @@ from vila_core.config import EventsConfig
 from vila_core.engine.backend import Backend
 from vila_core.errors import (
     NoImagesError,
-    QueryError,
-    QueryLimitError,
     RangeError,
     UnknownQueryError,
     VilaError,
 )
 from vila_core.events.memory import FrameMemory
+from vila_core.events.registry import QueryRegistry
 from vila_core.events.tracker import EvaluationWindow, EventTracker
 from vila_core.localizer import Answer, Localizer, Progress, untold
 from vila_core.prompts.localization import clean_query
@@ -39,9 +37,12 @@ class EventWatcher:
     backend. Everything else may be called from any thread meanwhile: inference works on a copy of the state.
     """
 
-    def __init__(self, backend: Backend, config: EventsConfig) -> None:
+    def __init__(
+        self, backend: Backend, config: EventsConfig, camera: str = "", registry: QueryRegistry | None = None
+    ) -> None:
         self._config = config
-        self._localizer = Localizer(backend, config)
+        self._registry = registry or QueryRegistry(config.max_queries)
+        self._localizer = Localizer(backend, config, camera)
         self._lock = threading.Lock()
         self._memory = FrameMemory(
             round(config.period_s * 1e9),
@@ -51,8 +52,6 @@ class EventWatcher:
         )
         self._queries: dict[str, EventQuery] = {}
         self._trackers: dict[str, EventTracker] = {}
-        self._numbers = itertools.count(1)
-        self._ids = itertools.count(1)
         self._pending: tuple[TemporalEvent, ...] = ()  # reports that no evaluation has returned yet
         self._fresh: set[str] = set()  # queries that were never evaluated
         self._clock_epoch = 0
@@ -89,6 +88,11 @@ class EventWatcher:
             kept = self._memory.snapshot()
         return (kept[0].frame.stamp_ns, kept[-1].frame.stamp_ns) if kept else None
 
+    def awaits(self, stamp_ns: int) -> bool:
+        """Tell whether `observe` would do anything with a frame of this stamp: not all that come are remembered."""
+        with self._lock:
+            return self._memory.is_due(stamp_ns)
+
     def observe(self, frame: Frame) -> None:
         """Take the camera's next frame.
 
@@ -110,16 +114,10 @@ class EventWatcher:
         most = self._config.max_query_chars
         text = clean_query(text, most)
         label = clean_query(label, most, "label") if label else text
-        query_id = clean_query(query_id, most, "query_id") if query_id else ""
+        query = self._registry.add(text, label, clean_query(query_id, most, "query_id") if query_id else "")
         with self._lock:
-            if query_id in self._queries:
-                raise QueryError(f"query_id {query_id!r} is taken; unwatch it first or give another")
-            count, most = len(self._queries), self._config.max_queries
-            if count >= most:
-                raise QueryLimitError(f"{count} queries stand already; at most {most} may; unwatch one first")
-            query = EventQuery(query_id or self._free_id(), text, label)
             self._queries[query.id] = query
-            self._trackers[query.id] = EventTracker(query, self._config, self._numbers)
+            self._trackers[query.id] = EventTracker(query, self._config, self._registry.numbers)
             self._fresh.add(query.id)
         return query
 
@@ -131,6 +129,7 @@ class EventWatcher:
                 raise UnknownQueryError(f"no query has the id {query_id!r}; standing: {known}")
             del self._queries[query_id]
             self._fresh.discard(query_id)
+            self._registry.remove(query_id)
             return self._trackers.pop(query_id).close()
 
     def has_work(self) -> bool:
@@ -221,9 +220,6 @@ class EventWatcher:
         if not self._localizer.can_answer(chosen):
             raise RangeError(f"too few images between {start_ns} and {end_ns} ns: {len(chosen)}")
         return chosen
-
-    def _free_id(self) -> str:
-        return next(name for name in (f"q{number}" for number in self._ids) if name not in self._queries)
 
     def _start_again(self) -> None:
         self._clock_epoch += 1

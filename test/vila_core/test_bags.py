@@ -16,6 +16,7 @@ import pytest
 from bag_files import (
     BAG_KINDS,
     TYPES,
+    header,
     mutate_bag,
     padded_image,
     png_image,
@@ -29,6 +30,8 @@ from bag_files import (
 from vila_core.errors import MediaError
 from vila_core.media.bag_storage.common import MCAP_MAGIC
 from vila_core.media.bags import bag_images
+from vila_core.media.encodings import ENCODINGS
+from vila_core.media.messages import decode_image
 
 rosbag2 = pytest.importorskip("rosbags.rosbag2")
 zstandard = pytest.importorskip("zstandard")
@@ -155,7 +158,7 @@ def test_compressed_images_are_decoded_by_their_own_bytes(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"encoding": "16UC1"}, "encoding '16UC1' is not supported"),
+        ({"encoding": "16UC1"}, "16UC1 is a depth image"),
         ({"step": 4}, "step 4 is shorter than a row"),
         ({"height": 7}, "its header says 7 rows of 32"),
         ({"width": 0}, "is empty"),
@@ -163,7 +166,8 @@ def test_compressed_images_are_decoded_by_their_own_bytes(tmp_path) -> None:
         ({"step": 0}, "step 0 is shorter"),
         ({"data": np.zeros(0, np.uint8)}, "holds 0 bytes"),
         ({"height": 2**31, "step": 2**32 - 1}, "its header says 2147483648 rows"),
-        ({"encoding": "mono16", "is_bigendian": 1}, "encoding 'mono16' is not supported"),
+        ({"encoding": "32FC3"}, "encoding '32FC3' is not supported"),
+        ({"encoding": "bgra16"}, "step 32 is shorter than a row of 8 bgra16 pixels"),
         ({"encoding": "x" * 5000}, "encoding 'x{40}' is not"),
     ],
 )
@@ -193,7 +197,7 @@ def encoded(suffix: str, pixels: np.ndarray) -> bytes:
         (encoded(".png", FRAMES[0])[:-20], "cannot be decoded"),
         (encoded(".jpg", FRAMES[0])[:-20], "is cut short"),
         (encoded(".jpg", FRAMES[0])[:-1], "is cut short"),
-        (encoded(".png", FRAMES[0][:, :, 0].astype(np.uint16) * 257), "holds uint16 pixels"),  # a depth image
+        (encoded(".png", FRAMES[0][:, :, 0].astype(np.uint16) * 257), "is a depth image: grey"),
         (bytes(12) + encoded(".png", FRAMES[0]), "is a depth image"),  # compressedDepth
         (b"\0\0\0\1\x67" + bytes(60), "is a packet of video"),
         (b"\x89PNG\r\n\x1a\n" + size_of_png(6000, 6000), "claims more than"),
@@ -205,6 +209,21 @@ def test_pictures_that_are_none_or_not_whole(tmp_path, data, words) -> None:
     odd = dataclasses.replace(png_image(FRAMES[0]), data=np.frombuffer(data, np.uint8))
     with pytest.raises(MediaError, match=rf"a\.mcap: message 1 of /c at 7 ns: .*{words}"):
         list(bag_images(write_mcap(tmp_path / "a.mcap", [(7, "/c", odd)])))
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_every_encoding_of_a_live_topic_is_read_from_a_bag(tmp_path, encoding: str) -> None:
+    kind, height, width = ENCODINGS[encoding], 6, 8
+    step = width * kind.pixel_bytes + 4
+    data = np.random.default_rng(3).integers(0, 256, (kind.line_count(height), step), dtype=np.uint8)
+    image = TYPES.types["sensor_msgs/msg/Image"](
+        header(), height, width, encoding, is_bigendian=1, step=step, data=data.ravel()
+    )
+    (seen,) = bag_images(write_mcap(tmp_path / "a.mcap", [(5, "/raw", image)]))
+    np.testing.assert_array_equal(seen.image, decode_image(image))
+    if encoding == "8UC1":
+        with pytest.raises(MediaError, match="message 1 of /depth/image at 5 ns: image in 8UC1 is a depth image"):
+            list(bag_images(write_mcap(tmp_path / "b.mcap", [(5, "/depth/image", image)])))
 
 
 def test_a_camera_may_fill_up_behind_the_end_of_a_jpeg(tmp_path) -> None:

@@ -38,6 +38,16 @@ def test_one_frame_a_period_at_any_rate(rate_hz, kept_hz):
     assert [one.number for one in memory.snapshot()] == list(range(len(memory.snapshot())))
 
 
+@given(st.lists(st.integers(0, S), min_size=1, max_size=40))
+def test_the_memory_says_which_frame_it_will_keep(gaps_ns):
+    memory, stamp_ns = FrameMemory(S // 4, 20 * S), 0
+    for gap_ns in gaps_ns:
+        stamp_ns += gap_ns + 1
+        is_due = memory.is_due(stamp_ns)
+        assert memory.add(make_frame(stamp_ns)) is is_due
+        assert memory.is_due(stamp_ns) and memory.is_due(stamp_ns - S)  # which `add` refuses, or a reset shows
+
+
 def test_the_memory_is_bounded_in_time_and_number():
     memory = FrameMemory(S, 5 * S)
     for frame in frames(100):

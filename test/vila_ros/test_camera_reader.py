@@ -16,6 +16,7 @@ from vila_core.types import Frame
 from vila_ros.common.conversions import image_from_frame
 from vila_ros.common.qos import reliable_qos
 from vila_ros.navigator.camera import CameraReader
+from vila_ros.navigator.camera_config import Camera, CameraConfig
 
 S = 1_000_000_000
 
@@ -27,9 +28,8 @@ def seen(spinner, wait_until):
     images = node.create_publisher(Image, "image_raw", reliable_qos())
     frames: list[Frame] = []
     errors: list[Exception] = []
-    reader = CameraReader(
-        node, "image_raw", reliability="reliable", camera="front", on_frame=frames.append, on_error=errors.append
-    )
+    camera = Camera("front", CameraConfig("image_raw", "reliable"), "image_")
+    reader = CameraReader(node, camera, "helper", on_frame=frames.append, on_error=errors.append)
     reader.start()
     wait_until(lambda: images.get_subscription_count() > 0)
 

@@ -21,6 +21,8 @@ from rclpy.parameter import Parameter
 from vila_core.errors import ConfigError
 from vila_ros.controller.node import ControllerNode
 from vila_ros.governor.node import GovernorNode
+from vila_ros.navigator.camera_config import TRANSPORTS
+from vila_ros.navigator.config import NavigatorNodeConfig
 from vila_ros.navigator.node import NavigatorNode
 from vila_ros.watchdog.node import WatchdogNode
 from vila_tools.demo.run import DemoOptions, node_specs
@@ -165,6 +167,16 @@ def test_the_network_is_closed_by_default_and_other_words_are_refused(monkeypatc
     assert arguments["discovery"]["default_value"] == "LOCALHOST" == arguments["discovery"]["choices"][0]
     assert arguments["security"]["choices"] == ["true", "false"]  # "True" would be no to ROS
     assert arguments["security"]["default_value"].args == ("ROS_SECURITY_ENABLE",)  # it never undoes the environment's
+
+
+def test_how_images_are_taken_is_an_argument(monkeypatch) -> None:
+    description = described(ROOT / "launch" / "navigation.launch.py", monkeypatch)
+    arguments = {call.args[0]: call.kwargs for call in of(description, "DeclareLaunchArgument")}
+    assert tuple(arguments["image_transport"]["choices"]) == TRANSPORTS
+    assert arguments["image_transport"]["default_value"] == NavigatorNodeConfig().image_transport
+    navigator = next(node for node in of(description, "Node") if node.kwargs["name"] == "navigator")
+    given = navigator.kwargs["parameters"][1]["image_transport"]
+    assert given.args[0].args == ("image_transport",) and given.kwargs == {"value_type": str}
 
 
 def test_the_simulator_starts_in_the_network_of_the_nodes(monkeypatch) -> None:

@@ -359,10 +359,10 @@ def test_a_late_decision_is_dropped(start, goal, wait_until) -> None:
 
 def test_a_wrong_encoding_holds_and_then_aborts(start, goal, wait_until) -> None:
     robot = start(ScriptedBackend(FORWARD), mission__image_timeout_s=1.0)
-    robot.encoding = "yuv422"
+    robot.encoding = "h264"
     wait_until(lambda: "image" in robot.navigator._image_fault and not robot.navigator._is_image_fresh())
     _, result = goal(robot).result()
-    assert result.error_code == Result.IMAGE_LOST and "'yuv422'" in result.error_msg and "rgb8" in result.error_msg
+    assert result.error_code == Result.IMAGE_LOST and "'h264'" in result.error_msg and "rgb8" in result.error_msg
     assert robot.moves() == [] and robot.holds()[0] == HoldReason.BAD_IMAGE
     assert robot.heartbeats == []
 

@@ -39,6 +39,11 @@ class FrameMemory:
         self.newest_ns: int | None = None  # of all frames, kept or not
         self.camera = ""
 
+    def is_due(self, stamp_ns: int) -> bool:
+        """Tell whether a frame of this stamp has to be added: it would be kept, or is older than the newest."""
+        is_old = self.newest_ns is not None and stamp_ns <= self.newest_ns
+        return is_old or self._due_ns is None or stamp_ns >= self._due_ns - _SLACK * self._period_ns
+
     def add(self, frame: Frame) -> bool:
         """Take the camera's next frame; True if it is kept.
 
@@ -48,10 +53,11 @@ class FrameMemory:
         check_image(frame)
         if self.newest_ns is not None:
             self._check_order(frame)
+        is_due = self.is_due(frame.stamp_ns)
         self.newest_ns, self.camera = frame.stamp_ns, frame.camera
-        due_ns = frame.stamp_ns if self._due_ns is None else self._due_ns
-        if frame.stamp_ns < due_ns - _SLACK * self._period_ns:
+        if not is_due:
             return False
+        due_ns = frame.stamp_ns if self._due_ns is None else self._due_ns
         late = frame.stamp_ns - due_ns >= self._period_ns
         self._due_ns = (frame.stamp_ns if late else due_ns) + self._period_ns
         self._recent.append(Kept(self._number, frame))

@@ -163,7 +163,9 @@ def _packed_messages(file: Path, selection: Selection) -> Iterator[StoredMessage
 def _decoded(stored: StoredMessage, progress: _Progress) -> NDArray[np.uint8]:
     try:
         message = _deserialized(stored)
-        return decode_image(message) if stored.topic.kind == "Image" else decode_compressed(message)
+        if stored.topic.kind == "Image":
+            return decode_image(message, stored.topic.name)
+        return decode_compressed(message)
     except (FrameError, BagError) as err:
         others = "; to pass this topic over, name those to read" if len(progress.counts) > 1 else ""
         raise MediaError(f"{progress.file}: {progress.of_last()}: {err}{others}") from err

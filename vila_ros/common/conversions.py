@@ -9,11 +9,11 @@ import numpy as np
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Quaternion
 from nav_msgs.msg import Odometry as OdometryMsg
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 from vila_nav.msg import NavAction
 
 from vila_core.errors import VilaError
-from vila_core.media.messages import decode_image
+from vila_core.media.messages import decode_compressed, decode_image
 from vila_core.types import Action, Decision, Frame, MoveForward, Odometry, Pose, Stop, Turn
 
 BODY_TWIST, WORLD_TWIST = ODOMETRY_TWISTS = ("body", "world")
@@ -34,12 +34,14 @@ def ns_from_stamp(stamp: Time) -> int:
     return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
 
 
-def frame_from_image(message: Image, camera: str = "camera") -> Frame:
+def frame_from_image(message: Image | CompressedImage, camera: str = "camera", topic: str = "") -> Frame:
     """Return the message's pixels as a frame.
 
-    Raises FrameError as vila_core.media.messages.decode_image does.
+    topic: where it came from. Raises FrameError as vila_core.media.messages.decode_image and decode_compressed do.
     """
-    return Frame(decode_image(message), ns_from_stamp(message.header.stamp), camera)
+    is_compressed = isinstance(message, CompressedImage)
+    pixels = decode_compressed(message) if is_compressed else decode_image(message, topic)
+    return Frame(pixels, ns_from_stamp(message.header.stamp), camera)
 
 
 def image_from_frame(frame: Frame, frame_id: str = "") -> Image:

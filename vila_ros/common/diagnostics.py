@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from builtin_interfaces.msg import Time
@@ -22,14 +22,15 @@ class EventHealth:
     evaluation_ms: float  # of the last one, without the decisions that it gave way to
     evaluation_share: float  # of the time that evaluations may take now; less beside a mission, and under load
     evaluations_given_up: int  # for the sake of decisions
-    evaluation_error: str  # of the last one, empty if it went well
+    evaluation_error: str  # of each camera's last one, empty if they went well
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
     """The state of the navigator.
 
-    image_age_s: since the newest accepted image came, inf if none did. not_ready: what is wrong with the clock or with
+    image_age_s: since the newest accepted image came, inf if none did. no_image: why there is no fresh one, and what to
+    do; empty if there is. not_ready: what is wrong with the clock or with
     the stamps of a topic, empty if nothing is.
     """
 
@@ -44,6 +45,7 @@ class Health:
     odometry: str  # likewise
     odometry_age_s: float  # by its stamp, inf if none came
     controller: str  # likewise, of its reports
+    no_image: str
     last_hold: str
     last_hold_detail: str
     decisions: int
@@ -61,12 +63,15 @@ def precision_text(info: ModelInfo) -> str:
     return f"{info.precision}: {info.precision_reason}" if info.precision_reason else info.precision
 
 
-def diagnostic_array(name: str, stamp: Time, health: Health, max_image_age_s: float) -> DiagnosticArray:
-    """Return the health as one status.
+def diagnostic_array(
+    name: str, stamp: Time, health: Health, others: Sequence[DiagnosticStatus] = ()
+) -> DiagnosticArray:
+    """Return the health as one status, and the others behind it.
 
     WARN while the robot holds or if a query fails, ERROR if it is not ready or without images that someone needs.
     """
-    status = DiagnosticStatus(name=name, hardware_id="", level=DiagnosticStatus.OK, message="idle")
+    message = f"idle; {health.no_image}" if health.no_image else "idle"
+    status = DiagnosticStatus(name=name, hardware_id="", level=DiagnosticStatus.OK, message=message)
     if health.events.queries:
         status.message = f"watching, {health.events.queries} queries"
         if health.events.evaluation_error:
@@ -75,31 +80,38 @@ def diagnostic_array(name: str, stamp: Time, health: Health, max_image_age_s: fl
         status.message = "following an instruction"
         if health.last_hold != HoldReason.NONE.name:
             status.level, status.message = DiagnosticStatus.WARN, f"holding: {health.last_hold}"
-    if (health.instruction or health.events.queries) and health.image_age_s > max_image_age_s:
-        status.level, status.message = DiagnosticStatus.ERROR, "no fresh image"
+    if (health.instruction or health.events.queries) and health.no_image:
+        status.level, status.message = DiagnosticStatus.ERROR, f"no fresh image: {health.no_image}"
     if health.not_ready:
         status.level, status.message = DiagnosticStatus.ERROR, f"not ready: {health.not_ready}"
     values = asdict(health)
     values |= values.pop("events")
-    return _array(status, stamp, values)
+    status.values = _values(values)
+    return _array([status, *others], stamp)
 
 
 def readiness_array(name: str, stamp: Time, fault: str, message: str, values: Mapping[str, object]) -> DiagnosticArray:
     """Return a status that is OK with the message, or ERROR with the fault if there is one."""
-    status = DiagnosticStatus(name=name, hardware_id="", level=DiagnosticStatus.OK, message=message)
-    if fault:
-        status.level, status.message = DiagnosticStatus.ERROR, f"not ready: {fault}"
-    return _array(status, stamp, values)
+    return _array([status_of(name, fault and f"not ready: {fault}", message, values)], stamp)
 
 
 def waiting_array(name: str, stamp: Time, words: str) -> DiagnosticArray:
     """Return a status that is WARN: something takes its time."""
-    return _array(DiagnosticStatus(name=name, hardware_id="", level=DiagnosticStatus.WARN, message=words), stamp, {})
+    return _array([DiagnosticStatus(name=name, hardware_id="", level=DiagnosticStatus.WARN, message=words)], stamp)
 
 
-def _array(status: DiagnosticStatus, stamp: Time, values: Mapping[str, object]) -> DiagnosticArray:
-    status.values = [KeyValue(key=key, value=_text(value)) for key, value in values.items()]
-    message = DiagnosticArray(status=[status])
+def status_of(name: str, fault: str, message: str, values: Mapping[str, object]) -> DiagnosticStatus:
+    """Return what is OK with the message, or an ERROR with the fault if there is one."""
+    level = DiagnosticStatus.ERROR if fault else DiagnosticStatus.OK
+    return DiagnosticStatus(name=name, hardware_id="", level=level, message=fault or message, values=_values(values))
+
+
+def _values(values: Mapping[str, object]) -> list[KeyValue]:
+    return [KeyValue(key=key, value=_text(value)) for key, value in values.items()]
+
+
+def _array(statuses: Sequence[DiagnosticStatus], stamp: Time) -> DiagnosticArray:
+    message = DiagnosticArray(status=list(statuses))
     message.header.stamp = stamp
     return message
 

@@ -152,7 +152,7 @@ class ControllerNode(Node):
 
     def _subscribe(self) -> None:
         odometry_qos = sensor_qos(self._config.odometry_reliability, depth=_ODOMETRY_DEPTH)
-        events = subscription_events(self, "odom")
+        events = subscription_events(self, "odom", "odometry_reliability")
         self.create_subscription(OdometryMsg, "odom", self._on_odometry, odometry_qos, event_callbacks=events)
         self.create_subscription(Header, "navigator/heartbeat", self._on_heartbeat, reliable_qos(1))
         self.create_subscription(GovernorState, GOVERNOR_STATE, self._on_governor, reliable_qos(1))

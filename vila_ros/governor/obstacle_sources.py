@@ -48,7 +48,7 @@ class ObstacleSources:
         self._faults = {name: f"no message on {node.resolve_topic_name(TOPICS[name])}" for name in config.source_names}
         self._subscriptions = [self._subscribe(name) for name in config.source_names]
         if "depth" in config.source_names:
-            self._subscriptions.append(self._listen(CameraInfo, "depth/camera_info", self._on_info))
+            self._subscriptions.append(self._listen(CameraInfo, "depth/camera_info", self._on_info, "depth"))
 
     def reconfigure(self, config: ObstacleConfig) -> None:
         """Read measurements by another configuration of the same sensors."""
@@ -70,11 +70,11 @@ class ObstacleSources:
             "cloud": (PointCloud2, points_from_cloud),
             "depth": (Image, self._read_depth),
         }[source]
-        return self._listen(kind, TOPICS[source], lambda message: self._take(source, message, read))
+        return self._listen(kind, TOPICS[source], lambda message: self._take(source, message, read), source)
 
-    def _listen(self, kind: type, topic: str, callback: Callable[[Any], None]) -> Subscription:
-        events = subscription_events(self._node, topic)
-        qos = sensor_qos(self._config.reliability)
+    def _listen(self, kind: type, topic: str, callback: Callable[[Any], None], source: str) -> Subscription:
+        events = subscription_events(self._node, topic, f"obstacles.{source}_reliability")
+        qos = sensor_qos(self._config.reliability_of(source))
         return self._node.create_subscription(kind, topic, callback, qos, event_callbacks=events)
 
     def _on_info(self, message: CameraInfo) -> None:

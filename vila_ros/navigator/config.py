@@ -12,6 +12,7 @@ from vila_core.errors import CheckpointError, MissingDependencyError
 from vila_core.fields import AT_ONCE, Bounds, OneOf
 from vila_ros.common.conversions import ODOMETRY_TWISTS
 from vila_ros.common.qos import RELIABILITIES
+from vila_ros.navigator.camera_config import TRANSPORTS, Camera, CameraConfig
 from vila_ros.navigator.mission_config import MissionConfig
 
 STAGES = {
@@ -33,9 +34,11 @@ class NavigatorNodeConfig:
     device: str = "cpu"  # what the model runs on, as torch names it: cpu, cuda
     precision: str = "auto"  # what numbers are computed in: float32, bfloat16, float16; auto: what the device does well
     autostart: bool = True  # come up without a lifecycle manager
-    camera: str = "camera"  # what the camera is called in events
+    camera: str = "camera"  # the name, in events, of the camera that the robot drives by
     instruction_topic: bool = False  # follow what anybody publishes on ~/instruction, a std_msgs/String, too
     odometry_frame: str = "odom"  # frame_id of actions and heartbeats
+    # of the images: raw; compressed: from the topic with /compressed behind; auto: what is published
+    image_transport: Annotated[str, OneOf(TRANSPORTS)] = "auto"
     # of our end of the images; reliable where the camera is
     image_reliability: Annotated[str, OneOf(tuple(RELIABILITIES))] = "best_effort"
     # of our end of odometry; reliable where the odometry is
@@ -48,6 +51,11 @@ class NavigatorNodeConfig:
 
     def __post_init__(self) -> None:
         check_fields(self)
+
+    @property
+    def main_camera(self) -> Camera:
+        """The camera that the robot drives by."""
+        return Camera(self.camera, CameraConfig("image_raw", self.image_reliability, self.image_transport), "image_")
 
 
 class LoadBackend(Protocol):

@@ -15,6 +15,7 @@ from vila_core.errors import (
     QueryError,
     QueryLimitError,
     RangeError,
+    UnknownCameraError,
     UnknownQueryError,
     UnsupportedQueryError,
     VilaError,
@@ -37,6 +38,7 @@ class EventError(enum.IntEnum):
     BAD_RANGE = 724
     NO_IMAGES = 725
     NOT_SUPPORTED = 726
+    UNKNOWN_CAMERA = 727
     UNKNOWN = 799
 
 
@@ -44,6 +46,7 @@ class EventError(enum.IntEnum):
 _ERRORS: tuple[tuple[type[Exception], EventError], ...] = (
     (QueryLimitError, EventError.TOO_MANY_QUERIES),
     (UnknownQueryError, EventError.UNKNOWN_QUERY),
+    (UnknownCameraError, EventError.UNKNOWN_CAMERA),
     (RangeError, EventError.BAD_RANGE),
     (NoImagesError, EventError.NO_IMAGES),
     (UnsupportedQueryError, EventError.NOT_SUPPORTED),

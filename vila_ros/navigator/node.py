@@ -45,10 +45,12 @@ from vila_ros.common.parameters import RunningParameters, declare, read, refuse_
 from vila_ros.common.qos import reliable_qos, sensor_qos, subscription_events
 from vila_ros.common.strain_reader import StrainReader
 from vila_ros.navigator.camera import CameraReader
+from vila_ros.navigator.camera_config import declare_cameras, read_cameras
 from vila_ros.navigator.client_watch import ClientWatch
 from vila_ros.navigator.config import STAGES, LoadBackend, NavigatorNodeConfig, load_configured
 from vila_ros.navigator.decisions import Decisions, Job
 from vila_ros.navigator.events import EventServer
+from vila_ros.navigator.extra_cameras import ExtraCameras
 from vila_ros.navigator.goals import feedback, finish_goal
 from vila_ros.navigator.governor_link import GovernorLink
 from vila_ros.navigator.instruction_inputs import InstructionInputs
@@ -100,7 +102,8 @@ class NavigatorNode(ManagedNode):
         names = declare(self, NavigatorNodeConfig)
         for prefix, kind in STAGES.items():
             names += declare(self, kind, prefix)
-        refuse_unknown(self, names)
+        self._more_cameras, of_cameras = declare_cameras(self)
+        refuse_unknown(self, names + of_cameras)
         self._running = RunningParameters(self)
         for prefix, kind in STAGES.items():
             self._running.follow(kind, _note_nothing, prefix)  # checked already before the node is configured
@@ -123,7 +126,7 @@ class NavigatorNode(ManagedNode):
         self._config = read(self, NavigatorNodeConfig)
         self._navigation = read(self, NavigatorConfig, "navigator")
         self._history = read(self, HistoryConfig, "history")
-        self._image_qos = sensor_qos(self._config.image_reliability)  # refuses a wrong word now, not later
+        self._extra_cameras = read_cameras(self, self._more_cameras)
         self._only_one = OnlyOne(self)
         self._undo_later(self._only_one.close)
         self._refuse_beside_another()
@@ -133,7 +136,9 @@ class NavigatorNode(ManagedNode):
         self._undo_later(self._outputs.destroy)
         self._inputs = InstructionInputs(self, read(self, MissionConfig, "mission"), self._begin, self._cancel)
         self._undo_later(self._inputs.destroy)
-        self._events = EventServer(self, read(self, EventsConfig, "events"), self._navigation.decision_deadline_s)
+        cameras = (self._config.camera, *self._more_cameras)
+        events = read(self, EventsConfig, "events")
+        self._events = EventServer(self, events, self._navigation.decision_deadline_s, cameras)
         self._undo_later(self._events.destroy)
         self._undo_later(self._running.follow(NavigatorNodeConfig, self._use_config))
         self._undo_later(self._running.follow(NavigatorConfig, self._use_navigation, "navigator"))
@@ -181,15 +186,17 @@ class NavigatorNode(ManagedNode):
         self._subscribe()
         self._camera = CameraReader(
             self,
-            "image_raw",
-            reliability=self._config.image_reliability,
-            camera=self._config.camera,
+            self._config.main_camera,
+            f"{self.get_name()}_camera",
             on_frame=self._observe,
             on_error=self._on_bad_frame,
             on_stamp=self._readiness.note_image,
         )
         self._undo_later(self._camera.stop)
         self._camera.start()
+        self._extras = ExtraCameras(self, self._extra_cameras, self._readiness, self._events)
+        self._undo_later(self._extras.stop)
+        self._extras.start()
         self._ticks = self._timer(1.0 / self._config.heartbeat_rate_hz, self._on_tick)
         self._timer(1.0, self._on_diagnostics)
         self._undo_later(self._on_deactivation)
@@ -219,7 +226,7 @@ class NavigatorNode(ManagedNode):
 
     def _subscribe(self) -> None:
         odometry_qos = sensor_qos(self._config.odometry_reliability)
-        events = subscription_events(self, "odom")
+        events = subscription_events(self, "odom", "odometry_reliability")
         subscriptions = [
             self.create_subscription(OdometryMsg, "odom", self._on_odometry, odometry_qos, event_callbacks=events),
             self.create_subscription(NavAction, EXECUTION_TOPIC, self._on_report, reliable_qos()),
@@ -549,6 +556,7 @@ class NavigatorNode(ManagedNode):
             odometry=self._topic_text("odom"),
             odometry_age_s=self._odometry_age_s(),
             controller=self._topic_text(EXECUTION_TOPIC),
+            no_image=(self._image_fault or self._no_image()) if age_s > self._navigation.max_image_age_s else "",
             last_hold=last.hold.name,
             last_hold_detail=last.detail,
             decisions=self._outputs.decisions,
@@ -560,7 +568,7 @@ class NavigatorNode(ManagedNode):
             not_ready="" if fault is None else fault.text,
             events=self._events.health,
         )
-        self._outputs.publish_diagnostics(health, self._navigation.max_image_age_s)
+        self._outputs.publish_diagnostics(health, self._extras.statuses())
 
     def _watch_client(self) -> None:
         active = self._active
@@ -593,9 +601,7 @@ class NavigatorNode(ManagedNode):
         return 0 if self._image is None else self._image.stamp_ns
 
     def _no_image(self) -> str:
-        age_s, publishers = self._image_age_s(), self._camera.publisher_count()
-        since = "no image yet" if self._image is None else f"no image for {age_s:.1f} s"
-        return f"{since} on {self._camera.topic} ({publishers} publishers{self._readiness.slow_text})"
+        return self._camera.silence(self._image_age_s(), self._readiness.slow_text)
 
     def _max_future_s(self) -> float:
         return self._readiness.max_future_s

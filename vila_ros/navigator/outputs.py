@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.node import Node
 from std_msgs.msg import Header
 from vila_nav.msg import DecisionStats, NavAction
@@ -94,8 +95,8 @@ class NavigatorOutputs:
         stamp, name = self._node.get_clock().now().to_msg(), self._node.get_fully_qualified_name()
         self._diagnostics.publish(waiting_array(name, stamp, words))
 
-    def publish_diagnostics(self, health: Health, max_image_age_s: float) -> None:
-        """Publish the health as /diagnostics."""
+    def publish_diagnostics(self, health: Health, others: Sequence[DiagnosticStatus]) -> None:
+        """Publish the health as /diagnostics, and the state of others with it."""
         stamp = self._node.get_clock().now().to_msg()
         name = self._node.get_fully_qualified_name()
-        self._diagnostics.publish(diagnostic_array(name, stamp, health, max_image_age_s))
+        self._diagnostics.publish(diagnostic_array(name, stamp, health, others))

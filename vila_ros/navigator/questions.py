@@ -72,9 +72,9 @@ class QuestionServer:
         self._worker = None
         self.end_all(EventError.NOT_ACTIVE, "the navigator was deactivated")
 
-    def end_all(self, error: EventError, message: str) -> None:
-        """Give all questions that wait this error."""
-        for question in list(self._waiting):
+    def end_all(self, error: EventError, message: str, is_meant: Callable[[Any], bool] = lambda _: True) -> None:
+        """Give all questions that wait this error, or those whose goal's request is meant."""
+        for question in [question for question in self._waiting if is_meant(question.goal.request)]:
             self._fail(question, error, message)
 
     def on_wake(self) -> None:

@@ -33,8 +33,8 @@ class Fault:
 class Readiness:
     """Watches the clock, the stamps of images and odometry, and what the controller says in /diagnostics.
 
-    `note_image` may run in another thread than the node's. controller_fault: why the controller is not ready, empty if
-    it has not said so.
+    `note_image` and `note_stamp` may run in another thread than the node's. controller_fault: why the controller is
+    not ready, empty if it has not said so.
     """
 
     def __init__(
@@ -85,6 +85,10 @@ class Readiness:
     def note_image(self, stamp: Time) -> None:
         """Take the stamp of an image that just came."""
         self._clock.note(self._image, stamp)
+
+    def note_stamp(self, watch: StampWatch, stamp: Time) -> None:
+        """Have a watch of somebody else's judge a stamp by this node's clock."""
+        self._clock.note(watch, stamp)
 
     def note_odometry(self, stamp: Time) -> None:
         """Take the stamp of an odometry message that just came."""

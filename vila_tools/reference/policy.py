@@ -15,6 +15,7 @@ from vila_tools.reference.graph import CAMERA_HELPER, EVERY_NODE, NAMESPACE, sho
 
 ENCLAVES = "/vila_nav"  # the launch files start each node in the enclave of its name below this
 IMAGE = ("--remap", "image_raw:=camera/image_raw")  # as the launch files have it
+COMPRESSED = "/compressed"  # images are taken from there where that alone is published
 OPERATOR_TOPICS = ("emergency_stop", "joy", "teleop/cmd_vel")
 COMMAND_LINE = "/_ros2cli_*/get_type_description"  # the only service of a node that `ros2` starts
 RIGHTS = (
@@ -82,7 +83,15 @@ def _profiles(node: Node) -> Iterator[Profile]:
     yield Profile(name, name, frozenset(here) | more)
     helper = f"{name}{CAMERA_HELPER}"
     if (helper, NAMESPACE) in node.get_node_names_and_namespaces():
-        yield Profile(name, helper, frozenset(_rights(node, helper)))
+        yield Profile(name, helper, frozenset(_with_compressed(_rights(node, helper))))
+
+
+def _with_compressed(rights: Iterable[Right]) -> Iterator[Right]:
+    """The rights, and the same for the compressed images beside those that are heard."""
+    for right in rights:
+        yield right
+        if right.type == "sensor_msgs/msg/Image":
+            yield replace(right, name=right.name + COMPRESSED, type="sensor_msgs/msg/CompressedImage")
 
 
 def _rights(node: Node, name: str) -> Iterator[Right]:

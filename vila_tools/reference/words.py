@@ -6,7 +6,8 @@ NODES = {
     "navigator": (
         "Images and an instruction in, one action after the other out; and events. A lifecycle node, which comes up\n"
         "by itself unless `autostart` is false. A camera is all that it needs to report events; to navigate it needs\n"
-        "odometry and a controller too."
+        "odometry and a controller too. Each name in `cameras` adds the parameters `camera.NAME.topic`,\n"
+        "`camera.NAME.reliability` and `camera.NAME.transport`: see [Cameras](cameras.md)."
     ),
     "controller": (
         "Drives each action in odometry, and stands still when the navigator or the odometry is silent. It takes\n"
@@ -26,7 +27,10 @@ NODES = {
 }
 
 ENDPOINTS = {
-    ("navigator", "image_raw"): "the camera: rgb8, bgr8, rgba8, bgra8 or mono8",
+    (
+        "navigator",
+        "image_raw",
+    ): "the camera, in [any usual encoding](cameras.md); or the topic with `/compressed` behind",
     ("navigator", "odom"): "where the robot is; without it events alone",
     ("navigator", "controller/execution"): "what became of an action, and that there is a controller",
     ("navigator", "~/action"): "each decision, with the stamp of its image",

@@ -77,6 +77,12 @@ class ObstacleConfig:
     max_unknown: Annotated[float, Bounds(least=0, most=1), FROM_NEXT_MEASUREMENT] = 0.5
     # of our end of the sensors' topics; reliable where the sensors are
     reliability: Annotated[str, OneOf(RELIABILITIES)] = "best_effort"
+    # of our end of the laser's topic; empty: as reliability
+    scan_reliability: Annotated[str, OneOf(("", *RELIABILITIES))] = ""
+    # of our end of the cloud's topic; empty: as reliability
+    cloud_reliability: Annotated[str, OneOf(("", *RELIABILITIES))] = ""
+    # of our end of the depth camera's topics; empty: as reliability
+    depth_reliability: Annotated[str, OneOf(("", *RELIABILITIES))] = ""
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -101,6 +107,10 @@ class ObstacleConfig:
             parse_shape(getattr(self, name), name)
         for name in SOURCES:
             self.mount(name)
+
+    def reliability_of(self, source: str) -> str:
+        """Return the reliability of our end of a source's topics."""
+        return str(getattr(self, f"{source}_reliability")) or self.reliability
 
     @property
     def simulated_s(self) -> float:
