@@ -53,11 +53,17 @@ USED_OTHERWISE = {
     "tensorrt-rtx-cu13": "vila_core.export.runtimes loads it by name",
 }
 MANIFEST_USED_OTHERWISE = {
-    "action_msgs": "what generated actions import",
     "lifecycle_msgs": "the services of rclpy's lifecycle nodes",
     "rosidl_default_runtime": "what generated messages import",
 }
-TEST_PROGRAMS = {"import-linter", "mypy", "pytest-timeout", "pytest-xdist", "ruff"}  # run, not imported
+TEST_PROGRAMS = {
+    "import-linter",
+    "mypy",
+    "pytest-rerunfailures",
+    "pytest-timeout",
+    "pytest-xdist",
+    "ruff",
+}  # run, not imported
 
 
 def imports_of(*folders: Path) -> set[str]:

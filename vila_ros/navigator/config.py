@@ -7,9 +7,13 @@ from pathlib import Path
 from typing import Protocol
 
 from vila_core.config import EventsConfig, HistoryConfig, NavigatorConfig, StrainConfig
+from vila_core.control.goal_watch import GoalConfig
 from vila_core.engine.backend import EMBEDDED_CHECKPOINT, Backend
 from vila_core.errors import CheckpointError, ConfigError, MissingDependencyError
 from vila_ros.navigator.mission_config import MissionConfig
+
+VELOCITY, GOAL_POSE, NAV2 = "velocity", "goal_pose", "nav2"
+OUTPUTS = (VELOCITY, GOAL_POSE, NAV2)
 
 STAGES = {
     "navigator": NavigatorConfig,
@@ -17,6 +21,7 @@ STAGES = {
     "mission": MissionConfig,
     "events": EventsConfig,
     "machine": StrainConfig,
+    "goal": GoalConfig,
 }
 
 
@@ -35,9 +40,17 @@ class NavigatorNodeConfig:
     image_reliability: str = "best_effort"  # of our end; or reliable, where the camera is
     odometry_reliability: str = "best_effort"  # of our end; or reliable, where the odometry is
     heartbeat_rate_hz: float = 20.0  # of ~/heartbeat and ~/mission; 10 to 100
-    require_governor: bool = True  # false: missions run without one, and something else must limit cmd_vel
+    require_governor: bool = True  # with velocity; false: missions run without one, and something else limits cmd_vel
+    output: str = VELOCITY  # who drives: velocity, our controller; goal_pose, who follows that topic; nav2, Nav2
+    goal_frame: str = ""  # frame of goal poses, by tf, such as map; empty: odometry's own
+    nav2_action: str = "navigate_to_pose"  # name of Nav2's action
+    nav2_behavior_tree: str = ""  # that Nav2 is to use; empty: its default
 
     def __post_init__(self) -> None:
+        if self.output not in OUTPUTS:
+            raise ConfigError(f"output = {self.output!r}: must be one of {', '.join(OUTPUTS)}")
+        if self.goal_frame and self.output == VELOCITY:
+            raise ConfigError(f"goal_frame = {self.goal_frame!r}: there are no goal poses with output = {VELOCITY!r}")
         if not 10.0 <= self.heartbeat_rate_hz <= 100.0:
             raise ConfigError(f"heartbeat_rate_hz = {self.heartbeat_rate_hz!r}: must be from 10 to 100")
 

@@ -8,12 +8,12 @@ instruction it is a fixed camera's event server.
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from nav_msgs.msg import Odometry as OdometryMsg
 from rclpy.action.server import ServerGoalHandle
@@ -26,7 +26,7 @@ from vila_nav.msg import NavAction
 
 from vila_core.config import EventsConfig, HistoryConfig, NavigatorConfig, StrainConfig
 from vila_core.control.forward_jump import ForwardJumpWatch
-from vila_core.control.reasons import MotionFault
+from vila_core.control.goal_watch import GoalConfig
 from vila_core.control.watchdog import Receipt
 from vila_core.engine.backend import CacheCounts, ModelInfo, load_backend
 from vila_core.errors import FrameError, InstructionError, VilaError
@@ -34,10 +34,11 @@ from vila_core.history.camera_watch import CameraFault
 from vila_core.navigator import Navigator
 from vila_core.prompts.instruction import sanitize
 from vila_core.types import MAX_REORDER_NS, Decision, Frame, HoldReason, Instruction, Odometry
-from vila_ros.common.conversions import OdometryError, odometry_from_message
+from vila_ros.common.conversions import OdometryError, ns_from_stamp, odometry_from_message
 from vila_ros.common.diagnostics import Health, precision_text
 from vila_ros.common.lifecycle import ManagedNode
 from vila_ros.common.node_main import run_node
+from vila_ros.common.odometry_sources import OdometrySources
 from vila_ros.common.parameters import declare, read, refuse_unknown
 from vila_ros.common.qos import reliable_qos, sensor_qos, subscription_events
 from vila_ros.common.strain_reader import StrainReader
@@ -48,26 +49,15 @@ from vila_ros.navigator.events import EventServer
 from vila_ros.navigator.goals import feedback, finish_goal
 from vila_ros.navigator.governor_link import GovernorLink
 from vila_ros.navigator.instruction_inputs import InstructionInputs
-from vila_ros.navigator.mission import (
-    Mission,
-    MissionError,
-    MotionReport,
-    Outcome,
-)
+from vila_ros.navigator.mission import Mission, MissionError, Outcome
 from vila_ros.navigator.mission_config import MissionConfig
+from vila_ros.navigator.motion_output import tell_mission
+from vila_ros.navigator.motion_outputs import output_maker
 from vila_ros.navigator.outputs import DecisionContext, NavigatorOutputs
 from vila_ros.navigator.readiness import Readiness
 from vila_ros.navigator.worker import InferenceWorker
 
-EXECUTION_TOPIC = "controller/execution"
 _WARN_EVERY_S = 5.0
-
-REPORTS = {
-    NavAction.RUNNING: MotionReport.RUNNING,
-    NavAction.DONE: MotionReport.DONE,
-    NavAction.REFUSED: MotionReport.REFUSED,
-    NavAction.ABORTED: MotionReport.ABORTED,
-}
 
 
 @dataclass(slots=True)
@@ -114,6 +104,7 @@ class NavigatorNode(ManagedNode):
         self._navigation = read(self, NavigatorConfig, "navigator")
         self._history = read(self, HistoryConfig, "history")
         self._mission_config = read(self, MissionConfig, "mission")
+        self._make_motion = output_maker(self._config, read(self, GoalConfig, "goal"))
         self._image_qos = sensor_qos(self._config.image_reliability)  # refuses a wrong word now, not later
         self._outputs = NavigatorOutputs(self, self._config.odometry_frame)
         self._undo_later(self._outputs.destroy)
@@ -136,11 +127,13 @@ class NavigatorNode(ManagedNode):
         self._undo_later(self._events.deactivate)
         self._undo_later(self._worker.stop)
         self._worker.start()
-        self._readiness = Readiness(self, "image_raw", "odom", "controller", self._navigation.max_image_age_s)
+        self._readiness = Readiness(self, "image_raw", "odom", self._navigation.max_image_age_s)
         self._undo_later(self._readiness.close)
+        self._motion = self._make_motion(self, self._on_report, self._guard.trigger, self._max_future_s)
+        self._undo_later(self._motion.close)
         self._strain = StrainReader(read(self, StrainConfig, "machine"))
         self._undo_later(self._strain.close)
-        self._governor = GovernorLink(self, required=self._config.require_governor)
+        self._governor = GovernorLink(self, required=self._config.require_governor, is_passed=self._motion.is_governed)
         self._undo_later(self._governor.close)
         self._subscribe()
         self._camera = CameraReader(
@@ -173,9 +166,9 @@ class NavigatorNode(ManagedNode):
     def _subscribe(self) -> None:
         odometry_qos = sensor_qos(self._config.odometry_reliability)
         events = subscription_events(self, "odom")
+        self._sources = OdometrySources(self, "odom")
         subscriptions = [
-            self.create_subscription(OdometryMsg, "odom", self._on_odometry, odometry_qos, event_callbacks=events),
-            self.create_subscription(NavAction, EXECUTION_TOPIC, self._on_report, reliable_qos()),
+            self.create_subscription(OdometryMsg, "odom", self._on_odometry, odometry_qos, event_callbacks=events)
         ]
         if self._config.instruction_topic:
             topic = self.create_subscription(String, "~/instruction", self._on_instruction, reliable_qos(1))
@@ -241,12 +234,16 @@ class NavigatorNode(ManagedNode):
         if emergency := self._governor.emergency:
             self.get_logger().error(f"instruction refused: {emergency}")
             return MissionError.EMERGENCY_STOP, emergency
+        if (rival := self._motion.rival) is not None:
+            self.get_logger().error(f"instruction of {source} refused: {rival[1]}")
+            return rival
         self._stop_mission(MissionError.PREEMPTED, "a newer instruction came")
         self._navigator.start(instruction)
         self._events.begin_mission()
         self._camera_fault = None
         self._missions += 1
-        mission = Mission(config, time.monotonic_ns(), decides_moving=self._decisions.is_continuous)
+        continuous, driver = self._decisions.is_continuous, self._motion.driver
+        mission = Mission(config, time.monotonic_ns(), decides_moving=continuous, driver=driver)
         self._active = ActiveMission(self._missions, mission, instruction, goal)
         self._governor.begin(instruction.text, source)
         self._outputs.mission_id = self._governor.mission_id
@@ -274,19 +271,14 @@ class NavigatorNode(ManagedNode):
         active = self._active
         if active is None or active.mission.end is None:
             return
-        end = active.mission.end
-        error, hindrance = self._governor.hindrance()
-        if end.error is MissionError.STUCK and hindrance:
-            end = dataclasses.replace(
-                end, error=error, message=f"{end.message}; the governor stopped it for {hindrance}"
-            )
+        end = self._governor.explained(active.mission.end)
         self._active = None
         self._decisions.drop()
         self._navigator.stop()
         self._governor.end(end)
         self._events.end_mission()
         if end.outcome is not Outcome.REACHED:
-            self._outputs.publish_action(Decision.holding(HoldReason.NO_INSTRUCTION, self._image_stamp(), end.message))
+            self._stand(HoldReason.NO_INSTRUCTION, end.message)
         self.get_logger().info(f"{end.outcome.name}, {end.error.name}: {end.message}")
         if active.goal is not None:
             finish_goal(active.goal, end)
@@ -299,6 +291,7 @@ class NavigatorNode(ManagedNode):
         for decision in self._decisions.answers():
             self._apply(decision)
         self._events.on_wake()
+        self._motion.on_wake()
         if self._active is None or not self._is_image_fresh() or self._readiness.fault() is not None:
             return
         self._held = False
@@ -307,7 +300,7 @@ class NavigatorNode(ManagedNode):
             self._active.mission.on_bad_image(f"the image is {ahead_s:.2f} s in the future")
             return
         self._active.mission.on_image(time.monotonic_ns())
-        if self._is_controller_there() and self._governor.is_ready and not self._readiness.is_doubtful:
+        if self._motion.is_ready and self._governor.is_ready and not self._readiness.is_doubtful:
             self._ask()
 
     def _ask(self) -> None:
@@ -330,6 +323,8 @@ class NavigatorNode(ManagedNode):
         if active.goal is not None and active.goal.is_active:
             mission = active.mission
             active.goal.publish_feedback(feedback(message, decision.latency_ms, mission.decisions, mission.distance_m))
+        if active.mission.end is None:
+            self._motion.carry_out(decision, message)  # behind what waits for its report
         self._settle()
 
     def _decision_context(self) -> DecisionContext:
@@ -345,29 +340,22 @@ class NavigatorNode(ManagedNode):
             refused_actions=self.refused_actions,
         )
 
-    def _on_report(self, message: NavAction) -> None:
-        report = REPORTS.get(message.state)
-        self.refused_actions += report is MotionReport.REFUSED
-        if self._active is None or report is None:
-            return
-        self._active.mission.on_report(
-            report,
-            message.id,
-            message.detail,
-            stamp_ns=self._now_ns(),
-            now_ns=time.monotonic_ns(),
-            fault=_fault_of(message.fault),
-        )
-        self._settle()
+    def _on_report(self, report: NavAction) -> None:
+        self.refused_actions += report.state == NavAction.REFUSED
+        if self._active is not None:
+            tell_mission(self._active.mission, report, self._now_ns())
+            self._settle()
 
-    def _on_odometry(self, message: OdometryMsg) -> None:
+    def _on_odometry(self, message: OdometryMsg, info: Any) -> None:
         self._readiness.note_odometry(message.header.stamp)
         try:
             self._odometry = odometry_from_message(message)
         except OdometryError as err:
+            self._motion.note_bad_odometry(str(err), ns_from_stamp(message.header.stamp))
             self.get_logger().error(f"odometry ignored: {err}", throttle_duration_sec=_WARN_EVERY_S)
             return
         self._decisions.note_odometry(self._odometry)
+        self._motion.note_odometry(message, self._odometry, self._sources.of(message, info))
         if self._active is not None:
             self._active.mission.on_odometry(self._odometry, time.monotonic_ns())
             self._settle()
@@ -376,14 +364,17 @@ class NavigatorNode(ManagedNode):
 
     def _on_tick(self) -> None:
         self._governor.beat()
+        self._motion.tick()
         active = self._active
         if active is None:
             return
         self._watch_clock()  # first: a clock that jumps makes others complain
-        if (over := self._governor.verdict()) is not None:
+        if (over := self._governor.verdict() or self._motion.rival) is not None:
             self._stop_mission(*over)
             return
-        if self._is_controller_there():
+        if (ban := self._governor.ban) is not None:
+            self._motion.interrupt(ban)
+        elif self._motion.is_ready:
             active.mission.on_controller(time.monotonic_ns())
         self._watch_readiness()
         self._watch_camera()
@@ -415,7 +406,9 @@ class NavigatorNode(ManagedNode):
         fault = self._readiness.fault()
         if self._active is None:
             return
-        self._active.mission.on_controller_fault(self._readiness.controller_fault if fault is None else fault.text)
+        ban = self._governor.ban
+        said = self._motion.fault if ban is None else ban.detail
+        self._active.mission.on_controller_fault(said if fault is None else fault.text)
         if fault is None:
             return
         if self._readiness.is_lasting():
@@ -447,8 +440,12 @@ class NavigatorNode(ManagedNode):
         self._active.mission.on_bad_image(detail)
         self._active.mission.pause()
         self._decisions.drop()
-        self._outputs.publish_action(Decision.holding(reason, self._image_stamp(), detail))
+        self._stand(reason, detail)
         self.get_logger().warning(f"the robot holds: {detail}")
+
+    def _stand(self, reason: HoldReason, detail: str) -> None:
+        decision = Decision.holding(reason, self._image_stamp(), detail)
+        self._motion.carry_out(decision, self._outputs.publish_action(decision))
 
     def _watch_deadline(self) -> None:
         if not self._decisions.is_overdue(self._navigation.decision_deadline_s):
@@ -488,10 +485,6 @@ class NavigatorNode(ManagedNode):
 
     # --- what is known ---------------------------------------------------------------------------
 
-    def _is_controller_there(self) -> bool:
-        """Return True if a controller is ready: it announces its reports only then."""
-        return self.count_publishers(EXECUTION_TOPIC) > 0
-
     def _is_image_fresh(self) -> bool:
         return self._camera_fault is None and self._image_age_s() <= self._navigation.max_image_age_s
 
@@ -513,13 +506,6 @@ class NavigatorNode(ManagedNode):
 
     def _now_ns(self) -> int:
         return self.get_clock().now().nanoseconds
-
-
-def _fault_of(number: int) -> MotionFault:
-    try:
-        return MotionFault(number)
-    except ValueError:  # of a controller that is newer than this
-        return MotionFault.NONE
 
 
 def make_node() -> Node:

@@ -1,0 +1,42 @@
+"""The rows of the parameter `output`: what each needs is looked for when the node is configured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from rclpy.node import Node
+
+from vila_core.control.goal_watch import GoalConfig
+from vila_ros.navigator.config import GOAL_POSE, NAV2, VELOCITY, NavigatorNodeConfig
+from vila_ros.navigator.goal_frames import GoalFrames, tf2_ros
+from vila_ros.navigator.motion_output import MotionOutput, OnReport
+from vila_ros.navigator.nav2_client import navigate_to_pose
+from vila_ros.navigator.nav2_output import Nav2Output
+from vila_ros.navigator.pose_output import PoseOutput
+from vila_ros.navigator.velocity_output import VelocityOutput
+
+Wake = Callable[[], object]
+MakeOutput = Callable[[Node, OnReport, Wake, Callable[[], float]], MotionOutput]
+
+
+def output_maker(config: NavigatorNodeConfig, goal: GoalConfig) -> MakeOutput:
+    """Return what makes the output that the parameters name.
+
+    The maker takes the node, who gets the reports, what wakes the executor's thread, and how far ahead of the clock an
+    image may be stamped. Raises ConfigError if something that the output needs is not installed.
+    """
+    library = tf2_ros() if config.goal_frame else None
+    kind = navigate_to_pose() if config.output == NAV2 else None
+
+    def make(node: Node, on_report: OnReport, wake: Wake, max_future_s: Callable[[], float]) -> MotionOutput:
+        if config.output == VELOCITY:
+            return VelocityOutput(node, on_report)
+        frames = None if library is None else GoalFrames(library, node, config.goal_frame)
+        shared: dict[str, Any] = {"odometry_frame": config.odometry_frame, "frames": frames}
+        if config.output == GOAL_POSE:
+            return PoseOutput(node, goal, on_report, max_future_s, **shared)
+        shared |= {"kind": kind, "action": config.nav2_action, "behavior_tree": config.nav2_behavior_tree, "wake": wake}
+        return Nav2Output(node, goal, on_report, max_future_s, **shared)
+
+    return make
