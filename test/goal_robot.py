@@ -28,6 +28,7 @@ class GoalRobot(Node):
         super().__init__("robot")
         self.images_on = self.odometry_on = True
         self.odometry_frame = "odom"
+        self.offset_ns = 0  # of the images' stamps
         self.pose, self.target = Pose(), None
         self.path_m = 0.0
         self.actions: list[NavAction] = []
@@ -65,7 +66,7 @@ class GoalRobot(Node):
             odometry = Odometry(now_ns, self.pose, step_m / TIMER_S, turned_rad / TIMER_S)
             self._odometry.publish(message_from_odometry(odometry, self.odometry_frame))
         if self.images_on:
-            self._image.publish(image_from_frame(Frame(self.picture(), now_ns)))
+            self._image.publish(image_from_frame(Frame(self.picture(), now_ns + self.offset_ns)))
 
 
 def _nearer(pose: Pose, target: Pose) -> Pose:
