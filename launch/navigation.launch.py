@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from ament_index_python.packages import get_package_share_directory
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, SetEnvironmentVariable
+from launch.conditions import IfCondition
 from launch.substitutions import EnvironmentVariable, LaunchConfiguration, PythonExpression
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
 SHARE = Path(get_package_share_directory("vila_nav"))
 
+DRIVES = PythonExpression(["'", LaunchConfiguration("output"), "' == 'velocity'"])  # our controller does
+CMD_VEL = PythonExpression(["'cmd_vel' if '", LaunchConfiguration("output"), "' == 'velocity' else 'cmd_vel_governor'"])
 ARGUMENTS = (
     ("namespace", "", "namespace of the nodes"),
     ("use_sim_time", "false", "take the time from /clock"),
@@ -24,12 +29,18 @@ ARGUMENTS = (
     ("domain_id", EnvironmentVariable("ROS_DOMAIN_ID", default_value="0"), "ROS domain; on a network one a robot"),
     ("security", EnvironmentVariable("ROS_SECURITY_ENABLE", default_value="false"), "only nodes with keys of SROS2"),
     ("use_respawn", "true", "start a node again that has ended"),
+    ("output", "velocity", "who drives: velocity, our controller; goal_pose, who follows that topic; nav2, Nav2"),
+    ("goal_frame", "", "frame of goal poses, by tf, such as map; empty: odometry's"),
     ("image", "camera/image_raw", "topic of the images"),
     ("odom", "odom", "topic of the odometry"),
     ("scan", "scan", "topic of the laser scan"),
-    ("cmd_vel", "cmd_vel", "topic of the velocity commands"),
+    ("cmd_vel", CMD_VEL, "topic of the governor's velocity commands; beside Nav2's own by default"),
 )
-CHOICES = {"discovery": ["LOCALHOST", "SUBNET", "OFF"], "security": ["true", "false"]}  # others would open the door
+CHOICES = {
+    "discovery": ["LOCALHOST", "SUBNET", "OFF"],  # others would open the door
+    "security": ["true", "false"],
+    "output": ["velocity", "goal_pose", "nav2"],
+}
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -44,10 +55,19 @@ def generate_launch_description() -> LaunchDescription:
             SetEnvironmentVariable("FASTDDS_DEFAULT_PROFILES_FILE", profile),
             SetEnvironmentVariable("FASTRTPS_DEFAULT_PROFILES_FILE", profile),  # its name on Humble
             *_network(),
-            _node("controller", remaps=("odom", "cmd_vel")),
+            _node("controller", remaps=("odom", "cmd_vel"), condition=IfCondition(DRIVES)),
             _node("governor", remaps=("cmd_vel", "scan")),
             _node("watchdog", remaps=("cmd_vel",)),
-            _node("navigator", remaps=("odom",), image="image_raw", autostart=_flag("autostart")),
+            _node(
+                "navigator",
+                remaps=("odom",),
+                image="image_raw",
+                parameters={
+                    "autostart": _flag("autostart"),
+                    "output": _word("output"),
+                    "goal_frame": _word("goal_frame"),
+                },
+            ),
         ]
     )
 
@@ -66,7 +86,14 @@ def _network() -> list[SetEnvironmentVariable]:
     ]
 
 
-def _node(name: str, *, remaps: tuple[str, ...], image: str = "", **parameters: ParameterValue) -> Node:
+def _node(
+    name: str,
+    *,
+    remaps: tuple[str, ...],
+    image: str = "",
+    parameters: Mapping[str, ParameterValue] = MappingProxyType({}),
+    condition: IfCondition | None = None,
+) -> Node:
     remappings = [(topic, LaunchConfiguration(topic)) for topic in remaps]
     if image:
         remappings.append((image, LaunchConfiguration("image")))
@@ -78,11 +105,16 @@ def _node(name: str, *, remaps: tuple[str, ...], image: str = "", **parameters: 
         output="screen",
         respawn=LaunchConfiguration("use_respawn"),
         respawn_delay=2.0,
-        parameters=[LaunchConfiguration("params_file"), {"use_sim_time": _flag("use_sim_time")} | parameters],
+        parameters=[LaunchConfiguration("params_file"), {"use_sim_time": _flag("use_sim_time"), **parameters}],
         arguments=["--ros-args", "--log-level", LaunchConfiguration("log_level"), "--enclave", f"/vila_nav/{name}"],
         remappings=remappings,
+        condition=condition,
     )
 
 
 def _flag(name: str) -> ParameterValue:
     return ParameterValue(LaunchConfiguration(name), value_type=bool)
+
+
+def _word(name: str) -> ParameterValue:
+    return ParameterValue(LaunchConfiguration(name), value_type=str)

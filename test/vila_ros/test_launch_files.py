@@ -20,6 +20,7 @@ from rclpy.parameter import Parameter
 
 from vila_ros.controller.node import ControllerNode
 from vila_ros.governor.node import GovernorNode
+from vila_ros.navigator.config import OUTPUTS
 from vila_ros.navigator.node import NavigatorNode
 from vila_ros.watchdog.node import WatchdogNode
 from vila_tools.demo.run import DemoOptions, node_specs
@@ -62,6 +63,7 @@ def described(path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Call]:
     fakes = [
         stand_in("launch", "LaunchDescription"),
         stand_in("launch.actions", "DeclareLaunchArgument", "IncludeLaunchDescription", "SetEnvironmentVariable"),
+        stand_in("launch.conditions", "IfCondition"),
         stand_in("launch.launch_description_sources", "PythonLaunchDescriptionSource"),
         stand_in("launch.substitutions", "EnvironmentVariable", "LaunchConfiguration", "PythonExpression"),
         stand_in("launch_ros", "_"),
@@ -137,6 +139,28 @@ def test_the_network_is_closed_by_default_and_other_words_are_refused(monkeypatc
     assert arguments["discovery"]["default_value"] == "LOCALHOST" == arguments["discovery"]["choices"][0]
     assert arguments["security"]["choices"] == ["true", "false"]  # "True" would be no to ROS
     assert arguments["security"]["default_value"].args == ("ROS_SECURITY_ENABLE",)  # it never undoes the environment's
+
+
+@pytest.mark.parametrize(
+    ("output", "is_driven", "topic"),
+    [("velocity", True, "cmd_vel"), ("goal_pose", False, "cmd_vel_governor"), ("nav2", False, "cmd_vel_governor")],
+)
+def test_our_controller_drives_only_where_nobody_else_does(
+    monkeypatch, output: str, is_driven: bool, topic: str
+) -> None:
+    description = described(ROOT / "launch" / "navigation.launch.py", monkeypatch)
+
+    def said(expression: Call) -> object:  # as PythonExpression does
+        return eval("".join(output if isinstance(piece, Call) else piece for piece in expression.args[0]))
+
+    arguments = {call.args[0]: call.kwargs for call in of(description, "DeclareLaunchArgument")}
+    nodes = {node.kwargs["name"]: node.kwargs for node in of(description, "Node")}
+    assert output in OUTPUTS and arguments["output"]["choices"] == list(OUTPUTS)
+    assert said(nodes["controller"]["condition"].args[0]) is is_driven
+    assert [nodes[name]["condition"] for name in ("governor", "watchdog", "navigator")] == [None] * 3
+    assert list(arguments).index("output") < list(arguments).index("cmd_vel")  # which depends on it
+    assert said(arguments["cmd_vel"]["default_value"]) == topic
+    assert nodes["navigator"]["parameters"][1]["output"].args[0].args == ("output",)
 
 
 def test_the_simulator_starts_in_the_network_of_the_nodes(monkeypatch) -> None:

@@ -12,12 +12,14 @@ import pytest
 pytest.importorskip("rclpy")
 pytest.importorskip("vila_nav")
 
+from geometry_msgs.msg import TwistStamped
 from goal_robot import GoalRobot, Mission, is_at, pose_of
 from nav2_interface import DISTRIBUTIONS, nav2_messages
 from nav2_server import Nav2Server
 from rclpy.action import ActionClient
 from rclpy.node import Node
 from rclpy.parameter import Parameter
+from std_msgs.msg import Bool
 from vila_nav.action import NavigateInstruction
 from vila_nav.msg import GovernorState, NavAction
 from vila_nav.msg import Mission as MissionMsg
@@ -27,7 +29,8 @@ from vila_core.control.reasons import MotionFault, StopReason
 from vila_core.errors import ConfigError
 from vila_core.testing import ScriptedBackend
 from vila_core.types import Pose
-from vila_ros.common.qos import reliable_qos
+from vila_ros.common.qos import latched_qos, reliable_qos
+from vila_ros.governor.node import GovernorNode
 from vila_ros.navigator.nav2_errors import CODES, abort_doubt
 from vila_ros.navigator.node import NavigatorNode
 
@@ -431,6 +434,35 @@ def test_a_governor_that_stops_the_robot_cancels_the_goal(start, spinner, wait_u
     result = running.result()
     assert result.error_code == error and "so it is" in result.error_msg
     assert stage.nav2.canceled[0].x_m < 0.72
+
+
+def test_the_emergency_stop_of_the_real_governor_cancels_the_goal_and_locks_the_base(
+    start, spinner, wait_until
+) -> None:
+    stage = start(FORWARD_75)
+    blind = {"obstacles.sources": "", "obstacles.required": False, "needs_watchdog": False}
+    spinner.add(GovernorNode([Parameter(name, value=value) for name, value in blind.items()]))
+    hand = Node("hand")
+    locks, commands = [], []
+    hand.create_subscription(Bool, "governor/lock", lambda message: locks.append(message.data), latched_qos())
+    hand.create_subscription(TwistStamped, "cmd_vel", commands.append, reliable_qos())
+    button = hand.create_publisher(Bool, "emergency_stop", reliable_qos())
+    spinner.add(hand)
+    link = stage.navigator._governor
+    wait_until(lambda: link._awaits_mission(), "the governor to be heard")
+    wait_until(lambda: button.get_subscription_count() and locks)
+    running = stage.drive()
+    assert not locks[-1]
+    commands.clear()  # the governor begins with zeros
+    button.publish(Bool(data=True))
+    wait_until(lambda: stage.nav2.canceled)
+    assert running.result().error_code == Result.EMERGENCY_STOP
+    assert stage.begin().result().error_code == Result.EMERGENCY_STOP
+    wait_until(lambda: locks[-1] and commands)
+    assert all(message.twist.linear.x == 0.0 for message in commands)
+    button.publish(Bool(data=False))
+    wait_until(lambda: not locks[-1])
+    assert len(stage.nav2.goals) == 1
 
 
 # --- configuration --------------------------------------------------------------------------------
