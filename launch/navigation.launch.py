@@ -17,8 +17,12 @@ from launch_ros.parameter_descriptions import ParameterValue
 
 SHARE = Path(get_package_share_directory("vila_nav"))
 
-DRIVES = PythonExpression(["'", LaunchConfiguration("output"), "' == 'velocity'"])  # our controller does
-CMD_VEL = PythonExpression(["'cmd_vel' if '", LaunchConfiguration("output"), "' == 'velocity' else 'cmd_vel_governor'"])
+
+def if_ours(ours: str, otherwise: str) -> PythonExpression:
+    """One word if our controller drives, another if somebody else does."""
+    return PythonExpression([f"'{ours}' if '", LaunchConfiguration("output"), f"' == 'velocity' else '{otherwise}'"])
+
+
 ARGUMENTS = (
     ("namespace", "", "namespace of the nodes"),
     ("use_sim_time", "false", "take the time from /clock"),
@@ -34,7 +38,8 @@ ARGUMENTS = (
     ("image", "camera/image_raw", "topic of the images"),
     ("odom", "odom", "topic of the odometry"),
     ("scan", "scan", "topic of the laser scan"),
-    ("cmd_vel", CMD_VEL, "topic of the governor's velocity commands; beside Nav2's own by default"),
+    ("cmd_vel", if_ours("cmd_vel", "cmd_vel_governor"), "topic of the governor's velocity commands"),
+    ("cmd_vel_nav", if_ours("cmd_vel_nav", "cmd_vel_controller"), "from our controller to it; Nav2 uses that name too"),
 )
 CHOICES = {
     "discovery": ["LOCALHOST", "SUBNET", "OFF"],  # others would open the door
@@ -55,8 +60,10 @@ def generate_launch_description() -> LaunchDescription:
             SetEnvironmentVariable("FASTDDS_DEFAULT_PROFILES_FILE", profile),
             SetEnvironmentVariable("FASTRTPS_DEFAULT_PROFILES_FILE", profile),  # its name on Humble
             *_network(),
-            _node("controller", remaps=("odom", "cmd_vel"), condition=IfCondition(DRIVES)),
-            _node("governor", remaps=("cmd_vel", "scan")),
+            _node(
+                "controller", remaps=("odom", "cmd_vel", "cmd_vel_nav"), condition=IfCondition(if_ours("true", "false"))
+            ),
+            _node("governor", remaps=("cmd_vel", "cmd_vel_nav", "scan")),
             _node("watchdog", remaps=("cmd_vel",)),
             _node(
                 "navigator",

@@ -142,12 +142,14 @@ def test_the_network_is_closed_by_default_and_other_words_are_refused(monkeypatc
 
 
 @pytest.mark.parametrize(
-    ("output", "is_driven", "topic"),
-    [("velocity", True, "cmd_vel"), ("goal_pose", False, "cmd_vel_governor"), ("nav2", False, "cmd_vel_governor")],
+    ("output", "is_driven", "topics"),
+    [
+        ("velocity", "true", ("cmd_vel", "cmd_vel_nav")),
+        ("goal_pose", "false", ("cmd_vel_governor", "cmd_vel_controller")),  # the others are Nav2's own
+        ("nav2", "false", ("cmd_vel_governor", "cmd_vel_controller")),
+    ],
 )
-def test_our_controller_drives_only_where_nobody_else_does(
-    monkeypatch, output: str, is_driven: bool, topic: str
-) -> None:
+def test_our_controller_drives_only_where_nobody_else_does(monkeypatch, output: str, is_driven: str, topics) -> None:
     description = described(ROOT / "launch" / "navigation.launch.py", monkeypatch)
 
     def said(expression: Call) -> object:  # as PythonExpression does
@@ -156,11 +158,14 @@ def test_our_controller_drives_only_where_nobody_else_does(
     arguments = {call.args[0]: call.kwargs for call in of(description, "DeclareLaunchArgument")}
     nodes = {node.kwargs["name"]: node.kwargs for node in of(description, "Node")}
     assert output in OUTPUTS and arguments["output"]["choices"] == list(OUTPUTS)
-    assert said(nodes["controller"]["condition"].args[0]) is is_driven
+    assert said(nodes["controller"]["condition"].args[0]) == is_driven
     assert [nodes[name]["condition"] for name in ("governor", "watchdog", "navigator")] == [None] * 3
-    assert list(arguments).index("output") < list(arguments).index("cmd_vel")  # which depends on it
-    assert said(arguments["cmd_vel"]["default_value"]) == topic
     assert nodes["navigator"]["parameters"][1]["output"].args[0].args == ("output",)
+    for name, topic in zip(("cmd_vel", "cmd_vel_nav"), topics, strict=True):
+        assert list(arguments).index("output") < list(arguments).index(name)  # which depends on it
+        assert said(arguments[name]["default_value"]) == topic
+        remapped = {node for node, its in nodes.items() if name in dict(its["remappings"])}
+        assert remapped == {"controller", "governor"} | ({"watchdog"} if name == "cmd_vel" else set())
 
 
 def test_the_simulator_starts_in_the_network_of_the_nodes(monkeypatch) -> None:
