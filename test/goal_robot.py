@@ -29,6 +29,7 @@ class GoalRobot(Node):
         self.images_on = self.odometry_on = True
         self.odometry_frame = "odom"
         self.offset_ns = 0  # of the images' stamps
+        self.odometry_stamped = True
         self.pose, self.target = Pose(), None
         self.path_m = 0.0
         self.actions: list[NavAction] = []
@@ -63,7 +64,8 @@ class GoalRobot(Node):
         step_m, turned_rad = before.distance_m(self.pose), wrap_angle(self.pose.yaw_rad - before.yaw_rad)
         self.path_m += step_m
         if self.odometry_on:
-            odometry = Odometry(now_ns, self.pose, step_m / TIMER_S, turned_rad / TIMER_S)
+            stamp_ns = now_ns if self.odometry_stamped else 0
+            odometry = Odometry(stamp_ns, self.pose, step_m / TIMER_S, turned_rad / TIMER_S)
             self._odometry.publish(message_from_odometry(odometry, self.odometry_frame))
         if self.images_on:
             self._image.publish(image_from_frame(Frame(self.picture(), now_ns + self.offset_ns)))

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+import os
+import signal
+import subprocess
 import sys
 import time
 from types import SimpleNamespace
 
 import pytest
+from conftest import HANG_S
 
 pytest.importorskip("rclpy")
 pytest.importorskip("vila_nav")
@@ -307,6 +311,10 @@ def lose_odometry(stage: Stage, running: Mission) -> None:
     stage.robot.odometry_on = False
 
 
+def unstamp_odometry(stage: Stage, running: Mission) -> None:
+    stage.robot.odometry_stamped = False
+
+
 def make_odometry_jump(stage: Stage, running: Mission) -> None:
     stage.robot.pose = Pose(5.0, 0.0, 0.0)
 
@@ -335,6 +343,7 @@ def jump_forward(stage: Stage, running: Mission) -> None:
         (lose_images, {}, Result.IMAGE_LOST),
         (freeze_camera, {"navigator__watch_camera": True}, Result.IMAGE_LOST),
         (lose_odometry, {}, Result.ODOMETRY_LOST),
+        (unstamp_odometry, {}, Result.ODOMETRY_LOST),
         (make_odometry_jump, {}, Result.ODOMETRY_FAULT),
         (jump_forward, {}, Result.CLOCK_JUMP),
         (deactivate, {}, Result.NOT_ACTIVE),
@@ -354,6 +363,60 @@ def test_what_ends_a_motion_cancels_the_goal_in_nav2(start, wait_until, cause, p
         wait_until(lambda: not stage.nav2.is_busy)
         assert stage.nav2.canceled[0].x_m < 0.72 or cause is make_odometry_jump
         assert stage.robot.ends()[0].state == NavAction.ABORTED
+
+
+def test_after_a_hold_the_mission_goes_on_with_another_goal(start, wait_until) -> None:
+    stage = start(FORWARD_75, FORWARD_25, STOP)
+    running = stage.drive()
+    stage.robot.images_on = False
+    wait_until(lambda: stage.nav2.canceled and stage.ends)
+    stage.robot.images_on = True
+    result = running.result()
+    assert (result.outcome, result.decisions) == (Result.REACHED, 3)
+    assert len(stage.nav2.goals) == 2 and not stage.nav2.preempted
+    assert stage.ends == [(NavAction.ABORTED, MotionFault.REPLACED), (NavAction.DONE, MotionFault.NONE)]
+    stood = stage.nav2.canceled[0]
+    assert is_at(pose_of(stage.nav2.goals[1].pose), stood.advanced(0.25), within_m=0.02)
+
+
+SCRIPT = """
+import sys
+from nav2_interface import nav2_messages
+sys.modules["nav2_msgs.action"] = nav2_messages("kilted")
+from rclpy.parameter import Parameter
+from vila_core.testing import ScriptedBackend
+from vila_ros.common.node_main import run_node
+from vila_ros.navigator.node import NavigatorNode
+
+def make():
+    values = {"output": "nav2", "navigator.watch_camera": False, "checkpoint": "/"}
+    overrides = [Parameter(name, value=value) for name, value in values.items()]
+    node = NavigatorNode(overrides, load=lambda *_, **__: ScriptedBackend(sys.argv[1]))
+    node.bring_up()
+    return node
+
+sys.exit(run_node(make, "navigator"))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_navigator_that_is_told_to_end_cancels_its_goal_first(
+    ros_environment, spinner, wait_until, messages, number: signal.Signals
+) -> None:
+    environment = dict(os.environ) | {"PYTHONPATH": os.pathsep.join([*sys.path, os.environ.get("PYTHONPATH", "")])}
+    navigator = subprocess.Popen([sys.executable, "-c", SCRIPT, FORWARD_75], env=environment)
+    try:
+        robot = spinner.add(GoalRobot())
+        nav2 = spinner.add(Nav2Server(messages.NavigateToPose, robot))
+        wait_until(robot.ready, "the navigator's process")
+        Mission(robot, wait_until)
+        wait_until(lambda: robot.path_m > 0.05)
+        navigator.send_signal(number)
+        wait_until(lambda: nav2.canceled)
+        assert navigator.wait(HANG_S) == 0 and nav2.canceled[0].x_m < 0.7
+    finally:
+        navigator.kill()
+        navigator.wait()
 
 
 def test_a_nav2_that_does_not_cancel_is_told_and_gets_no_other_goal(start, wait_until) -> None:

@@ -282,8 +282,9 @@ def test_a_transform_that_is_missing_refuses_the_action_by_the_names_of_the_fram
 
 
 def test_a_transform_that_is_not_finite_is_refused(tf2, monkeypatch) -> None:
-    frames = GoalFrames(tf2, None, "map")
-    assert frames.pose(Pose(1.0, 2.0, 3.0), "map", 0) == Pose(1.0, 2.0, 3.0)
+    frames = GoalFrames(tf2, None, "/map")
+    assert frames.frame == "map"
+    assert frames.pose(Pose(1.0, 2.0, 3.0), "/map", 0) == Pose(1.0, 2.0, 3.0)
     unset = SimpleNamespace(transform=SimpleNamespace(translation=Vector3(), rotation=Quaternion(w=0.0)))
     monkeypatch.setattr(FakeTf2.Buffer, "lookup_transform", lambda *_: unset)
     with pytest.raises(TransformError, match="not finite"):
@@ -297,6 +298,8 @@ def test_a_transform_that_is_not_finite_is_refused(tf2, monkeypatch) -> None:
         ({"goal_frame": "map"}, ["'map'", "'velocity'"]),
         ({"output": "wheels"}, ["'wheels'", "velocity, goal_pose, nav2"]),
         ({"output": "goal_pose", "goal.motion_timeout_s": 0.0}, ["motion_timeout_s = 0.0"]),
+        ({"nav2_action": "go there"}, ["'go there'", "no name of ROS"]),
+        ({"nav2_action": ""}, ["nav2_action = ''", "no name of ROS"]),
     ],
 )
 def test_what_cannot_work_is_refused_when_the_node_is_configured(ros, tmp_path, monkeypatch, parameters, words) -> None:

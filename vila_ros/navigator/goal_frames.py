@@ -34,7 +34,7 @@ class GoalFrames:
     """
 
     def __init__(self, library: Any, node: Node, frame: str) -> None:
-        self.frame = frame
+        self.frame = frame.lstrip("/")
         self._buffer = library.Buffer()
         self._listener = library.TransformListener(self._buffer, node)
         self._errors = library.TransformException
@@ -48,6 +48,7 @@ class GoalFrames:
 
         Raises TransformError, which names the frames, if tf does not tell.
         """
+        frame = frame.lstrip("/")
         if frame == self.frame:
             return pose
         try:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from rclpy.exceptions import NameValidationException
 from rclpy.node import Node
+from rclpy.validate_topic_name import validate_topic_name
 
 from vila_core.control.goal_watch import GoalConfig
+from vila_core.errors import ConfigError
 from vila_ros.navigator.config import GOAL_POSE, NAV2, VELOCITY, NavigatorNodeConfig
 from vila_ros.navigator.goal_frames import GoalFrames, tf2_ros
 from vila_ros.navigator.motion_output import MotionOutput, OnReport
@@ -24,10 +27,15 @@ def output_maker(config: NavigatorNodeConfig, goal: GoalConfig) -> MakeOutput:
     """Return what makes the output that the parameters name.
 
     The maker takes the node, who gets the reports, what wakes the executor's thread, and how far ahead of the clock an
-    image may be stamped. Raises ConfigError if something that the output needs is not installed.
+    image may be stamped. Raises ConfigError if something that the output needs is not installed, or is no name of ROS.
     """
     library = tf2_ros() if config.goal_frame else None
     kind = navigate_to_pose() if config.output == NAV2 else None
+    try:
+        validate_topic_name(config.nav2_action, is_service=True)
+    except NameValidationException as err:
+        words = " ".join(str(err).split())
+        raise ConfigError(f"nav2_action = {config.nav2_action!r}: is no name of ROS; {words}") from err
 
     def make(node: Node, on_report: OnReport, wake: Wake, max_future_s: Callable[[], float]) -> MotionOutput:
         if config.output == VELOCITY:
