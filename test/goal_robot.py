@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from diagnostic_msgs.msg import DiagnosticArray
 from nav_msgs.msg import Odometry as OdometryMsg
 from rclpy.action import ActionClient
 from rclpy.node import Node
@@ -39,8 +40,13 @@ class GoalRobot(Node):
         self._odometry = self.create_publisher(OdometryMsg, "odom", reliable_qos())
         self.create_subscription(NavAction, "navigator/action", self.actions.append, reliable_qos())
         self.create_subscription(NavAction, "navigator/execution", self.reports.append, reliable_qos())
+        self.drivers: list[str] = []  # as the navigator's diagnostics name them
+        self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, reliable_qos())
         self.goals = ActionClient(self, NavigateInstruction, "navigator/navigate")
         self.create_timer(TIMER_S, self._on_timer)
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        self.drivers += [one.value for status in message.status for one in status.values if one.key == "driver"]
 
     def ready(self) -> bool:
         publishers = (self._image, self._odometry)

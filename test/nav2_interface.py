@@ -29,7 +29,7 @@ def nav2_messages(distribution: str) -> types.ModuleType:
     prefix = _generated(package, distribution)
     for library in sorted((prefix / "lib").glob("*rosidl_typesupport_*_c.so")):
         ctypes.CDLL(str(library), ctypes.RTLD_GLOBAL)  # else they are looked for in LD_LIBRARY_PATH
-    (site,) = prefix.glob("**/site-packages") or prefix.glob("**/dist-packages")
+    (site,) = [*prefix.glob("**/site-packages"), *prefix.glob("**/dist-packages")]
     if str(site) not in sys.path:
         sys.path.append(str(site))
     module: Any = types.ModuleType("nav2_msgs.action")

@@ -99,6 +99,7 @@ def start(spinner, wait_until, tmp_path, messages):
 @pytest.mark.parametrize("messages", DISTRIBUTIONS, indirect=True)
 def test_decisions_become_goals_of_nav2_and_the_robot_arrives(start) -> None:
     stage = start(FORWARD_75, LEFT, FORWARD_25, STOP, nav2_behavior_tree="patrol.xml")
+    stage.wait(lambda: "Nav2: ready" in stage.robot.drivers)
     result = stage.begin().result()
     assert (result.outcome, result.error_code, result.decisions) == (Result.REACHED, Result.NONE, 4)
     assert result.distance_m == pytest.approx(1.0, abs=0.02)
@@ -189,6 +190,8 @@ def test_without_nav2_the_mission_ends(start) -> None:
     result = stage.begin().result()
     assert result.error_code == Result.CONTROLLER_LOST and "no action server /navigate_to_pose" in result.error_msg
     assert result.decisions == 0
+    told = "Nav2: there is no action server /navigate_to_pose; is Nav2 running?"
+    stage.wait(lambda: told in stage.robot.drivers, lambda: str(stage.robot.drivers))
 
 
 def test_a_nav2_that_rejects_goals_ends_the_mission(start) -> None:

@@ -46,7 +46,8 @@ class Health:
     holds: int
     dropped_frames: int
     late_answers: int  # decisions that came when nobody waited for them any more
-    refused_actions: int  # by the controller
+    refused_actions: int  # by who drives
+    driver: str  # who carries decisions out, and whether it is ready
     clock: str  # which it is, and how it goes
     not_ready: str
     events: EventHealth

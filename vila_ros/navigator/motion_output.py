@@ -46,6 +46,11 @@ class MotionOutput:
         """Why it may not be ready, in words; empty if nothing is known."""
         raise NotImplementedError
 
+    def describe(self) -> str:
+        """Return in words who drives, and whether it is ready or why not."""
+        state = "ready" if self.is_ready else self.fault or "not there"
+        return f"{self.driver}: {state}"
+
     @property
     def rival(self) -> Rival | None:
         """Somebody who moves the robot besides; a mission ends by it, and none begins."""

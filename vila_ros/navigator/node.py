@@ -477,6 +477,7 @@ class NavigatorNode(ManagedNode):
             dropped_frames=self._worker.dropped,
             late_answers=self._decisions.late,
             refused_actions=self.refused_actions,
+            driver=self._motion.describe(),
             clock=self._readiness.clock_text,
             not_ready="" if fault is None else fault.text,
             events=self._events.health,
