@@ -39,6 +39,7 @@ ARGUMENTS = (
     ("odom", "odom", "topic of the odometry"),
     ("scan", "scan", "topic of the laser scan"),
     ("cmd_vel", if_ours("cmd_vel", "cmd_vel_governor"), "topic of the governor's velocity commands"),
+    ("cmd_vel_out", LaunchConfiguration("cmd_vel"), "what reaches the base, if something below it changes that"),
     ("cmd_vel_nav", if_ours("cmd_vel_nav", "cmd_vel_controller"), "from our controller to it; Nav2 uses that name too"),
 )
 CHOICES = {
@@ -61,14 +62,15 @@ def generate_launch_description() -> LaunchDescription:
             SetEnvironmentVariable("FASTRTPS_DEFAULT_PROFILES_FILE", profile),  # its name on Humble
             *_network(),
             _node(
-                "controller", remaps=("odom", "cmd_vel", "cmd_vel_nav"), condition=IfCondition(if_ours("true", "false"))
+                "controller",
+                {"odom": "odom", "cmd_vel": "cmd_vel_out", "cmd_vel_nav": "cmd_vel_nav"},
+                condition=IfCondition(if_ours("true", "false")),
             ),
-            _node("governor", remaps=("cmd_vel", "cmd_vel_nav", "scan")),
-            _node("watchdog", remaps=("cmd_vel",)),
+            _node("governor", {"cmd_vel": "cmd_vel", "cmd_vel_nav": "cmd_vel_nav", "scan": "scan"}),
+            _node("watchdog", {"cmd_vel": "cmd_vel"}),
             _node(
                 "navigator",
-                remaps=("odom",),
-                image="image_raw",
+                {"odom": "odom", "image_raw": "image"},
                 parameters={
                     "autostart": _flag("autostart"),
                     "output": _word("output"),
@@ -95,15 +97,12 @@ def _network() -> list[SetEnvironmentVariable]:
 
 def _node(
     name: str,
+    topics: Mapping[str, str],
     *,
-    remaps: tuple[str, ...],
-    image: str = "",
     parameters: Mapping[str, ParameterValue] = MappingProxyType({}),
     condition: IfCondition | None = None,
 ) -> Node:
-    remappings = [(topic, LaunchConfiguration(topic)) for topic in remaps]
-    if image:
-        remappings.append((image, LaunchConfiguration("image")))
+    """A node of ours; topics: the argument that each of its topics is named by."""
     return Node(
         package="vila_nav",
         executable=f"{name}_node",
@@ -114,7 +113,7 @@ def _node(
         respawn_delay=2.0,
         parameters=[LaunchConfiguration("params_file"), {"use_sim_time": _flag("use_sim_time"), **parameters}],
         arguments=["--ros-args", "--log-level", LaunchConfiguration("log_level"), "--enclave", f"/vila_nav/{name}"],
-        remappings=remappings,
+        remappings=[(topic, LaunchConfiguration(argument)) for topic, argument in topics.items()],
         condition=condition,
     )
 

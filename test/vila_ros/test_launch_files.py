@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
+import re
 import runpy
 import sys
 import types
@@ -166,6 +168,27 @@ def test_our_controller_drives_only_where_nobody_else_does(monkeypatch, output: 
         assert said(arguments[name]["default_value"]) == topic
         remapped = {node for node, its in nodes.items() if name in dict(its["remappings"])}
         assert remapped == {"controller", "governor"} | ({"watchdog"} if name == "cmd_vel" else set())
+
+
+def test_the_controller_hears_what_reaches_the_base(monkeypatch) -> None:
+    description = described(ROOT / "launch" / "navigation.launch.py", monkeypatch)
+    arguments = {call.args[0]: call.kwargs["default_value"] for call in of(description, "DeclareLaunchArgument")}
+    nodes = {node.kwargs["name"]: dict(node.kwargs["remappings"]) for node in of(description, "Node")}
+    named = {name: topics["cmd_vel"].args[0] for name, topics in nodes.items() if "cmd_vel" in topics}
+    assert named == {"controller": "cmd_vel_out", "governor": "cmd_vel", "watchdog": "cmd_vel"}
+    assert arguments["cmd_vel_out"].args == ("cmd_vel",)
+    assert list(arguments).index("cmd_vel") < list(arguments).index("cmd_vel_out")
+
+
+def test_the_launch_file_of_the_document_names_arguments_that_are_there(monkeypatch) -> None:
+    (source,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "nav2.md").read_text(), re.DOTALL)
+    calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    ours = [call for call in calls if getattr(call.func, "id", "") == "included" and call.args[0].value == "vila_nav"]
+    (call,) = ours
+    assert (ROOT / "launch" / call.args[1].value).is_file()
+    description = described(ROOT / "launch" / call.args[1].value, monkeypatch)
+    declared = {call.args[0] for call in of(description, "DeclareLaunchArgument")}
+    assert {word.arg for word in call.keywords} <= declared
 
 
 def test_the_simulator_starts_in_the_network_of_the_nodes(monkeypatch) -> None:
