@@ -25,7 +25,7 @@ from std_msgs.msg import String
 from vila_nav.msg import NavAction
 
 from vila_core.config import EventsConfig, HistoryConfig, NavigatorConfig, StrainConfig
-from vila_core.control.forward_jump import ForwardJumpWatch
+from vila_core.control.forward_jump import MissionClocks
 from vila_core.control.goal_watch import GoalConfig
 from vila_core.control.watchdog import Receipt
 from vila_core.engine.backend import CacheCounts, ModelInfo, load_backend
@@ -33,7 +33,7 @@ from vila_core.errors import FrameError, InstructionError, VilaError
 from vila_core.history.camera_watch import CameraFault
 from vila_core.navigator import Navigator
 from vila_core.prompts.instruction import sanitize
-from vila_core.types import MAX_REORDER_NS, Decision, Frame, HoldReason, Instruction, Odometry
+from vila_core.types import Decision, Frame, HoldReason, Instruction, Odometry
 from vila_ros.common.conversions import OdometryError, ns_from_stamp, odometry_from_message
 from vila_ros.common.diagnostics import Health, precision_text
 from vila_ros.common.lifecycle import ManagedNode
@@ -93,9 +93,7 @@ class NavigatorNode(ManagedNode):
         self._camera_fault: CameraFault | None = None
         self._held = False
         self._odometry: Odometry | None = None
-        self._last_now_ns = 0
-        self._jumps: tuple[ForwardJumpWatch, ...] = ()  # of the clock, the images' stamps and the odometry's
-        self.refused_actions = 0  # by the controller, since activation
+        self.refused_actions = 0  # by who drives, since activation
 
     # --- lifecycle -------------------------------------------------------------------------------
 
@@ -247,8 +245,7 @@ class NavigatorNode(ManagedNode):
         self._active = ActiveMission(self._missions, mission, instruction, goal)
         self._governor.begin(instruction.text, source)
         self._outputs.mission_id = self._governor.mission_id
-        self._last_now_ns, self._held = now_ns, False
-        self._jumps = tuple(map(ForwardJumpWatch, ("the clock", "the images' stamp", "the odometry's stamp")))
+        self._clocks, self._held = MissionClocks(now_ns), False
         self.get_logger().info(f"instruction of {source}: {instruction.text}")
         self._beat()
         return MissionError.NONE, ""
@@ -391,15 +388,10 @@ class NavigatorNode(ManagedNode):
             self._outputs.publish_heartbeat(image.stamp_ns)
 
     def _watch_clock(self) -> None:
-        now_ns = self._now_ns()
-        if now_ns < self._last_now_ns - MAX_REORDER_NS:
-            self._stop_mission(MissionError.CLOCK_JUMP, f"time went back from {self._last_now_ns} to {now_ns} ns")
-        self._last_now_ns = now_ns
         odometry_ns = 0 if self._odometry is None else self._odometry.stamp_ns
-        steady_ns, speed = time.monotonic_ns(), self._readiness.max_speed
-        for watch, time_ns in zip(self._jumps, (now_ns, self._image_stamp(), odometry_ns), strict=True):
-            if fault := watch.note(time_ns, steady_ns, speed):
-                self._stop_mission(MissionError.CLOCK_JUMP, fault)
+        stamps, steady_ns = (self._now_ns(), self._image_stamp(), odometry_ns), time.monotonic_ns()
+        if fault := self._clocks.fault(*stamps, steady_ns=steady_ns, speed=self._readiness.max_speed):
+            self._stop_mission(MissionError.CLOCK_JUMP, fault)
 
     def _watch_readiness(self) -> None:
         """Hold the robot as soon as clock or stamps are at fault; end the mission if they stay so."""
