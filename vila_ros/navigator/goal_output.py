@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from geometry_msgs.msg import PoseStamped
 from nav_msgs.msg import Odometry as OdometryMsg
@@ -25,28 +26,33 @@ from vila_ros.navigator.motion_output import EXECUTION_TOPIC, MotionOutput, OnRe
 _REPORT_EVERY_S = 0.2  # while a motion runs
 
 
+@dataclass(frozen=True, slots=True)
+class GoalSetup:
+    """What every such output is made with.
+
+    max_future_s: how far ahead of the clock an image may be stamped. odometry_frame: of odometry that does not tell its
+    frame. frames: of goals in another frame than odometry's, None if they are in that.
+    """
+
+    config: GoalConfig
+    on_report: OnReport
+    max_future_s: Callable[[], float]
+    odometry_frame: str
+    frames: GoalFrames | None = None
+
+
 class GoalOutput(MotionOutput):
     """Sends each action as a goal pose, anchored where its image was taken, and reports on ~/execution.
 
     Those who inherit say how a goal goes out (`_go`), how the robot is stopped (`_halt`), when it has come (`_judge`).
-    odometry_frame: of odometry that does not tell its frame. frames: of goals in another frame than odometry's.
     """
 
     is_governed = False
 
-    def __init__(
-        self,
-        node: Node,
-        config: GoalConfig,
-        on_report: OnReport,
-        max_future_s: Callable[[], float],
-        *,
-        odometry_frame: str,
-        frames: GoalFrames | None,
-    ) -> None:
-        self._node, self._on_report, self._max_future_s = node, on_report, max_future_s
-        self._frame, self._frames = odometry_frame, frames
-        self._watch = GoalWatch(config, ControlConfig())
+    def __init__(self, node: Node, setup: GoalSetup) -> None:
+        self._node, self._on_report, self._max_future_s = node, setup.on_report, setup.max_future_s
+        self._frame, self._frames = setup.odometry_frame, setup.frames
+        self._watch = GoalWatch(setup.config, ControlConfig())
         self._running: NavAction | None = None
         self._reported_ns = 0
         self._execution = node.create_publisher(NavAction, "~/execution", reliable_qos())

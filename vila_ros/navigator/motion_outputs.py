@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from rclpy.exceptions import NameValidationException
 from rclpy.node import Node
@@ -13,6 +12,7 @@ from vila_core.control.goal_watch import GoalConfig
 from vila_core.errors import ConfigError
 from vila_ros.navigator.config import GOAL_POSE, NAV2, VELOCITY, NavigatorNodeConfig
 from vila_ros.navigator.goal_frames import GoalFrames, tf2_ros
+from vila_ros.navigator.goal_output import GoalSetup
 from vila_ros.navigator.motion_output import MotionOutput, OnReport
 from vila_ros.navigator.nav2_client import navigate_to_pose
 from vila_ros.navigator.nav2_output import Nav2Output
@@ -41,10 +41,10 @@ def output_maker(config: NavigatorNodeConfig, goal: GoalConfig) -> MakeOutput:
         if config.output == VELOCITY:
             return VelocityOutput(node, on_report)
         frames = None if library is None else GoalFrames(library, node, config.goal_frame)
-        shared: dict[str, Any] = {"odometry_frame": config.odometry_frame, "frames": frames}
+        setup = GoalSetup(goal, on_report, max_future_s, config.odometry_frame, frames)
         if config.output == GOAL_POSE:
-            return PoseOutput(node, goal, on_report, max_future_s, **shared)
-        shared |= {"kind": kind, "action": config.nav2_action, "behavior_tree": config.nav2_behavior_tree, "wake": wake}
-        return Nav2Output(node, goal, on_report, max_future_s, **shared)
+            return PoseOutput(node, setup)
+        tree = config.nav2_behavior_tree
+        return Nav2Output(node, setup, kind=kind, action=config.nav2_action, behavior_tree=tree, wake=wake)
 
     return make

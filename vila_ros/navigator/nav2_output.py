@@ -16,13 +16,12 @@ from rclpy.node import Node
 from vila_nav.msg import NavAction
 
 from vila_core.control.decision_timing import HALF
-from vila_core.control.goal_watch import GoalConfig, GoalStep
+from vila_core.control.goal_watch import GoalStep
 from vila_core.control.reasons import MotionFault
 from vila_core.control.watchdog import Doubt
-from vila_ros.navigator.goal_frames import GoalFrames
-from vila_ros.navigator.goal_output import GoalOutput
+from vila_ros.navigator.goal_output import GoalOutput, GoalSetup
 from vila_ros.navigator.mission import MissionError
-from vila_ros.navigator.motion_output import OnReport, Rival
+from vila_ros.navigator.motion_output import Rival
 from vila_ros.navigator.nav2_client import Nav2Client, Nav2Event, Nav2News
 from vila_ros.navigator.nav2_errors import abort_doubt
 
@@ -32,25 +31,18 @@ _WARN_EVERY_S = 5.0
 
 
 class Nav2Output(GoalOutput):
-    """Sends goals to Nav2 and cancels them; kind: what nav2_client.navigate_to_pose returned."""
+    """Sends goals to Nav2 and cancels them.
+
+    kind: what nav2_client.navigate_to_pose returned. action: its name. wake: called when Nav2 has said something, from
+    another thread; then `on_wake` is due.
+    """
 
     driver = "Nav2"
 
     def __init__(
-        self,
-        node: Node,
-        config: GoalConfig,
-        on_report: OnReport,
-        max_future_s: Callable[[], float],
-        *,
-        odometry_frame: str,
-        frames: GoalFrames | None,
-        kind: Any,
-        action: str,
-        behavior_tree: str,
-        wake: Callable[[], object],
+        self, node: Node, setup: GoalSetup, *, kind: Any, action: str, behavior_tree: str, wake: Callable[[], object]
     ) -> None:
-        super().__init__(node, config, on_report, max_future_s, odometry_frame=odometry_frame, frames=frames)
+        super().__init__(node, setup)
         self._tree = behavior_tree
         self._arrived_ns: int | None = None  # steady time at which Nav2 said so
         self._client = Nav2Client(node, kind, action, wake)

@@ -6,21 +6,18 @@ says. ~/heartbeat goes on as for our controller: who follows should stop without
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from geometry_msgs.msg import PoseStamped
 from rclpy.duration import Duration
 from rclpy.node import Node
 from vila_nav.msg import NavAction
 
-from vila_core.control.goal_watch import GoalConfig, GoalStep
+from vila_core.control.goal_watch import GoalStep
 from vila_core.control.reasons import MotionFault
 from vila_core.control.watchdog import Doubt
 from vila_ros.common.conversions import pose_message
 from vila_ros.common.qos import publisher_events, reliable_qos
-from vila_ros.navigator.goal_frames import GoalFrames, TransformError
-from vila_ros.navigator.goal_output import GoalOutput
-from vila_ros.navigator.motion_output import OnReport
+from vila_ros.navigator.goal_frames import TransformError
+from vila_ros.navigator.goal_output import GoalOutput, GoalSetup
 
 GOAL_TOPIC = "goal_pose"  # where Nav2's bt_navigator listens too
 
@@ -30,18 +27,9 @@ class PoseOutput(GoalOutput):
 
     driver = f"who follows {GOAL_TOPIC}"
 
-    def __init__(
-        self,
-        node: Node,
-        config: GoalConfig,
-        on_report: OnReport,
-        max_future_s: Callable[[], float],
-        *,
-        odometry_frame: str,
-        frames: GoalFrames | None,
-    ) -> None:
-        super().__init__(node, config, on_report, max_future_s, odometry_frame=odometry_frame, frames=frames)
-        self._stall_timeout_s = config.stall_timeout_s
+    def __init__(self, node: Node, setup: GoalSetup) -> None:
+        super().__init__(node, setup)
+        self._stall_timeout_s = setup.config.stall_timeout_s
         self._is_sent = False  # a goal that is not where the robot was
         events = publisher_events(node, GOAL_TOPIC)
         self._goals = node.create_publisher(PoseStamped, GOAL_TOPIC, reliable_qos(1), event_callbacks=events)
