@@ -47,6 +47,9 @@ class Nav2Server(Node):
     def is_busy(self) -> bool:
         return self._handle is not None
 
+    def has_come(self, goal: Pose) -> bool:
+        return is_at(self._robot.pose, goal, within_m=self.tolerance_m)
+
     def destroy_node(self) -> None:
         self._server.destroy()
         super().destroy_node()
@@ -73,7 +76,7 @@ class Nav2Server(Node):
             self._end(is_success=False)
         elif self.refuses is not None:
             self._end(*self.refuses, is_success=False)
-        elif is_at(self._robot.pose, goal := pose_of(handle.request.pose), within_m=self.tolerance_m):
+        elif self.has_come(goal := pose_of(handle.request.pose)):
             self._end(is_success=True)
         elif self.speaks:
             handle.publish_feedback(self._kind.Feedback(distance_remaining=self._robot.pose.distance_m(goal)))
