@@ -11,6 +11,7 @@ from pathlib import Path
 from ament_index_python.packages import get_package_share_directory
 from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable, SetLaunchConfiguration
+from launch.conditions import IfCondition
 from launch.substitutions import EnvironmentVariable, LaunchConfiguration, PythonExpression
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
@@ -31,15 +32,22 @@ ARGUMENTS = (
     ("domain_id", EnvironmentVariable("ROS_DOMAIN_ID", default_value="0"), "ROS domain; on a network one a robot"),
     ("security", EnvironmentVariable("ROS_SECURITY_ENABLE", default_value="false"), "only nodes with keys of SROS2"),
     ("use_respawn", "true", "start a node again that has ended"),
+    ("output", "velocity", "who drives: velocity, our controller; goal_pose, who follows that topic; nav2, Nav2"),
+    ("goal_frame", "", "frame of goal poses, by tf, such as map; empty: odometry's"),
     ("image_transport", "auto", "raw; compressed: from that topic with /compressed behind; auto: what is published"),
     *((name, "", f"the robot's topic of {topic.kind}; empty: as its recipe says") for name, topic in TOPICS.items()),
+    ("cmd_vel_out", "", "what reaches the base, if something below cmd_vel changes that; empty: cmd_vel"),
+    ("cmd_vel_nav", "", "from our controller to the governor; empty: cmd_vel_nav where our controller drives"),
 )
+NOT_OURS = {"cmd_vel": "cmd_vel_governor", "cmd_vel_nav": "cmd_vel_controller"}  # where Nav2 uses those names
+IS_OURS = PythonExpression(["'true' if '", LaunchConfiguration("output"), "' == 'velocity' else 'false'"])
 TF = (("/tf", "tf"), ("/tf_static", "tf_static"))  # robots in namespaces have frames of the same names
 YES_OR_NO = ["true", "false"]
 CHOICES = {
     "discovery": ["LOCALHOST", "SUBNET", "OFF"],
     "security": YES_OR_NO,
     "blind": YES_OR_NO,
+    "output": ["velocity", "goal_pose", "nav2"],
     "image_transport": ["raw", "compressed", "auto"],
 }  # others open the door
 
@@ -54,21 +62,31 @@ def generate_launch_description() -> LaunchDescription:
             ),
             *_network(),
             OpaqueFunction(function=_choose_robot),
-            _node("controller"),
+            _node("controller", condition=IfCondition(IS_OURS)),
             _node("governor"),
             _node("watchdog"),
-            _node("navigator", autostart=_flag("autostart"), image_transport=_word("image_transport")),
+            _node(
+                "navigator",
+                autostart=_flag("autostart"),
+                output=_word("output"),
+                goal_frame=_word("goal_frame"),
+                image_transport=_word("image_transport"),
+            ),
         ]
     )
 
 
 def _choose_robot(context: LaunchContext) -> list[SetLaunchConfiguration]:
     """Read the robot's recipe, and set what no argument says."""
-    given = {name: LaunchConfiguration(name).perform(context) for name in ("robot", "blind", "params_file", *TOPICS)}
+    names = ("robot", "blind", "params_file", "output", "cmd_vel_out", "cmd_vel_nav", *TOPICS)
+    given = {name: LaunchConfiguration(name).perform(context) for name in names}
     more = Path(given["params_file"]) if given["params_file"] else None
     recipe = load_recipe(given["robot"], SHARE / "config" / "robots", blind=given["blind"] == "true", more=more)
     chosen = {"robot_file": str(recipe.path), "params_file": str(more or recipe.path)}
-    chosen |= {name: given[name] or recipe.topic(name) for name in TOPICS}
+    topics = {"cmd_vel_nav": "cmd_vel_nav"} | {name: recipe.topic(name) for name in TOPICS}
+    topics |= {} if given["output"] == "velocity" else NOT_OURS
+    chosen |= {name: given[name] or topic for name, topic in topics.items()}
+    chosen["cmd_vel_out"] = given["cmd_vel_out"] or chosen["cmd_vel"]
     return [SetLaunchConfiguration(name, value) for name, value in chosen.items()]
 
 
@@ -89,8 +107,12 @@ def _network() -> list[SetEnvironmentVariable]:
     ]
 
 
-def _node(name: str, **parameters: ParameterValue) -> Node:
-    used = {argument: topic.name for argument, topic in TOPICS.items() if name in topic.nodes}
+def _node(name: str, condition: IfCondition | None = None, **parameters: ParameterValue) -> Node:
+    used = {topic.name: argument for argument, topic in TOPICS.items() if name in topic.nodes}
+    if name in ("controller", "governor"):
+        used["cmd_vel_nav"] = "cmd_vel_nav"
+    if name == "controller":
+        used["cmd_vel"] = "cmd_vel_out"  # it hears what reaches the base
     return Node(
         package="vila_nav",
         executable=f"{name}_node",
@@ -105,7 +127,8 @@ def _node(name: str, **parameters: ParameterValue) -> Node:
             {"use_sim_time": _flag("use_sim_time")} | parameters,
         ],
         arguments=["--ros-args", "--log-level", LaunchConfiguration("log_level"), "--enclave", f"/vila_nav/{name}"],
-        remappings=[*((topic, LaunchConfiguration(argument)) for argument, topic in used.items()), *TF],
+        remappings=[*((topic, LaunchConfiguration(argument)) for topic, argument in used.items()), *TF],
+        condition=condition,
     )
 
 

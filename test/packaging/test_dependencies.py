@@ -54,7 +54,6 @@ USED_OTHERWISE = {
     "tensorrt-rtx-cu13": "vila_core.export.runtimes loads it by name",
 }
 MANIFEST_USED_OTHERWISE = {
-    "action_msgs": "what generated actions import",
     "lifecycle_msgs": "the services of rclpy's lifecycle nodes",
     "rosidl_default_runtime": "what generated messages import",
 }

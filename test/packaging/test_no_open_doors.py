@@ -27,7 +27,10 @@ BY_NAME = {  # the only files that import by a name: from a table of ours, or on
     "vila_ros/governor/mounts.py",
     "vila_ros/simulator/standard_services.py",
     "vila_ros/simulator/transforms.py",
+    "vila_ros/navigator/goal_frames.py",
+    "vila_ros/navigator/nav2_client.py",
 }
+CALLS = {"vila_ros/navigator/nav2_client.py"}  # the only file that asks another node for something: Nav2, one action
 CLIENTS = {"create_client", "create_generic_client", "create_generic_publisher", "ActionClient"}
 OFFERS = {"create_publisher": 1, "create_service": 1, "ActionServer": 2, "GoalServer": 2}  # where the name stands
 
@@ -69,7 +72,7 @@ def called(call: ast.Call, file: str, safe_loaders: set[str]) -> Iterator[str]:
         yield f"calls {text}"
     if any(word.arg == "shell" for word in call.keywords):
         yield "starts a shell"
-    if name in CLIENTS:
+    if name in CLIENTS and not (file in CALLS and name == "ActionClient"):
         yield f"calls {name}"
     if name in OFFERS and not is_fixed(argument(call, OFFERS[name]), is_publisher=name == "create_publisher"):
         yield f"{name} of a name that is not written here"
@@ -99,7 +102,7 @@ def test_nothing_is_open() -> None:
         file = str(path.relative_to(ROOT))
         found += [f"{file} {door}" for door in doors(ast.parse(path.read_text(encoding="utf-8")), file)]
     assert not found
-    assert len(FILES) > 200 and all((ROOT / file) in FILES for file in PROGRAMS | BY_NAME)
+    assert len(FILES) > 200 and all((ROOT / file) in FILES for file in PROGRAMS | BY_NAME | CALLS)
 
 
 @pytest.mark.parametrize(

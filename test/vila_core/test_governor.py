@@ -111,6 +111,33 @@ def test_every_doubt_means_zero(change, reason, within_s) -> None:
     assert world.output.reason is reason
 
 
+@pytest.mark.parametrize(
+    ("change", "is_locked"),
+    [
+        (lambda w: None, False),
+        (lambda w: w.act(None), False),  # nothing is commanded, as where Nav2 drives
+        (lambda w: w.governor.on_machine(0.5, "warm"), False),
+        (lambda w: w.governor.on_machine(0.0, "too hot"), True),
+        (lambda w: setattr(w, "limited", WALL), True),
+        (lambda w: w.governor.press_emergency_stop("service", "pressed"), True),
+        (lambda w: w.governor.on_operator(None, w.now_ns, "joystick"), True),
+        (lambda w: w.governor.on_operator(FORWARD, w.now_ns, "teleop"), True),
+        (lambda w: w.governor.on_stranger("/stranger"), True),
+        (lambda w: setattr(w, "navigator", False), True),
+        (lambda w: setattr(w, "watchdog", False), True),
+        (lambda w: setattr(w, "running", False), False),
+        (lambda w: (w.governor.on_machine(0.0, "too hot"), setattr(w, "running", False)), False),
+        (lambda w: (w.governor.press_emergency_stop("topic", "it"), setattr(w, "running", False)), True),
+    ],
+)  # fmt: skip
+def test_the_lock_is_on_while_nobody_may_drive(change, is_locked: bool) -> None:
+    world = World()
+    world.run(0.5)
+    change(world)
+    world.run(1.5)
+    assert world.output.is_locked is is_locked
+
+
 def test_a_navigator_that_falls_silent_ends_the_mission() -> None:
     world = World()
     world.navigator = False

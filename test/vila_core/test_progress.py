@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vila_core.control.forward_jump import ForwardJumpWatch
+from vila_core.control.forward_jump import ForwardJumpWatch, MissionClocks
 from vila_core.control.progress import Progress
 from vila_core.types import Pose
 
@@ -96,3 +96,22 @@ def test_a_clock_that_runs_ahead_of_the_steady_one(steps, speed: float, jumps: b
 def test_a_time_that_was_unknown_has_not_jumped() -> None:
     watch = ForwardJumpWatch("the clock")
     assert [watch.note(time_ns, steady) for time_ns, steady in ((0, S), (500 * S, 2 * S), (501 * S, 3 * S))] == [""] * 3
+
+
+@pytest.mark.parametrize(
+    ("now_s", "image_s", "odometry_s", "words"),
+    [
+        (101.0, 101.0, 101.0, ""),
+        (101.0, 0.0, 0.0, ""),
+        (99.9, 100.0, 100.0, "time went back from 100000000000 to 99900000000 ns"),
+        (105.0, 105.0, 105.0, "the clock ran"),
+        (101.0, 105.0, 101.0, "the images' stamp ran"),
+        (101.0, 101.0, 105.0, "the odometry's stamp ran"),
+    ],
+)
+def test_the_times_that_a_mission_goes_by(now_s, image_s, odometry_s, words):
+    clocks = MissionClocks(100 * S)
+    assert clocks.fault(100 * S, 100 * S, 100 * S, steady_ns=7 * S) == ""
+    stamps_ns = (round(seconds * S) for seconds in (now_s, image_s, odometry_s))
+    fault = clocks.fault(*stamps_ns, steady_ns=8 * S)
+    assert words in fault and bool(fault) == bool(words)

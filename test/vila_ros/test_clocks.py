@@ -178,7 +178,7 @@ def _values(values, is_sim: bool) -> list[Parameter]:
 @pytest.mark.parametrize("clock_hz", [8, 10, 20, 50])
 def test_a_mission_by_a_clock_that_is_good_enough(drive, wait_until, clock_hz: int) -> None:
     here = drive(World(clock_hz))
-    wait_until(lambda: here.navigator._is_controller_there())
+    wait_until(lambda: here.navigator._motion.is_ready)
     assert here.begin() == ""
     end = here.end()
     assert (end.outcome, end.error, end.decisions) == (Outcome.REACHED, MissionError.NONE, 3), end.message
@@ -253,7 +253,7 @@ def unstamp(world: World) -> None:
 )
 def test_a_clock_that_goes_wrong_ends_the_mission_at_rest(drive, wait_until, break_it, errors, words: str) -> None:
     here = drive(World(), FORWARD, control=SLOW)
-    wait_until(lambda: here.navigator._is_controller_there())
+    wait_until(lambda: here.navigator._motion.is_ready)
     assert here.begin() == ""
     wait_until(lambda: here.world.moved_at, what="the robot to move")
     break_it(here.world)
@@ -264,7 +264,7 @@ def test_a_clock_that_goes_wrong_ends_the_mission_at_rest(drive, wait_until, bre
 
 def test_after_a_reset_of_the_clock_a_new_mission_drives(drive, wait_until) -> None:
     here = drive(World(), FORWARD, STOP)
-    wait_until(lambda: here.navigator._is_controller_there())
+    wait_until(lambda: here.navigator._motion.is_ready)
     go_back(here.world)
     wait_until(lambda: here.navigator._now_ns() < 90 * S)
     wait_until(lambda: here.navigator._image.stamp_ns < 90 * S)
@@ -300,13 +300,13 @@ def test_a_clock_that_starts_late_is_waited_for(drive, wait_until) -> None:
     here = drive(World(clock_on=False), STOP)
     wait_until(lambda: here.world.errors("/controller"))
     here.world.clock_on = True
-    wait_until(lambda: here.navigator._is_controller_there() and here.navigator._readiness.fault() is None)
+    wait_until(lambda: here.navigator._motion.is_ready and here.navigator._readiness.fault() is None)
     assert here.begin() == "" and here.end().outcome is Outcome.REACHED
 
 
 def test_a_controller_by_another_clock_is_named(drive, wait_until) -> None:
     here = drive(World(), sim=("navigator",))
-    wait_until(lambda: here.navigator._readiness.controller_fault)
+    wait_until(lambda: here.navigator._motion.fault)
     assert here.begin() == ""
     end = here.end()
     assert end.error is MissionError.CONTROLLER_LOST and "use_sim_time" in end.message and "/odom" in end.message

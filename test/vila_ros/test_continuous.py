@@ -93,7 +93,7 @@ def test_a_mission_is_driven_by_decisions_on_the_way(spinner, wait_until, tmp_pa
     for node in (WatchdogNode(), governor, ControllerNode(), navigator, base):
         spinner.add(node)
     wait_until(base.set_instruction.service_is_ready, what="the navigator")
-    wait_until(lambda: navigator._is_controller_there() and navigator._image, what="controller and camera")
+    wait_until(lambda: navigator._motion.is_ready and navigator._image, what="controller and camera")
     wait_until(navigator._governor._awaits_mission, what="the governor to hear the navigator")
 
     def begin() -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -113,9 +114,14 @@ def test_sensors_that_speak_again_begin_anew(graph: Graph) -> None:
 def test_what_stopped_the_robot_of_late_explains_a_motion_that_failed(graph: Graph, reason: StopReason, error) -> None:
     graph.govern(1.0, GovernorState.STOPPED, reason)
     graph.govern(1.0, GovernorState.READY)
-    assert graph.link.hindrance() == ((error, WORDS) if error else (error, ""))
+    stuck = MissionEnd(Outcome.FAILED, MissionError.STUCK, "it got stuck", 0.0, 1, 1.0)
+    told = graph.link.explained(stuck)
+    assert told.error is (error or MissionError.STUCK)
+    assert told.message == ("it got stuck; the governor stopped it for " + WORDS if error else "it got stuck")
+    lost = dataclasses.replace(stuck, error=MissionError.CONTROLLER_LOST)
+    assert graph.link.explained(lost) == lost
     graph.govern(2.0, GovernorState.READY)
-    assert graph.link.hindrance() == (MissionError.NONE, "")
+    assert graph.link.explained(stuck) == stuck
 
 
 def test_a_governor_is_silent_only_if_the_navigator_listened(graph: Graph) -> None:

@@ -72,9 +72,10 @@ class Base(Node):
 
     def __init__(self) -> None:
         super().__init__("base")
-        self.command, self.state = VelocityCommand(), GovernorState()
+        self.command, self.state, self.locks = VelocityCommand(), GovernorState(), [False]
         self.create_subscription(TwistStamped, "cmd_vel", self._on_velocity, reliable_qos())
         self.create_subscription(GovernorState, "governor/state", lambda m: setattr(self, "state", m), reliable_qos())
+        self.create_subscription(Bool, "governor/lock", lambda m: self.locks.append(m.data), latched_qos())
         self.teleop = self.create_publisher(TwistStamped, "teleop/cmd_vel", reliable_qos())
         self.joy = self.create_publisher(Joy, "joy", reliable_qos())
         self.button = self.create_publisher(Bool, "emergency_stop", reliable_qos())
@@ -134,6 +135,41 @@ def test_a_mission_drives_and_ends(stack) -> None:
     stack.navigator.mission = Mission(id=MISSION, running=False)
     stack.stands(StopReason.NO_MISSION)
     stack.begins_anew()
+
+
+@pytest.mark.parametrize("stop", ["emergency", "operator", "stranger", "navigator"])
+def test_the_lock_holds_others_back_until_what_stopped_the_mission_is_over(stack, spinner, stop: str) -> None:
+    base = stack.base
+    stack.wait_until(lambda: len(base.locks) > 5)
+    assert not any(base.locks)
+    if stop == "emergency":
+        base.button.publish(Bool(data=True))
+    elif stop == "operator":
+        base.teleop.publish(TwistStamped())
+    elif stop == "stranger":
+        spinner.add(Controller(name="forger"))
+    else:
+        spinner.remove(stack.navigator)
+    stack.wait_until(lambda: base.locks[-1])
+    seen = len(base.locks)
+    stack.wait_until(lambda: len(base.locks) > seen + 20)  # again and again: its silence would be a lock too
+    assert all(base.locks[seen:])
+    if stop == "navigator":
+        return
+    stack.navigator.mission = Mission(id=MISSION, running=False)
+    if stop == "emergency":
+        stack.wait_until(lambda: base.state.state == GovernorState.IDLE)
+        assert base.locks[-1]  # until it is released
+        base.button.publish(Bool(data=False))
+    stack.wait_until(lambda: not base.locks[-1])
+
+
+def test_a_governor_that_ends_leaves_the_lock_on(spinner, wait_until) -> None:
+    base, governor = spinner.add(Base()), spinner.add(GovernorNode(BLIND))
+    wait_until(lambda: len(base.locks) > 5)
+    assert not base.locks[-1]
+    spinner.remove(governor)
+    wait_until(lambda: base.locks[-1])
 
 
 def test_a_forged_action_ends_the_mission(stack, spinner) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
+import re
 import runpy
 import sys
 import types
@@ -22,7 +24,7 @@ from vila_core.errors import ConfigError
 from vila_ros.controller.node import ControllerNode
 from vila_ros.governor.node import GovernorNode
 from vila_ros.navigator.camera_config import TRANSPORTS
-from vila_ros.navigator.config import NavigatorNodeConfig
+from vila_ros.navigator.config import OUTPUTS, NavigatorNodeConfig
 from vila_ros.navigator.node import NavigatorNode
 from vila_ros.watchdog.node import WatchdogNode
 from vila_tools.demo.run import DemoOptions, node_specs
@@ -71,6 +73,7 @@ def described(path: Path, monkeypatch: pytest.MonkeyPatch, share: Path = ROOT) -
     fakes = [
         stand_in("launch", "LaunchContext", "LaunchDescription"),
         stand_in("launch.actions", *ACTIONS),
+        stand_in("launch.conditions", "IfCondition"),
         stand_in("launch.launch_description_sources", "PythonLaunchDescriptionSource"),
         stand_in("launch.substitutions", "EnvironmentVariable", "LaunchConfiguration", "PythonExpression"),
         stand_in("launch_ros", "_"),
@@ -175,8 +178,52 @@ def test_how_images_are_taken_is_an_argument(monkeypatch) -> None:
     assert tuple(arguments["image_transport"]["choices"]) == TRANSPORTS
     assert arguments["image_transport"]["default_value"] == NavigatorNodeConfig().image_transport
     navigator = next(node for node in of(description, "Node") if node.kwargs["name"] == "navigator")
-    given = navigator.kwargs["parameters"][1]["image_transport"]
+    given = navigator.kwargs["parameters"][-1]["image_transport"]
     assert given.args[0].args == ("image_transport",) and given.kwargs == {"value_type": str}
+
+
+@pytest.mark.parametrize(
+    ("output", "is_driven", "topics"),
+    [
+        ("velocity", "true", ("cmd_vel", "cmd_vel_nav")),
+        ("goal_pose", "false", ("cmd_vel_governor", "cmd_vel_controller")),  # the others are Nav2's own
+        ("nav2", "false", ("cmd_vel_governor", "cmd_vel_controller")),
+    ],
+)
+def test_our_controller_drives_only_where_nobody_else_does(monkeypatch, output: str, is_driven: str, topics) -> None:
+    set_to, nodes = navigation(monkeypatch, output=output)
+    kwargs = {node.kwargs["name"]: node.kwargs for node in nodes}
+
+    def said(expression: Call) -> object:  # as PythonExpression does
+        return eval("".join(output if isinstance(piece, Call) else piece for piece in expression.args[0]))
+
+    assert output in OUTPUTS and said(kwargs["controller"]["condition"].args[0]) == is_driven
+    assert [kwargs[name]["condition"] for name in ("governor", "watchdog", "navigator")] == [None] * 3
+    assert kwargs["navigator"]["parameters"][-1]["output"].args[0].args == ("output",)
+    assert (set_to["cmd_vel"], set_to["cmd_vel_nav"]) == topics
+    remapped = {node for node, its in kwargs.items() if "cmd_vel_nav" in dict(its["remappings"])}
+    assert remapped == {"controller", "governor"}
+
+
+def test_the_controller_hears_what_reaches_the_base(monkeypatch) -> None:
+    set_to, nodes = navigation(monkeypatch, cmd_vel="below", cmd_vel_out="base/cmd_vel")
+    topics = {node.kwargs["name"]: dict(node.kwargs["remappings"]).get("cmd_vel") for node in nodes}
+    named = {name: topic.args[0] for name, topic in topics.items() if topic is not None}
+    assert named == {"controller": "cmd_vel_out", "governor": "cmd_vel", "watchdog": "cmd_vel"}
+    assert (set_to["cmd_vel"], set_to["cmd_vel_out"]) == ("below", "base/cmd_vel")
+    set_to, _ = navigation(monkeypatch, cmd_vel="below")
+    assert set_to["cmd_vel_out"] == "below"
+
+
+def test_the_launch_file_of_the_document_names_arguments_that_are_there(monkeypatch) -> None:
+    (source,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "nav2.md").read_text(), re.DOTALL)
+    calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    ours = [call for call in calls if getattr(call.func, "id", "") == "included" and call.args[0].value == "vila_nav"]
+    (call,) = ours
+    assert (ROOT / "launch" / call.args[1].value).is_file()
+    description = described(ROOT / "launch" / call.args[1].value, monkeypatch)
+    declared = {call.args[0] for call in of(description, "DeclareLaunchArgument")}
+    assert {word.arg for word in call.keywords} <= declared
 
 
 def test_the_simulator_starts_in_the_network_of_the_nodes(monkeypatch) -> None:
@@ -307,7 +354,7 @@ def test_each_topic_is_remapped_where_it_is_used(monkeypatch) -> None:
     assert remaps["controller"] == {"odom": "odom", "cmd_vel": "cmd_vel"}
     assert remaps["watchdog"] == {"cmd_vel": "cmd_vel"}
     assert set(remaps["governor"]) == {
-        *("cmd_vel", "scan", "points", "depth", "depth/camera_info"),
+        *("cmd_vel", "cmd_vel_nav", "scan", "points", "depth", "depth/camera_info"),
         *("teleop/cmd_vel", "joy", "emergency_stop"),
     }
 

@@ -1,6 +1,8 @@
-"""Whether a clock, or the stamps of a topic, jumped forward: they ran ahead of the steady clock."""
+"""Whether a clock, or the stamps of a topic, jumped: forward they ran ahead of the steady clock."""
 
 from __future__ import annotations
+
+from vila_core.types import MAX_REORDER_NS
 
 MAX_AHEAD_S = 2.0
 
@@ -32,3 +34,24 @@ class ForwardJumpWatch:
         if self._ahead_ns <= MAX_AHEAD_S * 1e9:
             return ""
         return f"{self._what} ran {self._ahead_ns / 1e9:.2f} s ahead of the steady clock; it must not jump"
+
+
+class MissionClocks:
+    """Watches the times that a mission goes by: none may jump forward, the robot's time not back either."""
+
+    def __init__(self, now_ns: int) -> None:
+        self._now_ns = now_ns
+        self._watches = tuple(map(ForwardJumpWatch, ("the clock", "the images' stamp", "the odometry's stamp")))
+
+    def fault(self, now_ns: int, image_ns: int, odometry_ns: int, *, steady_ns: int, speed: float = 1.0) -> str:
+        """Return what is wrong with the robot's time, the newest image's stamp, the odometry's; empty if nothing is.
+
+        0 stands for a stamp that is unknown; speed: see ForwardJumpWatch.
+        """
+        before_ns, self._now_ns = self._now_ns, now_ns
+        times_ns = (now_ns, image_ns, odometry_ns)
+        pairs = zip(self._watches, times_ns, strict=True)
+        faults = [watch.note(time_ns, steady_ns, speed) for watch, time_ns in pairs]
+        if now_ns < before_ns - MAX_REORDER_NS:
+            return f"time went back from {before_ns} to {now_ns} ns"
+        return next(filter(None, faults), "")

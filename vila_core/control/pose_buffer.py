@@ -48,6 +48,11 @@ class PoseBuffer:
         """The latest odometry, None if there is none yet."""
         return self._entries[-1] if self._entries else None
 
+    @property
+    def stands(self) -> bool:
+        """True if the newest velocity and poses say that the robot stands, and has stood for a moment."""
+        return bool(self._entries) and self._stands_at(self._entries[-1])
+
     def begins_after(self, stamp_ns: int) -> bool:
         """Return True if a stamp is older than all that is known."""
         return bool(self._entries) and stamp_ns < self._entries[0].stamp_ns

@@ -20,13 +20,19 @@ class MotionFault(enum.IntEnum):
     CLOCK = 9  # jumped, or can not be driven by
     HELD_UP = 10  # the controller itself was not run for a while
     REPLACED = 11  # by a newer action, a hold, or a shutdown
-    NOT_ALONE = 12  # another controller of this name was there before
+    GOAL_REFUSED = 12  # Nav2 does not go there: occupied, outside of the map, no path
+    OBSTRUCTED = 13  # something stands in Nav2's way
+    NOT_ACCEPTED = 14  # Nav2 took no goal: it is not active, or busy
+    TAKEN_OVER = 15  # somebody else sent Nav2 a goal, or canceled ours
+    NAV2_FAILED = 16  # for whatever else; its code is in the detail
+    NOT_ALONE = 17  # another controller of this name was there before
     ODOMETRY_SILENT = 20  # none, or too old
     ODOMETRY_NOT_FINITE = 21
     ODOMETRY_FRAME = 22  # frame_id or child_frame_id changed
     ODOMETRY_JUMP = 23  # a step, or a turn, that no such robot makes
     ODOMETRY_CONTRADICTS = 24  # it moves otherwise than commanded: scale, drift, standing still
     ODOMETRY_PUBLISHERS = 25  # more than one
+    TRANSFORM = 26  # tf does not tell where odometry's frame is in the frame of the goals
 
     @property
     def is_odometry(self) -> bool:

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 from builtin_interfaces.msg import Time
-from geometry_msgs.msg import Quaternion
+from geometry_msgs.msg import PoseStamped, Quaternion
 from nav_msgs.msg import Odometry as OdometryMsg
 from sensor_msgs.msg import CompressedImage, Image
 from vila_nav.msg import NavAction
@@ -100,6 +100,15 @@ def yaw_from_quaternion(q: Quaternion) -> float:
 def quaternion_from_yaw(yaw_rad: float) -> Quaternion:
     """Return the rotation about z."""
     return Quaternion(z=math.sin(yaw_rad / 2.0), w=math.cos(yaw_rad / 2.0))
+
+
+def pose_message(pose: Pose, frame_id: str, stamp_ns: int) -> PoseStamped:
+    """Return a planar pose of a frame at a time."""
+    message = PoseStamped()
+    message.header.frame_id, message.header.stamp = frame_id, stamp_from_ns(stamp_ns)
+    message.pose.position.x, message.pose.position.y = float(pose.x_m), float(pose.y_m)
+    message.pose.orientation = quaternion_from_yaw(pose.yaw_rad)
+    return message
 
 
 def message_from_decision(decision: Decision, decision_id: int, frame_id: str = "odom") -> NavAction:

@@ -44,7 +44,6 @@ class Health:
     image_age_s: float
     odometry: str  # likewise
     odometry_age_s: float  # by its stamp, inf if none came
-    controller: str  # likewise, of its reports
     no_image: str
     last_hold: str
     last_hold_detail: str
@@ -52,7 +51,8 @@ class Health:
     holds: int
     dropped_frames: int
     late_answers: int  # decisions that came when nobody waited for them any more
-    refused_actions: int  # by the controller
+    refused_actions: int  # by who drives
+    driver: str  # who carries decisions out, and whether it is ready
     clock: str  # which it is, and how it goes
     not_ready: str
     events: EventHealth

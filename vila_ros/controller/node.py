@@ -46,6 +46,7 @@ from vila_ros.common.conversions import (
 from vila_ros.common.diagnostics import readiness_array
 from vila_ros.common.node_clock import NodeClock
 from vila_ros.common.node_main import run_node
+from vila_ros.common.odometry_sources import OdometrySources
 from vila_ros.common.only_one import PATIENCE_S, OnlyOne
 from vila_ros.common.parameters import RunningParameters, declare, read, refuse_unknown
 from vila_ros.common.qos import RELIABILITIES, publisher_events, reliable_qos, sensor_qos, subscription_events
@@ -62,7 +63,6 @@ _STANDING = MotionStep(VelocityCommand(), MotionState.IDLE)
 _WARN_EVERY_S = 5.0
 _QUIET_AFTER_S = 1.0  # zeros are published for so long after a motion, then nothing: others may drive
 _ODOMETRY_DEPTH = 50  # messages that may wait while this process is busy
-_COUNT_EVERY_S = 0.5  # how often the graph is asked for odometry's publishers
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,14 +99,13 @@ class ControllerNode(Node):
         self._clock_watch = NodeClock(self, min(self._control.odometry_timeout_s, self._control.heartbeat_timeout_s))
         self._poses, self._pace = PoseBuffer(), MotionPacing()
         self._stamps = StampWatch(self.resolve_topic_name("odom"), self._control.odometry_timeout_s)
-        self._odometry_watch = OdometryWatch()
+        self._odometry_watch, self._sources = OdometryWatch(), OdometrySources(self, "odom")
         self._hold_up = HoldUpWatch(time.monotonic_ns())
         self._governor = GovernorWatch(self._control.governor_timeout_s)
         self._odometry: Receipt | None = None
         self._heartbeat: Receipt | None = None
         self._running: NavAction | None = None
-        self._reported_ns = self._counted_ns = self._commanded_ns = 0
-        self._odometry_publishers = 1
+        self._reported_ns = self._commanded_ns = 0
         self._is_stamped = is_stamped(self._config.velocity_type)
         events = publisher_events(self, COMMANDS)
         kind = velocity_type(self._is_stamped)
@@ -175,7 +174,7 @@ class ControllerNode(Node):
             self._end(Doubt(broken.fault, broken.detail))
             self.get_logger().error(f"odometry ignored: {err}", throttle_duration_sec=_WARN_EVERY_S)
             return
-        self._judge(odometry, self._source(message, info))
+        self._judge(odometry, self._sources.of(message, info))
         self._motion.path.measure(odometry)
         self._poses.add(odometry)
         self._odometry = Receipt(odometry.stamp_ns, time.monotonic_ns())
@@ -192,15 +191,6 @@ class ControllerNode(Node):
             self._end(Doubt(broken.fault, broken.detail))
             self._poses.clear()
             self.get_logger().warning(broken.detail, throttle_duration_sec=_WARN_EVERY_S)
-
-    def _source(self, message: OdometryMsg, info: Any) -> Source:
-        gid = info.get("publisher_gid") or {}  # from Kilted on
-        steady_ns = time.monotonic_ns()
-        if not gid and steady_ns - self._counted_ns > _COUNT_EVERY_S * 1e9:
-            self._odometry_publishers, self._counted_ns = self.count_publishers("odom"), steady_ns
-        return Source(
-            message.header.frame_id, message.child_frame_id, bytes(gid.get("data", b"")), self._odometry_publishers
-        )
 
     def _on_heartbeat(self, message: Header) -> None:
         self._heartbeat = Receipt(ns_from_stamp(message.stamp), time.monotonic_ns())

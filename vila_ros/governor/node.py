@@ -17,7 +17,7 @@ from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.parameter import Parameter
-from std_msgs.msg import Header
+from std_msgs.msg import Bool, Header
 from vila_nav.msg import GovernorState as StateMsg
 from vila_nav.msg import Mission, NavAction
 
@@ -32,7 +32,7 @@ from vila_ros.common.conversions import action_from_message, ns_from_stamp
 from vila_ros.common.diagnostics import readiness_array
 from vila_ros.common.node_main import run_early, run_node
 from vila_ros.common.parameters import RunningParameters, declare, read, refuse_unknown
-from vila_ros.common.qos import publisher_events, reliable_qos, subscription_events
+from vila_ros.common.qos import latched_qos, publisher_events, reliable_qos, subscription_events
 from vila_ros.common.strain_reader import StrainReader
 from vila_ros.common.topics import ACTIONS, CMD_VEL, COMMANDS, MISSIONS, REMEMBERED_EMERGENCY, WATCHDOG_HEARTBEAT
 from vila_ros.common.velocity import is_stamped, velocity_from_message, velocity_message, velocity_type
@@ -96,6 +96,7 @@ class GovernorNode(Node):
             return
         self._is_closed = True
         self._strain.close()
+        self._lock.publish(Bool(data=True))
         for _ in range(3):
             self._publish_velocity(VelocityCommand())
         self._velocity.wait_for_all_acked(Duration(seconds=0.2))
@@ -111,6 +112,7 @@ class GovernorNode(Node):
             velocity_type(self._stamped), CMD_VEL, reliable_qos(1), event_callbacks=events
         )
         self._states = self.create_publisher(StateMsg, "~/state", reliable_qos(1))
+        self._lock = self.create_publisher(Bool, "~/lock", latched_qos())
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", reliable_qos())
 
     def _subscribe(self) -> None:
@@ -216,6 +218,7 @@ class GovernorNode(Node):
         )
         message.header.stamp = self.get_clock().now().to_msg()
         self._states.publish(message)
+        self._lock.publish(Bool(data=output.is_locked))
 
     def _log(self, output: GovernorOutput) -> None:
         if output.state is GovernorState.REVOKED:

@@ -7,13 +7,17 @@ from pathlib import Path
 from typing import Annotated, Protocol
 
 from vila_core.config import EventsConfig, HistoryConfig, NavigatorConfig, StrainConfig, check_fields
+from vila_core.control.goal_watch import GoalConfig
 from vila_core.engine.backend import BACKENDS, EMBEDDED_CHECKPOINT, Backend
-from vila_core.errors import CheckpointError, MissingDependencyError
+from vila_core.errors import CheckpointError, ConfigError, MissingDependencyError
 from vila_core.fields import AT_ONCE, Bounds, OneOf
 from vila_ros.common.conversions import ODOMETRY_TWISTS
 from vila_ros.common.qos import RELIABILITIES
 from vila_ros.navigator.camera_config import TRANSPORTS, Camera, CameraConfig
 from vila_ros.navigator.mission_config import MissionConfig
+
+VELOCITY, GOAL_POSE, NAV2 = "velocity", "goal_pose", "nav2"
+OUTPUTS = (VELOCITY, GOAL_POSE, NAV2)
 
 STAGES = {
     "navigator": NavigatorConfig,
@@ -21,6 +25,7 @@ STAGES = {
     "mission": MissionConfig,
     "events": EventsConfig,
     "machine": StrainConfig,
+    "goal": GoalConfig,
 }
 
 
@@ -47,10 +52,17 @@ class NavigatorNodeConfig:
     odometry_twist: Annotated[str, OneOf(ODOMETRY_TWISTS)] = "body"
     # how often ~/heartbeat and ~/mission are published
     heartbeat_rate_hz: Annotated[float, Bounds(least=10, most=100), AT_ONCE] = 20.0
-    require_governor: bool = True  # false: missions run without one, and something else must limit cmd_vel
+    require_governor: bool = True  # with velocity; false: missions run without one, and something else limits cmd_vel
+    # who drives: velocity, our controller; goal_pose, who follows that topic; nav2, Nav2
+    output: Annotated[str, OneOf(OUTPUTS)] = VELOCITY
+    goal_frame: str = ""  # frame of goal poses, by tf, such as map; empty: odometry's own
+    nav2_action: str = "navigate_to_pose"  # name of Nav2's action
+    nav2_behavior_tree: str = ""  # that Nav2 is to use; empty: its default
 
     def __post_init__(self) -> None:
         check_fields(self)
+        if self.goal_frame and self.output == VELOCITY:
+            raise ConfigError(f"goal_frame = {self.goal_frame!r}: there are no goal poses with output = {VELOCITY!r}")
 
     @property
     def main_camera(self) -> Camera:

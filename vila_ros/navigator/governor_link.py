@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 
 from rclpy.node import Node
 from vila_nav.msg import GovernorState
 from vila_nav.msg import Mission as MissionMsg
 
-from vila_core.control.reasons import StopReason
+from vila_core.control.reasons import MotionFault, StopReason
+from vila_core.control.watchdog import Doubt
 from vila_ros.common.qos import reliable_qos
 from vila_ros.common.topics import GOVERNOR_STATE
 from vila_ros.navigator.mission import MissionEnd, MissionError
@@ -40,11 +42,12 @@ class GovernorLink:
     """Publishes ~/mission and follows the governor's state.
 
     A mission is told once the governor has shown that it hears us, and may move once it has shown the mission's number.
-    required: false lets missions run where no governor was ever heard.
+    required: false lets missions run where no governor was ever heard. is_passed: the robot's velocities pass the
+    governor; where they do not, none is required, and what it says is seen to here: see `ban`.
     """
 
-    def __init__(self, node: Node, *, required: bool) -> None:
-        self._node, self._required = node, required
+    def __init__(self, node: Node, *, required: bool, is_passed: bool = True) -> None:
+        self._node, self._required, self._is_passed = node, required and is_passed, is_passed
         self._publisher = node.create_publisher(MissionMsg, "~/mission", reliable_qos())
         self._subscription = node.create_subscription(GovernorState, GOVERNOR_STATE, self._on_state, reliable_qos(1))
         self._told = MissionMsg(id=time.time_ns() // 1000)  # no mission of an earlier run has a later number
@@ -90,7 +93,17 @@ class GovernorLink:
     @property
     def is_ready(self) -> bool:
         """True if the present mission may move the robot, unless `verdict` says otherwise by now."""
-        return self._next is None and (self._is_ungoverned or self._is_confirmed)
+        return self._next is None and (self._is_ungoverned or self._is_confirmed) and self.ban is None
+
+    @property
+    def ban(self) -> Doubt | None:
+        """Why a robot whose velocities do not pass the governor is to stand all the same, for now; None if it is not.
+
+        What ends the mission is `verdict`'s.
+        """
+        if self._is_passed or not self._stands(GovernorState.STOPPED) or self._reason() not in _HINDRANCES:
+            return None
+        return Doubt(MotionFault.GOVERNOR, f"the governor says {self._reason().name}: {self._state_detail()}")
 
     @property
     def emergency(self) -> str:
@@ -108,10 +121,14 @@ class GovernorLink:
         is_lost = self._is_silent() or self._is_blind() if self._is_confirmed else waits_s > _PATIENCE_S
         return self._complaint() if is_lost else None
 
-    def hindrance(self) -> tuple[MissionError, str]:
-        """Return what stopped the robot of late, and in words; NONE and an empty text if nothing did."""
+    def explained(self, end: MissionEnd) -> MissionEnd:
+        """Return the end by what stopped the robot of late, if it got stuck and that is why."""
         is_late = time.monotonic_ns() - self._hindered_ns > _HINDERED_S * 1e9
-        return (MissionError.NONE, "") if is_late else self._hindrance
+        error, hindrance = (MissionError.NONE, "") if is_late else self._hindrance
+        stuck = {MissionError.STUCK} if self._is_passed else {MissionError.STUCK, MissionError.CONTROLLER_LOST}
+        if not hindrance or end.error not in stuck:
+            return end
+        return dataclasses.replace(end, error=error, message=f"{end.message}; the governor stopped it for {hindrance}")
 
     def _on_state(self, message: GovernorState) -> None:
         self._state, self._heard_ns, self._beats = message, time.monotonic_ns(), 0
@@ -150,6 +167,9 @@ class GovernorLink:
     def _reason(self) -> StopReason:
         return StopReason.NONE if self._state is None else StopReason(self._state.reason)
 
+    def _state_detail(self) -> str:
+        return "" if self._state is None else str(self._state.detail)
+
     def _complaint(self) -> tuple[MissionError, str]:
         topic = self._node.resolve_topic_name(GOVERNOR_STATE)
         if self._state is None:
@@ -160,4 +180,6 @@ class GovernorLink:
         if not self._shows_told():
             return MissionError.GOVERNOR_LOST, "the governor does not hear the navigator"
         reason = self._reason()
-        return _ERRORS.get(reason, MissionError.GOVERNOR_LOST), f"the governor says {reason.name}: {self._state.detail}"
+        return _ERRORS.get(
+            reason, MissionError.GOVERNOR_LOST
+        ), f"the governor says {reason.name}: {self._state_detail()}"

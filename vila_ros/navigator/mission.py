@@ -116,17 +116,25 @@ _FAULT_ERRORS = {  # every other fault says that the robot does not move as it i
     MotionFault.CLOCK: MissionError.CLOCK_JUMP,
     MotionFault.ODOMETRY_SILENT: MissionError.ODOMETRY_LOST,
     MotionFault.ODOMETRY_NOT_FINITE: MissionError.ODOMETRY_LOST,
+    MotionFault.GOAL_REFUSED: MissionError.BLOCKED,
+    MotionFault.OBSTRUCTED: MissionError.BLOCKED,
+    MotionFault.NOT_ACCEPTED: MissionError.CONTROLLER_LOST,
+    MotionFault.TAKEN_OVER: MissionError.OPERATOR,
+    MotionFault.TRANSFORM: MissionError.ODOMETRY_LOST,
 }
 
 
 class Mission:
     """The state of one mission. Every `on_...` and `tick` may end it: see `end`.
 
-    decides_moving: a decision may come, and replace the running action, while the robot moves.
+    decides_moving: a decision may come, and replace the running action, while the robot moves. driver: who carries
+    actions out, in words; called the controller below, whoever it is.
     """
 
-    def __init__(self, config: MissionConfig, now_ns: int, *, decides_moving: bool = False) -> None:
-        self.config = config
+    def __init__(
+        self, config: MissionConfig, now_ns: int, *, decides_moving: bool = False, driver: str = "the controller"
+    ) -> None:
+        self.config, self._driver = config, driver
         self._decides_moving = decides_moving
         self.state = MissionState.WAITING
         self.end: MissionEnd | None = None
@@ -327,7 +335,7 @@ class Mission:
             (over(self._odometry_ns, c.odometry_timeout_s), MissionError.ODOMETRY_LOST,
              f"no odometry for {c.odometry_timeout_s:g} s"),
             (over(self._report_ns, c.controller_timeout_s), MissionError.CONTROLLER_LOST,
-             f"nothing from the controller for {c.controller_timeout_s:g} s{controller_fault}"),
+             f"nothing from {self._driver} for {c.controller_timeout_s:g} s{controller_fault}"),
             (stopping and over(self._stop_ns, c.stop_timeout_s), MissionError.STUCK,
              f"the robot still moves {c.stop_timeout_s:g} s after stop"),
             (over(self._start_ns, c.max_duration_s), MissionError.TIMEOUT,

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from nav_msgs.msg import Odometry as OdometryMsg
 from rclpy.action.server import ServerGoalHandle
@@ -26,8 +27,8 @@ from std_msgs.msg import String
 from vila_nav.msg import NavAction, NavigatorStatus
 
 from vila_core.config import EventsConfig, HistoryConfig, NavigatorConfig, StrainConfig
-from vila_core.control.forward_jump import ForwardJumpWatch
-from vila_core.control.reasons import MotionFault
+from vila_core.control.forward_jump import MissionClocks
+from vila_core.control.goal_watch import GoalConfig
 from vila_core.control.watchdog import Receipt
 from vila_core.engine.backend import CacheCounts, ModelInfo, load_backend
 from vila_core.errors import FrameError, InstructionError, VilaError
@@ -35,11 +36,12 @@ from vila_core.history.camera_watch import CameraFault
 from vila_core.machine.memory import trim_heap
 from vila_core.navigator import Navigator
 from vila_core.prompts.instruction import sanitize
-from vila_core.types import MAX_REORDER_NS, Decision, Frame, HoldReason, Instruction, Odometry
-from vila_ros.common.conversions import OdometryError, odometry_from_message
+from vila_core.types import Decision, Frame, HoldReason, Instruction, Odometry
+from vila_ros.common.conversions import OdometryError, ns_from_stamp, odometry_from_message
 from vila_ros.common.diagnostics import Health, precision_text
 from vila_ros.common.lifecycle import ManagedNode
 from vila_ros.common.node_main import run_node
+from vila_ros.common.odometry_sources import OdometrySources
 from vila_ros.common.only_one import PATIENCE_S, OnlyOne
 from vila_ros.common.parameters import RunningParameters, declare, read, refuse_unknown
 from vila_ros.common.qos import reliable_qos, sensor_qos, subscription_events
@@ -54,28 +56,16 @@ from vila_ros.navigator.extra_cameras import ExtraCameras
 from vila_ros.navigator.goals import feedback, finish_goal
 from vila_ros.navigator.governor_link import GovernorLink
 from vila_ros.navigator.instruction_inputs import InstructionInputs
-from vila_ros.navigator.mission import (
-    Mission,
-    MissionError,
-    MotionReport,
-    Outcome,
-)
+from vila_ros.navigator.mission import Mission, MissionError, Outcome
 from vila_ros.navigator.mission_config import MissionConfig
+from vila_ros.navigator.motion_output import tell_mission
+from vila_ros.navigator.motion_outputs import output_maker
 from vila_ros.navigator.outputs import DecisionContext, NavigatorOutputs
 from vila_ros.navigator.readiness import Readiness
 from vila_ros.navigator.status import StatusPublisher
 from vila_ros.navigator.worker import InferenceWorker
 
-EXECUTION_TOPIC = "controller/execution"
-SILENT_TOPICS = {MissionError.ODOMETRY_LOST: "odom", MissionError.CONTROLLER_LOST: EXECUTION_TOPIC}
 _WARN_EVERY_S = 5.0
-
-REPORTS = {
-    NavAction.RUNNING: MotionReport.RUNNING,
-    NavAction.DONE: MotionReport.DONE,
-    NavAction.REFUSED: MotionReport.REFUSED,
-    NavAction.ABORTED: MotionReport.ABORTED,
-}
 
 
 @dataclass(slots=True)
@@ -116,9 +106,7 @@ class NavigatorNode(ManagedNode):
         self._camera_fault: CameraFault | None = None
         self._held = False
         self._odometry: Odometry | None = None
-        self._last_now_ns = 0
-        self._jumps: tuple[ForwardJumpWatch, ...] = ()  # of the clock, the images' stamps and the odometry's
-        self.refused_actions = 0  # by the controller, since activation
+        self.refused_actions = 0  # by who drives, since activation
 
     # --- lifecycle -------------------------------------------------------------------------------
 
@@ -126,6 +114,7 @@ class NavigatorNode(ManagedNode):
         self._config = read(self, NavigatorNodeConfig)
         self._navigation = read(self, NavigatorConfig, "navigator")
         self._history = read(self, HistoryConfig, "history")
+        self._make_motion = output_maker(self._config, read(self, GoalConfig, "goal"))
         self._extra_cameras = read_cameras(self, self._more_cameras)
         self._only_one = OnlyOne(self)
         self._undo_later(self._only_one.close)
@@ -177,11 +166,13 @@ class NavigatorNode(ManagedNode):
         self._undo_later(self._events.deactivate)
         self._undo_later(self._worker.stop)
         self._worker.start()
-        self._readiness = Readiness(self, "image_raw", "odom", "controller", self._navigation.max_image_age_s)
+        self._readiness = Readiness(self, "image_raw", "odom", self._navigation.max_image_age_s)
         self._undo_later(self._readiness.close)
+        self._motion = self._make_motion(self, self._on_report, self._guard.trigger, self._max_future_s)
+        self._undo_later(self._motion.close)
         self._strain = StrainReader(read(self, StrainConfig, "machine"))
         self._undo_later(self._strain.close)
-        self._governor = GovernorLink(self, required=self._config.require_governor)
+        self._governor = GovernorLink(self, required=self._config.require_governor, is_passed=self._motion.is_governed)
         self._undo_later(self._governor.close)
         self._subscribe()
         self._camera = CameraReader(
@@ -227,9 +218,9 @@ class NavigatorNode(ManagedNode):
     def _subscribe(self) -> None:
         odometry_qos = sensor_qos(self._config.odometry_reliability)
         events = subscription_events(self, "odom", "odometry_reliability")
+        self._sources = OdometrySources(self, "odom")
         subscriptions = [
-            self.create_subscription(OdometryMsg, "odom", self._on_odometry, odometry_qos, event_callbacks=events),
-            self.create_subscription(NavAction, EXECUTION_TOPIC, self._on_report, reliable_qos()),
+            self.create_subscription(OdometryMsg, "odom", self._on_odometry, odometry_qos, event_callbacks=events)
         ]
         if self._config.instruction_topic:
             topic = self.create_subscription(String, "~/instruction", self._inputs.on_topic, reliable_qos(1))
@@ -297,19 +288,22 @@ class NavigatorNode(ManagedNode):
         if emergency := self._governor.emergency:
             self.get_logger().error(f"instruction refused: {emergency}")
             return MissionError.EMERGENCY_STOP, emergency
+        if (rival := self._motion.rival) is not None:
+            self.get_logger().error(f"instruction of {source} refused: {rival[1]}")
+            return rival
         self._stop_mission(MissionError.PREEMPTED, "a newer instruction came")
         self._navigator.start(instruction)
         self._events.begin_mission()
         self._camera_fault = None
         self._missions += 1
-        mission = Mission(config, time.monotonic_ns(), decides_moving=self._decisions.is_continuous)
+        continuous, driver = self._decisions.is_continuous, self._motion.driver
+        mission = Mission(config, time.monotonic_ns(), decides_moving=continuous, driver=driver)
         client = ClientWatch(self, "~/navigate", config.client_timeout_s) if goal and config.client_timeout_s else None
         self._active = ActiveMission(self._missions, mission, instruction, goal, client)
         self._governor.begin(instruction.text, source)
         self._outputs.mission_id = self._governor.mission_id
         self._tell_mission(NavigatorStatus.STATE_NAVIGATING, source)
-        self._last_now_ns, self._held = now_ns, False
-        self._jumps = tuple(map(ForwardJumpWatch, ("the clock", "the images' stamp", "the odometry's stamp")))
+        self._clocks, self._held = MissionClocks(now_ns), False
         self.get_logger().info(f"instruction of {source}: {instruction.text}")
         self._beat()
         return MissionError.NONE, ""
@@ -332,21 +326,16 @@ class NavigatorNode(ManagedNode):
         active = self._active
         if active is None or active.mission.end is None:
             return
-        end = active.mission.end
-        error, hindrance = self._governor.hindrance()
-        if end.error is MissionError.STUCK and hindrance:
-            end = dataclasses.replace(
-                end, error=error, message=f"{end.message}; the governor stopped it for {hindrance}"
-            )
-        elif (topic := SILENT_TOPICS.get(end.error)) is not None:
-            end = dataclasses.replace(end, message=f"{end.message}, {self._topic_text(topic)}")
+        end = self._governor.explained(active.mission.end)
+        if end.error is MissionError.ODOMETRY_LOST:
+            end = dataclasses.replace(end, message=f"{end.message}, {self._topic_text('odom')}")
         self._active = None
         self._decisions.drop()
         self._navigator.stop()
         self._governor.end(end)
         self._events.end_mission()
         if end.outcome is not Outcome.REACHED:
-            self._outputs.publish_action(Decision.holding(HoldReason.NO_INSTRUCTION, self._image_stamp(), end.message))
+            self._stand(HoldReason.NO_INSTRUCTION, end.message)
         self.get_logger().info(f"{end.outcome.name}, {end.error.name}: {end.message}")
         self._tell_mission(NavigatorStatus.STATE_READY, f"{end.outcome.name}, {end.error.name}: {end.message}")
         if active.goal is not None:
@@ -364,6 +353,7 @@ class NavigatorNode(ManagedNode):
         for decision in self._decisions.answers():
             self._apply(decision)
         self._events.on_wake()
+        self._motion.on_wake()
         if self._active is None or not self._is_image_fresh() or self._readiness.fault() is not None:
             return
         self._held = False
@@ -372,7 +362,7 @@ class NavigatorNode(ManagedNode):
             self._active.mission.on_bad_image(f"the image is {ahead_s:.2f} s in the future")
             return
         self._active.mission.on_image(time.monotonic_ns())
-        if self._is_controller_there() and self._governor.is_ready and not self._readiness.is_doubtful:
+        if self._motion.is_ready and self._governor.is_ready and not self._readiness.is_doubtful:
             self._ask()
 
     def _ask(self) -> None:
@@ -393,6 +383,8 @@ class NavigatorNode(ManagedNode):
         active.mission.on_decision(decision, message.id, time.monotonic_ns())
         self._outputs.publish_stats(decision, self._decision_context())
         self._tell_client(active, message, decision.latency_ms)
+        if active.mission.end is None:
+            self._motion.carry_out(decision, message)  # behind what waits for its report
         self._settle()
 
     def _decision_context(self) -> DecisionContext:
@@ -408,42 +400,35 @@ class NavigatorNode(ManagedNode):
             refused_actions=self.refused_actions,
         )
 
-    def _on_report(self, message: NavAction) -> None:
-        report = REPORTS.get(message.state)
-        self.refused_actions += report is MotionReport.REFUSED
-        if self._active is None or report is None:
-            return
-        self._tell_progress(message)
-        self._active.mission.on_report(
-            report,
-            message.id,
-            message.detail,
-            stamp_ns=self._now_ns(),
-            now_ns=time.monotonic_ns(),
-            fault=_fault_of(message.fault),
-        )
-        self._settle()
+    def _on_report(self, report: NavAction) -> None:
+        self.refused_actions += report.state == NavAction.REFUSED
+        if self._active is not None:
+            self._tell_progress(report)
+            tell_mission(self._active.mission, report, self._now_ns())
+            self._settle()
 
-    def _tell_progress(self, message: NavAction) -> None:
-        """Tell the goal's client how far the motion got; the controller says so several times a second."""
+    def _tell_progress(self, report: NavAction) -> None:
+        """Tell the goal's client how far the motion got; who drives says so several times a second."""
         active = self._active
-        if active is None or message.state != NavAction.RUNNING or message.mission_id != self._outputs.mission_id:
+        if active is None or report.state != NavAction.RUNNING or report.mission_id != self._outputs.mission_id:
             return
-        self._tell_client(active, message, self._outputs.latency_ms)
+        self._tell_client(active, report, self._outputs.latency_ms)
 
     def _tell_client(self, active: ActiveMission, message: NavAction, latency_ms: float) -> None:
         if active.goal is not None and active.goal.is_active:
             mission = active.mission
             active.goal.publish_feedback(feedback(message, latency_ms, mission.decisions, mission.distance_m))
 
-    def _on_odometry(self, message: OdometryMsg) -> None:
+    def _on_odometry(self, message: OdometryMsg, info: Any) -> None:
         self._readiness.note_odometry(message.header.stamp)
         try:
             self._odometry = odometry_from_message(message, self._config.odometry_twist)
         except OdometryError as err:
+            self._motion.note_bad_odometry(str(err), ns_from_stamp(message.header.stamp))
             self.get_logger().error(f"odometry ignored: {err}", throttle_duration_sec=_WARN_EVERY_S)
             return
         self._decisions.note_odometry(self._odometry)
+        self._motion.note_odometry(message, self._odometry, self._sources.of(message, info))
         if self._active is not None:
             self._active.mission.on_odometry(self._odometry, time.monotonic_ns())
             self._settle()
@@ -452,14 +437,17 @@ class NavigatorNode(ManagedNode):
 
     def _on_tick(self) -> None:
         self._governor.beat()
+        self._motion.tick()
         active = self._active
         if active is None:
             return
         self._watch_clock()  # first: a clock that jumps makes others complain
-        if (over := self._governor.verdict()) is not None:
+        if (over := self._governor.verdict() or self._motion.rival) is not None:
             self._stop_mission(*over)
             return
-        if self._is_controller_there():
+        if (ban := self._governor.ban) is not None:
+            self._motion.interrupt(ban)
+        elif self._motion.is_ready:
             active.mission.on_controller(time.monotonic_ns())
         self._watch_readiness()
         self._watch_camera()
@@ -476,22 +464,19 @@ class NavigatorNode(ManagedNode):
             self._outputs.publish_heartbeat(image.stamp_ns)
 
     def _watch_clock(self) -> None:
-        now_ns = self._now_ns()
-        if now_ns < self._last_now_ns - MAX_REORDER_NS:
-            self._stop_mission(MissionError.CLOCK_JUMP, f"time went back from {self._last_now_ns} to {now_ns} ns")
-        self._last_now_ns = now_ns
         odometry_ns = 0 if self._odometry is None else self._odometry.stamp_ns
-        steady_ns, speed = time.monotonic_ns(), self._readiness.max_speed
-        for watch, time_ns in zip(self._jumps, (now_ns, self._image_stamp(), odometry_ns), strict=True):
-            if fault := watch.note(time_ns, steady_ns, speed):
-                self._stop_mission(MissionError.CLOCK_JUMP, fault)
+        stamps, steady_ns = (self._now_ns(), self._image_stamp(), odometry_ns), time.monotonic_ns()
+        if fault := self._clocks.fault(*stamps, steady_ns=steady_ns, speed=self._readiness.max_speed):
+            self._stop_mission(MissionError.CLOCK_JUMP, fault)
 
     def _watch_readiness(self) -> None:
         """Hold the robot as soon as clock or stamps are at fault; end the mission if they stay so."""
         fault = self._readiness.fault()
         if self._active is None:
             return
-        self._active.mission.on_controller_fault(self._readiness.controller_fault if fault is None else fault.text)
+        ban = self._governor.ban
+        said = self._motion.fault if ban is None else ban.detail
+        self._active.mission.on_controller_fault(said if fault is None else fault.text)
         if fault is None:
             return
         if self._readiness.is_lasting():
@@ -523,8 +508,12 @@ class NavigatorNode(ManagedNode):
         self._active.mission.on_bad_image(detail)
         self._active.mission.pause()
         self._decisions.drop()
-        self._outputs.publish_action(Decision.holding(reason, self._image_stamp(), detail))
+        self._stand(reason, detail)
         self.get_logger().warning(f"the robot holds: {detail}")
+
+    def _stand(self, reason: HoldReason, detail: str) -> None:
+        decision = Decision.holding(reason, self._image_stamp(), detail)
+        self._motion.carry_out(decision, self._outputs.publish_action(decision))
 
     def _watch_deadline(self) -> None:
         if not self._decisions.is_overdue(self._navigation.decision_deadline_s):
@@ -555,7 +544,6 @@ class NavigatorNode(ManagedNode):
             image_age_s=age_s,
             odometry=self._topic_text("odom"),
             odometry_age_s=self._odometry_age_s(),
-            controller=self._topic_text(EXECUTION_TOPIC),
             no_image=(self._image_fault or self._no_image()) if age_s > self._navigation.max_image_age_s else "",
             last_hold=last.hold.name,
             last_hold_detail=last.detail,
@@ -564,6 +552,7 @@ class NavigatorNode(ManagedNode):
             dropped_frames=self._worker.dropped,
             late_answers=self._decisions.late,
             refused_actions=self.refused_actions,
+            driver=self._motion.describe(),
             clock=self._readiness.clock_text,
             not_ready="" if fault is None else fault.text,
             events=self._events.health,
@@ -577,10 +566,6 @@ class NavigatorNode(ManagedNode):
             self._stop_mission(MissionError.CLIENT_GONE, words)
 
     # --- what is known ---------------------------------------------------------------------------
-
-    def _is_controller_there(self) -> bool:
-        """Return True if a controller is ready: it announces its reports only then."""
-        return self.count_publishers(EXECUTION_TOPIC) > 0
 
     def _is_image_fresh(self) -> bool:
         return self._camera_fault is None and self._image_age_s() <= self._navigation.max_image_age_s
@@ -618,13 +603,6 @@ def _free_memory() -> None:
 
 def _note_nothing(_: object) -> None:
     """Leave new parameters for when the node is configured."""
-
-
-def _fault_of(number: int) -> MotionFault:
-    try:
-        return MotionFault(number)
-    except ValueError:  # of a controller that is newer than this
-        return MotionFault.NONE
 
 
 def make_node() -> Node:

@@ -6,7 +6,6 @@ import time
 from dataclasses import dataclass
 
 from builtin_interfaces.msg import Time
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.node import Node
 
 from vila_core.config import ControlConfig
@@ -14,7 +13,6 @@ from vila_core.control.clock_watch import MAX_SPEED
 from vila_core.control.stamp_watch import StampWatch
 from vila_core.types import HoldReason
 from vila_ros.common.node_clock import NodeClock
-from vila_ros.common.qos import reliable_qos
 from vila_ros.navigator.mission import MissionError
 
 _PATIENCE_S = 1.5  # a fault that lasts so long ends a mission, before a watchdog ends it with less to say
@@ -31,24 +29,13 @@ class Fault:
 
 
 class Readiness:
-    """Watches the clock, the stamps of images and odometry, and what the controller says in /diagnostics.
+    """Watches the clock and the stamps of images and odometry; `note_image` may run in another thread."""
 
-    `note_image` and `note_stamp` may run in another thread than the node's. controller_fault: why the controller is
-    not ready, empty if it has not said so.
-    """
-
-    def __init__(
-        self, node: Node, image_topic: str, odometry_topic: str, controller: str, max_image_age_s: float
-    ) -> None:
+    def __init__(self, node: Node, image_topic: str, odometry_topic: str, max_image_age_s: float) -> None:
         self._clock = NodeClock(node, max_image_age_s)
         self._image = StampWatch(node.resolve_topic_name(image_topic), 2 * max_image_age_s)
         odometry_timeout_s = ControlConfig().odometry_timeout_s  # the controller's own may differ
         self._odometry = StampWatch(node.resolve_topic_name(odometry_topic), odometry_timeout_s)
-        self.controller_fault = ""
-        self._node, self._controller = node, node.resolve_topic_name(controller)
-        self._diagnostics = node.create_subscription(
-            DiagnosticArray, "/diagnostics", self._on_diagnostics, reliable_qos()
-        )
         self._since_ns: int | None = None  # steady time of the fault's begin
 
     def hold_to(self, max_image_age_s: float) -> None:
@@ -58,7 +45,6 @@ class Readiness:
 
     def close(self) -> None:
         """Watch no longer."""
-        self._node.destroy_subscription(self._diagnostics)
         self._clock.close()
 
     @property
@@ -111,12 +97,6 @@ class Readiness:
     def is_lasting(self) -> bool:
         """Return True if `fault` has returned one for so long that a mission is to end."""
         return self._since_ns is not None and time.monotonic_ns() - self._since_ns > _PATIENCE_S * 1e9
-
-    def _on_diagnostics(self, message: DiagnosticArray) -> None:
-        for status in message.status:
-            if status.name == self._controller:
-                is_fault = status.level == DiagnosticStatus.ERROR
-                self.controller_fault = f"it is {status.message}" if is_fault else ""
 
     def _fault(self) -> Fault | None:
         if text := self._clock.fault():

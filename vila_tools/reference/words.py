@@ -74,6 +74,7 @@ ENDPOINTS = {
     ("governor", "emergency_stop"): "true: stop and stay so; latched publishers are heard too",
     ("governor", "cmd_vel"): "what passes, at `rate_hz`; nothing when idle",
     ("governor", "~/state"): "what passes and why, 20 times a second",
+    ("governor", "~/lock"): "true: nobody else may drive the base; a lock for twist_mux, as often as the state",
     ("governor", "~/emergency_stop"): "true: stop and stay so; false: release, which resumes nothing",
     ("governor", "/diagnostics"): "why a mission was revoked",
     ("watchdog", "governor/state"): "that the governor lives",

@@ -46,6 +46,16 @@ class GovernorOutput:
     detail: str
     scale: float
 
+    @property
+    def is_locked(self) -> bool:
+        """True if no velocity may reach the base but the governor's own, whoever else drives it by itself.
+
+        Not locked while no mission runs, but for the emergency stop and the operator: then others may drive.
+        """
+        if self.state is GovernorState.REVOKED or self.reason in (StopReason.EMERGENCY_STOP, StopReason.OPERATOR):
+            return True
+        return self.state is GovernorState.STOPPED and self.reason is not StopReason.NO_COMMAND
+
 
 @dataclass(slots=True)
 class _Mission:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from vila_core.control.reasons import MotionFault
 
-# The odometry tells of no place any more that a mission could go on from; the controller may be held up again.
+# The odometry tells of no place any more that a mission could go on from; the controller may be held up again;
+# who took over goes on.
 _FINAL = frozenset(
     {
         MotionFault.ODOMETRY_FRAME,
         MotionFault.ODOMETRY_JUMP,
         MotionFault.ODOMETRY_PUBLISHERS,
         MotionFault.HELD_UP,
+        MotionFault.TAKEN_OVER,
     }
 )
 NO_FAILURES = frozenset({MotionFault.REPLACED, MotionFault.GOVERNOR})  # somebody else wanted or forbade that
