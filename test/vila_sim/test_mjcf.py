@@ -7,7 +7,9 @@ import pytest
 
 from vila_core.errors import ConfigError
 from vila_sim.flat import generate_flat
-from vila_sim.mujoco.mjcf import GROUP_OBJECT, CameraConfig, RobotConfig, map_size, texture_assets, write_mjcf
+from vila_sim.mujoco.mjcf import GROUP_OBJECT, map_size, write_mjcf
+from vila_sim.robot import CameraConfig, RobotConfig
+from vila_sim.solids import texture_assets
 from vila_sim.textures import TEXTURES, texture_pixels
 
 

@@ -8,10 +8,20 @@ from dataclasses import dataclass
 
 from vila_core.errors import ConfigError
 from vila_core.types import Pose
-from vila_sim.episodes import layout_seed, split_flat
 from vila_sim.patrol_scenario import DURATION_S, make_patrol
+from vila_sim.robot import (
+    BASE_FRAME,
+    CAMERA_FRAME,
+    CLOUD_RATE_HZ,
+    IMAGE_RATE_HZ,
+    ODOMETRY_FRAME,
+    ODOMETRY_RATE_HZ,
+    SCAN_FRAME,
+    SCAN_RATE_HZ,
+    SCAN_RAYS,
+)
 from vila_sim.route import Route
-from vila_sim.scenario import SPLIT, make_scenario
+from vila_sim.scenario import live_world
 from vila_sim.scene import Flat
 from vila_sim.scripted_events import Script
 
@@ -31,17 +41,17 @@ class SimulatorNodeConfig:
     start_y_m: float = math.nan  # see start_x_m
     start_yaw_rad: float = math.nan  # see start_x_m
     realtime_factor: float = 1.0  # simulated seconds in one of the wall clock's
-    image_rate_hz: float = 10.0  # of simulated time, as all rates here
-    odometry_rate_hz: float = 30.0  # of odometry
-    scan_rate_hz: float = 10.0  # of laser scans
-    scan_rays: int = 180  # in a full circle
-    cloud_rate_hz: float = 10.0  # of point clouds, of a laser with many rings in the same place
+    image_rate_hz: float = IMAGE_RATE_HZ  # of simulated time, as all rates here
+    odometry_rate_hz: float = ODOMETRY_RATE_HZ  # of odometry
+    scan_rate_hz: float = SCAN_RATE_HZ  # of laser scans
+    scan_rays: int = SCAN_RAYS  # in a full circle
+    cloud_rate_hz: float = CLOUD_RATE_HZ  # of point clouds, of a laser with many rings in the same place
     image_reliability: str = "best_effort"  # of the images; or reliable
     velocity_type: str = "auto"  # of cmd_vel: stamped, plain, or as the ROS distribution has it
-    odometry_frame: str = "odom"  # frame_id of odometry
-    base_frame: str = "base_link"  # child_frame_id of odometry
-    camera_frame: str = "camera_optical"  # frame_id of images
-    scan_frame: str = "laser"  # frame_id of scans and point clouds
+    odometry_frame: str = ODOMETRY_FRAME  # frame_id of odometry
+    base_frame: str = BASE_FRAME  # child_frame_id of odometry
+    camera_frame: str = CAMERA_FRAME  # frame_id of images
+    scan_frame: str = SCAN_FRAME  # frame_id of scans and point clouds
 
     def __post_init__(self) -> None:
         rates = ("realtime_factor", "image_rate_hz", "odometry_rate_hz", "scan_rate_hz", "cloud_rate_hz")
@@ -74,13 +84,8 @@ def make_world(config: SimulatorNodeConfig) -> World:
         patrol = make_patrol(config.seed, config.scripted_events_s)
         route = patrol.route if config.scripted_events_drive else None
         return World(patrol.flat, _overridden(patrol.route.start, config), patrol.script, route)
-    if config.instruction:
-        scenario = make_scenario(config.instruction, config.seed)
-        return World(scenario.flat, _overridden(scenario.start, config))
-    flat = split_flat(layout_seed(SPLIT, config.seed))
-    corridor = flat.rooms[0]
-    middle = Pose((corridor.x_min_m + corridor.x_max_m) / 2, (corridor.y_min_m + corridor.y_max_m) / 2)
-    return World(flat, _overridden(middle, config))
+    flat, start = live_world(config.seed, config.instruction)
+    return World(flat, _overridden(start, config))
 
 
 def _overridden(pose: Pose, config: SimulatorNodeConfig) -> Pose:
