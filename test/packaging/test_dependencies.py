@@ -28,6 +28,7 @@ DISTRIBUTIONS = {
     "PIL": "pillow",
     "cv2": "opencv-python-headless",
     "llama_cpp": "llama-cpp-python",
+    "pxr": "usd-core",
     "rclpy": "ros-rclpy",
     "yaml": "pyyaml",
 }
@@ -39,6 +40,7 @@ FROM_PIP = {
     "ros": {"lz4", "mcap", "rosbags", "zstandard"},
     "sim": {"av", "mujoco"},
     "video": {"av"},
+    "isaac": {"pxr"},
     "export": {"ml_dtypes", "onnx", "onnxruntime", "onnxscript"},
     "peers": {"gguf", "llama_cpp", "nncf", "openvino", "transformers"},
     "gpu-check": {"triton"},
