@@ -28,6 +28,7 @@ COMMANDS = {
     "demo": Command("vila_tools.demo.run:main", "drive a simulated robot to what you name, on real ROS 2"),
     "demo-events": Command("vila_tools.demo.events:main", "a simulated patrol in which things happen and are reported"),
     "inject": Command("vila_tools.inject.run:main", "a fault drill: does the robot stand, and how soon"),
+    "world": Command("vila_tools.world:main", "a flat with its robot as a file of Gazebo, Isaac Sim or MuJoCo"),
     "chat": Command("vila_tools.ask.chat:main", "ask a checkpoint about images and videos"),
     "decide": Command("vila_tools.ask.decide:main", "what a checkpoint would do next, with probabilities"),
     "fit": Command("vila_tools.fit.run:main", "whether a checkpoint fits a device, and a step's time there"),

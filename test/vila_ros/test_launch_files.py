@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import runpy
 import sys
 import types
@@ -18,6 +19,7 @@ pytest.importorskip("vila_nav")
 
 from rclpy.parameter import Parameter
 
+from vila_core.errors import ConfigError
 from vila_ros.controller.node import ControllerNode
 from vila_ros.governor.node import GovernorNode
 from vila_ros.navigator.node import NavigatorNode
@@ -35,6 +37,9 @@ ROOT = Path(__file__).resolve().parents[2]
 LAUNCH_FILES = sorted((ROOT / "launch").glob("*.launch.py"))
 USUAL_ARGUMENTS = {"namespace", "use_sim_time", "params_file", "autostart", "log_level", "use_respawn"}
 USUAL_ARGUMENTS |= {"image", "odom", "cmd_vel", "discovery", "domain_id", "security"}
+ACTIONS = ("DeclareLaunchArgument", "ExecuteProcess", "IncludeLaunchDescription", "OpaqueFunction")
+ACTIONS += ("SetEnvironmentVariable", "Shutdown")
+SIMULATORS = ("simulation", "gazebo", "isaac")
 NETWORK = {"ROS_DOMAIN_ID", "ROS_SECURITY_ENABLE", "ROS_SECURITY_STRATEGY"}
 
 
@@ -43,6 +48,10 @@ class Call:
 
     def __init__(self, name: str, args: tuple, kwargs: dict[str, Any]) -> None:
         self.name, self.args, self.kwargs = name, args, kwargs
+
+    def perform(self, context: dict[str, str]) -> str:
+        """Of a LaunchConfiguration."""
+        return context[self.args[0]]
 
 
 def stand_in(module: str, *names: str) -> types.ModuleType:
@@ -61,7 +70,7 @@ def described(path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Call]:
     """What a launch file describes, by the stand-ins."""
     fakes = [
         stand_in("launch", "LaunchDescription"),
-        stand_in("launch.actions", "DeclareLaunchArgument", "IncludeLaunchDescription", "SetEnvironmentVariable"),
+        stand_in("launch.actions", *ACTIONS),
         stand_in("launch.launch_description_sources", "PythonLaunchDescriptionSource"),
         stand_in("launch.substitutions", "EnvironmentVariable", "LaunchConfiguration", "PythonExpression"),
         stand_in("launch_ros", "_"),
@@ -71,6 +80,7 @@ def described(path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Call]:
         stand_in("ament_index_python.packages", "_"),
     ]
     fakes[-1].get_package_share_directory = lambda package: str({"vila_nav": ROOT}[package])
+    monkeypatch.delitem(sys.modules, "vila_tools.session.launching", raising=False)  # of the stand-ins before
     for fake in fakes:
         monkeypatch.setitem(sys.modules, fake.__name__, fake)
     return runpy.run_path(str(path))["generate_launch_description"]().args[0]
@@ -80,8 +90,9 @@ def of(description: list[Call], name: str) -> list[Call]:
     return [call for call in description if call.name == name]
 
 
-def test_there_are_two() -> None:
-    assert [path.name for path in LAUNCH_FILES] == ["navigation.launch.py", "simulation.launch.py"]
+def test_there_are_four() -> None:
+    names = [path.name.removesuffix(".launch.py") for path in LAUNCH_FILES]
+    assert names == sorted(("navigation", *SIMULATORS))
 
 
 def test_the_usual_arguments_are_there_and_every_used_one_is_declared(description) -> None:
@@ -139,9 +150,11 @@ def test_the_network_is_closed_by_default_and_other_words_are_refused(monkeypatc
     assert arguments["security"]["default_value"].args == ("ROS_SECURITY_ENABLE",)  # it never undoes the environment's
 
 
-def test_the_simulator_starts_in_the_network_of_the_nodes(monkeypatch) -> None:
-    description = described(ROOT / "launch" / "simulation.launch.py", monkeypatch)
-    assert [call.name for call in description][-2:] == ["IncludeLaunchDescription", "Node"]
+@pytest.mark.parametrize("name", SIMULATORS)
+def test_the_simulator_starts_in_the_network_of_the_nodes(monkeypatch, name) -> None:
+    description = described(ROOT / "launch" / f"{name}.launch.py", monkeypatch)
+    names = [call.name for call in description][-2:]
+    assert names in (["IncludeLaunchDescription", "Node"], ["IncludeLaunchDescription", "OpaqueFunction"])
     passed = {name for name, _ in description[-2].kwargs["launch_arguments"]}
     assert passed >= USUAL_ARGUMENTS
 
@@ -181,6 +194,100 @@ def declared_names(name: str) -> set[str]:
     names = set(node._parameters)
     node.destroy_node()
     return names
+
+
+def asked(description: list[Call], **given: str) -> dict[str, str]:
+    """The values of all arguments, those that are given and the defaults."""
+    defaults = {call.args[0]: call.kwargs["default_value"] for call in of(description, "DeclareLaunchArgument")}
+    return {name: value for name, value in defaults.items() if isinstance(value, str)} | given
+
+
+def started(name: str, monkeypatch: pytest.MonkeyPatch, **given: str) -> list[Call]:
+    """What the launch file starts once its arguments are known."""
+    description = described(ROOT / "launch" / f"{name}.launch.py", monkeypatch)
+    (late,) = of(description, "OpaqueFunction")
+    return late.kwargs["function"](asked(description, **given))
+
+
+@pytest.mark.parametrize(("distro", "gz"), [("humble", "fortress"), ("jazzy", "harmonic"), ("", "harmonic")])
+def test_gazebo_is_of_the_version_that_goes_with_ros(monkeypatch, distro, gz) -> None:
+    monkeypatch.setenv("ROS_DISTRO", distro)
+    description = described(ROOT / "launch" / "gazebo.launch.py", monkeypatch)
+    assert asked(description)["gz"] == gz
+
+
+@pytest.mark.parametrize(
+    ("gz", "headless", "command"),
+    [
+        ("fortress", "false", ["ign", "gazebo", "-r"]),
+        ("jetty", "true", ["gz", "sim", "-r", "-s", "--headless-rendering"]),
+    ],
+)
+def test_gazebo_runs_the_world_that_is_written_and_the_bridge_to_it(
+    monkeypatch, tmp_path, gz, headless, command
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    process, bridge = started("gazebo", monkeypatch, gz=gz, headless=headless, seed="3")
+    world = Path(process.kwargs["cmd"][-1])
+    assert process.kwargs["cmd"][:-1] == command and world.is_relative_to(tmp_path)
+    assert "red_chair" in world.read_text()
+    assert process.kwargs["on_exit"].name == "Shutdown"
+    (parameters,) = bridge.kwargs["parameters"]
+    rows = yaml.safe_load(Path(parameters["config_file"]).read_text())
+    assert bridge.kwargs["package"] == "ros_gz_bridge" and bridge.kwargs["executable"] == "parameter_bridge"
+    renamed = {topic for topic, _ in bridge.kwargs["remappings"]}
+    assert renamed <= {row["ros_topic_name"] for row in rows}
+
+
+def test_isaac_sim_runs_the_stage_that_is_written(monkeypatch, tmp_path) -> None:
+    pytest.importorskip("pxr")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "python.sh").touch()
+    given = {"isaac": str(tmp_path), "headless": "true", "seed": "3", "namespace": "r1", "image": "front/image"}
+    (process,) = started("isaac", monkeypatch, **given)
+    python, runner, option, folder, *rest = process.kwargs["cmd"]
+    assert (python, option, rest) == (str(tmp_path / "python.sh"), "--world", ["--headless"])
+    assert Path(runner).is_file() and (Path(folder) / "world.usda").is_file()
+    values = dict(json.loads((Path(folder) / "ros_graph.json").read_text())["values"])
+    assert values["images.inputs:topicName"] == "front/image"
+    assert values["intrinsics.inputs:topicName"] == "front/camera_info"
+    assert {values[f"{node}.inputs:nodeNamespace"] for node in ("twist", "odometry", "images", "scan")} == {"r1"}
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "words"),
+    [
+        ("gazebo", {"gz": "garden"}, "known: fortress, harmonic, ionic, jetty"),
+        ("gazebo", {"seed": "three"}, "seed:=three"),
+        ("isaac", {"isaac": "nowhere"}, "isaac:=nowhere"),
+    ],
+)
+def test_what_cannot_be_started_is_told(monkeypatch, tmp_path, name, given, words) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    if name == "isaac":
+        pytest.importorskip("pxr")
+    with pytest.raises(ConfigError, match=words):
+        started(name, monkeypatch, **given)
+
+
+@pytest.mark.parametrize(
+    ("name", "own"),
+    [
+        ("gazebo", {"obstacles.ignore_radius_m"}),
+        ("isaac", {"obstacles.sources", "obstacles.cloud_mount"}),
+    ],
+)
+def test_parameters_are_those_of_the_simulator_but_for_what_differs(name, own) -> None:
+    ours, theirs = (
+        yaml.safe_load((ROOT / "config" / f"{file}.yaml").read_text())["/**"] for file in ("simulation", name)
+    )
+    del ours["simulator"]
+    assert set(ours) == set(theirs)
+    for node, content in theirs.items():
+        mine, other = ours[node]["ros__parameters"], content["ros__parameters"]
+        differing = {key for key in mine.keys() | other.keys() if mine.get(key) != other.get(key)}
+        assert differing <= own | {"velocity_type"}
+        assert node == "navigator" or other["velocity_type"] == "plain"  # what Gazebo and Isaac Sim take
 
 
 @pytest.mark.parametrize(("scripted_events", "instruction"), [("", "go to the red chair"), ("patrol", "")])

@@ -47,6 +47,19 @@ class RosGraph:
     connections: tuple[tuple[str, str], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class TopicNames:
+    """What the robot's topics are called; camera_info is beside the images. /clock and /tf have no namespace."""
+
+    namespace: str = ""
+    image: str = "camera/image_raw"
+    odom: str = "odom"
+    cmd_vel: str = "cmd_vel"
+
+
+TOPICS = TopicNames()
+
+
 def require_version(version: str) -> None:
     """Raise ConfigError for a version of Isaac Sim, such as "5.1.0", that the graph was not compared with."""
     if ".".join(version.split(".")[:2]) not in ISAAC_VERSIONS:
@@ -66,9 +79,15 @@ def graph_json(graph: RosGraph) -> dict[str, Any]:
     }
 
 
-def ros_graph(camera: CameraConfig, robot: RobotConfig) -> RosGraph:
+def ros_graph(camera: CameraConfig, robot: RobotConfig, topics: TopicNames = TOPICS) -> RosGraph:
     """Return the graph: clock, cmd_vel, odometry, tf, camera with its intrinsics, laser scan."""
-    pieces = (_base(), _drive(camera, robot), _odometry(), _camera(camera), _laser())
+    pieces = (
+        _base(),
+        _drive(camera, robot, topics),
+        _odometry(topics),
+        _camera(camera, topics),
+        _laser(topics),
+    )
     nodes = tuple(node for piece in pieces for node in piece[0])
     wires = [wire for piece in pieces for wire in piece[1]]
     has_context = ("ROS2Publish", "ROS2Subscribe", "ROS2Camera", "ROS2Rtx")
@@ -96,10 +115,14 @@ def _base() -> Piece:
     ]
 
 
-def _drive(camera: CameraConfig, robot: RobotConfig) -> Piece:
+def _drive(camera: CameraConfig, robot: RobotConfig, topics: TopicNames) -> Piece:
     wheeled = wheeled_robot(camera, robot)
     nodes = [
-        GraphNode("twist", "isaacsim.ros2.bridge.ROS2SubscribeTwist", {"topicName": "cmd_vel"}),
+        GraphNode(
+            "twist",
+            "isaacsim.ros2.bridge.ROS2SubscribeTwist",
+            {"topicName": topics.cmd_vel, "nodeNamespace": topics.namespace},
+        ),
         GraphNode("linear", "omni.graph.nodes.BreakVector3"),
         GraphNode("angular", "omni.graph.nodes.BreakVector3"),
         GraphNode(
@@ -133,13 +156,18 @@ def _drive(camera: CameraConfig, robot: RobotConfig) -> Piece:
     ]
 
 
-def _odometry() -> Piece:
+def _odometry(topics: TopicNames) -> Piece:
     nodes = [
         GraphNode("measured", "isaacsim.core.nodes.IsaacComputeOdometry", targets={"chassisPrim": BASE}),
         GraphNode(
             "odometry",
             "isaacsim.ros2.bridge.ROS2PublishOdometry",
-            {"topicName": "odom", "odomFrameId": ODOMETRY_FRAME, "chassisFrameId": BASE_FRAME},
+            {
+                "topicName": topics.odom,
+                "nodeNamespace": topics.namespace,
+                "odomFrameId": ODOMETRY_FRAME,
+                "chassisFrameId": BASE_FRAME,
+            },
         ),
         GraphNode(
             "tf",
@@ -158,9 +186,15 @@ def _odometry() -> Piece:
     ]
 
 
-def _camera(camera: CameraConfig) -> Piece:
+def _camera(camera: CameraConfig, topics: TopicNames) -> Piece:
     skipped = round(TICK_HZ / IMAGE_RATE_HZ) - 1
-    common: dict[str, Value] = {"frameId": CAMERA_FRAME, "frameSkipCount": skipped, "resetSimulationTimeOnStop": False}
+    common: dict[str, Value] = {
+        "nodeNamespace": topics.namespace,
+        "frameId": CAMERA_FRAME,
+        "frameSkipCount": skipped,
+        "resetSimulationTimeOnStop": False,
+    }
+    folder = topics.image.rpartition("/")[0]
     nodes = [
         GraphNode(
             "camera_product",
@@ -171,18 +205,18 @@ def _camera(camera: CameraConfig) -> Piece:
         GraphNode(
             "images",
             "isaacsim.ros2.bridge.ROS2CameraHelper",
-            {"topicName": "camera/image_raw", "type": "rgb", **common},
+            {"topicName": topics.image, "type": "rgb", **common},
         ),
         GraphNode(
             "intrinsics",
             "isaacsim.ros2.bridge.ROS2CameraInfoHelper",
-            {"topicName": "camera/camera_info", **common},
+            {"topicName": f"{folder}/camera_info" if folder else "camera_info", **common},
         ),
     ]
     return nodes, _rendered("camera_product", "images", "intrinsics")
 
 
-def _laser() -> Piece:
+def _laser(topics: TopicNames) -> Piece:
     nodes = [
         GraphNode(
             "laser_product",
@@ -195,6 +229,7 @@ def _laser() -> Piece:
             "isaacsim.ros2.bridge.ROS2RtxLidarHelper",
             {
                 "topicName": "scan",
+                "nodeNamespace": topics.namespace,
                 "type": "laser_scan",
                 "frameId": SCAN_FRAME,
                 "fullScan": True,

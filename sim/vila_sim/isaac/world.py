@@ -8,7 +8,7 @@ from typing import Any
 
 from vila_core.files.writing import written_whole
 from vila_core.types import Pose
-from vila_sim.isaac.graph import graph_json, ros_graph
+from vila_sim.isaac.graph import TOPICS, TopicNames, graph_json, ros_graph
 from vila_sim.isaac.materials import Materials
 from vila_sim.isaac.paths import FLAT, LOOKS, WORLD, prim_name
 from vila_sim.isaac.robot import define_robot
@@ -30,6 +30,7 @@ def write_isaac_world(
     *,
     camera: CameraConfig | None = None,
     robot: RobotConfig | None = None,
+    topics: TopicNames = TOPICS,
 ) -> Path:
     """Write world.usda, textures/ and ros_graph.json; return the path of the stage.
 
@@ -42,7 +43,7 @@ def write_isaac_world(
         for name, pixels in texture_assets(flat).items():
             (made / "textures" / name).write_bytes(pixels)
         (made / WORLD_FILE).write_text(stage.GetRootLayer().ExportToString(), encoding="utf-8")
-        graph = json.dumps(graph_json(ros_graph(camera, robot)), indent=1)
+        graph = json.dumps(graph_json(ros_graph(camera, robot, topics)), indent=1)
         (made / GRAPH_FILE).write_text(graph + "\n", encoding="utf-8")
     return folder / WORLD_FILE
 
