@@ -80,6 +80,11 @@ class Wheel:
     width_m: float
     mass_kg: float
 
+    @property
+    def contact(self) -> Primitive:
+        """What touches the floor, in one point: a tyre that stands on its edges turns as if the wheels were nearer."""
+        return Primitive("sphere", (self.radius_m, 0.0, 0.0), (0.0, 0.0, 0.0), _DARK)
+
 
 @dataclass(frozen=True, slots=True)
 class WheeledRobot:

@@ -197,7 +197,7 @@ def test_the_robot_stands_at_its_start_on_two_wheels(robot) -> None:
         roll = position[3]  # the joint turns about the link's z, which must be the base's y: forward is positive
         assert (-math.sin(roll), math.cos(roll)) == pytest.approx((1.0, 0.0), abs=1e-5)
         assert joint.findtext("axis/xyz") == "0 0 1" and joint.findtext("parent") == "base_link"
-        radius = float(link.findtext("collision/geometry/cylinder/radius"))
+        radius = float(link.findtext("collision/geometry/sphere/radius"))
         assert radius == float(drive.findtext("wheel_radius")) == pytest.approx(position[2])
 
 

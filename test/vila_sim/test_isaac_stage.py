@@ -97,7 +97,11 @@ def test_the_wheels_are_where_they_are_driven(stage) -> None:
         matrix = np.array(cache.GetLocalToWorldTransform(tyre) * base.GetInverse()).T
         assert np.allclose(matrix[:3, 3], wheel.position_m) and np.allclose(np.abs(matrix[:3, 2]), (0, 1, 0), atol=1e-6)
         assert UsdGeom.Cylinder(tyre).GetRadiusAttr().Get() == pytest.approx(wheel.radius_m)
-        assert wheel.position_m[2] == wheel.radius_m  # it stands on the floor
+        contact = stage.GetPrimAtPath(f"/World/robot/{wheel.name}/contact")
+        assert contact.HasAPI(UsdPhysics.CollisionAPI)
+        assert UsdGeom.Sphere(contact).GetRadiusAttr().Get() == pytest.approx(
+            wheel.position_m[2]
+        )  # it stands on the floor
 
 
 def test_mass_and_hull_are_those_of_the_robot(stage) -> None:

@@ -85,7 +85,7 @@ def _add_wheel(model: Element, wheel: Wheel) -> None:
     add(link, "pose", (*wheel.position_m, *UPRIGHT_WHEEL))
     add_inertia(link, wheel.mass_kg, (0.0, 0.0, 0.0), wheel_inertia(wheel.mass_kg, wheel.radius_m, wheel.width_m))
     tyre = Primitive("cylinder", (wheel.radius_m, wheel.width_m / 2, 0.0), (0.0, 0.0, 0.0), (0.1, 0.1, 0.1))
-    _add_collision(link, "tyre", tyre, friction=1.0)
+    _add_collision(link, "tyre", wheel.contact, friction=1.0)
     _add_visual(link, "tyre", tyre)
     joint = add(model, "joint", name=f"{wheel.name}_joint", type="revolute")
     add(joint, "parent", BASE_FRAME)
