@@ -16,6 +16,10 @@ RINGS_RAD = math.radians(75.0)  # up and down, of its outermost rings
 IMAGE_RATE_HZ, ODOMETRY_RATE_HZ, SCAN_RATE_HZ, CLOUD_RATE_HZ = 10.0, 30.0, 10.0, 10.0
 ODOMETRY_FRAME, BASE_FRAME, CAMERA_FRAME, SCAN_FRAME = "odom", "base_link", "camera_optical", "laser"
 
+SERVO_S = 0.05  # time constant with which the base takes up a velocity
+WHEEL_SERVO_S = 0.01  # of a wheel, on which casters and floor may drag
+MAX_FORCE_N_PER_KG = 12.0  # of the base, for each kilogram of the robot
+
 _GREY, _DARK = (0.3, 0.3, 0.32), (0.1, 0.1, 0.1)
 _CLEARANCE_M = 0.04  # of the hull above the floor
 _DECK_M = 0.10  # top of what is seen of the base: so low that the rays of the laser above pass over it
@@ -101,6 +105,20 @@ class WheeledRobot:
     base_kg: float
     centre_of_mass_m: tuple[float, float, float]
     inertia_kgm2: tuple[float, float, float]
+
+    @property
+    def wheel_damping_nms(self) -> float:
+        """Torque of each wheel's servo, for each radian a second that it is too slow."""
+        return self._mass_kg / 2 * self.wheels[0].radius_m ** 2 / WHEEL_SERVO_S
+
+    @property
+    def wheel_torque_nm(self) -> float:
+        """What the servo of a wheel gives at most."""
+        return self._mass_kg / 2 * MAX_FORCE_N_PER_KG * self.wheels[0].radius_m
+
+    @property
+    def _mass_kg(self) -> float:
+        return self.base_kg + sum(wheel.mass_kg for wheel in self.wheels)
 
     @property
     def wheel_separation_m(self) -> float:

@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("pxr")
 
-from pxr import Gf, Usd, UsdGeom, UsdPhysics, UsdUtils, UsdValidation
+from pxr import Gf, Usd, UsdGeom, UsdPhysics, UsdShade, UsdUtils, UsdValidation
 
 from vila_core.types import Pose
 from vila_sim.flat import generate_flat
@@ -102,6 +102,28 @@ def test_the_wheels_are_where_they_are_driven(stage) -> None:
         assert UsdGeom.Sphere(contact).GetRadiusAttr().Get() == pytest.approx(
             wheel.position_m[2]
         )  # it stands on the floor
+
+
+def test_the_servos_are_those_of_the_robot(stage) -> None:
+    for wheel in WHEELED.wheels:
+        drive = UsdPhysics.DriveAPI(stage.GetPrimAtPath(f"/World/robot/{wheel.name}_joint"), "angular")
+        assert math.degrees(drive.GetDampingAttr().Get()) == pytest.approx(
+            WHEELED.wheel_damping_nms
+        )  # per degree there
+        assert drive.GetMaxForceAttr().Get() == pytest.approx(WHEELED.wheel_torque_nm)
+        assert drive.GetStiffnessAttr().Get() == 0.0 and drive.GetTypeAttr().Get() == "force"
+
+
+def test_casters_slip_and_wheels_do_not(stage) -> None:
+    def friction(path: str) -> tuple[float, str]:
+        binding = UsdShade.MaterialBindingAPI(stage.GetPrimAtPath(path))
+        material = binding.ComputeBoundMaterial("physics")[0].GetPrim()
+        mode = material.GetAttribute("physxMaterial:frictionCombineMode").Get()
+        return UsdPhysics.MaterialAPI(material).GetDynamicFrictionAttr().Get(), mode or "average"
+
+    assert {friction(f"{BASE}/caster_{number}") for number in range(2)} == {(0.0, "min")}
+    wheels = [f"/World/robot/{wheel.name}/contact" for wheel in WHEELED.wheels]
+    assert {friction(path) for path in (*wheels, "/World/ground")} == {(1.0, "average")}
 
 
 def test_mass_and_hull_are_those_of_the_robot(stage) -> None:

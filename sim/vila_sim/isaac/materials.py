@@ -27,7 +27,10 @@ class Materials:
         UsdShade.MaterialBindingAPI.Apply(prim).Bind(self._worn[key])
 
     def bind_friction(self, prim: Any, friction: float) -> None:
-        """Give a collider its friction."""
+        """Give a collider its friction; one that is slippery is so on every floor.
+
+        PhysX takes the mean of both sides otherwise; its schema is not known to usd-core, nor needed by it.
+        """
         key = ("friction", friction)
         if key not in self._worn:
             material = UsdShade.Material.Define(self._stage, f"{self._scope}/friction_{round(100 * friction)}")
@@ -35,6 +38,12 @@ class Materials:
             physics.CreateStaticFrictionAttr(friction)
             physics.CreateDynamicFrictionAttr(friction)
             physics.CreateRestitutionAttr(0.0)
+            if friction < 1.0:
+                material.GetPrim().AddAppliedSchema("PhysxMaterialAPI")
+                mode = material.GetPrim().CreateAttribute(
+                    "physxMaterial:frictionCombineMode", Sdf.ValueTypeNames.Token, False, Sdf.VariabilityUniform
+                )
+                mode.Set("min")
             self._worn[key] = material
         binding = UsdShade.MaterialBindingAPI.Apply(prim)
         binding.Bind(self._worn[key], UsdShade.Tokens.weakerThanDescendants, "physics")

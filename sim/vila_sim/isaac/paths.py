@@ -7,6 +7,7 @@ from vila_sim.robot import BASE_FRAME, Wheel
 WORLD = "/World"
 FLAT = f"{WORLD}/flat"
 LOOKS = f"{WORLD}/looks"
+LIGHTS = f"{WORLD}/lights"
 ROBOT = f"{WORLD}/robot"
 BASE = f"{ROBOT}/{BASE_FRAME}"
 CAMERA = f"{BASE}/camera"

@@ -23,8 +23,6 @@ from vila_sim.robot import (
 from vila_sim.scene import Primitive
 
 _APERTURE_MM = 20.955  # of a sensor 35 mm wide on film; only its ratio to the focal length counts
-_DRIVE_DAMPING = 10.0  # torque (N m) per degree a second that a wheel is too slow
-_DRIVE_NM = 5.0
 _LASER_CORE = "omni:sensor:Core:"
 
 
@@ -47,7 +45,13 @@ def define_robot(stage: Any, materials: Materials, camera: CameraConfig, robot: 
     _define_camera(stage, camera)
     _define_laser(stage, robot)
     for wheel in wheeled.wheels:
-        _define_wheel(stage, materials, wheel)
+        joint = _define_wheel(stage, materials, wheel)
+        drive = UsdPhysics.DriveAPI.Apply(joint.GetPrim(), UsdPhysics.Tokens.angular)
+        drive.CreateTypeAttr(UsdPhysics.Tokens.force)
+        drive.CreateStiffnessAttr(0.0)
+        drive.CreateDampingAttr(wheeled.wheel_damping_nms * math.radians(1.0))  # USD counts angles in degrees
+        drive.CreateMaxForceAttr(wheeled.wheel_torque_nm)
+        drive.CreateTargetVelocityAttr(0.0)
 
 
 def _make_rigid(prim: Any, kg: float, centre_m: tuple[float, ...], inertia_kgm2: tuple[float, ...]) -> None:
@@ -59,8 +63,8 @@ def _make_rigid(prim: Any, kg: float, centre_m: tuple[float, ...], inertia_kgm2:
     mass.CreatePrincipalAxesAttr(Gf.Quatf(1.0))
 
 
-def _define_wheel(stage: Any, materials: Materials, wheel: Wheel) -> None:
-    """Define a wheel beside the base, and the joint about y that drives it."""
+def _define_wheel(stage: Any, materials: Materials, wheel: Wheel) -> Any:
+    """Define a wheel beside the base, and the joint about y on which it turns; return the joint."""
     path = f"{ROBOT}/{wheel.name}"
     link = define_frame(stage, path, wheel.position_m)
     across = wheel.mass_kg * (3 * wheel.radius_m**2 + wheel.width_m**2) / 12
@@ -80,12 +84,7 @@ def _define_wheel(stage: Any, materials: Materials, wheel: Wheel) -> None:
     joint.CreateLocalRot0Attr(Gf.Quatf(1.0))
     joint.CreateLocalPos1Attr(Gf.Vec3f(0.0))
     joint.CreateLocalRot1Attr(Gf.Quatf(1.0))
-    drive = UsdPhysics.DriveAPI.Apply(joint.GetPrim(), UsdPhysics.Tokens.angular)
-    drive.CreateTypeAttr(UsdPhysics.Tokens.force)
-    drive.CreateStiffnessAttr(0.0)
-    drive.CreateDampingAttr(_DRIVE_DAMPING)
-    drive.CreateMaxForceAttr(_DRIVE_NM)
-    drive.CreateTargetVelocityAttr(0.0)
+    return joint
 
 
 def _define_camera(stage: Any, camera: CameraConfig) -> None:

@@ -10,7 +10,7 @@ from vila_core.files.writing import written_whole
 from vila_core.types import Pose
 from vila_sim.isaac.graph import TOPICS, TopicNames, graph_json, ros_graph
 from vila_sim.isaac.materials import Materials
-from vila_sim.isaac.paths import FLAT, LOOKS, WORLD, prim_name
+from vila_sim.isaac.paths import FLAT, LIGHTS, LOOKS, WORLD, prim_name
 from vila_sim.isaac.robot import define_robot
 from vila_sim.isaac.shapes import define_frame, define_shape
 from vila_sim.isaac.usd import Gf, Usd, UsdGeom, UsdLux, UsdPhysics
@@ -59,8 +59,8 @@ def isaac_stage(flat: Flat, camera: CameraConfig, robot: RobotConfig, start: Pos
     UsdPhysics.SetStageKilogramsPerUnit(stage, 1.0)
     stage.SetTimeCodesPerSecond(60.0)
     stage.SetDefaultPrim(UsdGeom.Xform.Define(stage, WORLD).GetPrim())
-    _define_physics(stage)
     materials = Materials(stage, LOOKS)
+    _define_physics(stage, materials)
     UsdGeom.Xform.Define(stage, FLAT)
     for body in bodies_of(flat):
         define_frame(stage, f"{FLAT}/{body.name}", (body.x_m, body.y_m, 0.0), body.yaw_rad)
@@ -69,13 +69,14 @@ def isaac_stage(flat: Flat, camera: CameraConfig, robot: RobotConfig, start: Pos
             materials.bind(
                 define_shape(stage, path, solid.part, collides=solid.collides), solid.part, glows=solid.glows
             )
+    UsdGeom.Scope.Define(stage, LIGHTS)
     for room in flat.rooms:
         _define_light(stage, room, min(wall.height_m for wall in flat.walls) - _LIGHT_GAP_M)
     define_robot(stage, materials, camera, robot, start)
     return stage
 
 
-def _define_physics(stage: Any) -> None:
+def _define_physics(stage: Any, materials: Materials) -> None:
     """Define gravity, and the plane that the wheels stand on, unseen; the floors that are seen end there."""
     scene = UsdPhysics.Scene.Define(stage, f"{WORLD}/physics")
     scene.CreateGravityDirectionAttr(Gf.Vec3f(0.0, 0.0, -1.0))
@@ -87,11 +88,12 @@ def _define_physics(stage: Any) -> None:
     plane.CreateExtentAttr([Gf.Vec3f(-50.0, -50.0, 0.0), Gf.Vec3f(50.0, 50.0, 0.0)])
     plane.CreatePurposeAttr(UsdGeom.Tokens.guide)
     UsdPhysics.CollisionAPI.Apply(plane.GetPrim())
+    materials.bind_friction(plane.GetPrim(), 1.0)
 
 
 def _define_light(stage: Any, room: Room, height_m: float) -> None:
     """Define a luminous ceiling: with real shadows the lights of MuJoCo, above the flat, would not reach into it."""
-    light = UsdLux.RectLight.Define(stage, f"{WORLD}/lights/{room.name}")
+    light = UsdLux.RectLight.Define(stage, f"{LIGHTS}/{room.name}")
     middle = (room.x_min_m + room.x_max_m) / 2, (room.y_min_m + room.y_max_m) / 2
     light.AddTranslateOp().Set(Gf.Vec3d(*middle, height_m))
     light.CreateWidthAttr(0.8 * (room.x_max_m - room.x_min_m))

@@ -6,7 +6,7 @@ import math
 from xml.sax.saxutils import quoteattr
 
 from vila_core.types import Pose
-from vila_sim.robot import MAX_IMAGE_PX, CameraConfig, RobotConfig, hull_of
+from vila_sim.robot import MAX_FORCE_N_PER_KG, MAX_IMAGE_PX, SERVO_S, CameraConfig, RobotConfig, hull_of
 from vila_sim.scene import Flat
 from vila_sim.solids import AMBIENT, LIGHTS, Body, Solid, bodies_of, texture_names
 from vila_sim.textures import TEXTURES
@@ -148,13 +148,13 @@ def _robot(camera: CameraConfig, robot: RobotConfig) -> list[str]:
 
 
 def _actuators(robot: RobotConfig) -> list[str]:
-    """Velocity servos with a time constant of 0.05 s and the force of a small robot."""
-    gain, force = robot.mass_kg / 0.05, 12.0 * robot.mass_kg
+    """Velocity servos with the force of a small robot."""
+    gain, force = robot.mass_kg / SERVO_S, MAX_FORCE_N_PER_KG * robot.mass_kg
     inertia = robot.mass_kg * robot.radius_m**2 / 2
     return [
         "<actuator>",
         *(f'<velocity joint="{axis}" kv="{gain:g}" forcerange="{-force:g} {force:g}"/>' for axis in ("x", "y")),
-        f'<velocity joint="yaw" kv="{inertia / 0.05:g}"/>',
+        f'<velocity joint="yaw" kv="{inertia / SERVO_S:g}"/>',
         "</actuator>",
     ]
 
