@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -27,19 +28,19 @@ class Mesh:
 def textured_box(part: Primitive) -> Mesh:
     """Return the box, its texture projected along its z as MuJoCo does it: upright and legible from +z."""
     half = np.array(part.half_size_m)
-    points, normals = [], []
-    for axis in range(3):
-        for sign in (-1.0, 1.0):
-            for a, b in ((-1, -1), (1, -1), (1, 1), (-1, 1)):
-                corner = np.zeros(3)
-                corner[axis], corner[(axis + 1) % 3], corner[(axis + 2) % 3] = sign, sign * a, b
-                points.append(corner * half)
-                normals.append(sign * np.eye(3)[axis])
-    corners = np.array(points)
+    signs = list(itertools.product((-1, 1), repeat=3))
+    faces, normals = [], []
+    for axis, side in itertools.product(range(3), (-1, 1)):
+        for a, b in ((-1, -1), (1, -1), (1, 1), (-1, 1)):
+            corner = [side, side, side]
+            corner[(axis + 1) % 3], corner[(axis + 2) % 3] = side * a, b
+            faces.append(signs.index((corner[0], corner[1], corner[2])))
+            normals.append(side * np.eye(3)[axis])
+    points = np.array(signs) * half
     tile = TEXTURES[part.texture].tile_m
     edges = np.array([tile, tile]) if tile else 2 * half[:2]
-    faces = tuple(tuple(range(4 * face, 4 * face + 4)) for face in range(6))
-    return Mesh(corners, faces, np.array(normals), corners[:, :2] / edges + 0.5)
+    quads = tuple(tuple(faces[at : at + 4]) for at in range(0, 24, 4))
+    return Mesh(points, quads, np.array(normals), points[faces, :2] / edges + 0.5)
 
 
 def ellipsoid(half_size_m: tuple[float, float, float]) -> Mesh:
