@@ -46,7 +46,9 @@ def expected(flat: Flat) -> dict[str, Row]:
     for key, thing, collides in things:
         for k, part in enumerate(thing.primitives):
             rows[f"{key}:{k}"] = _row(part, thing, collides)
-    return rows | {f"shell:0:{k}": row for k, row in enumerate(_shell(flat))}
+    whole = (0.0, 0.0, flat.width_m, flat.depth_m)
+    rows["ceiling:0:0"] = _slab(whole, 2.5, 2.5 + 2 * SLAB_M, (0.86, 0.86, 0.84))
+    return rows | {f"shell:0:{k}": row for k, row in enumerate(_shell(flat, whole))}
 
 
 def _row(part: Primitive, thing: SceneObject, collides: bool) -> Row:
@@ -65,9 +67,8 @@ def _colliding(row: Row) -> Row:
     return Row(row.shape, row.half_size, row.position, row.rotation, row.look, row)
 
 
-def _shell(flat: Flat) -> list[Row]:
-    whole = (0.0, 0.0, flat.width_m, flat.depth_m)
-    rows = [_slab(whole, -0.104, -0.004, (0.3, 0.25, 0.2)), _slab(whole, 2.5, 2.5 + 2 * SLAB_M, (0.86, 0.86, 0.84))]
+def _shell(flat: Flat, whole: tuple[float, ...]) -> list[Row]:
+    rows = [_slab(whole, -0.104, -0.004, (0.3, 0.25, 0.2))]
     for room in flat.rooms:
         bounds = (room.x_min_m, room.y_min_m, room.x_max_m, room.y_max_m)
         rows.append(_slab(bounds, -0.04, 0.0, room.floor_texture))

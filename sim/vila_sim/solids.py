@@ -5,7 +5,6 @@ MJCF, SDF and USD hold the same bodies, solids, colours, textures and lights, un
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,6 +15,7 @@ from vila_sim.textures import texture_png
 
 Layer = Literal["shell", "object", "decor", "overhead"]
 
+SHELL, CEILING = "shell", "ceiling"
 WALL_RGB = (0.80, 0.78, 0.74)
 CEILING_RGB = (0.86, 0.86, 0.84)
 GROUND_RGB = (0.3, 0.25, 0.2)
@@ -45,9 +45,9 @@ class Solid:
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """Solids that stand together somewhere on the floor: an object, a door's leaf, a piece of decor, or the shell."""
+    """Solids that stand together: an object, a door's leaf, a piece of decor, the shell or the ceiling."""
 
-    name: str  # unique in the flat: an object's own name, else "decor_3_rug", "door_0", "shell"
+    name: str  # unique in the flat: an object's own name, else "decor_3_rug", "door_0", SHELL or CEILING
     x_m: float
     y_m: float
     yaw_rad: float
@@ -56,13 +56,14 @@ class Body:
 
 
 def bodies_of(flat: Flat, *, movable: bool = False) -> tuple[Body, ...]:
-    """List the bodies of a flat: the shell, objects, door leaves, decor.
+    """List the bodies of a flat: the shell, the ceiling, objects, door leaves, decor.
 
     Solids of flat.objects[i] are named "object:i:k", those of flat.leaves[i] "leaf:i:k", of flat.decor[i] "decor:i:k".
     movable: objects can be put anywhere, as door leaves always can; what is movable does not collide.
     """
     return (
-        Body("shell", 0.0, 0.0, 0.0, tuple(_shell(flat))),
+        _shell(flat),
+        _ceiling(flat),
         *(_body(thing, thing.name, f"object:{i}", movable=movable) for i, thing in enumerate(flat.objects)),
         *(_body(leaf.thing, leaf.thing.name, f"leaf:{i}", movable=True) for i, leaf in enumerate(flat.leaves)),
         *(_decor(thing, i) for i, thing in enumerate(flat.decor)),
@@ -79,18 +80,22 @@ def texture_assets(flat: Flat) -> dict[str, bytes]:
     return {f"{name}.png": texture_png(name) for name in texture_names(flat)}
 
 
-def _shell(flat: Flat) -> Iterator[Solid]:
-    """Ground, ceiling, floors and walls. Only walls collide."""
+def _shell(flat: Flat) -> Body:
+    """Ground, floors and walls. Only walls collide."""
     half_x, half_y = flat.width_m / 2, flat.depth_m / 2
-    slab, height = (half_x, half_y, SLAB_M), max(wall.height_m for wall in flat.walls)
-    parts = [
-        (Primitive("box", slab, (half_x, half_y, -SLAB_M - 0.004), GROUND_RGB), "shell", False),
-        (Primitive("box", slab, (half_x, half_y, height + SLAB_M), CEILING_RGB), "overhead", False),
-        *((_floor(room), "shell", False) for room in flat.rooms),
-        *((_wall(wall), "shell", True) for wall in flat.walls),
-    ]
-    for k, (part, layer, collides) in enumerate(parts):
-        yield Solid(f"shell:0:{k}", part, layer, collides, glows=layer == "overhead")  # type: ignore[arg-type]
+    ground = Primitive("box", (half_x, half_y, SLAB_M), (half_x, half_y, -SLAB_M - 0.004), GROUND_RGB)
+    floors = [ground, *map(_floor, flat.rooms)]
+    parts = [*((part, False) for part in floors), *((_wall(wall), True) for wall in flat.walls)]
+    solids = (Solid(f"shell:0:{k}", part, "shell", collides) for k, (part, collides) in enumerate(parts))
+    return Body(SHELL, 0.0, 0.0, 0.0, tuple(solids))
+
+
+def _ceiling(flat: Flat) -> Body:
+    """A body of its own, so that one can take it away to look inside."""
+    half_x, half_y = flat.width_m / 2, flat.depth_m / 2
+    height = max(wall.height_m for wall in flat.walls)
+    slab = Primitive("box", (half_x, half_y, SLAB_M), (half_x, half_y, height + SLAB_M), CEILING_RGB)
+    return Body(CEILING, 0.0, 0.0, 0.0, (Solid("ceiling:0:0", slab, "overhead", glows=True),))
 
 
 def _floor(room: Room) -> Primitive:

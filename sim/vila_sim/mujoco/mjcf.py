@@ -8,7 +8,7 @@ from xml.sax.saxutils import quoteattr
 from vila_core.types import Pose
 from vila_sim.robot import MAX_FORCE_N_PER_KG, MAX_IMAGE_PX, SERVO_S, CameraConfig, RobotConfig, hull_of
 from vila_sim.scene import Flat
-from vila_sim.solids import AMBIENT, LIGHTS, Body, Solid, bodies_of, texture_names
+from vila_sim.solids import AMBIENT, CEILING, LIGHTS, SHELL, Body, Solid, bodies_of, texture_names
 from vila_sim.textures import TEXTURES
 
 TIMESTEP_S = 0.005
@@ -107,7 +107,7 @@ def _map_camera(flat: Flat) -> list[str]:
 def _body(body: Body) -> str:
     """One frame or mocap body holding the body's solids."""
     # Four digits of a thing, as in the pictures that the embedded model was trained on; a shell is larger.
-    digits = 6 if body.name == "shell" else 4
+    digits = 6 if body.name in (SHELL, CEILING) else 4
     geoms = [_geom(solid, digits) for solid in body.solids]
     pose = f'pos="{body.x_m:.4f} {body.y_m:.4f} 0" euler="0 0 {body.yaw_rad:.5f}"'
     if body.is_movable:
