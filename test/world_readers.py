@@ -101,8 +101,8 @@ def read_mjcf(path: Path) -> dict[str, Row]:
         if geom.name == "hull":
             continue
         shape = shapes[int(model.geom_type[index])]
-        textures = model.mat_texid[model.geom_matid[index]]
-        worn = int(max(textures))
+        material = int(model.geom_matid[index])
+        worn = int(max(model.mat_texid[material])) if material >= 0 else -1
         look = model.tex(worn).name if worn >= 0 else tuple(model.geom_rgba[index][:3])
         row = Row(
             shape,

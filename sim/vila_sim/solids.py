@@ -5,7 +5,7 @@ MJCF, SDF and USD hold the same bodies, solids, colours, textures and lights, un
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from vila_sim.decor import OVERHEAD_M
@@ -14,6 +14,7 @@ from vila_sim.scene import Flat, Primitive, Room, SceneObject, Wall
 from vila_sim.textures import texture_png
 
 Layer = Literal["shell", "object", "decor", "overhead"]
+Finish = Literal["paint", "glow", "bare"]
 
 SHELL, CEILING = "shell", "ceiling"
 WALL_RGB = (0.80, 0.78, 0.74)
@@ -32,15 +33,15 @@ LIGHTS = ((0.45, 0.25, -0.86, 0.34), (-0.65, 0.2, -0.73, 0.20), (0.1, -0.75, -0.
 class Solid:
     """One primitive of a body, in the body's frame.
 
-    layer: "overhead" is what hides the flat from above. collides: a robot is stopped by it. glows: it has light of
-    its own.
+    layer: "overhead" is what hides the flat from above. collides: a robot is stopped by it. finish: what
+    glows has light of its own; the bare ground shines as MuJoCo lets things that have no material.
     """
 
     name: str  # unique in the flat, e.g. "object:3:0"
     part: Primitive
     layer: Layer
     collides: bool = False
-    glows: bool = False
+    finish: Finish = "paint"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,8 @@ def _shell(flat: Flat) -> Body:
     ground = Primitive("box", (half_x, half_y, SLAB_M), (half_x, half_y, -SLAB_M - 0.004), GROUND_RGB)
     floors = [ground, *map(_floor, flat.rooms)]
     parts = [*((part, False) for part in floors), *((_wall(wall), True) for wall in flat.walls)]
-    solids = (Solid(f"shell:0:{k}", part, "shell", collides) for k, (part, collides) in enumerate(parts))
+    solids = [Solid(f"shell:0:{k}", part, "shell", collides) for k, (part, collides) in enumerate(parts)]
+    solids[0] = replace(solids[0], finish="bare")
     return Body(SHELL, 0.0, 0.0, 0.0, tuple(solids))
 
 
@@ -95,7 +97,7 @@ def _ceiling(flat: Flat) -> Body:
     half_x, half_y = flat.width_m / 2, flat.depth_m / 2
     height = max(wall.height_m for wall in flat.walls)
     slab = Primitive("box", (half_x, half_y, SLAB_M), (half_x, half_y, height + SLAB_M), CEILING_RGB)
-    return Body(CEILING, 0.0, 0.0, 0.0, (Solid("ceiling:0:0", slab, "overhead", glows=True),))
+    return Body(CEILING, 0.0, 0.0, 0.0, (Solid("ceiling:0:0", slab, "overhead", finish="glow"),))
 
 
 def _floor(room: Room) -> Primitive:
@@ -118,7 +120,7 @@ def _rectangle(what: Room | Wall) -> tuple[tuple[float, float], tuple[float, flo
 
 def _body(thing: SceneObject, name: str, key: str, *, movable: bool) -> Body:
     solids = (
-        Solid(f"{key}:{k}", part, "object", not movable, glows=_is_lamp(part))
+        Solid(f"{key}:{k}", part, "object", not movable, finish=_finish(part))
         for k, part in enumerate(thing.primitives)
     )
     return Body(name, thing.x_m, thing.y_m, thing.yaw_rad, tuple(solids), movable)
@@ -126,7 +128,7 @@ def _body(thing: SceneObject, name: str, key: str, *, movable: bool) -> Body:
 
 def _decor(thing: SceneObject, index: int) -> Body:
     solids = (
-        Solid(f"decor:{index}:{k}", part, "overhead" if _is_overhead(part) else "decor", glows=_is_lamp(part))
+        Solid(f"decor:{index}:{k}", part, "overhead" if _is_overhead(part) else "decor", finish=_finish(part))
         for k, part in enumerate(thing.primitives)
     )
     return Body(f"decor_{index}_{thing.kind}", thing.x_m, thing.y_m, thing.yaw_rad, tuple(solids))
@@ -136,5 +138,6 @@ def _is_overhead(part: Primitive) -> bool:
     return part.position_m[2] > OVERHEAD_M and part.euler_rad == (0.0, 0.0, 0.0)
 
 
-def _is_lamp(part: Primitive) -> bool:
-    return part.position_m[2] > OVERHEAD_M and part.shape == "cylinder"
+def _finish(part: Primitive) -> Finish:
+    """Lamps glow."""
+    return "glow" if part.position_m[2] > OVERHEAD_M and part.shape == "cylinder" else "paint"

@@ -132,7 +132,7 @@ def _add_body(world: Element, body: Body, meshes: dict[str, str]) -> None:
             _add_mesh(visual, solid, meshes)
         else:
             add_shape(visual, solid.part)
-        add_material(visual, solid.part, glows=solid.glows)
+        add_material(visual, solid.part, glows=solid.finish == "glow")
         if solid.collides:
             collision = add(link, "collision", name=f"{solid.name}:collision")
             add_pose(collision, solid.part)

@@ -67,7 +67,7 @@ def isaac_stage(flat: Flat, camera: CameraConfig, robot: RobotConfig, start: Pos
         for solid in body.solids:
             path = f"{FLAT}/{body.name}/{prim_name(solid.name)}"
             materials.bind(
-                define_shape(stage, path, solid.part, collides=solid.collides), solid.part, glows=solid.glows
+                define_shape(stage, path, solid.part, collides=solid.collides), solid.part, glows=solid.finish == "glow"
             )
     UsdGeom.Scope.Define(stage, LIGHTS)
     for room in flat.rooms:

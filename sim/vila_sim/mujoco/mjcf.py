@@ -123,9 +123,13 @@ def _geom(solid: Solid, digits: int) -> str:
         f'<geom name={quoteattr(solid.name)} type="{part.shape}"'
         f' size="{_numbers(part.half_size_m[: _NUMBERS.get(part.shape, 3)], digits)}"'
         f' pos="{_numbers(part.position_m, digits)}"{euler} rgba="{_numbers(part.rgb)} 1"'
-        f' material="{part.texture or ("glow" if solid.glows else "paint")}"'
-        f" {group if solid.collides else _GHOST + group}/>"
+        f"{_material(solid)} {group if solid.collides else _GHOST + group}/>"
     )
+
+
+def _material(solid: Solid) -> str:
+    name = solid.part.texture or solid.finish
+    return "" if name == "bare" else f' material="{name}"'
 
 
 def _robot(camera: CameraConfig, robot: RobotConfig) -> list[str]:
