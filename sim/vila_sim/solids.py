@@ -1,6 +1,6 @@
 """A flat as named solids: what every simulator's file is written from, so that they cannot differ.
 
-MJCF, SDF and USD hold the same bodies, solids, colours, textures and lights, under the same names.
+MJCF, SDF and USD hold the same bodies, solids, colours and textures, by the same names; MJCF and SDF also the lights.
 """
 
 from __future__ import annotations
