@@ -29,6 +29,7 @@ COMMANDS = {
     "demo-events": Command("vila_tools.demo.events:main", "a simulated patrol in which things happen and are reported"),
     "inject": Command("vila_tools.inject.run:main", "a fault drill: does the robot stand, and how soon"),
     "robots": Command("vila_tools.robots.run:main", "robots that there are recipes of; whether a recipe is right"),
+    "world": Command("vila_tools.world:main", "a flat with its robot as a file of Gazebo, Isaac Sim or MuJoCo"),
     "chat": Command("vila_tools.ask.chat:main", "ask a checkpoint about images and videos"),
     "decide": Command("vila_tools.ask.decide:main", "what a checkpoint would do next, with probabilities"),
     "fit": Command("vila_tools.fit.run:main", "whether a checkpoint fits a device, and a step's time there"),

@@ -29,6 +29,7 @@ EXTRAS = {
     "mcap": "ros",
     "rosbags": "ros",
     "mujoco": "sim",
+    "pxr": "isaac",
     "rclpy": "ros",
     "scipy": "sim",
     "vila_nav": "ros",

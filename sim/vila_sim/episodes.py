@@ -71,8 +71,10 @@ def flat_of(episode: Episode) -> Flat:
 def layout_seed(split: str, index: int, seed: int = 0) -> int:
     """The seed of the index-th layout of a split; seeds of different splits never meet.
 
-    val_seen alone shares the layouts of train. Raises WorldError for an unknown split.
+    val_seen alone shares the layouts of train. Raises WorldError for an unknown split, or a number below 0.
     """
+    if index < 0 or seed < 0:
+        raise WorldError(f"seed {min(index, seed)}: must be 0 or more")
     if split not in _FIRST_SEED:
         raise WorldError(f"unknown split {split!r}; known: {', '.join(SPLITS)}")
     return _FIRST_SEED[split] * SEEDS_PER_SPLIT + (seed * 10_000 + index) % SEEDS_PER_SPLIT

@@ -67,6 +67,25 @@ def make_scenario(instruction: str, seed: int) -> Scenario:
     raise WorldError(f"flat of seed {seed} has no free place to start towards the {' '.join(pair)}; try another seed")
 
 
+def live_world(seed: int, instruction: str = "") -> tuple[Flat, Pose]:
+    """Return the flat of a seed and the robot's start in it, in every simulator the same.
+
+    instruction: the flat holds what it names and the robot starts in that room; without, in the corridor.
+    Raises WorldError as `make_scenario` does.
+    """
+    if instruction:
+        scenario = make_scenario(instruction, seed)
+        return scenario.flat, scenario.start
+    flat = split_flat(layout_seed(SPLIT, seed))
+    return flat, middle_of_corridor(flat)
+
+
+def middle_of_corridor(flat: Flat) -> Pose:
+    """Return where a robot begins that is told no room."""
+    corridor = flat.rooms[0]
+    return Pose((corridor.x_min_m + corridor.x_max_m) / 2, (corridor.y_min_m + corridor.y_max_m) / 2)
+
+
 def _names(text: str, colour: str, kind: str) -> bool:
     a, b = re.escape(spoken(colour)), re.escape(spoken(kind))
     gap = rf"\b.{{1,{_MAX_GAP_CHARS}}}?\b"

@@ -28,6 +28,7 @@ DISTRIBUTIONS = {
     "PIL": "pillow",
     "cv2": "opencv-python-headless",
     "llama_cpp": "llama-cpp-python",
+    "pxr": "usd-core",
     "rclpy": "ros-rclpy",
     "yaml": "pyyaml",
 }
@@ -40,6 +41,7 @@ FROM_PIP = {
     "sim": {"av", "mujoco"},
     "gym": {"gymnasium"},
     "video": {"av"},
+    "isaac": {"pxr"},
     "export": {"ml_dtypes", "onnx", "onnxruntime", "onnxscript"},
     "peers": {"gguf", "llama_cpp", "nncf", "openvino", "transformers"},
     "gpu-check": {"triton"},

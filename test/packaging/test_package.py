@@ -70,6 +70,14 @@ def test_every_node_is_an_executable_of_both_builds():
     assert modules == set(nodes) == set(scripts)
 
 
+def test_what_isaac_sims_python_runs_is_installed_and_distributed():
+    file = "sim/isaac/run.py"
+    assert (ROOT / file).is_file() and 'SHARE / "' + file in (ROOT / "launch/isaac.launch.py").read_text()
+    installed = f"install(PROGRAMS {file} DESTINATION share/${{PROJECT_NAME}}/{Path(file).parent})"
+    assert installed in (ROOT / "CMakeLists.txt").read_text()
+    assert f"graft {Path(file).parent}" in (ROOT / "MANIFEST.in").read_text().splitlines()
+
+
 @pytest.mark.parametrize("name", cli.COMMANDS)
 def test_every_subcommand_exists_and_helps(name):
     module = importlib.util.find_spec(cli.COMMANDS[name].target.split(":")[0])

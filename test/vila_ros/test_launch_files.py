@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import json
 import re
 import runpy
 import sys
@@ -40,8 +41,9 @@ ROOT = Path(__file__).resolve().parents[2]
 LAUNCH_FILES = sorted((ROOT / "launch").glob("*.launch.py"))
 USUAL_ARGUMENTS = {"namespace", "use_sim_time", "params_file", "autostart", "log_level", "use_respawn"}
 USUAL_ARGUMENTS |= {"image", "odom", "cmd_vel", "discovery", "domain_id", "security"}
-ACTIONS = ("DeclareLaunchArgument", "GroupAction", "IncludeLaunchDescription", "OpaqueFunction")
-ACTIONS += ("SetEnvironmentVariable", "SetLaunchConfiguration")
+ACTIONS = ("DeclareLaunchArgument", "ExecuteProcess", "GroupAction", "IncludeLaunchDescription", "OpaqueFunction")
+ACTIONS += ("SetEnvironmentVariable", "SetLaunchConfiguration", "Shutdown")
+SIMULATORS = ("simulation", "gazebo", "isaac")
 NETWORK = {"ROS_DOMAIN_ID", "ROS_SECURITY_ENABLE", "ROS_SECURITY_STRATEGY"}
 
 
@@ -83,6 +85,7 @@ def described(path: Path, monkeypatch: pytest.MonkeyPatch, share: Path = ROOT) -
         stand_in("ament_index_python.packages", "_"),
     ]
     fakes[-1].get_package_share_directory = lambda package: str({"vila_nav": share}[package])
+    monkeypatch.delitem(sys.modules, "vila_tools.session.launching", raising=False)  # of the stand-ins before
     for fake in fakes:
         monkeypatch.setitem(sys.modules, fake.__name__, fake)
     return runpy.run_path(str(path))["generate_launch_description"]().args[0]
@@ -100,7 +103,7 @@ def chosen(description: list[Call], action: Call, **given: str) -> list[Call]:
 
 def test_they_are_all_here() -> None:
     names = [path.name.removesuffix(".launch.py") for path in LAUNCH_FILES]
-    assert names == ["fleet", "navigation", "simulation"]
+    assert names == sorted(("fleet", "navigation", *SIMULATORS))
 
 
 def test_the_usual_arguments_are_there_and_every_used_one_is_declared(description) -> None:
@@ -226,14 +229,6 @@ def test_the_launch_file_of_the_document_names_arguments_that_are_there(monkeypa
     assert {word.arg for word in call.keywords} <= declared
 
 
-def test_the_simulator_starts_in_the_network_of_the_nodes(monkeypatch) -> None:
-    description = described(ROOT / "launch" / "simulation.launch.py", monkeypatch)
-    assert [call.name for call in description][-2:] == ["IncludeLaunchDescription", "Node"]
-    passed = dict(description[-2].kwargs["launch_arguments"])
-    assert set(passed) >= USUAL_ARGUMENTS
-    assert passed["robot"] == "generic"  # whatever robot was asked for on the command line
-
-
 def robots_of_a_fleet(monkeypatch, **arguments: str) -> list[dict[str, Any]]:
     """The launch arguments of each robot."""
     description = described(ROOT / "launch" / "fleet.launch.py", monkeypatch)
@@ -255,6 +250,16 @@ def test_the_robots_of_a_fleet_have_namespaces_flats_and_one_clock(monkeypatch) 
 def test_a_fleet_of_no_robots_or_of_too_many_is_refused(monkeypatch, count: str) -> None:
     with pytest.raises(RuntimeError, match=f"robots:={count}"):
         robots_of_a_fleet(monkeypatch, robots=count, seed="0", namespace="robot_")
+
+
+@pytest.mark.parametrize("name", SIMULATORS)
+def test_the_simulator_starts_in_the_network_of_the_nodes(monkeypatch, name) -> None:
+    description = described(ROOT / "launch" / f"{name}.launch.py", monkeypatch)
+    names = [call.name for call in description][-2:]
+    assert names in (["IncludeLaunchDescription", "Node"], ["IncludeLaunchDescription", "OpaqueFunction"])
+    passed = dict(description[-2].kwargs["launch_arguments"])
+    assert set(passed) >= USUAL_ARGUMENTS
+    assert passed["robot"] == "generic"  # whatever robot was asked for on the command line
 
 
 def test_each_node_starts_in_its_enclave(description) -> None:
@@ -292,6 +297,100 @@ def declared_names(name: str) -> set[str]:
     names = set(node._parameters)
     node.destroy_node()
     return names
+
+
+def asked(description: list[Call], **given: str) -> dict[str, str]:
+    """The values of all arguments, those that are given and the defaults."""
+    defaults = {call.args[0]: call.kwargs["default_value"] for call in of(description, "DeclareLaunchArgument")}
+    return {name: value for name, value in defaults.items() if isinstance(value, str)} | given
+
+
+def started(name: str, monkeypatch: pytest.MonkeyPatch, **given: str) -> list[Call]:
+    """What the launch file starts once its arguments are known."""
+    description = described(ROOT / "launch" / f"{name}.launch.py", monkeypatch)
+    (late,) = of(description, "OpaqueFunction")
+    return late.kwargs["function"](asked(description, **given))
+
+
+@pytest.mark.parametrize(("distro", "gz"), [("humble", "fortress"), ("jazzy", "harmonic"), ("", "harmonic")])
+def test_gazebo_is_of_the_version_that_goes_with_ros(monkeypatch, distro, gz) -> None:
+    monkeypatch.setenv("ROS_DISTRO", distro)
+    description = described(ROOT / "launch" / "gazebo.launch.py", monkeypatch)
+    assert asked(description)["gz"] == gz
+
+
+@pytest.mark.parametrize(
+    ("gz", "headless", "command"),
+    [
+        ("fortress", "false", ["ign", "gazebo", "-r"]),
+        ("jetty", "true", ["gz", "sim", "-r", "-s", "--headless-rendering"]),
+    ],
+)
+def test_gazebo_runs_the_world_that_is_written_and_the_bridge_to_it(
+    monkeypatch, tmp_path, gz, headless, command
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    process, bridge = started("gazebo", monkeypatch, gz=gz, headless=headless, seed="3")
+    world = Path(process.kwargs["cmd"][-1])
+    assert process.kwargs["cmd"][:-1] == command and world.is_relative_to(tmp_path)
+    assert "red_chair" in world.read_text()
+    assert process.kwargs["on_exit"].name == "Shutdown"
+    (parameters,) = bridge.kwargs["parameters"]
+    rows = yaml.safe_load(Path(parameters["config_file"]).read_text())
+    assert bridge.kwargs["package"] == "ros_gz_bridge" and bridge.kwargs["executable"] == "parameter_bridge"
+    renamed = {topic for topic, _ in bridge.kwargs["remappings"]}
+    assert renamed <= {row["ros_topic_name"] for row in rows}
+
+
+def test_isaac_sim_runs_the_stage_that_is_written(monkeypatch, tmp_path) -> None:
+    pytest.importorskip("pxr")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "python.sh").touch()
+    given = {"isaac": str(tmp_path), "headless": "true", "seed": "3", "namespace": "r1", "image": "front/image"}
+    (process,) = started("isaac", monkeypatch, **given)
+    python, runner, option, folder, *rest = process.kwargs["cmd"]
+    assert (python, option, rest) == (str(tmp_path / "python.sh"), "--world", ["--headless"])
+    assert Path(runner).is_file() and (Path(folder) / "world.usda").is_file()
+    values = dict(json.loads((Path(folder) / "ros_graph.json").read_text())["values"])
+    assert values["images.inputs:topicName"] == "front/image"
+    assert values["intrinsics.inputs:topicName"] == "front/camera_info"
+    assert {values[f"{node}.inputs:nodeNamespace"] for node in ("twist", "odometry", "images", "scan")} == {"r1"}
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "words"),
+    [
+        ("gazebo", {"gz": "garden"}, "known: fortress, harmonic, ionic, jetty"),
+        ("gazebo", {"seed": "three"}, "seed:=three"),
+        ("isaac", {"isaac": "nowhere"}, "isaac:=nowhere"),
+    ],
+)
+def test_what_cannot_be_started_is_told(monkeypatch, tmp_path, name, given, words) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    if name == "isaac":
+        pytest.importorskip("pxr")
+    with pytest.raises(ConfigError, match=words):
+        started(name, monkeypatch, **given)
+
+
+@pytest.mark.parametrize(
+    ("name", "own"),
+    [
+        ("gazebo", {"obstacles.ignore_radius_m"}),
+        ("isaac", {"obstacles.sources", "obstacles.cloud_mount"}),
+    ],
+)
+def test_parameters_are_those_of_the_simulator_but_for_what_differs(name, own) -> None:
+    ours, theirs = (
+        yaml.safe_load((ROOT / "config" / f"{file}.yaml").read_text())["/**"] for file in ("simulation", name)
+    )
+    del ours["simulator"]
+    assert set(ours) == set(theirs)
+    for node, content in theirs.items():
+        mine, other = ours[node]["ros__parameters"], content["ros__parameters"]
+        differing = {key for key in mine.keys() | other.keys() if mine.get(key) != other.get(key)}
+        assert differing <= own | {"velocity_type"}
+        assert node == "navigator" or other["velocity_type"] == "plain"  # what Gazebo and Isaac Sim take
 
 
 @pytest.mark.parametrize(("scripted_events", "instruction"), [("", "go to the red chair"), ("patrol", "")])
@@ -351,7 +450,7 @@ def test_each_topic_is_remapped_where_it_is_used(monkeypatch) -> None:
         for node in nodes
     }
     assert remaps["navigator"] == {"image_raw": "image", "odom": "odom"}
-    assert remaps["controller"] == {"odom": "odom", "cmd_vel": "cmd_vel"}
+    assert remaps["controller"] == {"odom": "odom", "cmd_vel": "cmd_vel_out", "cmd_vel_nav": "cmd_vel_nav"}
     assert remaps["watchdog"] == {"cmd_vel": "cmd_vel"}
     assert set(remaps["governor"]) == {
         *("cmd_vel", "cmd_vel_nav", "scan", "points", "depth", "depth/camera_info"),

@@ -16,8 +16,9 @@ from vila_core.types import Pose, VelocityCommand
 from vila_sim.doors import LEAF_HEIGHT_M, with_leaves
 from vila_sim.episodes import split_flat
 from vila_sim.grid import OccupancyGrid
-from vila_sim.mujoco.mjcf import CameraConfig, RobotConfig, write_mjcf
+from vila_sim.mujoco.mjcf import write_mjcf
 from vila_sim.mujoco.simulator import Simulator
+from vila_sim.robot import CameraConfig, RobotConfig
 from vila_sim.room_space import bounding_box, overlap
 from vila_sim.scene import Flat, Placement
 from vila_sim.scripted_events import ScriptedEvent, home, placements, things

@@ -13,9 +13,9 @@ from vila_sim.episodes import generate_episodes
 from vila_sim.flat import generate_flat
 from vila_sim.grid import OccupancyGrid
 from vila_sim.lettering import lettering
-from vila_sim.mujoco.mjcf import texture_assets
 from vila_sim.mujoco.simulator import CameraConfig
 from vila_sim.signs import with_signs
+from vila_sim.solids import texture_assets
 from vila_sim.textures import SIGNS, texture_pixels
 
 

@@ -78,6 +78,9 @@ ROWS = [
     "demo-events --checkpoint BAD --out OUT",
     "inject --only kill-governor --out BAD/out",
     "robots BAD",
+    "world --format sdf --out BAD/out",
+    "world --format usd --out BAD/out",
+    "world --format mjcf --out BAD/out",
 ]
 WITHOUT_FILES = {"bench gpu"}
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935\nsize 12345\n"

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import LaserScan, PointCloud2, PointField
 from std_msgs.msg import Header
 
-RANGE_MIN_M, RANGE_MAX_M = 0.05, 8.0
+from vila_sim.robot import SCAN_MAX_M, SCAN_MIN_M
 
 
 def scan_message(ranges: NDArray[np.float32], header: Header, rate_hz: float) -> LaserScan:
@@ -24,8 +24,8 @@ def scan_message(ranges: NDArray[np.float32], header: Header, rate_hz: float) ->
         angle_max=math.pi - step_rad,
         angle_increment=step_rad,
         scan_time=1.0 / rate_hz,
-        range_min=RANGE_MIN_M,
-        range_max=RANGE_MAX_M,
+        range_min=SCAN_MIN_M,
+        range_max=SCAN_MAX_M,
         ranges=np.asarray(ranges, np.float32).tolist(),
     )
 

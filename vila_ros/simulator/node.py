@@ -26,7 +26,7 @@ from vila_ros.simulator.pace import FollowedPace, Pace, WallPace
 from vila_ros.simulator.simulation import RunState, Simulation
 from vila_ros.simulator.standard_services import StandardServices
 from vila_ros.simulator.world import SimulatorNodeConfig, World, make_world
-from vila_sim.mujoco.simulator import CameraConfig, RobotConfig
+from vila_sim.robot import CameraConfig, RobotConfig
 
 RESTART_TIMEOUT_S = 30.0  # another flat may have to be built
 _WARN_EVERY_S = 5.0

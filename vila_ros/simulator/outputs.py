@@ -14,10 +14,11 @@ from std_msgs.msg import Header, String
 from vila_core.types import Frame
 from vila_ros.common.conversions import image_from_frame, message_from_odometry, stamp_from_ns
 from vila_ros.common.qos import reliable_qos, sensor_qos
-from vila_ros.simulator.lasers import RANGE_MAX_M, cloud_message, scan_message
+from vila_ros.simulator.lasers import cloud_message, scan_message
 from vila_ros.simulator.transforms import make_transforms
 from vila_ros.simulator.world import SimulatorNodeConfig
-from vila_sim.mujoco.simulator import CameraConfig, RobotConfig, Simulator
+from vila_sim.mujoco.simulator import Simulator
+from vila_sim.robot import SCAN_MAX_M, CameraConfig, RobotConfig
 from vila_sim.stage import Playback
 from vila_sim.truth import GLIMPSED_PIXELS, PLAIN_PIXELS, Truth
 
@@ -79,7 +80,7 @@ class Outputs:
         self._scripted_events.publish(String(data=json.dumps(told)))
 
     def _publish_scan(self, simulator: Simulator) -> None:
-        ranges = simulator.scan(self._config.scan_rays, 2 * math.pi, RANGE_MAX_M)
+        ranges = simulator.scan(self._config.scan_rays, 2 * math.pi, SCAN_MAX_M)
         self._scans.publish(scan_message(ranges, self._laser_header(simulator), self._config.scan_rate_hz))
 
     def _publish_cloud(self, simulator: Simulator) -> None:

@@ -14,10 +14,10 @@ from vila_core.types import Pose
 from vila_ros.common.qos import RELIABILITIES
 from vila_ros.common.velocity import VELOCITY_TYPES
 from vila_sim.episode_files import parse_world_name, world_name
-from vila_sim.episodes import layout_seed, split_flat
+from vila_sim.episodes import split_flat
 from vila_sim.patrol_scenario import DURATION_S, make_patrol
 from vila_sim.route import Route
-from vila_sim.scenario import SPLIT, make_scenario, named_pair
+from vila_sim.scenario import live_world, middle_of_corridor, named_pair
 from vila_sim.scene import Flat
 from vila_sim.scripted_events import Script
 
@@ -98,15 +98,12 @@ def make_world(config: SimulatorNodeConfig) -> World:
         route = patrol.route if config.scripted_events_drive else None
         name = f"{PATROL}/{config.seed}"
         return World(config, name, patrol.flat, _overridden(patrol.route.start, config), patrol.script, route)
-    if config.instruction and not config.world:
-        scenario = make_scenario(config.instruction, config.seed)
-        name = world_name(scenario.flat.seed, (named_pair(config.instruction),))
-        return World(config, name, scenario.flat, _overridden(scenario.start, config))
-    name = config.world or world_name(layout_seed(SPLIT, config.seed))
-    flat = split_flat(*parse_world_name(name))
-    corridor = flat.rooms[0]
-    middle = Pose((corridor.x_min_m + corridor.x_max_m) / 2, (corridor.y_min_m + corridor.y_max_m) / 2)
-    return World(config, name, flat, _overridden(middle, config))
+    if config.world:
+        flat = split_flat(*parse_world_name(config.world))
+        return World(config, config.world, flat, _overridden(middle_of_corridor(flat), config))
+    flat, start = live_world(config.seed, config.instruction)
+    pairs = (named_pair(config.instruction),) if config.instruction else ()
+    return World(config, world_name(flat.seed, pairs), flat, _overridden(start, config))
 
 
 def _overridden(pose: Pose, config: SimulatorNodeConfig) -> Pose:

@@ -42,13 +42,21 @@ from vila_sim.mujoco.mjcf import (  # noqa: E402
     MAP_MARGIN_M,
     MAX_MAP_PX,
     TIMESTEP_S,
-    CameraConfig,
-    RobotConfig,
     map_size,
-    texture_assets,
     write_mjcf,
 )
+from vila_sim.robot import (  # noqa: E402
+    CLOUD_MAX_M,
+    CLOUD_RAYS,
+    CLOUD_RINGS,
+    RINGS_RAD,
+    SCAN_MAX_M,
+    SCAN_RAYS,
+    CameraConfig,
+    RobotConfig,
+)
 from vila_sim.scene import Flat, Placement  # noqa: E402
+from vila_sim.solids import texture_assets  # noqa: E402
 
 __all__ = ["CameraConfig", "MapView", "RobotConfig", "Simulator"]
 
@@ -58,7 +66,6 @@ MAP_GROUPS = (GROUP_SHELL, GROUP_OBJECT, GROUP_DECOR)
 SCAN_GROUPS = (GROUP_SHELL, GROUP_OBJECT)
 _NO_GROUP = 5  # of MuJoCo's six the one that nothing is in
 _CULL_MARGIN_M = 0.02
-_RINGS_RAD = math.radians(75.0)  # up and down, of a laser with rings
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -234,7 +241,9 @@ class Simulator:
         scale = height / (self.flat.depth_m + 2 * MAP_MARGIN_M)
         return MapView(image, scale, self.flat.width_m / 2 - width / 2 / scale, self.flat.depth_m + MAP_MARGIN_M)
 
-    def scan(self, rays: int = 180, fov_rad: float = 2 * math.pi, max_m: float = 8.0) -> NDArray[np.float32]:
+    def scan(
+        self, rays: int = SCAN_RAYS, fov_rad: float = 2 * math.pi, max_m: float = SCAN_MAX_M
+    ) -> NDArray[np.float32]:
         """Laser distances from the robot's centre, counter-clockwise: [rays] float32, inf beyond max_m.
 
         Ray i looks at -fov/2 + i * fov/rays from the robot's heading.
@@ -244,14 +253,16 @@ class Simulator:
         directions = np.stack([np.cos(angles), np.sin(angles), np.zeros(rays)], axis=1)
         return self._cast(np.array([x, y, self.robot.scan_height_m]), directions, max_m).astype(np.float32)
 
-    def cloud(self, rays: int = 90, rings: int = 16, max_m: float = 3.0) -> NDArray[np.float32]:
+    def cloud(
+        self, rays: int = CLOUD_RAYS, rings: int = CLOUD_RINGS, max_m: float = CLOUD_MAX_M
+    ) -> NDArray[np.float32]:
         """What a laser of many rings shows, at the height of the scan: [N, 3] float32, x ahead, z up, from its middle.
 
         The rings look 75 degrees up and down at most; rays that meet nothing within max_m are left out.
         """
         x, y, yaw = (float(value) for value in self._data.qpos)
         azimuth, elevation = np.meshgrid(
-            np.arange(rays) * 2 * math.pi / rays, np.linspace(-_RINGS_RAD, _RINGS_RAD, rings)
+            np.arange(rays) * 2 * math.pi / rays, np.linspace(-RINGS_RAD, RINGS_RAD, rings)
         )
         level = np.cos(elevation)
         own = np.stack([np.cos(azimuth) * level, np.sin(azimuth) * level, np.sin(elevation)], axis=-1).reshape(-1, 3)
