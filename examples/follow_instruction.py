@@ -13,7 +13,12 @@ from rclpy.utilities import remove_ros_args
 from vila_nav.action import NavigateInstruction
 from vila_nav.msg import NavAction
 
-KINDS = {NavAction.STOP: "stop", NavAction.MOVE_FORWARD: "forward", NavAction.TURN: "turn", NavAction.HOLD: "hold"}
+KINDS = {
+    NavAction.KIND_STOP: "stop",
+    NavAction.KIND_MOVE_FORWARD: "forward",
+    NavAction.KIND_TURN: "turn",
+    NavAction.KIND_HOLD: "hold",
+}
 
 
 def wait(node, future):
@@ -45,11 +50,13 @@ def main(instruction):
     except KeyboardInterrupt:
         wait(node, handle.cancel_goal_async())
         result = wait(node, answer).result
-    outcome = {result.REACHED: "arrived", result.STOPPED: "stopped", result.FAILED: "failed"}[result.outcome]
+    outcome = {result.OUTCOME_REACHED: "arrived", result.OUTCOME_STOPPED: "stopped", result.OUTCOME_FAILED: "failed"}[
+        result.outcome
+    ]
     print(f"{outcome} after {result.distance_m:.2f} m: {result.error_code} {result.error_msg}", flush=True)
     node.destroy_node()
     rclpy.shutdown()
-    return 0 if result.outcome == result.REACHED else 1
+    return 0 if result.outcome == result.OUTCOME_REACHED else 1
 
 
 if __name__ == "__main__":

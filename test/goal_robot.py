@@ -58,7 +58,7 @@ class GoalRobot(Node):
         )
 
     def ends(self) -> list[NavAction]:
-        return [report for report in self.reports if report.state != NavAction.RUNNING]
+        return [report for report in self.reports if report.state != NavAction.STATE_RUNNING]
 
     def now_ns(self) -> int:
         return self.get_clock().now().nanoseconds

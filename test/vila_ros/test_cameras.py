@@ -243,7 +243,7 @@ def test_a_dead_camera_is_told_and_stops_nothing(scene) -> None:
     lamp.await_status("left", DiagnosticStatus.ERROR, "no image yet on /cameras/left (0 publishers)")
     lamp.wait_until(lambda: lamp.navigator._image, what="an image of the camera to drive by")
     assert lamp.call(lamp.rig.instructing, SetInstruction.Request(instruction="go to the lamp")).success
-    lamp.wait_until(lambda: any(action.kind == NavAction.TURN for action in lamp.rig.actions), what="a decision")
+    lamp.wait_until(lambda: any(action.kind == NavAction.KIND_TURN for action in lamp.rig.actions), what="a decision")
     lamp.await_status("", DiagnosticStatus.OK, "following an instruction")
 
 
@@ -331,7 +331,7 @@ def test_the_main_cameras_silence_names_the_compressed_topic(scene) -> None:
     lamp.await_status("", DiagnosticStatus.ERROR, f"no fresh image: no image yet on /image_raw (0 publishers); {words}")
     assert lamp.call(lamp.rig.instructing, SetInstruction.Request(instruction="go to the lamp")).success
     lamp.wait_until(lambda: lamp.rig.actions, what="the robot to hold")
-    assert words in lamp.rig.actions[0].detail and lamp.rig.actions[0].kind == NavAction.HOLD
+    assert words in lamp.rig.actions[0].detail and lamp.rig.actions[0].kind == NavAction.KIND_HOLD
 
 
 def test_a_robot_drives_by_compressed_images(scene) -> None:
@@ -340,7 +340,7 @@ def test_a_robot_drives_by_compressed_images(scene) -> None:
     lamp.rig.offer("image_raw/compressed", kind=CompressedImage)
     lamp.wait_until(lambda: lamp.navigator._image, what="an image")
     assert lamp.call(lamp.rig.instructing, SetInstruction.Request(instruction="go to the lamp")).success
-    lamp.wait_until(lambda: any(action.kind == NavAction.TURN for action in lamp.rig.actions), what="a decision")
+    lamp.wait_until(lambda: any(action.kind == NavAction.KIND_TURN for action in lamp.rig.actions), what="a decision")
 
 
 def test_a_robot_drives_on_when_the_resolution_changes(scene) -> None:
@@ -360,7 +360,7 @@ def test_a_robot_drives_on_when_the_resolution_changes(scene) -> None:
     lamp.rig.levels["image_raw"] = 255
     lamp.wait_until(lambda: lamp.rig.events, what="an event")
     assert lamp.call(lamp.rig.instructing, SetInstruction.Request(instruction="go to the lamp")).success
-    lamp.wait_until(lambda: any(action.kind == NavAction.TURN for action in lamp.rig.actions), what="a decision")
+    lamp.wait_until(lambda: any(action.kind == NavAction.KIND_TURN for action in lamp.rig.actions), what="a decision")
     assert lamp.navigator._image_fault == ""
 
 

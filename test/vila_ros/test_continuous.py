@@ -107,10 +107,10 @@ def test_a_mission_is_driven_by_decisions_on_the_way(spinner, wait_until, tmp_pa
     wait_until(lambda: any(mission.running for mission in base.missions), what="the mission")
     wait_until(lambda: not base.missions[-1].running, what="the end")
     end = base.missions[-1]
-    assert end.outcome == NavigateInstruction.Result.REACHED, end.error_msg
+    assert end.outcome == NavigateInstruction.Result.OUTCOME_REACHED, end.error_msg
     kinds = [action.kind for action in base.actions]
-    assert kinds[-1] == NavAction.STOP
-    assert NavAction.HOLD not in kinds
+    assert kinds[-1] == NavAction.KIND_STOP
+    assert NavAction.KIND_HOLD not in kinds
     if lateness.since(begun_s) < 0.1:  # a machine that runs us late finds the robot standing, as it should
         assert base.replaced()
     wait_until(lambda: base.command.is_zero)

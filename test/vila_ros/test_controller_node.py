@@ -73,7 +73,9 @@ class Robot(Node):
         return message
 
     def state_of(self, message: NavAction) -> NavAction | None:
-        return next((r for r in reversed(self.reports) if r.id == message.id and r.state != NavAction.RUNNING), None)
+        return next(
+            (r for r in reversed(self.reports) if r.id == message.id and r.state != NavAction.STATE_RUNNING), None
+        )
 
     def ready(self) -> bool:
         return (
@@ -137,12 +139,12 @@ def test_it_drives_as_far_as_it_was_told(start, wait_until, kind: str) -> None:
     message = robot.send(MoveForward(0.25))
     wait_until(lambda: robot.state_of(message), what="the motion to end")
     report = robot.state_of(message)
-    assert report.state == NavAction.DONE and report.executed_m == pytest.approx(0.25, abs=0.04)
+    assert report.state == NavAction.STATE_DONE and report.executed_m == pytest.approx(0.25, abs=0.04)
     assert report.commanded_m == pytest.approx(report.executed_m, abs=0.05) and report.fault == MotionFault.NONE
     assert report.header == message.header and report.reply == message.reply
     assert robot.body.pose.distance_m(goal) < 0.05
     wait_until(lambda: robot.command.is_zero)
-    assert any(r.state == NavAction.RUNNING for r in robot.reports)
+    assert any(r.state == NavAction.STATE_RUNNING for r in robot.reports)
 
 
 def test_it_turns_as_far_as_it_was_told(start, wait_until) -> None:
@@ -150,7 +152,7 @@ def test_it_turns_as_far_as_it_was_told(start, wait_until) -> None:
     goal = robot.body.pose.turned(math.radians(30))
     message = robot.send(Turn(math.radians(30)))
     wait_until(lambda: robot.state_of(message))
-    assert robot.state_of(message).state == NavAction.DONE
+    assert robot.state_of(message).state == NavAction.STATE_DONE
     assert robot.body.pose.yaw_rad == pytest.approx(goal.yaw_rad, abs=math.radians(3))
 
 
@@ -186,7 +188,7 @@ def test_silence_stops_the_robot(
     assert robot.zero_at - cut <= limit_s + lateness.since(cut)
     wait_until(lambda: robot.state_of(message))
     report = robot.state_of(message)
-    assert report.state == NavAction.ABORTED and report.fault == fault and report.detail
+    assert report.state == NavAction.STATE_ABORTED and report.fault == fault and report.detail
 
 
 def shifted(x_m: float = 0.0, yaw_rad: float = 0.0):
@@ -234,7 +236,7 @@ def test_odometry_that_can_not_be_the_robots_stops_it_at_once(
     assert robot.zero_at - cut <= 0.3 + lateness.since(cut)
     wait_until(lambda: robot.state_of(message))
     report = robot.state_of(message)
-    assert report.state == NavAction.ABORTED and report.fault == fault
+    assert report.state == NavAction.STATE_ABORTED and report.fault == fault
     assert 0 < report.commanded_m < 0.75 and 0 < report.executed_m < 0.75
 
 
@@ -254,7 +256,10 @@ def test_an_image_without_a_pose_is_blamed_on_odometry(start, wait_until, attrib
     message = robot.send(MoveForward(0.25), age_s=-0.05)  # newer than any odometry, and not too new
     wait_until(lambda: robot.state_of(message))
     held_up = (MotionFault.HELD_UP, MotionFault.HEARTBEAT_LOST)  # by a machine that did not run us for a while
-    assert robot.state_of(message).state == NavAction.REFUSED and robot.state_of(message).fault in (fault, *held_up)
+    assert robot.state_of(message).state == NavAction.STATE_REFUSED and robot.state_of(message).fault in (
+        fault,
+        *held_up,
+    )
 
 
 def test_an_image_from_before_a_jump_is_not_driven_by(start, wait_until) -> None:
@@ -300,16 +305,18 @@ def test_odometry_that_tells_a_tenth_lets_the_robot_drive_no_further_than_ten_ce
     message = robot.send(MoveForward(0.75))
     wait_until(lambda: robot.state_of(message))
     report = robot.state_of(message)
-    assert report.state == NavAction.ABORTED and report.fault == MotionFault.ODOMETRY_CONTRADICTS
+    assert report.state == NavAction.STATE_ABORTED and report.fault == MotionFault.ODOMETRY_CONTRADICTS
     assert report.commanded_m < 0.12 and robot.body.pose.distance_m(before) < 0.15
 
 
-@pytest.mark.parametrize("state", [GovernorState.REVOKED, GovernorState.IDLE, None], ids=["revoked", "idle", "silent"])
+@pytest.mark.parametrize(
+    "state", [GovernorState.STATE_REVOKED, GovernorState.STATE_IDLE, None], ids=["revoked", "idle", "silent"]
+)
 def test_a_governor_that_was_heard_must_let_commands_pass(start, wait_until, state: int | None) -> None:
     robot = start()
     robot.share = 1.0
     message = moving(robot, wait_until)
-    robot.govern(GovernorState.READY)
+    robot.govern(GovernorState.STATE_READY)
     if state is not None:
         robot.govern(state, StopReason.NO_MISSION)
     wait_until(lambda: robot.state_of(message))
@@ -320,11 +327,11 @@ def test_a_governor_that_was_heard_must_let_commands_pass(start, wait_until, sta
 def test_a_governor_that_slows_the_robot_makes_no_fault_of_odometry(start, wait_until) -> None:
     robot = start()
     robot.share = 0.4
-    robot.create_timer(0.05, lambda: robot.govern(GovernorState.LIMITED))
+    robot.create_timer(0.05, lambda: robot.govern(GovernorState.STATE_LIMITED))
     before, message = robot.body.pose, robot.send(MoveForward(0.5))
     wait_until(lambda: robot.state_of(message))
     report = robot.state_of(message)
-    assert report.state == NavAction.DONE, report.detail
+    assert report.state == NavAction.STATE_DONE, report.detail
     assert report.commanded_m == pytest.approx(0.5, abs=0.05)
     assert robot.body.pose.distance_m(before) == pytest.approx(0.5, abs=0.05)
 
@@ -385,8 +392,8 @@ def test_stop_and_hold_are_obeyed_at_once(start, wait_until, lateness, decision:
     message = robot.send(decision)
     assert wait_until(lambda: robot.command.is_zero) < 0.3 + lateness.since(sent)
     wait_until(lambda: robot.state_of(message) and robot.state_of(running))
-    assert robot.state_of(message).state == NavAction.DONE
-    assert robot.state_of(running).state == NavAction.ABORTED
+    assert robot.state_of(message).state == NavAction.STATE_DONE
+    assert robot.state_of(running).state == NavAction.STATE_ABORTED
 
 
 @pytest.mark.parametrize(
@@ -411,7 +418,7 @@ def test_what_is_oversized_stale_or_strange_is_refused(start, wait_until, action
     message = robot.send(action, age_s, **changes)
     wait_until(lambda: robot.state_of(message))
     report = robot.state_of(message)
-    assert report.state == NavAction.REFUSED and word in report.detail and report.fault == fault
+    assert report.state == NavAction.STATE_REFUSED and word in report.detail and report.fault == fault
     assert robot.body.pose == before and robot.command.is_zero
 
 
@@ -421,7 +428,7 @@ def test_a_blocked_robot_is_reported(start, wait_until) -> None:
     message = robot.send(MoveForward(0.5))
     wait_until(lambda: robot.state_of(message))
     report = robot.state_of(message)
-    assert report.state == NavAction.ABORTED and report.executed_m == pytest.approx(0.0, abs=0.01)
+    assert report.state == NavAction.STATE_ABORTED and report.executed_m == pytest.approx(0.0, abs=0.01)
     assert report.fault == MotionFault.STALLED and report.commanded_m < 0.12
 
 
@@ -430,7 +437,7 @@ def test_a_new_action_replaces_the_running_one(start, wait_until) -> None:
     first = moving(robot, wait_until)
     second = robot.send(Turn(math.radians(15)))
     wait_until(lambda: robot.state_of(second))
-    assert robot.state_of(second).state == NavAction.DONE
+    assert robot.state_of(second).state == NavAction.STATE_DONE
     assert f"replaced by action {second.id}" in robot.state_of(first).detail
 
 
@@ -465,7 +472,7 @@ def test_a_lower_speed_counts_at_once_and_a_higher_one_again(start, wait_until, 
     assert 0.0 < robot.fastest_mps <= 0.05 and robot.state_of(message) is None
     assert parameters.set({"control.max_linear_mps": 0.3}).successful
     wait_until(lambda: robot.state_of(message), what="the motion to end")
-    assert robot.state_of(message).state == NavAction.DONE and robot.fastest_mps > 0.1
+    assert robot.state_of(message).state == NavAction.STATE_DONE and robot.fastest_mps > 0.1
 
 
 def test_what_is_refused_is_told_and_the_motion_goes_on(start, wait_until, parameters) -> None:
@@ -484,7 +491,7 @@ def test_what_is_refused_is_told_and_the_motion_goes_on(start, wait_until, param
         assert not result.successful and said in result.reason
     assert parameters.get("control.max_linear_mps") == 0.3 and parameters.get("control.stall_timeout_s") == 1.5
     wait_until(lambda: robot.state_of(message), what="the motion to end")
-    assert robot.state_of(message).state == NavAction.DONE
+    assert robot.state_of(message).state == NavAction.STATE_DONE
 
 
 def test_ranges_are_told(start, parameters) -> None:
@@ -541,7 +548,7 @@ def test_a_second_controller_drives_nothing_until_the_first_has_gone(start, spin
     assert second._execution is None and first._fault() == ""
     message = moving(robot, wait_until)
     wait_until(lambda: robot.state_of(message))
-    assert robot.state_of(message).state == NavAction.DONE, robot.state_of(message).detail
+    assert robot.state_of(message).state == NavAction.STATE_DONE, robot.state_of(message).detail
     spinner.remove(first)
     wait_until(lambda: second._execution is not None, what="the second to take over")
     moving(robot, wait_until)

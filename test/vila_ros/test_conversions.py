@@ -115,14 +115,14 @@ def test_an_unset_quaternion_is_no_heading() -> None:
 def test_every_action_survives_the_way_there_and_back(action) -> None:
     message = c.message_from_decision(Decision(action, 42, probability=0.5, reply="words"), 3)
     assert c.action_from_message(message) == action
-    assert (message.id, message.state, message.reply) == (3, NavAction.COMMANDED, "words")
+    assert (message.id, message.state, message.reply) == (3, NavAction.STATE_COMMANDED, "words")
     assert c.ns_from_stamp(message.header.stamp) == 42
 
 
 @pytest.mark.parametrize("reason", list(HoldReason))
 def test_a_hold_keeps_its_reason(reason: HoldReason) -> None:
     message = c.message_from_decision(Decision.holding(reason, 1, "why"), 1)
-    assert (message.kind, message.hold_reason, message.detail) == (NavAction.HOLD, reason, "why")
+    assert (message.kind, message.hold_reason, message.detail) == (NavAction.KIND_HOLD, reason, "why")
     assert c.action_from_message(message) is None
 
 

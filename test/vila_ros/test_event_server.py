@@ -115,7 +115,7 @@ class Camera(Node):
 
     def _drive(self, message: NavAction) -> None:
         self.pose = self.pose.advanced(message.distance_m)
-        message.state = NavAction.DONE
+        message.state = NavAction.STATE_DONE
         self._execution.publish(message)
 
     def ready(self) -> bool:
@@ -249,7 +249,7 @@ def test_an_event_is_published_when_it_is_sure_and_when_it_ends(scene) -> None:
         "l1",
         "lamp",
         "camera",
-        TemporalEvent.RELEVANCE,
+        TemporalEvent.METHOD_RELEVANCE,
     )
     assert opened.open and not closed.open and opened.event_id == closed.event_id
     assert opened.probability == 1.0 and opened.quantization.nanosec == round(PERIOD_S * 1e9)
@@ -281,7 +281,7 @@ def test_unwatch_closes_what_is_open_and_others_live_on(scene) -> None:
     answer = lamp.unwatch("q1")
     assert (answer.success, answer.error_code) == (
         False,
-        UnwatchEvent.Response.UNKNOWN_QUERY,
+        UnwatchEvent.Response.ERROR_UNKNOWN_QUERY,
     ) and "odd" in answer.error_msg
     assert lamp.watch(LAMP).success
     lamp.await_events(3)
@@ -294,7 +294,7 @@ def test_unwatch_closes_what_is_open_and_others_live_on(scene) -> None:
 def test_a_bad_query_is_refused_by_every_door(scene, text: str) -> None:
     lamp = scene(Lamp(info=SPEAKING))
     answer = lamp.watch(text)
-    assert (answer.success, answer.error_code) == (False, WatchEvent.Response.BAD_QUERY) and answer.error_msg
+    assert (answer.success, answer.error_code) == (False, WatchEvent.Response.ERROR_BAD_QUERY) and answer.error_msg
     for status, result in (lamp.localize(text), lamp.describe(text)):
         assert (status, result.error_code) == (GoalStatus.STATUS_ABORTED, EventError.BAD_QUERY) and result.error_msg
 
@@ -367,10 +367,10 @@ def test_bad_input_is_told_by_its_number_and_the_standing_query_lives_on(scene, 
 def test_one_query_too_many_and_an_id_that_is_taken(scene) -> None:
     lamp = scene(Lamp(), events__max_queries=2)
     assert lamp.watch(LAMP, query_id="a").success
-    assert lamp.watch(LAMP, query_id="a").error_code == WatchEvent.Response.BAD_QUERY
+    assert lamp.watch(LAMP, query_id="a").error_code == WatchEvent.Response.ERROR_BAD_QUERY
     assert lamp.watch(DARK).success
     answer = lamp.watch(LAMP)
-    assert answer.error_code == WatchEvent.Response.TOO_MANY_QUERIES and "at most 2" in answer.error_msg
+    assert answer.error_code == WatchEvent.Response.ERROR_TOO_MANY_QUERIES and "at most 2" in answer.error_msg
     lamp.camera.level = 255
     lamp.await_events(1)  # the others live on
 
@@ -384,7 +384,7 @@ def test_when_was_it(scene) -> None:
     starts, ends = ([ns_from_stamp(stamp) for stamp in stamps] for stamps in (result.starts, result.ends))
     assert len(starts) == len(ends) == len(result.probabilities) == 2
     assert starts[0] < ends[0] < starts[1] < ends[1] and set(starts + ends) <= set(lamp.camera.stamps)
-    assert result.method == TemporalEvent.RELEVANCE and result.quantization.nanosec == round(PERIOD_S * 1e9)
+    assert result.method == TemporalEvent.METHOD_RELEVANCE and result.quantization.nanosec == round(PERIOD_S * 1e9)
     searched = (ns_from_stamp(result.searched_start), ns_from_stamp(result.searched_end))
     assert searched[0] < starts[0] and ends[1] < searched[1]
     middle_ns = (ends[0] + starts[1]) // 2
@@ -574,7 +574,7 @@ def test_a_decision_waits_for_one_look_at_most_while_ten_queries_stand(scene) ->
     lamp.wait_until(lambda: instructing.done() and lamp.navigator._decisions.job, what="a decision to be asked for")
     evaluations = len(backend.calls)
     backend.gate.release()
-    lamp.wait_until(lambda: any(action.kind == NavAction.TURN for action in lamp.camera.actions))
+    lamp.wait_until(lambda: any(action.kind == NavAction.KIND_TURN for action in lamp.camera.actions))
     assert len(backend.calls) == evaluations + 1
     backend.is_gated = False
     backend.gate.release(100)
@@ -607,7 +607,7 @@ def test_slow_decisions_make_evaluations_rare_and_the_mission_arrives(scene) -> 
     health = lamp.navigator._events.health
     assert health.evaluation_share == 0.02 and health.evaluation_error == ""
     backend.decision_s = 0.0
-    lamp.wait_until(lambda: lamp.camera.actions[-1].kind == NavAction.STOP)
+    lamp.wait_until(lambda: lamp.camera.actions[-1].kind == NavAction.KIND_STOP)
     calls = len(backend.calls)
     lamp.wait_until(lambda: lamp.navigator._active is None and len(backend.calls) > calls, "evaluations after it")
     assert lamp.navigator._events.health.evaluation_share == 1.0
@@ -620,4 +620,4 @@ def test_navigation_goes_on_beside_a_query_that_fails(scene) -> None:
     lamp.show(0)
     assert lamp.call(lamp.camera.instructing, SetInstruction.Request(instruction="go to the lamp")).success
     lamp.wait_until(lambda: lamp.camera.actions)
-    assert lamp.camera.actions[0].kind == NavAction.TURN
+    assert lamp.camera.actions[0].kind == NavAction.KIND_TURN

@@ -62,7 +62,10 @@ class Robot(Node):
         self.create_timer(PERIOD_S, self._on_timer)
 
     def _on_action(self, message: NavAction) -> None:
-        self._running, self._left = message, 10 if message.kind in (NavAction.MOVE_FORWARD, NavAction.TURN) else 0
+        self._running, self._left = (
+            message,
+            10 if message.kind in (NavAction.KIND_MOVE_FORWARD, NavAction.KIND_TURN) else 0,
+        )
 
     def _on_timer(self) -> None:
         now_ns = self.get_clock().now().nanoseconds
@@ -72,7 +75,7 @@ class Robot(Node):
         if not self._left:
             return
         self._left -= 0 if self.is_slow else 1
-        self._running.state = NavAction.RUNNING if self._left else NavAction.DONE
+        self._running.state = NavAction.STATE_RUNNING if self._left else NavAction.STATE_DONE
         if not self._left:
             self._pose = self._pose.advanced(self._running.distance_m).turned(self._running.angle_rad)
         self._reports.publish(self._running)

@@ -169,7 +169,7 @@ def test_two_robots_with_one_clock_both_finish_their_missions(start, spinner, wa
     client = spinner.add(Client())
     results = drive(client, start(True, False), wait_until, client.is_content)
     told = {robot: (result.outcome, result.error_msg) for robot, result in results.items()}
-    assert all(outcome == NavigateInstruction.Result.REACHED for outcome, _ in told.values()), told
+    assert all(outcome == NavigateInstruction.Result.OUTCOME_REACHED for outcome, _ in told.values()), told
     assert all(result.decisions == 3 for result in results.values())
     assert client.clock_ns == sorted(client.clock_ns)
 

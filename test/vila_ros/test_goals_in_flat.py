@@ -58,7 +58,7 @@ class Base(Node):
         self.target = pose_of(message)
 
     def _on_report(self, message: NavAction) -> None:
-        if message.state != NavAction.RUNNING:
+        if message.state != NavAction.STATE_RUNNING:
             self.ends.append(message)
 
     def _drive(self) -> None:
@@ -112,9 +112,9 @@ def test_the_embedded_model_finds_its_way_though_others_drive(
     wait_until(lambda: navigator._image and base.pose and navigator._motion.is_ready, "the flat")
     wait_until(base.goals.server_is_ready)
     result = Mission(base, wait_until, INSTRUCTION).result()
-    assert result.outcome == NavigateInstruction.Result.REACHED, result.error_msg
+    assert result.outcome == NavigateInstruction.Result.OUTCOME_REACHED, result.error_msg
     assert result.distance_m > 1.0 and len(base.ends) >= 4
     for end in base.ends:
-        assert end.state == NavAction.DONE, end.detail
+        assert end.state == NavAction.STATE_DONE, end.detail
         done, wanted = (end.executed_m, end.distance_m) if end.distance_m else (end.executed_rad, end.angle_rad)
         assert done == pytest.approx(wanted, abs=0.1)

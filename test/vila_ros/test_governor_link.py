@@ -70,9 +70,9 @@ def graph(monkeypatch: pytest.MonkeyPatch) -> Graph:
     """A mission runs, and the governor lets it move."""
     graph = Graph(monkeypatch)
     graph.link.beat()
-    graph.govern(0.2, GovernorState.IDLE, StopReason.NO_MISSION)
+    graph.govern(0.2, GovernorState.STATE_IDLE, StopReason.NO_MISSION)
     graph.link.begin("go on", "test")
-    graph.govern(0.2, GovernorState.READY)
+    graph.govern(0.2, GovernorState.STATE_READY)
     assert graph.link.is_ready and graph.link.verdict() is None
     return graph
 
@@ -88,7 +88,7 @@ def graph(monkeypatch: pytest.MonkeyPatch) -> Graph:
     ],
 )
 def test_sensors_that_stay_silent_end_the_mission(graph: Graph, seconds: float, reason: StopReason, error) -> None:
-    graph.govern(seconds, GovernorState.STOPPED, reason)
+    graph.govern(seconds, GovernorState.STATE_STOPPED, reason)
     assert graph.verdict() is error
     if error is not MissionError.NONE:
         message = graph.link.verdict()[1]
@@ -97,8 +97,8 @@ def test_sensors_that_stay_silent_end_the_mission(graph: Graph, seconds: float, 
 
 def test_sensors_that_speak_again_begin_anew(graph: Graph) -> None:
     for _ in range(3):
-        graph.govern(2.0, GovernorState.STOPPED, StopReason.NO_OBSTACLE_DATA)
-        graph.govern(0.1, GovernorState.READY)
+        graph.govern(2.0, GovernorState.STATE_STOPPED, StopReason.NO_OBSTACLE_DATA)
+        graph.govern(0.1, GovernorState.STATE_READY)
     assert graph.verdict() is MissionError.NONE
 
 
@@ -112,15 +112,15 @@ def test_sensors_that_speak_again_begin_anew(graph: Graph) -> None:
     ],
 )
 def test_what_stopped_the_robot_of_late_explains_a_motion_that_failed(graph: Graph, reason: StopReason, error) -> None:
-    graph.govern(1.0, GovernorState.STOPPED, reason)
-    graph.govern(1.0, GovernorState.READY)
+    graph.govern(1.0, GovernorState.STATE_STOPPED, reason)
+    graph.govern(1.0, GovernorState.STATE_READY)
     stuck = MissionEnd(Outcome.FAILED, MissionError.STUCK, "it got stuck", 0.0, 1, 1.0)
     told = graph.link.explained(stuck)
     assert told.error is (error or MissionError.STUCK)
     assert told.message == ("it got stuck; the governor stopped it for " + WORDS if error else "it got stuck")
     lost = dataclasses.replace(stuck, error=MissionError.CONTROLLER_LOST)
     assert graph.link.explained(lost) == lost
-    graph.govern(2.0, GovernorState.READY)
+    graph.govern(2.0, GovernorState.STATE_READY)
     assert graph.link.explained(stuck) == stuck
 
 
@@ -128,7 +128,7 @@ def test_a_governor_is_silent_only_if_the_navigator_listened(graph: Graph) -> No
     graph.now_ns += 5 * 10**9  # the navigator was not run, and what came meanwhile waits
     graph.link.beat()
     assert graph.verdict() is MissionError.NONE
-    graph.govern(0.1, GovernorState.READY)
+    graph.govern(0.1, GovernorState.STATE_READY)
     for _ in range(30):
         graph.now_ns += round(PERIOD_S * 1e9)
         graph.link.beat()
@@ -136,10 +136,10 @@ def test_a_governor_is_silent_only_if_the_navigator_listened(graph: Graph) -> No
 
 
 def test_a_mission_that_has_ended_needs_no_sensors(graph: Graph) -> None:
-    graph.govern(3.5, GovernorState.STOPPED, StopReason.NO_OBSTACLE_DATA)
+    graph.govern(3.5, GovernorState.STATE_STOPPED, StopReason.NO_OBSTACLE_DATA)
     graph.link.end(MissionEnd(Outcome.FAILED, MissionError.GOVERNOR_LOST, "", 0.0, 0, 0.0))
-    graph.govern(1.0, GovernorState.IDLE, StopReason.NO_OBSTACLE_DATA)
-    graph.govern(0.2, GovernorState.IDLE, StopReason.NO_MISSION)
+    graph.govern(1.0, GovernorState.STATE_IDLE, StopReason.NO_OBSTACLE_DATA)
+    graph.govern(0.2, GovernorState.STATE_IDLE, StopReason.NO_MISSION)
     graph.link.begin("go on", "test")
-    graph.govern(0.2, GovernorState.READY)
+    graph.govern(0.2, GovernorState.STATE_READY)
     assert graph.verdict() is MissionError.NONE

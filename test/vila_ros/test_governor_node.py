@@ -53,7 +53,7 @@ class Navigator(Node):
             self.act()
 
     def act(self) -> None:
-        self.actions.publish(NavAction(mission_id=self.mission.id, kind=NavAction.MOVE_FORWARD, distance_m=0.75))
+        self.actions.publish(NavAction(mission_id=self.mission.id, kind=NavAction.KIND_MOVE_FORWARD, distance_m=0.75))
 
 
 class Controller(Node):
@@ -95,7 +95,9 @@ class Stack:
     wait_until: object
 
     def drives(self) -> None:
-        self.wait_until(lambda: self.base.command.linear_mps > 0.04 and self.base.state.state == GovernorState.READY)
+        self.wait_until(
+            lambda: self.base.command.linear_mps > 0.04 and self.base.state.state == GovernorState.STATE_READY
+        )
 
     def stands(self, reason: StopReason) -> None:
         self.wait_until(lambda: self.base.command.is_zero and self.base.state.reason == reason, f"{reason.name}")
@@ -103,11 +105,11 @@ class Stack:
     def is_over(self, reason: StopReason) -> None:
         """It stands for that reason, and goes on to when what stopped it is gone."""
         self.stands(reason)
-        assert self.base.state.state == GovernorState.REVOKED
+        assert self.base.state.state == GovernorState.STATE_REVOKED
         begun = time.monotonic()
         self.navigator.act()
         self.wait_until(lambda: time.monotonic() > begun + 0.4)
-        assert self.base.command.is_zero and self.base.state.state == GovernorState.REVOKED
+        assert self.base.command.is_zero and self.base.state.state == GovernorState.STATE_REVOKED
 
     def begins_anew(self) -> None:
         self.navigator.begin(self.navigator.mission.id + 1)
@@ -158,7 +160,7 @@ def test_the_lock_holds_others_back_until_what_stopped_the_mission_is_over(stack
         return
     stack.navigator.mission = Mission(id=MISSION, running=False)
     if stop == "emergency":
-        stack.wait_until(lambda: base.state.state == GovernorState.IDLE)
+        stack.wait_until(lambda: base.state.state == GovernorState.STATE_IDLE)
         assert base.locks[-1]  # until it is released
         base.button.publish(Bool(data=False))
     stack.wait_until(lambda: not base.locks[-1])
@@ -176,7 +178,7 @@ def test_a_forged_action_ends_the_mission(stack, spinner) -> None:
     forger = spinner.add(Node("forger"))
     actions = forger.create_publisher(NavAction, "navigator/action", reliable_qos())
     stack.wait_until(lambda: actions.get_subscription_count() > 0)
-    forged = NavAction(mission_id=MISSION, kind=NavAction.MOVE_FORWARD, distance_m=0.5)
+    forged = NavAction(mission_id=MISSION, kind=NavAction.KIND_MOVE_FORWARD, distance_m=0.5)
     forger.create_timer(0.05, lambda: actions.publish(forged))  # one may come before its sender's name is known
     stack.is_over(StopReason.STRANGER)
     assert "/forger" in stack.base.state.detail and stack.base.state.refused > 0
@@ -288,7 +290,7 @@ def test_a_governor_that_must_see_moves_nothing_before_it_does(spinner, wait_unt
     spinner.add(WatchdogNode())
     spinner.add(GovernorNode())
     wait_until(lambda: base.state.reason == StopReason.NO_OBSTACLE_DATA)
-    assert "scan" in base.state.detail and base.state.state == GovernorState.IDLE
+    assert "scan" in base.state.detail and base.state.state == GovernorState.STATE_IDLE
 
 
 def test_the_watchdog_is_silent_while_the_governor_lives_and_zeroes_when_it_does_not(spinner, wait_until) -> None:

@@ -380,8 +380,8 @@ def test_a_goal_has_its_own_limits() -> None:
 
 def test_codes_are_those_of_the_action() -> None:
     result = pytest.importorskip("vila_nav.action").NavigateInstruction.Result
-    assert {e.name: e.value for e in E} == {e.name: getattr(result, e.name) for e in E}
-    assert {o.name: o.value for o in Outcome} == {o.name: getattr(result, o.name) for o in Outcome}
+    assert {e.name: e.value for e in E} == {e.name: getattr(result, f"ERROR_{e.name}") for e in E}
+    assert {o.name: o.value for o in Outcome} == {o.name: getattr(result, f"OUTCOME_{o.name}") for o in Outcome}
 
 
 @pytest.mark.parametrize(

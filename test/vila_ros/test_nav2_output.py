@@ -101,16 +101,16 @@ def test_decisions_become_goals_of_nav2_and_the_robot_arrives(start) -> None:
     stage = start(FORWARD_75, LEFT, FORWARD_25, STOP, nav2_behavior_tree="patrol.xml")
     stage.wait(lambda: "Nav2: ready" in stage.robot.drivers)
     result = stage.begin().result()
-    assert (result.outcome, result.error_code, result.decisions) == (Result.REACHED, Result.NONE, 4)
+    assert (result.outcome, result.error_code, result.decisions) == (Result.OUTCOME_REACHED, Result.ERROR_NONE, 4)
     assert result.distance_m == pytest.approx(1.0, abs=0.02)
     goals, actions = stage.nav2.goals, stage.robot.actions
     ways = [Pose(0.75, 0.0, 0.0), Pose(0.75, 0.0, LEFT_RAD), Pose(0.75, 0.0, LEFT_RAD).advanced(0.25)]
     assert [is_at(pose_of(goal.pose), way, within_m=0.01) for goal, way in zip(goals, ways, strict=True)] == [True] * 3
     assert [goal.pose.header.stamp for goal in goals] == [action.header.stamp for action in actions[:3]]
     assert {(goal.pose.header.frame_id, goal.behavior_tree) for goal in goals} == {("odom", "patrol.xml")}
-    assert stage.ends == [(NavAction.DONE, MotionFault.NONE)] * 3
+    assert stage.ends == [(NavAction.STATE_DONE, MotionFault.NONE)] * 3
     assert stage.robot.ends()[0].executed_m == pytest.approx(0.75, abs=0.02)
-    told = [report.detail for report in stage.robot.reports if report.state == NavAction.RUNNING]
+    told = [report.detail for report in stage.robot.reports if report.state == NavAction.STATE_RUNNING]
     assert any("m to go, 0 recoveries" in detail for detail in told)
     assert not stage.nav2.canceled and not stage.nav2.preempted
 
@@ -122,9 +122,9 @@ def test_a_goal_where_something_stands_is_refused_by_nav2s_own_code_and_words(st
     stage = start(FORWARD_75)
     stage.nav2.refuses = OCCUPIED
     result = stage.begin().result()
-    assert result.error_code == Result.BLOCKED and result.distance_m == pytest.approx(0.0, abs=1e-6)
+    assert result.error_code == Result.ERROR_BLOCKED and result.distance_m == pytest.approx(0.0, abs=1e-6)
     assert "206 (GOAL_OCCUPIED)" in result.error_msg and OCCUPIED[1] in result.error_msg
-    assert stage.ends == [(NavAction.REFUSED, MotionFault.GOAL_REFUSED)] * 3
+    assert stage.ends == [(NavAction.STATE_REFUSED, MotionFault.GOAL_REFUSED)] * 3
     assert OCCUPIED[1] in stage.robot.ends()[0].detail
 
 
@@ -133,19 +133,19 @@ def test_humble_tells_no_code_and_that_is_said(start) -> None:
     stage = start(FORWARD_75)
     stage.nav2.refuses = OCCUPIED
     result = stage.begin().result()
-    assert result.error_code == Result.STUCK and "which this Nav2 does not tell" in result.error_msg
-    assert stage.ends == [(NavAction.ABORTED, MotionFault.NAV2_FAILED)] * 3
+    assert result.error_code == Result.ERROR_STUCK and "which this Nav2 does not tell" in result.error_msg
+    assert stage.ends == [(NavAction.STATE_ABORTED, MotionFault.NAV2_FAILED)] * 3
 
 
 @pytest.mark.parametrize(
     ("code", "error"),
     [
-        (105, Result.STUCK),
-        (106, Result.BLOCKED),
-        (9002, Result.ODOMETRY_LOST),
-        (9003, Result.STUCK),
-        (4711, Result.STUCK),
-        (0, Result.STUCK),
+        (105, Result.ERROR_STUCK),
+        (106, Result.ERROR_BLOCKED),
+        (9002, Result.ERROR_ODOMETRY_LOST),
+        (9003, Result.ERROR_STUCK),
+        (4711, Result.ERROR_STUCK),
+        (0, Result.ERROR_STUCK),
     ],
 )
 def test_a_goal_that_nav2_gives_up_ends_the_mission_by_its_code(start, code: int, error: int) -> None:
@@ -153,7 +153,7 @@ def test_a_goal_that_nav2_gives_up_ends_the_mission_by_its_code(start, code: int
     stage.nav2.refuses = (code, "because")
     result = stage.begin().result()
     assert result.error_code == error and (str(code) in result.error_msg or code == 0)
-    assert {state for state, _ in stage.ends} == {NavAction.ABORTED}
+    assert {state for state, _ in stage.ends} == {NavAction.STATE_ABORTED}
 
 
 @pytest.mark.parametrize(
@@ -178,8 +178,8 @@ def test_an_arrival_without_a_motion_is_none(start) -> None:
     stage = start(FORWARD_25, navigator__avoid_repeats=False)
     stage.nav2.tolerance_m, stage.nav2.drives = 0.3, False  # 25 cm are within it
     result = stage.begin().result()
-    assert result.error_code == Result.STUCK and "xy_goal_tolerance" in result.error_msg
-    assert stage.ends == [(NavAction.ABORTED, MotionFault.MISSED)] * 3
+    assert result.error_code == Result.ERROR_STUCK and "xy_goal_tolerance" in result.error_msg
+    assert stage.ends == [(NavAction.STATE_ABORTED, MotionFault.MISSED)] * 3
 
 
 # --- Nav2 is not there, silent, or dies -----------------------------------------------------------
@@ -188,7 +188,9 @@ def test_an_arrival_without_a_motion_is_none(start) -> None:
 def test_without_nav2_the_mission_ends(start) -> None:
     stage = start(FORWARD_25, with_nav2=False, mission__controller_timeout_s=0.5)
     result = stage.begin().result()
-    assert result.error_code == Result.CONTROLLER_LOST and "no action server /navigate_to_pose" in result.error_msg
+    assert (
+        result.error_code == Result.ERROR_CONTROLLER_LOST and "no action server /navigate_to_pose" in result.error_msg
+    )
     assert result.decisions == 0
     told = "Nav2: there is no action server /navigate_to_pose; is Nav2 running?"
     stage.wait(lambda: told in stage.robot.drivers, lambda: str(stage.robot.drivers))
@@ -198,15 +200,15 @@ def test_a_nav2_that_rejects_goals_ends_the_mission(start) -> None:
     stage = start(FORWARD_25)
     stage.nav2.is_active = False
     result = stage.begin().result()
-    assert result.error_code == Result.CONTROLLER_LOST and "is its bt_navigator active?" in result.error_msg
-    assert stage.ends == [(NavAction.REFUSED, MotionFault.NOT_ACCEPTED)] * 3
+    assert result.error_code == Result.ERROR_CONTROLLER_LOST and "is its bt_navigator active?" in result.error_msg
+    assert stage.ends == [(NavAction.STATE_REFUSED, MotionFault.NOT_ACCEPTED)] * 3
 
 
 def test_a_nav2_that_falls_silent_is_canceled(start, wait_until) -> None:
     stage = start(FORWARD_75, mission__controller_timeout_s=0.5)
     stage.nav2.speaks = stage.nav2.drives = False
     result = stage.begin().result()
-    assert result.error_code == Result.CONTROLLER_LOST and "nothing from Nav2 for 0.5 s" in result.error_msg
+    assert result.error_code == Result.ERROR_CONTROLLER_LOST and "nothing from Nav2 for 0.5 s" in result.error_msg
     wait_until(lambda: stage.nav2.canceled)
 
 
@@ -214,7 +216,7 @@ def test_a_goal_that_is_accepted_when_nobody_wants_it_any_more_is_canceled(start
     stage = start(FORWARD_75, mission__controller_timeout_s=0.5)
     stage.nav2.executor.remove_node(stage.nav2)  # it hears nothing for a while
     result = stage.begin().result()
-    assert result.error_code == Result.CONTROLLER_LOST
+    assert result.error_code == Result.ERROR_CONTROLLER_LOST
     assert not stage.nav2.goals
     stage.nav2.executor.add_node(stage.nav2)
     wait_until(lambda: stage.nav2.canceled)
@@ -227,10 +229,10 @@ def test_a_nav2_that_dies_ends_the_mission_and_a_new_one_serves_the_next(start, 
     stage.spinner.remove(stage.nav2)
     stage.robot.target = None
     result = running.result()
-    assert result.error_code == Result.CONTROLLER_LOST
+    assert result.error_code == Result.ERROR_CONTROLLER_LOST
     stage.nav2 = stage.spinner.add(Nav2Server(messages.NavigateToPose, stage.robot))
     wait_until(lambda: stage.navigator._motion.is_ready)
-    assert stage.begin().result().outcome == Result.REACHED
+    assert stage.begin().result().outcome == Result.OUTCOME_REACHED
 
 
 # --- somebody else drives -------------------------------------------------------------------------
@@ -276,10 +278,10 @@ def test_who_sends_another_goal_has_taken_over(start, other, wait_until) -> None
     running = stage.drive()
     handle = other.send(wait_until)
     result = running.result()
-    assert result.error_code == Result.OPERATOR and "somebody else" in result.error_msg
+    assert result.error_code == Result.ERROR_OPERATOR and "somebody else" in result.error_msg
     assert stage.nav2.preempted == 1 and len(stage.nav2.goals) == 2
     refused = stage.begin().result()  # nor does a mission begin while the other one drives
-    assert refused.error_code == Result.OPERATOR and refused.decisions == 0
+    assert refused.error_code == Result.ERROR_OPERATOR and refused.decisions == 0
     assert len(stage.nav2.goals) == 2 and not stage.nav2.canceled
     other._spun(wait_until, handle.cancel_goal_async)
     wait_until(lambda: stage.navigator._motion.rival is None)
@@ -290,8 +292,8 @@ def test_who_cancels_our_goal_has_taken_over(start, other, wait_until) -> None:
     running = stage.drive()
     other.cancel_all(wait_until)
     result = running.result()
-    assert result.error_code == Result.OPERATOR and "canceled" in result.error_msg
-    assert stage.ends == [(NavAction.ABORTED, MotionFault.TAKEN_OVER)] and len(stage.nav2.goals) == 1
+    assert result.error_code == Result.ERROR_OPERATOR and "canceled" in result.error_msg
+    assert stage.ends == [(NavAction.STATE_ABORTED, MotionFault.TAKEN_OVER)] and len(stage.nav2.goals) == 1
 
 
 # --- what cancels Nav2's goal ---------------------------------------------------------------------
@@ -342,18 +344,18 @@ def jump_forward(stage: Stage, running: Mission) -> None:
 @pytest.mark.parametrize(
     ("cause", "parameters", "error"),
     [
-        (cancel, {}, Result.CANCELED),
-        (lose_images, {}, Result.IMAGE_LOST),
-        (freeze_camera, {"navigator__watch_camera": True}, Result.IMAGE_LOST),
-        (lose_odometry, {}, Result.ODOMETRY_LOST),
-        (unstamp_odometry, {}, Result.ODOMETRY_LOST),
-        (make_odometry_jump, {}, Result.ODOMETRY_FAULT),
-        (jump_forward, {}, Result.CLOCK_JUMP),
-        (deactivate, {}, Result.NOT_ACTIVE),
+        (cancel, {}, Result.ERROR_CANCELED),
+        (lose_images, {}, Result.ERROR_IMAGE_LOST),
+        (freeze_camera, {"navigator__watch_camera": True}, Result.ERROR_IMAGE_LOST),
+        (lose_odometry, {}, Result.ERROR_ODOMETRY_LOST),
+        (unstamp_odometry, {}, Result.ERROR_ODOMETRY_LOST),
+        (make_odometry_jump, {}, Result.ERROR_ODOMETRY_FAULT),
+        (jump_forward, {}, Result.ERROR_CLOCK_JUMP),
+        (deactivate, {}, Result.ERROR_NOT_ACTIVE),
         (shut_down, {}, None),
-        (take_long, {"mission__max_duration_s": 1.0}, Result.TIMEOUT),
-        (take_long, {"mission__max_distance_m": 0.3}, Result.TOO_FAR),
-        (take_long, {"goal__motion_timeout_s": 0.5}, Result.STUCK),
+        (take_long, {"mission__max_duration_s": 1.0}, Result.ERROR_TIMEOUT),
+        (take_long, {"mission__max_distance_m": 0.3}, Result.ERROR_TOO_FAR),
+        (take_long, {"goal__motion_timeout_s": 0.5}, Result.ERROR_STUCK),
     ],
 )
 def test_what_ends_a_motion_cancels_the_goal_in_nav2(start, wait_until, cause, parameters, error) -> None:
@@ -365,7 +367,7 @@ def test_what_ends_a_motion_cancels_the_goal_in_nav2(start, wait_until, cause, p
         assert running.result().error_code == error
         wait_until(lambda: not stage.nav2.is_busy)
         assert stage.nav2.canceled[0].x_m < 0.72 or cause is make_odometry_jump
-        assert stage.robot.ends()[0].state == NavAction.ABORTED
+        assert stage.robot.ends()[0].state == NavAction.STATE_ABORTED
 
 
 def test_after_a_hold_the_mission_goes_on_with_another_goal(start, wait_until) -> None:
@@ -375,9 +377,9 @@ def test_after_a_hold_the_mission_goes_on_with_another_goal(start, wait_until) -
     wait_until(lambda: stage.nav2.canceled and stage.ends)
     stage.robot.images_on = True
     result = running.result()
-    assert (result.outcome, result.decisions) == (Result.REACHED, 3)
+    assert (result.outcome, result.decisions) == (Result.OUTCOME_REACHED, 3)
     assert len(stage.nav2.goals) == 2 and not stage.nav2.preempted
-    assert stage.ends == [(NavAction.ABORTED, MotionFault.REPLACED), (NavAction.DONE, MotionFault.NONE)]
+    assert stage.ends == [(NavAction.STATE_ABORTED, MotionFault.REPLACED), (NavAction.STATE_DONE, MotionFault.NONE)]
     stood = stage.nav2.canceled[0]
     assert is_at(pose_of(stage.nav2.goals[1].pose), stood.advanced(0.25), within_m=0.02)
 
@@ -432,7 +434,7 @@ def test_a_nav2_that_does_not_cancel_is_told_and_gets_no_other_goal(start, wait_
     begun_s = time.monotonic()
     wait_until(lambda: stage.navigator._motion.fault or time.monotonic() - begun_s > 60.0)
     result = stage.begin().result()
-    assert result.error_code == Result.CONTROLLER_LOST and "has not confirmed" in result.error_msg
+    assert result.error_code == Result.ERROR_CONTROLLER_LOST and "has not confirmed" in result.error_msg
     assert len(stage.nav2.goals) == 1
     stage.nav2.cancels = True
     wait_until(lambda: stage.nav2.canceled)  # it is asked again and again
@@ -442,7 +444,7 @@ def test_a_nav2_that_does_not_cancel_is_told_and_gets_no_other_goal(start, wait_
 def test_a_decision_on_the_way_replaces_the_goal_without_a_stop(start) -> None:
     stage = start(*[FORWARD_75] * 3, STOP, navigator__timing="continuous")
     result = stage.begin().result()
-    assert result.outcome == Result.REACHED and stage.nav2.preempted >= 1
+    assert result.outcome == Result.OUTCOME_REACHED and stage.nav2.preempted >= 1
     assert all(fault in (MotionFault.NONE, MotionFault.REPLACED) for _, fault in stage.ends)
 
 
@@ -454,7 +456,7 @@ class Governor(Node):
 
     def __init__(self) -> None:
         super().__init__("governor")
-        self.state, self.reason, self.mission_id = GovernorState.IDLE, StopReason.NO_MISSION, 0
+        self.state, self.reason, self.mission_id = GovernorState.STATE_IDLE, StopReason.NO_MISSION, 0
         self.emergency = False
         self._publisher = self.create_publisher(GovernorState, "governor/state", reliable_qos(1))
         self.create_subscription(MissionMsg, "navigator/mission", self._on_mission, reliable_qos())
@@ -481,10 +483,10 @@ class Governor(Node):
 @pytest.mark.parametrize(
     ("state", "reason", "error"),
     [
-        (GovernorState.REVOKED, StopReason.EMERGENCY_STOP, Result.EMERGENCY_STOP),
-        (GovernorState.REVOKED, StopReason.OPERATOR, Result.OPERATOR),
-        (GovernorState.STOPPED, StopReason.MACHINE, Result.OVERHEATED),
-        (GovernorState.STOPPED, StopReason.NO_OBSTACLE_DATA, Result.GOVERNOR_LOST),
+        (GovernorState.STATE_REVOKED, StopReason.EMERGENCY_STOP, Result.ERROR_EMERGENCY_STOP),
+        (GovernorState.STATE_REVOKED, StopReason.OPERATOR, Result.ERROR_OPERATOR),
+        (GovernorState.STATE_STOPPED, StopReason.MACHINE, Result.ERROR_OVERHEATED),
+        (GovernorState.STATE_STOPPED, StopReason.NO_OBSTACLE_DATA, Result.ERROR_GOVERNOR_LOST),
     ],
 )
 def test_a_governor_that_stops_the_robot_cancels_the_goal(start, spinner, wait_until, state, reason, error) -> None:
@@ -493,7 +495,9 @@ def test_a_governor_that_stops_the_robot_cancels_the_goal(start, spinner, wait_u
     link = stage.navigator._governor
     wait_until(lambda: link._state is not None and link._shows_told(), "the governor to be heard")
     running = stage.begin()
-    governor.say(GovernorState.STOPPED, StopReason.NO_COMMAND)  # as the real one does: nothing is commanded through it
+    governor.say(
+        GovernorState.STATE_STOPPED, StopReason.NO_COMMAND
+    )  # as the real one does: nothing is commanded through it
     wait_until(lambda: stage.robot.path_m > 0.05, "the robot to drive")
     governor.say(state, reason)
     wait_until(lambda: stage.nav2.canceled)
@@ -522,8 +526,8 @@ def test_the_emergency_stop_of_the_real_governor_cancels_the_goal_and_locks_the_
     commands.clear()  # the governor begins with zeros
     button.publish(Bool(data=True))
     wait_until(lambda: stage.nav2.canceled)
-    assert running.result().error_code == Result.EMERGENCY_STOP
-    assert stage.begin().result().error_code == Result.EMERGENCY_STOP
+    assert running.result().error_code == Result.ERROR_EMERGENCY_STOP
+    assert stage.begin().result().error_code == Result.ERROR_EMERGENCY_STOP
     wait_until(lambda: locks[-1] and commands)
     assert all(message.twist.linear.x == 0.0 for message in commands)
     button.publish(Bool(data=False))

@@ -70,16 +70,16 @@ class Robot(Node):
             DiagnosticArray, "/diagnostics", lambda m: self.diagnostics.extend(m.status), reliable_qos()
         )
         self.goals = ActionClient(self, NavigateInstruction, "navigator/navigate")
-        self.end, self.fault = NavAction.DONE, 0  # of each action
+        self.end, self.fault = NavAction.STATE_DONE, 0  # of each action
         self.set_instruction = self.create_client(SetInstruction, "navigator/set_instruction")
         self.cancel_instruction = self.create_client(CancelInstruction, "navigator/cancel_instruction")
         self.create_timer(_TIMER_S, self._on_timer)
 
     def moves(self) -> list[NavAction]:
-        return [a for a in self.actions if a.kind in (NavAction.MOVE_FORWARD, NavAction.TURN)]
+        return [a for a in self.actions if a.kind in (NavAction.KIND_MOVE_FORWARD, NavAction.KIND_TURN)]
 
     def holds(self) -> list[int]:
-        return [a.hold_reason for a in self.actions if a.kind == NavAction.HOLD]
+        return [a.hold_reason for a in self.actions if a.kind == NavAction.KIND_HOLD]
 
     def ready(self) -> bool:
         publishers = (self._image, self._odometry, self._execution)
@@ -106,12 +106,12 @@ class Robot(Node):
 
     def _on_action(self, message: NavAction) -> None:
         self.actions.append(message)
-        if not self.controller_on or message.kind in (NavAction.HOLD, NavAction.STOP):
+        if not self.controller_on or message.kind in (NavAction.KIND_HOLD, NavAction.KIND_STOP):
             return
-        if self.end == NavAction.DONE:
+        if self.end == NavAction.STATE_DONE:
             self.pose = self.pose.advanced(message.distance_m).turned(message.angle_rad)
         message.fault = self.fault
-        for state in (NavAction.RUNNING, self.end):
+        for state in (NavAction.STATE_RUNNING, self.end):
             message.state = state
             self._execution.publish(message)
 
@@ -190,18 +190,18 @@ def test_a_goal_is_followed_to_the_models_stop(start, goal, wait_until) -> None:
     robot = start(ScriptedBackend(FORWARD, LEFT, FORWARD, STOP))
     status, result = (running := goal(robot)).result()
     assert status == GoalStatus.STATUS_SUCCEEDED
-    assert (result.outcome, result.error_code, result.decisions) == (Result.REACHED, Result.NONE, 4)
+    assert (result.outcome, result.error_code, result.decisions) == (Result.OUTCOME_REACHED, Result.ERROR_NONE, 4)
     assert result.distance_m == pytest.approx(0.5, abs=1e-3)
-    kinds = [NavAction.MOVE_FORWARD, NavAction.TURN, NavAction.MOVE_FORWARD, NavAction.STOP]
+    kinds = [NavAction.KIND_MOVE_FORWARD, NavAction.KIND_TURN, NavAction.KIND_MOVE_FORWARD, NavAction.KIND_STOP]
     assert [a.kind for a in robot.actions] == kinds
     assert robot.actions[0].distance_m == 0.25 and robot.actions[1].angle_rad == pytest.approx(np.radians(15))
-    told = lambda: [f for f in running.feedback if f.decision.state == NavAction.COMMANDED]  # noqa: E731
+    told = lambda: [f for f in running.feedback if f.decision.state == NavAction.STATE_COMMANDED]  # noqa: E731
     wait_until(lambda: len(robot.stats) == 4 and len(told()) == 4)
     stamps = [ns_from_stamp(a.header.stamp) for a in robot.actions]
     assert stamps == sorted(set(stamps)) and stamps[0] > 0
     assert [ns_from_stamp(s.header.stamp) for s in robot.stats] == stamps
     assert [ns_from_stamp(f.image_stamp) for f in told()] == stamps
-    assert {f.decision.id for f in running.feedback if f.decision.state == NavAction.RUNNING} <= {1, 2, 3}
+    assert {f.decision.id for f in running.feedback if f.decision.state == NavAction.STATE_RUNNING} <= {1, 2, 3}
     assert all(s.latency_ms > 0 and s.image_age_ms >= 0 for s in robot.stats)
     assert [s.id for s in robot.stats] == [a.id for a in robot.actions]
 
@@ -223,7 +223,7 @@ def test_an_instruction_by_topic_and_its_cancellation_by_service(start, wait_unt
     future = robot.cancel_instruction.call_async(CancelInstruction.Request())
     wait_until(future.done)
     assert future.result().success
-    wait_until(lambda: robot.actions[-1].kind == NavAction.HOLD)
+    wait_until(lambda: robot.actions[-1].kind == NavAction.KIND_HOLD)
     count = len(robot.actions)
     future = robot.cancel_instruction.call_async(CancelInstruction.Request())
     wait_until(future.done)
@@ -235,16 +235,16 @@ def test_an_instruction_by_topic_and_its_cancellation_by_service(start, wait_unt
 def test_a_bad_instruction_is_refused_by_every_door(start, goal, wait_until, text: str) -> None:
     robot = start(ScriptedBackend(FORWARD))
     status, result = goal(robot, text).result()
-    assert (status, result.error_code) == (GoalStatus.STATUS_ABORTED, Result.BAD_INSTRUCTION) and result.error_msg
+    assert (status, result.error_code) == (GoalStatus.STATUS_ABORTED, Result.ERROR_BAD_INSTRUCTION) and result.error_msg
     future = robot.set_instruction.call_async(SetInstruction.Request(instruction=text))
     wait_until(future.done)
-    assert (future.result().success, future.result().error_code) == (False, Result.BAD_INSTRUCTION)
+    assert (future.result().success, future.result().error_code) == (False, Result.ERROR_BAD_INSTRUCTION)
     assert robot.actions == []
 
 
 def test_limits_that_make_no_sense_are_a_bad_instruction(start, goal) -> None:
     _, result = goal(start(ScriptedBackend(FORWARD)), max_duration_s=-3.0).result()
-    assert result.error_code == Result.BAD_INSTRUCTION and "max_duration_s = -3.0" in result.error_msg
+    assert result.error_code == Result.ERROR_BAD_INSTRUCTION and "max_duration_s = -3.0" in result.error_msg
 
 
 def test_a_newer_instruction_preempts(start, goal, wait_until) -> None:
@@ -257,11 +257,11 @@ def test_a_newer_instruction_preempts(start, goal, wait_until) -> None:
     status, result = first.result()
     assert (status, result.outcome, result.error_code) == (
         GoalStatus.STATUS_ABORTED,
-        Result.STOPPED,
-        Result.PREEMPTED,
+        Result.OUTCOME_STOPPED,
+        Result.ERROR_PREEMPTED,
     )
     assert second.result()[0] == GoalStatus.STATUS_SUCCEEDED
-    assert robot.actions[1].kind == NavAction.HOLD  # stands still before it takes up the new one
+    assert robot.actions[1].kind == NavAction.KIND_HOLD  # stands still before it takes up the new one
 
 
 def test_cancel_holds_the_robot_and_ends_the_heartbeat(start, goal, wait_until) -> None:
@@ -270,13 +270,13 @@ def test_cancel_holds_the_robot_and_ends_the_heartbeat(start, goal, wait_until) 
     running = goal(robot)
     wait_until(lambda: robot.moves() and robot.heartbeats)
     canceling = running.handle.cancel_goal_async()
-    assert wait_until(lambda: robot.actions[-1].kind == NavAction.HOLD) < 0.3
+    assert wait_until(lambda: robot.actions[-1].kind == NavAction.KIND_HOLD) < 0.3
     wait_until(canceling.done)
     status, result = running.result()
     assert (status, result.outcome, result.error_code) == (
         GoalStatus.STATUS_CANCELED,
-        Result.STOPPED,
-        Result.CANCELED,
+        Result.OUTCOME_STOPPED,
+        Result.ERROR_CANCELED,
     )
     beats, seen = len(robot.heartbeats), len(robot.diagnostics)
     wait_until(lambda: len(robot.diagnostics) > seen)
@@ -288,8 +288,8 @@ def test_garbage_never_moves_the_robot(start, goal) -> None:
     free_text = dataclasses.replace(SCRIPTED_INFO, prompt_style="vila", chat_template="qwen2")
     robot = start(ScriptedBackend(*garbage, info=free_text))
     status, result = goal(robot).result()
-    assert (status, result.outcome) == (GoalStatus.STATUS_ABORTED, Result.FAILED)
-    assert result.error_code == Result.BAD_REPLIES and "move forward 75 cm" in result.error_msg
+    assert (status, result.outcome) == (GoalStatus.STATUS_ABORTED, Result.OUTCOME_FAILED)
+    assert result.error_code == Result.ERROR_BAD_REPLIES and "move forward 75 cm" in result.error_msg
     assert robot.moves() == [] and result.decisions == 0
     assert robot.holds()[:3] == [HoldReason.UNPARSEABLE_REPLY] * 3
 
@@ -298,7 +298,7 @@ def test_garbage_never_moves_the_robot(start, goal) -> None:
 def test_a_failing_model_never_moves_the_robot(start, goal, error: Exception) -> None:
     robot = start(ScriptedBackend(error))
     _, result = goal(robot).result()
-    assert result.error_code == Result.BACKEND_ERROR
+    assert result.error_code == Result.ERROR_BACKEND_ERROR
     assert robot.moves() == [] and set(robot.holds()[:3]) == {HoldReason.BACKEND_ERROR}
 
 
@@ -307,7 +307,7 @@ def test_numbers_that_are_not_finite_hold_with_their_own_code_until_they_are(sta
     robot = start(ScriptedBackend(NotFiniteError(line), NotFiniteError(line), FORWARD, STOP))
     status, _ = goal(robot).result()
     assert status == GoalStatus.STATUS_SUCCEEDED and len(robot.moves()) == 1
-    held = [action for action in robot.actions if action.kind == NavAction.HOLD][:2]
+    held = [action for action in robot.actions if action.kind == NavAction.KIND_HOLD][:2]
     assert [action.hold_reason for action in held] == [HoldReason.NOT_FINITE] * 2
     assert all(line in action.detail for action in held)
 
@@ -339,7 +339,7 @@ def test_work_ahead_that_fails_stops_no_mission(start, goal) -> None:
     backend = ScriptedBackend(FORWARD, FORWARD, STOP)
     backend.prefill = lambda prompt: (_ for _ in ()).throw(RuntimeError("boom"))
     _, result = goal(start(backend, history__policy="streaming")).result()
-    assert result.outcome == Result.REACHED and result.decisions == 3
+    assert result.outcome == Result.OUTCOME_REACHED and result.decisions == 3
 
 
 def test_a_late_decision_is_dropped(start, goal, wait_until) -> None:
@@ -362,7 +362,7 @@ def test_a_wrong_encoding_holds_and_then_aborts(start, goal, wait_until) -> None
     robot.encoding = "h264"
     wait_until(lambda: "image" in robot.navigator._image_fault and not robot.navigator._is_image_fresh())
     _, result = goal(robot).result()
-    assert result.error_code == Result.IMAGE_LOST and "'h264'" in result.error_msg and "rgb8" in result.error_msg
+    assert result.error_code == Result.ERROR_IMAGE_LOST and "'h264'" in result.error_msg and "rgb8" in result.error_msg
     assert robot.moves() == [] and robot.holds()[0] == HoldReason.BAD_IMAGE
     assert robot.heartbeats == []
 
@@ -374,7 +374,7 @@ def test_a_camera_that_stops_holds_the_robot_and_resumes_when_it_returns(start, 
     wait_until(lambda: robot.moves())
     robot.images_on = False
     cut = time.monotonic()
-    wait_until(lambda: robot.actions[-1].kind == NavAction.HOLD)
+    wait_until(lambda: robot.actions[-1].kind == NavAction.KIND_HOLD)
     assert time.monotonic() - cut < 0.9 + lateness.since(cut)
     assert robot.holds() == [HoldReason.STALE_IMAGE]
     beats = len(robot.heartbeats)
@@ -389,7 +389,7 @@ def test_a_camera_that_stays_away_aborts(start, goal, wait_until) -> None:
     wait_until(lambda: robot.moves())
     robot.images_on = False
     _, result = running.result()
-    assert result.error_code == Result.IMAGE_LOST
+    assert result.error_code == Result.ERROR_IMAGE_LOST
 
 
 @pytest.mark.parametrize(
@@ -421,7 +421,7 @@ def test_a_camera_that_lies_holds_the_moving_robot_at_once(start, goal, wait_unt
     assert driven_m <= 0.15 + robot.speed_mps * lateness.since(begun_s)
     robot.speed_mps = 0.0
     _, result = running.result()
-    assert result.error_code == Result.IMAGE_LOST and "image" in result.error_msg
+    assert result.error_code == Result.ERROR_IMAGE_LOST and "image" in result.error_msg
     assert len(robot.heartbeats) <= beats + 1 and len(robot.moves()) == 1
 
 
@@ -444,7 +444,7 @@ def test_stamps_from_another_time_never_move_the_robot(start, goal, wait_until, 
     robot.image_offset_ns = offset_s * 1_000_000_000
     wait_until(lambda: robot.navigator._image and abs(robot.navigator._image.stamp_ns - robot.now_ns()) > 4e9)
     _, result = goal(robot).result()
-    assert result.error_code == Result.IMAGE_LOST and word in result.error_msg
+    assert result.error_code == Result.ERROR_IMAGE_LOST and word in result.error_msg
     assert robot.moves() == []
 
 
@@ -452,28 +452,28 @@ def test_missing_odometry_aborts(start, goal) -> None:
     robot = start(ScriptedBackend(LEFT), mission__odometry_timeout_s=0.5)
     robot.odometry_on = False
     _, result = goal(robot).result()
-    assert result.error_code == Result.ODOMETRY_LOST
+    assert result.error_code == Result.ERROR_ODOMETRY_LOST
 
 
 def test_a_missing_controller_aborts(start, goal) -> None:
     robot = start(ScriptedBackend(LEFT), mission__controller_timeout_s=0.5)
     robot.controller_on = False
     _, result = goal(robot).result()
-    assert result.error_code == Result.CONTROLLER_LOST
+    assert result.error_code == Result.ERROR_CONTROLLER_LOST
 
 
 def test_a_look_round_that_shows_nothing_ends_as_not_found(start, goal) -> None:
     robot = start(ScriptedBackend(LEFT))
     _, result = goal(robot).result()
-    assert result.error_code == Result.NOT_FOUND and "looked round once" in result.error_msg
+    assert result.error_code == Result.ERROR_NOT_FOUND and "looked round once" in result.error_msg
 
 
 def test_limits_of_the_goal_hold(start, goal) -> None:
     robot = start(ScriptedBackend(FORWARD))
     _, result = goal(robot, max_decisions=3).result()
-    assert (result.error_code, result.decisions) == (Result.TOO_MANY_DECISIONS, 3)
+    assert (result.error_code, result.decisions) == (Result.ERROR_TOO_MANY_DECISIONS, 3)
     _, result = goal(robot, max_distance_m=0.6).result()
-    assert result.error_code == Result.TOO_FAR
+    assert result.error_code == Result.ERROR_TOO_FAR
 
 
 def test_nobody_listens_to_the_topic_unless_that_is_said(start) -> None:
@@ -502,12 +502,12 @@ def test_an_instruction_keeps_its_source(start, goal, wait_until, parameters, so
 
 def test_refused_actions_are_counted_and_end_the_mission_by_their_fault(start, goal, wait_until) -> None:
     robot = start(ScriptedBackend(FORWARD))
-    robot.end, robot.fault = NavAction.REFUSED, int(MotionFault.ODOMETRY_SILENT)
+    robot.end, robot.fault = NavAction.STATE_REFUSED, int(MotionFault.ODOMETRY_SILENT)
     _, result = goal(robot).result()
-    assert result.error_code == Result.ODOMETRY_LOST and "3 motions in a row" in result.error_msg
-    robot.end, robot.fault = NavAction.ABORTED, int(MotionFault.ODOMETRY_JUMP)
+    assert result.error_code == Result.ERROR_ODOMETRY_LOST and "3 motions in a row" in result.error_msg
+    robot.end, robot.fault = NavAction.STATE_ABORTED, int(MotionFault.ODOMETRY_JUMP)
     _, result = goal(robot).result()
-    assert result.error_code == Result.ODOMETRY_FAULT and result.decisions == 1
+    assert result.error_code == Result.ERROR_ODOMETRY_FAULT and result.decisions == 1
     wait_until(lambda: robot.stats)
     assert robot.stats[-1].refused_actions == 3
     seen = len(robot.diagnostics)
@@ -517,12 +517,15 @@ def test_refused_actions_are_counted_and_end_the_mission_by_their_fault(start, g
 
 def test_a_stop_at_once_is_an_arrival_only_if_the_model_was_sure(start, goal) -> None:
     _, result = goal(start(ScriptedBackend(STOP, probability=0.93))).result()
-    assert result.outcome == Result.REACHED and "at once, with probability 0.93" in result.error_msg
+    assert result.outcome == Result.OUTCOME_REACHED and "at once, with probability 0.93" in result.error_msg
 
 
 def test_a_stop_at_once_that_was_not_sure_is_none(start, goal) -> None:
     _, result = goal(start(ScriptedBackend(STOP, probability=0.42))).result()
-    assert (result.outcome, result.error_code) == (Result.FAILED, Result.NOT_MOVED) and "0.42" in result.error_msg
+    assert (result.outcome, result.error_code) == (
+        Result.OUTCOME_FAILED,
+        Result.ERROR_NOT_MOVED,
+    ) and "0.42" in result.error_msg
 
 
 def test_stamps_that_jump_forward_end_the_mission(start, goal, wait_until) -> None:
@@ -531,8 +534,8 @@ def test_stamps_that_jump_forward_end_the_mission(start, goal, wait_until) -> No
     wait_until(lambda: robot.moves())
     robot.image_offset_ns = 60_000_000_000
     _, result = running.result()
-    assert result.error_code == Result.CLOCK_JUMP and "images' stamp ran" in result.error_msg
-    assert robot.actions[-1].kind == NavAction.HOLD
+    assert result.error_code == Result.ERROR_CLOCK_JUMP and "images' stamp ran" in result.error_msg
+    assert robot.actions[-1].kind == NavAction.KIND_HOLD
 
 
 def test_diagnostics_tell_model_speed_and_the_last_hold(start, goal, wait_until) -> None:
@@ -571,10 +574,10 @@ def test_the_lifecycle_holds_the_robot_and_can_go_round(start, goal, wait_until)
     wait_until(lambda: robot.moves())
     assert robot.navigator.trigger_deactivate() == TransitionCallbackReturn.SUCCESS
     _, result = running.result()
-    assert result.error_code == Result.NOT_ACTIVE and robot.actions[-1].kind == NavAction.HOLD
+    assert result.error_code == Result.ERROR_NOT_ACTIVE and robot.actions[-1].kind == NavAction.KIND_HOLD
     assert backend.closed
     _, result = goal(robot).result()
-    assert result.error_code == Result.NOT_ACTIVE
+    assert result.error_code == Result.ERROR_NOT_ACTIVE
     backend.closed = False
     robot.controller_on = True
     assert robot.navigator.trigger_activate() == TransitionCallbackReturn.SUCCESS
@@ -616,10 +619,10 @@ def test_how_far_a_motion_got_is_told_while_it_runs(start, goal, wait_until) -> 
     wait_until(lambda: robot.moves())
     report = robot.moves()[0]
     for report.executed_m in (0.1, 0.2):
-        report.state = NavAction.RUNNING
+        report.state = NavAction.STATE_RUNNING
         robot._execution.publish(report)
     wait_until(lambda: [f.decision.executed_m for f in running.feedback] == [0.0, 0.1, 0.2])
-    report.state, robot.pose = NavAction.DONE, robot.pose.advanced(0.25)
+    report.state, robot.pose = NavAction.STATE_DONE, robot.pose.advanced(0.25)
     robot._execution.publish(report)
     assert running.result()[0] == GoalStatus.STATUS_SUCCEEDED
 
@@ -674,7 +677,7 @@ def test_a_goal_whose_client_has_gone_ends_and_the_robot_stands(start, goal, wai
     wait_until(lambda: robot.moves())
     monkeypatch.setattr(ClientWatch, "is_gone", lambda _: True)  # what it sees is tested beside it
     _, result = running.result()
-    assert result.error_code == Result.CLIENT_GONE and "left the graph for 2 s" in result.error_msg
+    assert result.error_code == Result.ERROR_CLIENT_GONE and "left the graph for 2 s" in result.error_msg
     wait_until(lambda: robot.holds() == [HoldReason.NO_INSTRUCTION])
 
 
@@ -704,11 +707,11 @@ def test_limits_that_are_set_count_for_the_mission_that_runs_and_the_next(start,
     wait_until(lambda: len(robot.moves()) > seen + 2, what="the mission to go on")
     assert parameters.set({"navigator.min_probability": 0.9, "heartbeat_rate_hz": 50.0}).successful
     _, result = first.result()
-    assert result.error_code == Result.BAD_REPLIES and result.decisions > 1
+    assert result.error_code == Result.ERROR_BAD_REPLIES and result.decisions > 1
     assert HoldReason.LOW_PROBABILITY in robot.holds()
     assert parameters.set({"navigator.min_probability": 0.0}).successful
     _, result = goal(robot).result()
-    assert result.error_code == Result.TOO_MANY_DECISIONS and result.decisions == 1
+    assert result.error_code == Result.ERROR_TOO_MANY_DECISIONS and result.decisions == 1
 
 
 def test_what_cannot_be_set_is_told(start, parameters) -> None:

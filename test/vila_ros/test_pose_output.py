@@ -77,7 +77,7 @@ def mission(wait_until):
 def test_decisions_become_goal_poses_and_the_robot_arrives(start, mission) -> None:
     robot = start(FORWARD_75, LEFT, FORWARD_25, STOP)
     result = mission(robot).result()
-    assert (result.outcome, result.error_code, result.decisions) == (Result.REACHED, Result.NONE, 4)
+    assert (result.outcome, result.error_code, result.decisions) == (Result.OUTCOME_REACHED, Result.ERROR_NONE, 4)
     assert result.distance_m == pytest.approx(1.0, abs=0.02)
     ways = [Pose(0.75, 0.0, 0.0), Pose(0.75, 0.0, LEFT_RAD), Pose(0.75, 0.0, LEFT_RAD).advanced(0.25)]
     goals = robot.poses[:3]
@@ -85,11 +85,11 @@ def test_decisions_become_goal_poses_and_the_robot_arrives(start, mission) -> No
     assert {goal.header.frame_id for goal in robot.poses} == {"odom"}
     stamps = [ns_from_stamp(goal.header.stamp) for goal in goals]
     assert stamps == [ns_from_stamp(action.header.stamp) for action in robot.actions[:3]]
-    assert [(end.state, end.fault) for end in robot.ends()] == [(NavAction.DONE, 0)] * 3
+    assert [(end.state, end.fault) for end in robot.ends()] == [(NavAction.STATE_DONE, 0)] * 3
     assert [end.id for end in robot.ends()] == [action.id for action in robot.actions[:3]]
     assert robot.ends()[0].executed_m == pytest.approx(0.75, abs=0.02)
     assert robot.ends()[1].executed_rad == pytest.approx(LEFT_RAD, abs=0.02)
-    assert any(report.state == NavAction.RUNNING for report in robot.reports)
+    assert any(report.state == NavAction.STATE_RUNNING for report in robot.reports)
 
 
 def test_a_goal_lies_before_where_its_image_was_taken_in_odometrys_own_frame(start, mission, wait_until) -> None:
@@ -132,10 +132,12 @@ def test_to_stand_is_a_goal_where_the_robot_is(start, mission, wait_until, cause
     wait_until(lambda: len(robot.poses) > before)
     assert 0.1 < pose_of(robot.poses[-1]).x_m < 0.74 and robot.poses[-1].header.frame_id == "odom"
     wait_until(lambda: robot.ends())
-    assert robot.ends()[-1].state == NavAction.ABORTED and robot.ends()[-1].fault == MotionFault.REPLACED
+    assert robot.ends()[-1].state == NavAction.STATE_ABORTED and robot.ends()[-1].fault == MotionFault.REPLACED
     assert 0.1 < robot.ends()[-1].executed_m < 0.74
     if cause is not stop_images:
-        assert running.result().error_code == {cancel: Result.CANCELED, deactivate: Result.NOT_ACTIVE}[cause]
+        assert (
+            running.result().error_code == {cancel: Result.ERROR_CANCELED, deactivate: Result.ERROR_NOT_ACTIVE}[cause]
+        )
 
 
 def test_a_camera_that_lies_stops_who_follows(start, mission, wait_until) -> None:
@@ -145,21 +147,21 @@ def test_a_camera_that_lies_stops_who_follows(start, mission, wait_until) -> Non
     freeze(robot, running)
     wait_until(lambda: robot.ends())
     assert pose_of(robot.poses[1]).x_m < 0.7
-    assert running.result().error_code == Result.IMAGE_LOST
+    assert running.result().error_code == Result.ERROR_IMAGE_LOST
 
 
 def test_a_follower_that_does_not_move_is_stuck(start, mission) -> None:
     robot = start(FORWARD_25, goal__stall_timeout_s=0.4)
     robot.stays = True
     result = mission(robot).result()
-    assert result.error_code == Result.STUCK and "0.25 m, 0.00 rad from its goal" in result.error_msg
-    assert [(end.state, end.fault) for end in robot.ends()] == [(NavAction.ABORTED, MotionFault.STALLED)] * 3
+    assert result.error_code == Result.ERROR_STUCK and "0.25 m, 0.00 rad from its goal" in result.error_msg
+    assert [(end.state, end.fault) for end in robot.ends()] == [(NavAction.STATE_ABORTED, MotionFault.STALLED)] * 3
 
 
 def test_a_follower_that_takes_too_long_is_stuck(start, mission, wait_until) -> None:
     robot = start(FORWARD_75, goal__motion_timeout_s=0.3)
     result = mission(robot).result()
-    assert result.error_code == Result.STUCK and "limit 0.3 s" in result.error_msg
+    assert result.error_code == Result.ERROR_STUCK and "limit 0.3 s" in result.error_msg
     assert {end.fault for end in robot.ends()} == {MotionFault.TOO_LONG}
 
 
@@ -186,7 +188,7 @@ def test_odometry_that_falls_silent_stops_who_follows_and_ends_the_mission(start
     result = running.result()
     assert robot.ends()[0].fault == MotionFault.ODOMETRY_SILENT
     assert is_at(pose_of(robot.poses[1]), Pose())
-    assert result.error_code == Result.ODOMETRY_LOST
+    assert result.error_code == Result.ERROR_ODOMETRY_LOST
 
 
 def test_odometry_that_jumps_ends_the_mission(start, mission, wait_until) -> None:
@@ -195,7 +197,7 @@ def test_odometry_that_jumps_ends_the_mission(start, mission, wait_until) -> Non
     running = mission(robot)
     wait_until(lambda: robot.poses)
     robot.pose = Pose(2.0, 0.0, 0.0)
-    assert running.result().error_code == Result.ODOMETRY_FAULT
+    assert running.result().error_code == Result.ERROR_ODOMETRY_FAULT
     assert robot.ends()[0].fault == MotionFault.ODOMETRY_JUMP
     assert is_at(pose_of(robot.poses[1]), Pose(2.0, 0.0, 0.0))
 
@@ -204,7 +206,7 @@ def test_where_nobody_listens_the_mission_ends(start, mission) -> None:
     robot = start(FORWARD_25, mission__controller_timeout_s=0.5)
     robot.destroy_subscription(robot.subscription)
     result = mission(robot).result()
-    assert result.error_code == Result.CONTROLLER_LOST and "nobody listens on /goal_pose" in result.error_msg
+    assert result.error_code == Result.ERROR_CONTROLLER_LOST and "nobody listens on /goal_pose" in result.error_msg
 
 
 def test_beside_our_controller_no_mission_begins_or_goes_on(start, mission, wait_until) -> None:
@@ -213,8 +215,8 @@ def test_beside_our_controller_no_mission_begins_or_goes_on(start, mission, wait
     running = mission(robot)
     controller = robot.create_publisher(NavAction, "controller/execution", reliable_qos())
     result = running.result()
-    assert result.error_code == Result.NOT_AUTHORIZED and "/controller/execution" in result.error_msg
-    assert mission(robot).result().error_code == Result.NOT_AUTHORIZED
+    assert result.error_code == Result.ERROR_NOT_AUTHORIZED and "/controller/execution" in result.error_msg
+    assert mission(robot).result().error_code == Result.ERROR_NOT_AUTHORIZED
     robot.destroy_publisher(controller)
 
 
@@ -275,9 +277,9 @@ def test_a_transform_that_is_missing_refuses_the_action_by_the_names_of_the_fram
     robot = start(FORWARD_25, goal_frame="map")
     monkeypatch.setattr(FakeTf2, "is_known", False)
     result = mission(robot).result()
-    assert result.error_code == Result.ODOMETRY_LOST
+    assert result.error_code == Result.ERROR_ODOMETRY_LOST
     assert "no transform from 'odom' to 'map'" in result.error_msg and "extrapolation" in result.error_msg
-    assert [(end.state, end.fault) for end in robot.ends()] == [(NavAction.REFUSED, MotionFault.TRANSFORM)] * 3
+    assert [(end.state, end.fault) for end in robot.ends()] == [(NavAction.STATE_REFUSED, MotionFault.TRANSFORM)] * 3
     assert not robot.poses
 
 

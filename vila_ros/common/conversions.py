@@ -115,7 +115,7 @@ def message_from_decision(decision: Decision, decision_id: int, frame_id: str = 
     """Return the decision as a command; one without an action becomes HOLD."""
     message = NavAction(
         id=decision_id,
-        state=NavAction.COMMANDED,
+        state=NavAction.STATE_COMMANDED,
         probability=float(decision.probability),
         hold_reason=int(decision.hold),
         reply=decision.reply,
@@ -125,13 +125,13 @@ def message_from_decision(decision: Decision, decision_id: int, frame_id: str = 
     message.header.frame_id = frame_id
     match decision.action:
         case MoveForward(distance_m):
-            message.kind, message.distance_m = NavAction.MOVE_FORWARD, float(distance_m)
+            message.kind, message.distance_m = NavAction.KIND_MOVE_FORWARD, float(distance_m)
         case Turn(angle_rad):
-            message.kind, message.angle_rad = NavAction.TURN, float(angle_rad)
+            message.kind, message.angle_rad = NavAction.KIND_TURN, float(angle_rad)
         case Stop():
-            message.kind = NavAction.STOP
+            message.kind = NavAction.KIND_STOP
         case None:
-            message.kind = NavAction.HOLD
+            message.kind = NavAction.KIND_HOLD
     return message
 
 
@@ -141,12 +141,12 @@ def action_from_message(message: NavAction) -> Action | None:
     Values are passed on as they are; whoever executes them checks their size.
     """
     match message.kind:
-        case NavAction.MOVE_FORWARD:
+        case NavAction.KIND_MOVE_FORWARD:
             return MoveForward(message.distance_m)
-        case NavAction.TURN:
+        case NavAction.KIND_TURN:
             return Turn(message.angle_rad)
-        case NavAction.STOP:
+        case NavAction.KIND_STOP:
             return Stop()
-        case NavAction.HOLD:
+        case NavAction.KIND_HOLD:
             return None
     raise ValueError(f"NavAction.kind = {message.kind}: not STOP (0), MOVE_FORWARD (1), TURN (2) or HOLD (3)")

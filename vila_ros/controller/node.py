@@ -227,7 +227,7 @@ class ControllerNode(Node):
             self._end(doubt)
             return
         replaced, self._running = self._running, None
-        self._report(replaced, NavAction.ABORTED, self._motion.last, doubt)
+        self._report(replaced, NavAction.STATE_ABORTED, self._motion.last, doubt)
 
     def _begin(self, action: Action, message: NavAction) -> Doubt | None:
         """Start the motion; returns why not, or None."""
@@ -263,14 +263,14 @@ class ControllerNode(Node):
         self._pace.end(self._now_ns())
         self._motion.abort("stop" if is_stop else "hold")
         self._command(VelocityCommand())
-        self._report(message, NavAction.DONE)
+        self._report(message, NavAction.STATE_DONE)
 
     def _refuse(self, message: NavAction, doubt: Doubt) -> None:
         self.get_logger().warning(f"action {message.id} refused: {doubt.detail}")
         self._pace.end(self._now_ns())
         self._motion.abort(doubt.detail, doubt.fault)
         self._command(VelocityCommand())
-        self._report(message, NavAction.REFUSED, _STANDING, doubt)
+        self._report(message, NavAction.STATE_REFUSED, _STANDING, doubt)
 
     def _on_timer(self) -> None:
         self._end_if_held_up(is_tick=True)
@@ -311,7 +311,7 @@ class ControllerNode(Node):
         if step.state is MotionState.RUNNING:
             self._report_running(step)
             return step.command
-        state = NavAction.DONE if step.state is MotionState.DONE else NavAction.ABORTED
+        state = NavAction.STATE_DONE if step.state is MotionState.DONE else NavAction.STATE_ABORTED
         message, self._running = self._running, None
         self._pace.end(now_ns)
         self._report(message, state, step)
@@ -345,13 +345,13 @@ class ControllerNode(Node):
         self._pace.end(self._now_ns())
         step = self._motion.abort(doubt.detail, doubt.fault)
         self._command(VelocityCommand())
-        self._report(message, NavAction.ABORTED, step)
+        self._report(message, NavAction.STATE_ABORTED, step)
 
     def _report_running(self, step: MotionStep) -> None:
         steady_ns = time.monotonic_ns()
         if self._running is not None and steady_ns - self._reported_ns >= 1e9 / self._config.report_rate_hz:
             self._reported_ns = steady_ns
-            self._report(self._running, NavAction.RUNNING, step)
+            self._report(self._running, NavAction.STATE_RUNNING, step)
 
     def _report(self, message: NavAction, state: int, step: MotionStep = _STANDING, doubt: Doubt | None = None) -> None:
         report = NavAction(

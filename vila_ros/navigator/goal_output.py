@@ -72,7 +72,9 @@ class GoalOutput(MotionOutput):
             return
         if (replaced := self._running) is not None:
             self._running = None
-            self._report(replaced, NavAction.ABORTED, Doubt(MotionFault.REPLACED, f"replaced by action {action.id}"))
+            self._report(
+                replaced, NavAction.STATE_ABORTED, Doubt(MotionFault.REPLACED, f"replaced by action {action.id}")
+            )
         now_ns, steady_ns = self._node.get_clock().now().nanoseconds, time.monotonic_ns()
         doubt = self._watch.begin(
             decision.action, decision.stamp_ns, now_ns=now_ns, steady_ns=steady_ns, max_future_s=self._max_future_s()
@@ -92,7 +94,7 @@ class GoalOutput(MotionOutput):
         """End the running motion, if there is one, with the robot standing, and report it."""
         if self._running is not None:
             self._halt()
-            self._finish(NavAction.ABORTED, doubt)
+            self._finish(NavAction.STATE_ABORTED, doubt)
 
     def note_odometry(self, message: OdometryMsg, odometry: Odometry, source: Source) -> None:
         """Take where the robot is."""
@@ -149,7 +151,7 @@ class GoalOutput(MotionOutput):
         """Report an action that is not carried out; the robot stands."""
         self._node.get_logger().warning(f"action {action.id} refused: {doubt.detail}")
         self._halt()
-        self._report(action, NavAction.REFUSED, doubt)
+        self._report(action, NavAction.STATE_REFUSED, doubt)
 
     def _finish(self, state: int, doubt: Doubt | None = None) -> None:
         """Report the end of the running motion."""
@@ -161,7 +163,7 @@ class GoalOutput(MotionOutput):
         steady_ns = time.monotonic_ns()
         if self._running is not None and steady_ns - self._reported_ns >= _REPORT_EVERY_S * 1e9:
             self._reported_ns = steady_ns
-            self._report(self._running, NavAction.RUNNING, Doubt(MotionFault.NONE, detail))
+            self._report(self._running, NavAction.STATE_RUNNING, Doubt(MotionFault.NONE, detail))
 
     def _report(self, action: NavAction, state: int, doubt: Doubt | None = None) -> None:
         report = NavAction(
@@ -177,7 +179,7 @@ class GoalOutput(MotionOutput):
             fault=int(MotionFault.NONE if doubt is None else doubt.fault),
             detail="" if doubt is None else doubt.detail,
         )
-        if state != NavAction.REFUSED:
+        if state != NavAction.STATE_REFUSED:
             step = self._watch.step(time.monotonic_ns())
             report.executed_m, report.executed_rad = float(step.executed_m), float(step.executed_rad)
         self._execution.publish(report)

@@ -101,7 +101,7 @@ class GovernorLink:
 
         What ends the mission is `verdict`'s.
         """
-        if self._is_passed or not self._stands(GovernorState.STOPPED) or self._reason() not in _HINDRANCES:
+        if self._is_passed or not self._stands(GovernorState.STATE_STOPPED) or self._reason() not in _HINDRANCES:
             return None
         return Doubt(MotionFault.GOVERNOR, f"the governor says {self._reason().name}: {self._state_detail()}")
 
@@ -115,7 +115,12 @@ class GovernorLink:
         """Return why the present mission is over, None if it goes on, or is still waited for."""
         if self._is_ungoverned:
             return None
-        if self._next is None and not self._is_silent() and self._shows_told() and self._stands(GovernorState.REVOKED):
+        if (
+            self._next is None
+            and not self._is_silent()
+            and self._shows_told()
+            and self._stands(GovernorState.STATE_REVOKED)
+        ):
             return self._complaint()
         waits_s = (time.monotonic_ns() - self._begun_ns) / 1e9
         is_lost = self._is_silent() or self._is_blind() if self._is_confirmed else waits_s > _PATIENCE_S
@@ -132,13 +137,13 @@ class GovernorLink:
 
     def _on_state(self, message: GovernorState) -> None:
         self._state, self._heard_ns, self._beats = message, time.monotonic_ns(), 0
-        reason = self._reason() if self._stands(GovernorState.STOPPED) else StopReason.NONE
+        reason = self._reason() if self._stands(GovernorState.STATE_STOPPED) else StopReason.NONE
         if reason in _HINDRANCES:
             self._hindrance, self._hindered_ns = (_HINDRANCES[reason], str(message.detail)), self._heard_ns
         is_blind = reason is StopReason.NO_OBSTACLE_DATA
         self._blind_ns = (self._blind_ns or self._heard_ns) if is_blind else None
         if self._next is None and self._told.running and self._shows_told():
-            self._is_confirmed = self._is_confirmed or not self._stands(GovernorState.REVOKED)
+            self._is_confirmed = self._is_confirmed or not self._stands(GovernorState.STATE_REVOKED)
 
     def _publish(self) -> None:
         self._told.header.stamp = self._node.get_clock().now().to_msg()

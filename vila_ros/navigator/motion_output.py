@@ -16,10 +16,10 @@ from vila_ros.navigator.mission import Mission, MissionError, MotionReport
 
 EXECUTION_TOPIC = "controller/execution"  # our controller reports there, and has a publisher only when it is ready
 REPORTS = {
-    NavAction.RUNNING: MotionReport.RUNNING,
-    NavAction.DONE: MotionReport.DONE,
-    NavAction.REFUSED: MotionReport.REFUSED,
-    NavAction.ABORTED: MotionReport.ABORTED,
+    NavAction.STATE_RUNNING: MotionReport.RUNNING,
+    NavAction.STATE_DONE: MotionReport.DONE,
+    NavAction.STATE_REFUSED: MotionReport.REFUSED,
+    NavAction.STATE_ABORTED: MotionReport.ABORTED,
 }
 
 OnReport = Callable[[NavAction], None]

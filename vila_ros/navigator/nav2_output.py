@@ -105,17 +105,19 @@ class Nav2Output(GoalOutput):
         elif news.status == GoalStatus.STATUS_SUCCEEDED:
             self._arrived_ns = time.monotonic_ns()
         elif news.status == GoalStatus.STATUS_CANCELED:
-            self._finish(NavAction.ABORTED, Doubt(MotionFault.TAKEN_OVER, "somebody else canceled the goal in Nav2"))
+            self._finish(
+                NavAction.STATE_ABORTED, Doubt(MotionFault.TAKEN_OVER, "somebody else canceled the goal in Nav2")
+            )
         elif news.status == GoalStatus.STATUS_ABORTED:
             self._on_aborted(abort_doubt(news.message))
         else:
-            self._finish(NavAction.ABORTED, Doubt(MotionFault.NAV2_FAILED, "Nav2's action server is gone"))
+            self._finish(NavAction.STATE_ABORTED, Doubt(MotionFault.NAV2_FAILED, "Nav2's action server is gone"))
 
     def _on_aborted(self, doubt: Doubt) -> None:
         if doubt.fault is MotionFault.GOAL_REFUSED:
             self._refuse_running(doubt)
         else:
-            self._finish(NavAction.ABORTED, doubt)
+            self._finish(NavAction.STATE_ABORTED, doubt)
 
     def _refuse_running(self, doubt: Doubt) -> None:
         running, self._running = self._running, None
@@ -131,13 +133,13 @@ class Nav2Output(GoalOutput):
             self._report_running("Nav2 says that it has come")
         elif not step.stands:
             self._finish(
-                NavAction.ABORTED, Doubt(MotionFault.MISSED, f"the robot moves {_ROLL_S:g} s after its arrival")
+                NavAction.STATE_ABORTED, Doubt(MotionFault.MISSED, f"the robot moves {_ROLL_S:g} s after its arrival")
             )
         elif step.share_done < HALF:
             detail = f"Nav2 says that it has come, after {step.share_done:.0%} of the way; {_TOLERANCES}"
-            self._finish(NavAction.ABORTED, Doubt(MotionFault.MISSED, detail))
+            self._finish(NavAction.STATE_ABORTED, Doubt(MotionFault.MISSED, detail))
         else:
-            self._finish(NavAction.DONE)
+            self._finish(NavAction.STATE_DONE)
 
 
 _TOLERANCES = "lower xy_goal_tolerance and yaw_goal_tolerance of its goal checker"

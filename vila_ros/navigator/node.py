@@ -401,7 +401,7 @@ class NavigatorNode(ManagedNode):
         )
 
     def _on_report(self, report: NavAction) -> None:
-        self.refused_actions += report.state == NavAction.REFUSED
+        self.refused_actions += report.state == NavAction.STATE_REFUSED
         if self._active is not None:
             self._tell_progress(report)
             tell_mission(self._active.mission, report, self._now_ns())
@@ -410,7 +410,7 @@ class NavigatorNode(ManagedNode):
     def _tell_progress(self, report: NavAction) -> None:
         """Tell the goal's client how far the motion got; who drives says so several times a second."""
         active = self._active
-        if active is None or report.state != NavAction.RUNNING or report.mission_id != self._outputs.mission_id:
+        if active is None or report.state != NavAction.STATE_RUNNING or report.mission_id != self._outputs.mission_id:
             return
         self._tell_client(active, report, self._outputs.latency_ms)
 

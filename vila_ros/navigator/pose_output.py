@@ -70,7 +70,7 @@ class PoseOutput(GoalOutput):
 
     def _judge(self, step: GoalStep) -> None:
         if step.stands and step.is_near:
-            self._finish(NavAction.DONE)
+            self._finish(NavAction.STATE_DONE)
         elif step.stood_s > self._stall_timeout_s:
             left = f"{step.error.distance_m:.2f} m, {abs(step.error.yaw_rad):.2f} rad"
             self.interrupt(

@@ -117,7 +117,7 @@ class BenchRobot(Node):
 
     def _on_action(self, message: NavAction) -> None:
         arrived_ns = time.monotonic_ns()
-        if message.kind == NavAction.HOLD:
+        if message.kind == NavAction.KIND_HOLD:
             return
         self._heard_ns = self._arrived[message.id] = arrived_ns
         self._running = message
@@ -133,9 +133,9 @@ class BenchRobot(Node):
         if message is None:
             return
         self._pose = self._pose.advanced(STEP_M)
-        message.state = NavAction.DONE
+        message.state = NavAction.STATE_DONE
         self._execution.publish(message)
-        if message.kind == NavAction.STOP:
+        if message.kind == NavAction.KIND_STOP:
             self._instruct()
 
     def _on_stats(self, message: DecisionStats) -> None:

@@ -135,7 +135,7 @@ def judge(
     end = recorder.odometry[-1]
     is_still = abs(end.linear_mps) < STILL_MPS and abs(end.angular_rps) < STILL_RPS
     distance_m = scenario.distance_m(end.pose)
-    stopped = answer.outcome == NavigateInstruction.Result.REACHED
+    stopped = answer.outcome == NavigateInstruction.Result.OUTCOME_REACHED
     stats = [r.message for r in recorder.records if isinstance(r.message, DecisionStats)]
     latencies = [s.latency_ms for s in stats if s.probabilities] or [math.nan]
     return DemoResult(

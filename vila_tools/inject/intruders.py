@@ -101,4 +101,6 @@ def _header(node: Node) -> Header:
 
 
 def _action(node: Node, mission_id: int = 0) -> NavAction:
-    return NavAction(header=_header(node), id=1, mission_id=mission_id, kind=NavAction.MOVE_FORWARD, distance_m=0.75)
+    return NavAction(
+        header=_header(node), id=1, mission_id=mission_id, kind=NavAction.KIND_MOVE_FORWARD, distance_m=0.75
+    )

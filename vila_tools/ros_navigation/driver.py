@@ -185,7 +185,7 @@ def _driven(episode: Episode, grid: OccupancyGrid, path: DrivenPath, mission: _M
         [(pose.x_m, pose.y_m) for pose in path.poses],
         [field.at(pose.x_m, pose.y_m) for pose in path.poses],
         episode.reference_path,
-        stop_called=mission.answer.outcome == Result.REACHED,
+        stop_called=mission.answer.outcome == Result.OUTCOME_REACHED,
         radius_m=SUCCESS_RADIUS_M,
     )
     result = EpisodeResult(
@@ -193,7 +193,7 @@ def _driven(episode: Episode, grid: OccupancyGrid, path: DrivenPath, mission: _M
         episode_id=episode.episode_id,
         metrics=metrics,
         collisions=path.collisions,
-        held=mission.answer.outcome == Result.FAILED,
+        held=mission.answer.outcome == Result.OUTCOME_FAILED,
         decision_ms=tuple(mission.decision_ms) or (0.0,),
         actions=tuple(mission.actions),
         path=tuple(path.poses),
