@@ -74,7 +74,7 @@ class _Goal:
 class Nav2Client:
     """Sends goals, one after the other; one that is sent while another runs replaces it, as Nav2 has it.
 
-    `send`, `cancel`, `forget`, `news`, `close` and the properties are for one other thread, the node's.
+    All that is public is for one other thread, the node's; after `start` comes `close`.
     kind: what `navigate_to_pose` returned. wake: called from the helper's thread when there are news.
     """
 
@@ -101,9 +101,12 @@ class Nav2Client:
         self._executor = SingleThreadedExecutor(context=owner.context)
         self._executor.add_node(self._node)
         self._thread = threading.Thread(target=self._spin, name="nav2", daemon=True)
-        self._thread.start()
 
     # --- the node's thread -----------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to hear Nav2."""
+        self._thread.start()
 
     def send(self, number: int, pose: PoseStamped, behavior_tree: str) -> None:
         """Send a goal under a number of ours."""
@@ -214,7 +217,9 @@ class Nav2Client:
                 goal.handle.cancel_goal_async()
 
     def _forget(self) -> None:
-        for goal_id in tuple(self._goals):
+        for goal_id, goal in tuple(self._goals.items()):
+            if goal.handle is not None:  # in case it is there all the same
+                goal.handle.cancel_goal_async()
             self._over(goal_id, Nav2Event.ENDED)
 
     def _over(

@@ -46,6 +46,7 @@ class Nav2Output(GoalOutput):
         self._tree = behavior_tree
         self._arrived_ns: int | None = None  # steady time at which Nav2 said so
         self._client = Nav2Client(node, kind, action, wake)
+        self._client.start()
 
     @property
     def is_ready(self) -> bool:
