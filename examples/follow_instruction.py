@@ -13,12 +13,8 @@ from rclpy.utilities import remove_ros_args
 from vila_nav.action import NavigateInstruction
 from vila_nav.msg import NavAction
 
-KINDS = {
-    NavAction.KIND_STOP: "stop",
-    NavAction.KIND_MOVE_FORWARD: "forward",
-    NavAction.KIND_TURN: "turn",
-    NavAction.KIND_HOLD: "hold",
-}
+KINDS = ("stop", "forward", "turn", "hold")  # in the order of NavAction.KIND_...
+OUTCOMES = ("arrived", "stopped", "failed")  # in that of OUTCOME_...
 
 
 def wait(node, future):
@@ -29,8 +25,10 @@ def wait(node, future):
 
 
 def tell(message):
-    """Print one decision."""
+    """Print one decision; feedback also comes while the robot moves."""
     told, action = message.feedback, message.feedback.decision
+    if action.state != NavAction.STATE_COMMANDED:
+        return
     amount = f"{action.distance_m:.2f} m, {action.angle_rad:+.2f} rad"
     print(f"{told.decisions:3d} {KINDS[action.kind]:8} {amount}  probability {told.probability:.2f}", flush=True)
 
@@ -50,10 +48,8 @@ def main(instruction):
     except KeyboardInterrupt:
         wait(node, handle.cancel_goal_async())
         result = wait(node, answer).result
-    outcome = {result.OUTCOME_REACHED: "arrived", result.OUTCOME_STOPPED: "stopped", result.OUTCOME_FAILED: "failed"}[
-        result.outcome
-    ]
-    print(f"{outcome} after {result.distance_m:.2f} m: {result.error_code} {result.error_msg}", flush=True)
+    told = f"{OUTCOMES[result.outcome]} after {result.distance_m:.2f} m: {result.error_code} {result.error_msg}"
+    print(told, flush=True)
     node.destroy_node()
     rclpy.shutdown()
     return 0 if result.outcome == result.OUTCOME_REACHED else 1

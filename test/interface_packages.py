@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import hashlib
 import importlib.util
@@ -10,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import types
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,10 +21,21 @@ SOURCES = Path(__file__).resolve().parent / "interfaces"
 KEPT = Path(__file__).resolve().parents[1] / "out" / "test-interfaces"
 
 
+def imported(package: str) -> types.ModuleType:
+    """Generate the package if need be, and import it into this process."""
+    prefix = _generated(package)
+    for library in sorted((prefix / "lib").glob("*.so")):
+        ctypes.CDLL(str(library), ctypes.RTLD_GLOBAL)  # else they are looked for in LD_LIBRARY_PATH
+    site = str(next(prefix.rglob(f"{package}/__init__.py")).parents[1])
+    if site not in sys.path:
+        sys.path.append(site)
+    return importlib.import_module(package)
+
+
 def environment_with(package: str, environment: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of a process that can import the package.
 
-    Where ROS does not bring it, it is generated once, which takes a minute; skips the test where nothing can do that.
+    Where ROS does not bring it, it is generated once, in half a minute; skips the test where nothing can do that.
     """
     if importlib.util.find_spec(package) is not None:
         return dict(environment)

@@ -18,7 +18,7 @@ from vila_core.watcher import EventWatcher
 SIZES = ((240, 320), (480, 640), (720, 1280), (600, 480), (97, 131))  # height, width
 STEP_NS = 200_000_000
 STEP_M = 0.25
-LENIENT = NavigatorConfig(decision_deadline_s=1e6, max_image_age_s=1e6)
+LENIENT = NavigatorConfig(decision_deadline_s=600.0, max_image_age_s=60.0)
 
 
 @pytest.fixture(scope="module")

@@ -263,10 +263,10 @@ def test_a_bag_that_cannot_be_read_is_named(tmp_path):
     (tmp_path / "run.mcap").write_bytes(b"no bag")
     with pytest.raises(MediaError, match=r"run\.mcap cannot be read as a bag"):
         list(bag_rollouts(tmp_path / "run.mcap", None))
-    file = write_bag(tmp_path / "odd.mcap", [make_frame(0).image], "bayer_rggb8")
+    file = write_bag(tmp_path / "odd.mcap", [make_frame(0).image], "xyz8")
     with pytest.raises(
         MediaError,
-        match="message 1 of /raw at 0 ns: image encoding 'bayer_rggb8' is not supported; publish one of: rgb8",
+        match="message 1 of /raw at 0 ns: image encoding 'xyz8' is not supported; publish one of: rgb8",
     ):
         list(bag_rollouts(file, None))
 

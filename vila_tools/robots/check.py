@@ -14,6 +14,7 @@ from vila_ros.common.parameters import ALWAYS_KNOWN
 from vila_ros.common.recipes import RobotRecipe
 from vila_ros.controller.node import ControllerNodeConfig
 from vila_ros.governor.config import GovernorNodeConfig
+from vila_ros.navigator.camera_config import CAMERAS
 from vila_ros.navigator.config import STAGES, NavigatorNodeConfig
 from vila_ros.watchdog.node import WatchdogConfig
 
@@ -39,6 +40,8 @@ def check_parameters(recipe: RobotRecipe) -> None:
             if key.split(".")[0] in ALWAYS_KNOWN:
                 continue
             prefix, _, name = key.rpartition(".")
+            if node == "navigator" and (key == CAMERAS or prefix.startswith("camera.")):
+                continue  # which it declares by the names that it reads
             if prefix not in kinds:
                 raise ConfigError(f"{recipe.path}: {node}: unknown parameter {key!r}; see docs/reference.md")
             given[prefix][name] = value

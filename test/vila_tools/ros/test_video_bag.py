@@ -89,7 +89,7 @@ def test_a_written_bag_brings_the_definitions_of_its_messages(tmp_path) -> None:
     with AnyReader([tmp_path / "a.mcap"]) as reader:  # knows no type but those in the file
         read = [reader.deserialize(data, connection.msgtype) for connection, _, data in reader.messages()]
     assert (read[0].child_frame_id, read[1].distance_m, read[1].reply, read[2].id) == ("base_link", 0.75, "go", 7)
-    assert len(read[0].pose.covariance) == 36 and read[1].TURN == NavAction.KIND_TURN
+    assert len(read[0].pose.covariance) == 36 and read[1].KIND_TURN == NavAction.KIND_TURN
 
 
 def test_a_definition_that_is_not_installed_is_named() -> None:
