@@ -1,0 +1,113 @@
+"""All that navigates, started by `launch` itself; skipped where it is not installed, as on the ROS wheels."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+pytest.importorskip("rclpy")
+pytest.importorskip("vila_nav")
+pytest.importorskip("launch_ros")
+pytest.importorskip("vila_sim.mujoco.simulator")
+
+from conftest import HANG_S
+from rclpy.node import Node
+from vila_nav.msg import NavigatorStatus
+
+from vila_ros.common.qos import latched_qos
+
+ROOT = Path(__file__).resolve().parents[2]
+LAUNCH = """
+import sys
+from launch import LaunchDescription, LaunchService
+from launch.actions import IncludeLaunchDescription
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+
+file, *arguments = sys.argv[1:]
+given = [tuple(argument.split(":=")) for argument in arguments]
+included = IncludeLaunchDescription(PythonLaunchDescriptionSource(file), launch_arguments=given)
+service = LaunchService(argv=arguments)
+service.include_launch_description(LaunchDescription([included]))
+sys.exit(service.run())
+"""
+
+
+class Onlooker(Node):
+    """Sees what the navigator does."""
+
+    def __init__(self, namespace: str = "") -> None:
+        super().__init__("onlooker", namespace=namespace)
+        self.seen: list[NavigatorStatus] = []
+        self.create_subscription(NavigatorStatus, "navigator/status", self.seen.append, latched_qos(10))
+
+    def is_ready(self, after_run: int = 0) -> bool:
+        last = self.seen[-1] if self.seen else None
+        return last is not None and last.run > after_run and last.state == NavigatorStatus.STATE_READY
+
+
+@pytest.fixture
+def launched(ros_environment, tmp_path):
+    """launched(file, *arguments): the process of launch, and where what it tells goes."""
+    processes = []
+
+    def start(name: str, *arguments: str) -> tuple[subprocess.Popen[bytes], Path]:
+        output = tmp_path / "launch.log"
+        command = [sys.executable, "-c", LAUNCH, str(ROOT / "launch" / name), *arguments]
+        environment = ros_environment | {"ROS_LOG_DIR": str(tmp_path), "PYTHONUNBUFFERED": "1"}
+        with output.open("wb") as file:
+            process = subprocess.Popen(
+                command, env=environment, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
+            )
+        processes.append(process)
+        return process, output
+
+    yield start
+    for process in processes:
+        for child in [*psutil.Process(process.pid).children(recursive=True)] if process.poll() is None else []:
+            child.kill()
+        process.kill()
+        process.wait(HANG_S)
+
+
+def node_process(launch: subprocess.Popen[bytes], name: str) -> int:
+    (found,) = (
+        child.pid for child in psutil.Process(launch.pid).children() if f"{name}_node" in " ".join(child.cmdline())
+    )
+    return found
+
+
+def test_a_killed_navigator_comes_back_active_and_ctrl_c_ends_all_in_order(launched, spinner, wait_until) -> None:
+    onlooker = spinner.add(Onlooker("fleet/one"))
+    launch, output = launched("simulation.launch.py", "seed:=3", "namespace:=fleet/one")
+    wait_until(onlooker.is_ready, output.read_text)
+    first = onlooker.seen[-1].run
+    os.kill(node_process(launch, "navigator"), signal.SIGKILL)
+    wait_until(lambda: onlooker.is_ready(after_run=first), output.read_text)
+    os.killpg(launch.pid, signal.SIGINT)  # as a terminal does
+    status = launch.wait(HANG_S)
+    text = output.read_text()
+    assert status == 0, text
+    ended = [line for line in text.splitlines() if "process has finished cleanly" in line]
+    assert len(ended) == 5, text
+    assert "Traceback" not in text and "escalating" not in text and text.count("process has died") == 1, text
+
+
+def test_a_fleet_comes_up_and_ends(launched, spinner, wait_until) -> None:
+    onlookers = [spinner.add(Onlooker(f"robot_{number}")) for number in range(2)]
+    launch, output = launched("fleet.launch.py", "robots:=2", "seed:=3")
+    wait_until(lambda: all(onlooker.is_ready() for onlooker in onlookers), output.read_text)
+    os.killpg(launch.pid, signal.SIGINT)
+    assert launch.wait(HANG_S) == 0, output.read_text()
+    assert output.read_text().count("process has finished cleanly") == 10, output.read_text()
+
+
+def test_a_robot_that_is_not_known_ends_the_launch_with_those_that_are(launched) -> None:
+    launch, output = launched("navigation.launch.py", "robot:=turtlebot")
+    assert launch.wait(HANG_S) == 1
+    assert "unknown robot 'turtlebot'; did you mean 'turtlebot4'" in output.read_text()
