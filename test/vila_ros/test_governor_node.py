@@ -10,6 +10,7 @@ import pytest
 pytest.importorskip("rclpy")
 pytest.importorskip("vila_nav")
 
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import TwistStamped
 from parameter_client import ParameterClient
 from rclpy.node import Node
@@ -355,3 +356,13 @@ def test_the_watchdog_takes_another_patience(spinner, wait_until) -> None:
 def test_an_impossible_parameter_is_refused(ros, node, name, value) -> None:
     with pytest.raises(ConfigError, match=name.split(".")[-1]):
         node([Parameter(name, value=value)])
+
+
+def test_diagnostics_say_that_a_sensor_is_missing_before_anybody_drives(spinner, wait_until) -> None:
+    seen: list[DiagnosticStatus] = []
+    onlooker = Node("onlooker")
+    onlooker.create_subscription(DiagnosticArray, "/diagnostics", lambda m: seen.extend(m.status), reliable_qos())
+    spinner.add(GovernorNode())
+    spinner.add(onlooker)
+    wait_until(lambda: any(s.name == "/governor" and s.level == DiagnosticStatus.ERROR for s in seen))
+    assert "not ready: scan: no measurement yet" in [s.message for s in seen if s.level == DiagnosticStatus.ERROR][0]

@@ -186,7 +186,8 @@ class GovernorNode(Node):
         output = self._output
         if output is None:
             return
-        fault = output.detail if output.state is GovernorState.REVOKED else ""
+        is_revoked = output.state is GovernorState.REVOKED
+        fault = output.detail if is_revoked else self._guard.missing(time.monotonic_ns())
         values = {
             "state": output.state.name,
             "reason": output.reason.name,

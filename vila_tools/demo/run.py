@@ -263,7 +263,7 @@ def _drive(options: DemoOptions, session: Session, recorder: Recorder) -> Naviga
 def _is_complete(recorder: Recorder) -> bool:
     is_governed = "/governor/state" in recorder.newest
     is_driven = recorder.count_publishers("controller/execution") > 0
-    is_heard = all(recorder.is_ready(name) for name in ("/navigator", "/controller"))
+    is_heard = all(recorder.is_ready(name) for name in ("/navigator", "/controller", "/governor"))
     return bool(recorder.images and recorder.odometry) and is_driven and is_governed and is_heard
 
 

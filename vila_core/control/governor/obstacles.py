@@ -67,8 +67,7 @@ class ObstacleGuard:
         """Return what may pass of a command now."""
         if not (math.isfinite(wanted.linear_mps) and math.isfinite(wanted.angular_rps)):
             return ObstacleVerdict(VelocityCommand(), 0.0, StopReason.BAD_COMMAND, f"{wanted} is not finite")
-        silent = self._silent(steady_ns) if self._config.required else ""
-        if silent:
+        if silent := self.missing(steady_ns):
             return ObstacleVerdict(VelocityCommand(), 0.0, StopReason.NO_OBSTACLE_DATA, silent)
         if wanted.is_zero:
             return ObstacleVerdict(wanted)
@@ -78,8 +77,10 @@ class ObstacleGuard:
         self._slowed = any(limit.is_slow for limit in limits)
         return _verdict(wanted, most_severe)
 
-    def _silent(self, steady_ns: int) -> str:
-        """In words, the first source that says nothing; empty if all do."""
+    def missing(self, steady_ns: int) -> str:
+        """Return in words the first source that is required and says nothing; empty if all do."""
+        if not self._config.required:
+            return ""
         for name, source in self._sources.items():
             if source.newest_ns is None:
                 return f"{name}: no measurement yet"
