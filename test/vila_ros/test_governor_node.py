@@ -365,4 +365,4 @@ def test_diagnostics_say_that_a_sensor_is_missing_before_anybody_drives(spinner,
     spinner.add(GovernorNode())
     spinner.add(onlooker)
     wait_until(lambda: any(s.name == "/governor" and s.level == DiagnosticStatus.ERROR for s in seen))
-    assert "not ready: scan: no measurement yet" in [s.message for s in seen if s.level == DiagnosticStatus.ERROR][0]
+    assert "not ready: scan: no measurement yet" in next(s.message for s in seen if s.level == DiagnosticStatus.ERROR)

@@ -2,7 +2,7 @@
 
 Where the numbers come from: a robot with up to 0.15 s of delay turns 345 to 366 degrees in 24, 12 or 8 parts of a full
 circle, so 380 leaves a look around alone. In 150 episodes with the embedded checkpoint those that arrived within that
-drove at most 6.2 m and had at most 14 idle motions. In 30 others that arrived turned up to 1230 degrees in all.
+drove at most 6.2 m and had at most 14 idle motions. In 30 others they turned up to 1230 degrees in all.
 """
 
 from __future__ import annotations
