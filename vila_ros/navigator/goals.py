@@ -98,5 +98,10 @@ def feedback(command: NavAction, latency_ms: float, decisions: int, distance_m: 
     )
 
 
+def is_of_decision(told: NavigateInstruction.Feedback) -> bool:
+    """Return True for the feedback that a decision was made, False for how far its motion got."""
+    return bool(told.decision.state == NavAction.STATE_COMMANDED)
+
+
 def _never(handle: ServerGoalHandle) -> Any:
     raise AssertionError(f"goal {handle.goal_id} was executed without a result")

@@ -25,6 +25,7 @@ from vila_core.control.limits import STILL_MPS, STILL_RPS
 from vila_core.files.writing import write_text
 from vila_core.types import HoldReason
 from vila_ros.common.conversions import action_from_message
+from vila_ros.navigator.goals import is_of_decision
 from vila_ros.navigator.mission import MissionError
 from vila_sim.episodes import SUCCESS_RADIUS_M
 from vila_sim.mujoco.simulator import Simulator
@@ -237,6 +238,8 @@ class _Mission:
 
     def _on_feedback(self, message: Any) -> None:
         f = message.feedback
+        if not is_of_decision(f):
+            return
         words = _words(f.decision)
         seconds = time.monotonic() - self._begun_s
         _say(

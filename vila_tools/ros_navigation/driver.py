@@ -11,13 +11,13 @@ from rclpy.action import ActionClient
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from vila_nav.action import NavigateInstruction
-from vila_nav.msg import NavAction
 
 from vila_core.control.limits import STILL_MPS, STILL_RPS
 from vila_core.errors import VilaError
 from vila_core.types import Action, Odometry
 from vila_ros.common.conversions import action_from_message, odometry_from_message
 from vila_ros.common.qos import reliable_qos, sensor_qos
+from vila_ros.navigator.goals import is_of_decision
 from vila_ros.navigator.mission import MissionError
 from vila_sim.episode_files import world_name
 from vila_sim.episodes import SUCCESS_RADIUS_M, Episode
@@ -172,8 +172,9 @@ class _Mission:
         self.answer = future.result().result
 
     def _on_feedback(self, message: Any) -> None:
-        told: NavAction = message.feedback.decision
-        action = action_from_message(told)
+        if not is_of_decision(message.feedback):
+            return
+        action = action_from_message(message.feedback.decision)
         if action is not None:
             self.actions.append(action)
         self.decision_ms.append(message.feedback.latency_ms)

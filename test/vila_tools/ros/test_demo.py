@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,12 @@ def run_demo(tmp_path, monkeypatch, capsys):
         lines = capsys.readouterr().out.splitlines()
         result = json.loads(lines[-1])
         assert lines[-2] == demo.verdict(demo.DemoResult(**result))
+        told = [
+            line.split("decision ")[1].split(":")[0]
+            for line in lines
+            if re.search(r"decision .*(forward|left|right)", line)
+        ]
+        assert len(told) == len(set(told)), "a decision is told once, however long its motion takes"
         return status, result, out
 
     return run

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 
@@ -16,10 +17,12 @@ pytest.importorskip("vila_nav")
 pytest.importorskip("vila_sim.mujoco.simulator")
 
 from interface_packages import environment_with
+from vila_nav.action import NavigateInstruction
+from vila_nav.msg import NavAction
 
 from vila_core.actions.grammar import format_action
 from vila_core.errors import ConfigError, MissingDependencyError, WorldError
-from vila_core.types import Pose
+from vila_core.types import MoveForward, Pose
 from vila_sim.environment import FlatEnv
 from vila_sim.episode_files import write_episodes
 from vila_sim.episodes import Episode, flat_of, generate_episodes
@@ -28,6 +31,7 @@ from vila_sim.mujoco.simulator import CameraConfig
 from vila_sim.oracle import oracle_action
 from vila_tools.evaluation import navigation
 from vila_tools.ros_navigation import choose, run
+from vila_tools.ros_navigation.driver import _Mission
 from vila_tools.ros_navigation.path import UNIT_M, DrivenPath
 from vila_tools.ros_navigation.simulators import ControlOptions, StandardControl
 from vila_tools.session.processes import NodeSpec, ProcessGroup
@@ -217,3 +221,11 @@ def test_the_standard_cannot_be_asked_for_where_it_is_not_installed(ros_environm
 def test_without_ros_it_is_the_old_program(monkeypatch) -> None:
     monkeypatch.setattr(navigation, "main", lambda arguments: arguments)
     assert choose.main(["--episodes", "3"]) == ["--episodes", "3"]
+
+
+def test_feedback_of_a_motion_on_its_way_is_no_decision_of_its_own() -> None:
+    mission = _Mission()
+    for state in (NavAction.STATE_COMMANDED, NavAction.STATE_RUNNING, NavAction.STATE_RUNNING):
+        told = NavAction(kind=NavAction.KIND_MOVE_FORWARD, distance_m=0.25, state=state)
+        mission._on_feedback(SimpleNamespace(feedback=NavigateInstruction.Feedback(decision=told, latency_ms=7.0)))
+    assert mission.actions == [MoveForward(0.25)] and mission.decision_ms == [7.0]
