@@ -135,6 +135,24 @@ def message_from_decision(decision: Decision, decision_id: int, frame_id: str = 
     return message
 
 
+def report_on(action: NavAction, state: int, fault: int = 0, detail: str = "") -> NavAction:
+    """Return a report on a commanded action, without what was measured: the action again, and what became of it."""
+    return NavAction(
+        header=action.header,
+        id=action.id,
+        mission_id=action.mission_id,
+        kind=action.kind,
+        distance_m=action.distance_m,
+        angle_rad=action.angle_rad,
+        probability=action.probability,
+        hold_reason=action.hold_reason,
+        reply=action.reply,
+        state=state,
+        fault=fault,
+        detail=detail,
+    )
+
+
 def action_from_message(message: NavAction) -> Action | None:
     """Return the commanded action, None for HOLD. Raises ValueError for an unknown kind.
 

@@ -30,8 +30,7 @@ class Health:
     """The state of the navigator.
 
     image_age_s: since the newest accepted image came, inf if none did. no_image: why there is no fresh one, and what to
-    do; empty if there is. not_ready: what is wrong with the clock or with
-    the stamps of a topic, empty if nothing is.
+    do; empty if there is. not_ready: what is wrong with the clock or with the stamps of a topic, empty if nothing is.
     """
 
     instruction: str

@@ -6,11 +6,11 @@ import os
 import platform
 import time
 
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from std_msgs.msg import Header
 
 from vila_ros.common.conversions import ns_from_stamp, stamp_from_ns
+from vila_ros.common.helper_node import make_helper
 from vila_ros.common.qos import latched_qos
 
 PATIENCE_S = 1.0  # for the word of one that the graph shows; it shows one that was killed for a while too
@@ -24,16 +24,7 @@ class OnlyOne:
     """
 
     def __init__(self, owner: Node) -> None:
-        self._node = Node(
-            f"{owner.get_name()}_instance",
-            namespace=owner.get_namespace(),
-            context=owner.context,
-            use_global_arguments=False,  # a remapped __node would give both nodes one name
-            start_parameter_services=False,
-            enable_rosout=False,
-        )
-        self._executor = SingleThreadedExecutor(context=owner.context)
-        self._executor.add_node(self._node)
+        self._node, self._executor = make_helper(owner, f"{owner.get_name()}_instance")
         self._name, self._topic = owner.get_fully_qualified_name(), owner.resolve_topic_name("~/instance")
         self.run = time.time_ns() // 1000
         self._earlier: Header | None = None

@@ -42,6 +42,7 @@ from vila_ros.common.conversions import (
     action_from_message,
     ns_from_stamp,
     odometry_from_message,
+    report_on,
 )
 from vila_ros.common.diagnostics import readiness_array
 from vila_ros.common.node_clock import NodeClock
@@ -354,24 +355,10 @@ class ControllerNode(Node):
             self._report(self._running, NavAction.STATE_RUNNING, step)
 
     def _report(self, message: NavAction, state: int, step: MotionStep = _STANDING, doubt: Doubt | None = None) -> None:
-        report = NavAction(
-            header=message.header,
-            id=message.id,
-            mission_id=message.mission_id,
-            kind=message.kind,
-            distance_m=message.distance_m,
-            angle_rad=message.angle_rad,
-            probability=message.probability,
-            hold_reason=message.hold_reason,
-            reply=message.reply,
-            state=state,
-            executed_m=float(step.executed_m),
-            executed_rad=float(step.executed_rad),
-            commanded_m=float(step.commanded_m),
-            commanded_rad=float(step.commanded_rad),
-            fault=int(step.fault if doubt is None else doubt.fault),
-            detail=step.detail if doubt is None else doubt.detail,
-        )
+        fault, detail = (step.fault, step.detail) if doubt is None else (doubt.fault, doubt.detail)
+        report = report_on(message, state, int(fault), detail)
+        report.executed_m, report.executed_rad = float(step.executed_m), float(step.executed_rad)
+        report.commanded_m, report.commanded_rad = float(step.commanded_m), float(step.commanded_rad)
         if self._execution is not None:
             self._execution.publish(report)
 

@@ -13,7 +13,6 @@ from collections.abc import Callable
 
 from builtin_interfaces.msg import Time
 from rclpy.clock import Clock, ClockType
-from rclpy.executors import ExternalShutdownException, ShutdownException, SingleThreadedExecutor
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.node import Node
 from rclpy.subscription import Subscription
@@ -22,6 +21,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from vila_core.errors import ConfigError, FrameError
 from vila_core.types import Frame
 from vila_ros.common.conversions import frame_from_image, ns_from_stamp
+from vila_ros.common.helper_node import make_helper, spin
 from vila_ros.common.qos import sensor_qos, subscription_events, weak_publishers
 from vila_ros.navigator.camera_config import AUTO, COMPRESSED, RAW, Camera
 from vila_ros.navigator.transport import COMPRESSED_SUFFIX, TransportChoice
@@ -61,26 +61,18 @@ class CameraReader:
         self._topics = {RAW: raw, COMPRESSED: raw + COMPRESSED_SUFFIX}
         self._is_named_compressed = named != raw
         self._choice = TransportChoice(COMPRESSED if self._is_named_compressed else camera.config.transport)
-        self._node = Node(
-            helper,
-            namespace=owner.get_namespace(),
-            context=owner.context,
-            use_global_arguments=False,  # a remapped __node would give both nodes one name
-            start_parameter_services=False,
-            enable_rosout=False,
-        )
+        self._node, self._executor = make_helper(owner, helper)
         try:
             self._subscription = self._subscribe()
         except rclpy_implementation.RCLError as err:
+            self._executor.shutdown()
             self._node.destroy_node()
             if "incompatible type" not in str(err):  # it may be that security does not allow it
                 raise
             raise ConfigError(f"{self.topic} cannot be a camera's topic: {' '.join(str(err).split())}") from err
         if self._choice.is_free:
             self._node.create_timer(_LOOK_S, self._look, clock=Clock(clock_type=ClockType.STEADY_TIME))
-        self._executor = SingleThreadedExecutor(context=owner.context)
-        self._executor.add_node(self._node)
-        self._thread = threading.Thread(target=self._spin, name=f"camera {camera.name}", daemon=True)
+        self._thread = threading.Thread(target=spin, args=(self._executor,), name=f"camera {camera.name}", daemon=True)
 
     def start(self) -> None:
         """Begin to take images."""
@@ -150,12 +142,6 @@ class CameraReader:
             return
         self._node.destroy_subscription(before)
         log.info(f"camera {name}: images come from {self.topic}, which alone is published")
-
-    def _spin(self) -> None:
-        try:
-            self._executor.spin()
-        except (ShutdownException, ExternalShutdownException):
-            return
 
     def _on_image(self, message: Image | CompressedImage) -> None:
         self._on_stamp(message.header.stamp)

@@ -17,7 +17,7 @@ from vila_core.control.odometry_watch import Source
 from vila_core.control.reasons import MotionFault
 from vila_core.control.watchdog import Doubt
 from vila_core.types import Decision, Odometry, Stop
-from vila_ros.common.conversions import pose_message
+from vila_ros.common.conversions import pose_message, report_on
 from vila_ros.common.qos import reliable_qos
 from vila_ros.navigator.goal_frames import GoalFrames, TransformError
 from vila_ros.navigator.mission import MissionError
@@ -166,19 +166,8 @@ class GoalOutput(MotionOutput):
             self._report(self._running, NavAction.STATE_RUNNING, Doubt(MotionFault.NONE, detail))
 
     def _report(self, action: NavAction, state: int, doubt: Doubt | None = None) -> None:
-        report = NavAction(
-            header=action.header,
-            id=action.id,
-            mission_id=action.mission_id,
-            kind=action.kind,
-            distance_m=action.distance_m,
-            angle_rad=action.angle_rad,
-            probability=action.probability,
-            reply=action.reply,
-            state=state,
-            fault=int(MotionFault.NONE if doubt is None else doubt.fault),
-            detail="" if doubt is None else doubt.detail,
-        )
+        fault, detail = (MotionFault.NONE, "") if doubt is None else (doubt.fault, doubt.detail)
+        report = report_on(action, state, int(fault), detail)
         if state != NavAction.STATE_REFUSED:
             step = self._watch.step(time.monotonic_ns())
             report.executed_m, report.executed_rad = float(step.executed_m), float(step.executed_rad)

@@ -20,12 +20,12 @@ from typing import Any
 from action_msgs.msg import GoalStatus, GoalStatusArray
 from geometry_msgs.msg import PoseStamped
 from rclpy.action import ActionClient
-from rclpy.executors import ExternalShutdownException, ShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import qos_profile_action_status_default
 from unique_identifier_msgs.msg import UUID
 
 from vila_core.errors import ConfigError
+from vila_ros.common.helper_node import make_helper, spin
 
 _ACTIVE = (GoalStatus.STATUS_ACCEPTED, GoalStatus.STATUS_EXECUTING, GoalStatus.STATUS_CANCELING)
 _FEED_EVERY_NS = 100_000_000  # Nav2 tells a hundred times a second
@@ -86,21 +86,12 @@ class Nav2Client:
         self._foreign = False
         self._settled = threading.Event()
         self.name = owner.resolve_service_name(name)
-        self._node = Node(
-            f"{owner.get_name()}_nav2",
-            namespace=owner.get_namespace(),
-            context=owner.context,
-            use_global_arguments=False,  # a remapped __node would give both nodes one name
-            start_parameter_services=False,
-            enable_rosout=False,
-        )
+        self._node, self._executor = make_helper(owner, f"{owner.get_name()}_nav2")
         self._client: Any = ActionClient(self._node, kind, self.name)
         self._node.create_subscription(
             GoalStatusArray, f"{self.name}/_action/status", self._on_status, qos_profile_action_status_default
         )
-        self._executor = SingleThreadedExecutor(context=owner.context)
-        self._executor.add_node(self._node)
-        self._thread = threading.Thread(target=self._spin, name="nav2", daemon=True)
+        self._thread = threading.Thread(target=spin, args=(self._executor,), name="nav2", daemon=True)
 
     # --- the node's thread -----------------------------------------------------------------------
 
@@ -162,12 +153,6 @@ class Nav2Client:
         return is_settled
 
     # --- the helper's thread ---------------------------------------------------------------------
-
-    def _spin(self) -> None:
-        try:
-            self._executor.spin()
-        except (ShutdownException, ExternalShutdownException):
-            return
 
     def _send(self, goal_id: bytes, goal: _Goal, request: Any) -> None:
         future = self._client.send_goal_async(request, partial(self._on_feedback, goal), UUID(uuid=list(goal_id)))

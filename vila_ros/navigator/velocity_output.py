@@ -21,6 +21,7 @@ class VelocityOutput(MotionOutput):
 
     def __init__(self, node: Node, on_report: OnReport) -> None:
         self._node = node
+        self._topic = node.resolve_topic_name(EXECUTION_TOPIC)
         self._controller = node.resolve_topic_name(EXECUTION_TOPIC.split("/")[0])
         self._fault = ""
         self._subscriptions = (
@@ -36,8 +37,7 @@ class VelocityOutput(MotionOutput):
     @property
     def fault(self) -> str:
         """Why the controller is not ready, empty if it has not said so and is there."""
-        topic = self._node.resolve_topic_name(EXECUTION_TOPIC)
-        return self._fault or ("" if self.is_ready else f"{topic} has 0 publishers")
+        return self._fault or ("" if self.is_ready else f"{self._topic} has 0 publishers")
 
     def close(self) -> None:
         """Leave the graph; the controller stops by our silence."""
