@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +32,6 @@ from vila_tools.session.session import READY_TIMEOUT_S, Session
 
 SETTLE_S = 0.5  # simulated, after the robot was put: images and odometry of the old place have come by then
 _ANSWER_S, _SLOWEST = 30.0, 20.0  # wall seconds for an answer; a simulation may be so much slower than real time
-_ATTEMPTS = 5  # to begin, where something is not ready yet
 NOT_OF_THE_EPISODE = {  # what says of a mission without a decision that the robot is not ready, not that it failed
     *(MissionError.NOT_ACTIVE, MissionError.IMAGE_LOST, MissionError.ODOMETRY_LOST, MissionError.CONTROLLER_LOST),
     *(MissionError.CLOCK_JUMP, MissionError.EMERGENCY_STOP, MissionError.OPERATOR, MissionError.NOT_AUTHORIZED),
@@ -120,7 +120,9 @@ class Driver:
         self._session.require(stands, _ANSWER_S, "the robot did not stand still after it was put to the start")
 
     def _follow(self, instruction: str) -> _Mission:
-        for _ in range(_ATTEMPTS):
+        """Have the navigator do it; where it is not ready, ask again for as long as nodes may take to be."""
+        deadline_s = time.monotonic() + READY_TIMEOUT_S
+        while True:
             mission = _Mission()
             goal = NavigateInstruction.Goal(
                 instruction=instruction,
@@ -134,8 +136,9 @@ class Driver:
             self._session.require(lambda m=mission: m.answer is not None, limit_s, "the navigator gave no result")  # type: ignore[misc]
             if mission.answer.decisions or mission.error not in NOT_OF_THE_EPISODE:
                 return mission
+            if time.monotonic() > deadline_s:
+                raise VilaError(f"the robot is not ready, {mission.error.name}: {mission.answer.error_msg}")
             self._settle()
-        raise VilaError(f"the robot is not ready, {mission.error.name}: {mission.answer.error_msg}")
 
     def _call(self, client: Any, request: Any) -> Any:
         """Call a service and wait for its answer."""

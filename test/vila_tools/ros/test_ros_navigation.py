@@ -17,12 +17,14 @@ pytest.importorskip("vila_nav")
 pytest.importorskip("vila_sim.mujoco.simulator")
 
 from interface_packages import environment_with
+from rclpy.task import Future
 from vila_nav.action import NavigateInstruction
 from vila_nav.msg import NavAction
 
 from vila_core.actions.grammar import format_action
-from vila_core.errors import ConfigError, MissingDependencyError, WorldError
+from vila_core.errors import ConfigError, MissingDependencyError, VilaError, WorldError
 from vila_core.types import MoveForward, Pose
+from vila_ros.navigator.mission import MissionError
 from vila_sim.environment import FlatEnv
 from vila_sim.episode_files import write_episodes
 from vila_sim.episodes import Episode, flat_of, generate_episodes
@@ -30,8 +32,8 @@ from vila_sim.grid import OccupancyGrid
 from vila_sim.mujoco.simulator import CameraConfig
 from vila_sim.oracle import oracle_action
 from vila_tools.evaluation import navigation
-from vila_tools.ros_navigation import choose, run
-from vila_tools.ros_navigation.driver import _Mission
+from vila_tools.ros_navigation import choose, driver, run
+from vila_tools.ros_navigation.driver import Driver, _Mission
 from vila_tools.ros_navigation.path import UNIT_M, DrivenPath
 from vila_tools.ros_navigation.simulators import ControlOptions, StandardControl
 from vila_tools.session.processes import NodeSpec, ProcessGroup
@@ -221,6 +223,51 @@ def test_the_standard_cannot_be_asked_for_where_it_is_not_installed(ros_environm
 def test_without_ros_it_is_the_old_program(monkeypatch) -> None:
     monkeypatch.setattr(navigation, "main", lambda arguments: arguments)
     assert choose.main(["--episodes", "3"]) == ["--episodes", "3"]
+
+
+class NotReadyAtFirst:
+    """A session with a navigator that refuses so many goals before it is ready; each question costs a second."""
+
+    def __init__(self, monkeypatch, refusals: int) -> None:
+        self.now_s, self.refusals, self.goals = 0.0, refusals, 0
+        self.navigator = SimpleNamespace(server_is_ready=lambda: True, send_goal_async=self._send)
+        monkeypatch.setattr(driver, "time", SimpleNamespace(monotonic=lambda: self.now_s))
+        monkeypatch.setattr(Driver, "_settle", lambda _: None)
+
+    def driver(self) -> Driver:
+        made = object.__new__(Driver)
+        made._session, made._client, made._timeout_s = self, self, 60.0
+        return made
+
+    def require(self, condition, timeout_s, complaint) -> None:
+        assert condition(), complaint
+
+    def spin_until(self, condition, timeout_s) -> bool:
+        return bool(condition())
+
+    def _send(self, goal, on_feedback):
+        self.now_s += 1.0
+        self.goals += 1
+        result = NavigateInstruction.Result(error_code=0, decisions=1)
+        if self.goals <= self.refusals:
+            result = NavigateInstruction.Result(error_code=MissionError.CLOCK_JUMP, error_msg="no /clock yet")
+        done = Future()
+        done.set_result(SimpleNamespace(result=result))
+        accepted = Future()
+        accepted.set_result(SimpleNamespace(get_result_async=lambda: done))
+        return accepted
+
+
+def test_a_navigator_may_take_its_time_to_be_ready(monkeypatch) -> None:
+    late = NotReadyAtFirst(monkeypatch, refusals=60)
+    assert late.driver()._follow("go to the red chair").error == MissionError.NONE and late.goals == 61
+
+
+def test_one_that_never_is_ready_ends_the_run_with_its_own_words(monkeypatch) -> None:
+    never = NotReadyAtFirst(monkeypatch, refusals=10**6)
+    with pytest.raises(VilaError, match="CLOCK_JUMP: no /clock yet"):
+        never.driver()._follow("go to the red chair")
+    assert driver.READY_TIMEOUT_S < never.now_s < 2 * driver.READY_TIMEOUT_S
 
 
 def test_feedback_of_a_motion_on_its_way_is_no_decision_of_its_own() -> None:
