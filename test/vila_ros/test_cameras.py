@@ -193,9 +193,9 @@ def test_what_fails_for_one_camera_stays_told_beside_one_that_goes_well(scene) -
     lamp.rig.levels["image_raw"] = 255
     lamp.wait_until(lambda: lamp.rig.events, what="an event")
     for _ in range(5):
-        done = lamp.navigator._events.health.evaluations
-        lamp.wait_until(lambda done=done: lamp.navigator._events.health.evaluations > done)
-        assert lamp.navigator._events.health.evaluation_error
+        done = lamp.navigator.configured.events.health.evaluations
+        lamp.wait_until(lambda done=done: lamp.navigator.configured.events.health.evaluations > done)
+        assert lamp.navigator.configured.events.health.evaluation_error
 
 
 def test_questions_are_about_one_camera(scene) -> None:
@@ -227,7 +227,7 @@ def test_ids_and_limits_are_of_all_cameras_together(scene) -> None:
         "no query has the id 'q1'; standing: q2, q3",
     )
     assert lamp.call(lamp.rig.unwatching, UnwatchEvent.Request()).success
-    assert lamp.navigator._events.health.queries == 0
+    assert lamp.navigator.configured.events.health.queries == 0
 
 
 def test_a_dead_camera_is_told_and_stops_nothing(scene) -> None:
@@ -241,7 +241,7 @@ def test_a_dead_camera_is_told_and_stops_nothing(scene) -> None:
         "; /right/image_raw/compressed has 1: set the parameter camera.right.transport to compressed or auto"
     )
     lamp.await_status("left", DiagnosticStatus.ERROR, "no image yet on /cameras/left (0 publishers)")
-    lamp.wait_until(lambda: lamp.navigator._image, what="an image of the camera to drive by")
+    lamp.wait_until(lambda: lamp.navigator.active.latest.image, what="an image of the camera to drive by")
     assert lamp.call(lamp.rig.instructing, SetInstruction.Request(instruction="go to the lamp")).success
     lamp.wait_until(lambda: any(action.kind == NavAction.KIND_TURN for action in lamp.rig.actions), what="a decision")
     lamp.await_status("", DiagnosticStatus.OK, "following an instruction")
@@ -304,7 +304,7 @@ def test_the_reason_for_which_images_are_refused_is_told(scene, spinner, wait_un
 def test_a_clock_reset_of_one_camera_forgets_its_images_alone(scene, spinner, wait_until) -> None:
     lamp = scene(cameras=["left"])
     lamp.rig.offer("image_raw", 255)
-    watching = lamp.navigator._events._watchers
+    watching = lamp.navigator.configured.events._watchers
     wait_until(lambda: watching.of("").remembered_ns)
     kept_since = watching.of("").remembered_ns[0]
     images = spinner.add(Node("odd")).create_publisher(Image, "left/image_raw", sensor_qos())
@@ -338,7 +338,7 @@ def test_a_robot_drives_by_compressed_images(scene) -> None:
     lamp = scene()
     lamp.rig.become_robot()
     lamp.rig.offer("image_raw/compressed", kind=CompressedImage)
-    lamp.wait_until(lambda: lamp.navigator._image, what="an image")
+    lamp.wait_until(lambda: lamp.navigator.active.latest.image, what="an image")
     assert lamp.call(lamp.rig.instructing, SetInstruction.Request(instruction="go to the lamp")).success
     lamp.wait_until(lambda: any(action.kind == NavAction.KIND_TURN for action in lamp.rig.actions), what="a decision")
 
@@ -347,8 +347,8 @@ def test_a_robot_drives_on_when_the_resolution_changes(scene) -> None:
     lamp = scene()
     lamp.rig.become_robot()
     lamp.rig.offer("image_raw")
-    lamp.wait_until(lambda: lamp.navigator._image, what="an image")
-    watcher = lamp.navigator._events._watchers.of("")
+    lamp.wait_until(lambda: lamp.navigator.active.latest.image, what="an image")
+    watcher = lamp.navigator.configured.events._watchers.of("")
     assert lamp.watch().success
 
     def is_remembered(size: tuple[int, int]) -> bool:
@@ -361,7 +361,7 @@ def test_a_robot_drives_on_when_the_resolution_changes(scene) -> None:
     lamp.wait_until(lambda: lamp.rig.events, what="an event")
     assert lamp.call(lamp.rig.instructing, SetInstruction.Request(instruction="go to the lamp")).success
     lamp.wait_until(lambda: any(action.kind == NavAction.KIND_TURN for action in lamp.rig.actions), what="a decision")
-    assert lamp.navigator._image_fault == ""
+    assert lamp.navigator.active.latest.image_fault == ""
 
 
 @pytest.mark.parametrize(

@@ -178,7 +178,7 @@ def _values(values, is_sim: bool) -> list[Parameter]:
 @pytest.mark.parametrize("clock_hz", [8, 10, 20, 50])
 def test_a_mission_by_a_clock_that_is_good_enough(drive, wait_until, clock_hz: int) -> None:
     here = drive(World(clock_hz))
-    wait_until(lambda: here.navigator._motion.is_ready)
+    wait_until(lambda: here.navigator.active.motion.is_ready)
     assert here.begin() == ""
     end = here.end()
     assert (end.outcome, end.error, end.decisions) == (Outcome.REACHED, MissionError.NONE, 3), end.message
@@ -212,7 +212,7 @@ def zero(world: World) -> Time:
 )  # fmt: skip
 def test_a_clock_that_is_not_good_enough_is_a_readiness_fault(drive, wait_until, world, sim, error, words) -> None:
     here = drive(World(**world), sim=() if sim == "none" else ("navigator", "controller"))
-    name, fault = "/navigator", here.navigator._readiness.fault
+    name, fault = "/navigator", here.navigator.active.readiness.fault
     wait_until(lambda: (found := fault()) and all(word in found.text for word in words), what="the fault")
     assert fault().error is error
     refusal = here.begin()
@@ -253,7 +253,7 @@ def unstamp(world: World) -> None:
 )
 def test_a_clock_that_goes_wrong_ends_the_mission_at_rest(drive, wait_until, break_it, errors, words: str) -> None:
     here = drive(World(), FORWARD, control=SLOW)
-    wait_until(lambda: here.navigator._motion.is_ready)
+    wait_until(lambda: here.navigator.active.motion.is_ready)
     assert here.begin() == ""
     wait_until(lambda: here.world.moved_at, what="the robot to move")
     break_it(here.world)
@@ -264,10 +264,10 @@ def test_a_clock_that_goes_wrong_ends_the_mission_at_rest(drive, wait_until, bre
 
 def test_after_a_reset_of_the_clock_a_new_mission_drives(drive, wait_until) -> None:
     here = drive(World(), FORWARD, STOP)
-    wait_until(lambda: here.navigator._motion.is_ready)
+    wait_until(lambda: here.navigator.active.motion.is_ready)
     go_back(here.world)
-    wait_until(lambda: here.navigator._now_ns() < 90 * S)
-    wait_until(lambda: here.navigator._image.stamp_ns < 90 * S)
+    wait_until(lambda: here.navigator.active._now_ns() < 90 * S)
+    wait_until(lambda: here.navigator.active.latest.image.stamp_ns < 90 * S)
     assert here.begin() == ""
     assert here.end().outcome is Outcome.REACHED
     assert here.world.body.pose.x_m == pytest.approx(0.25, abs=0.05)
@@ -300,13 +300,13 @@ def test_a_clock_that_starts_late_is_waited_for(drive, wait_until) -> None:
     here = drive(World(clock_on=False), STOP)
     wait_until(lambda: here.world.errors("/controller"))
     here.world.clock_on = True
-    wait_until(lambda: here.navigator._motion.is_ready and here.navigator._readiness.fault() is None)
+    wait_until(lambda: here.navigator.active.motion.is_ready and here.navigator.active.readiness.fault() is None)
     assert here.begin() == "" and here.end().outcome is Outcome.REACHED
 
 
 def test_a_controller_by_another_clock_is_named(drive, wait_until) -> None:
     here = drive(World(), sim=("navigator",))
-    wait_until(lambda: here.navigator._motion.fault)
+    wait_until(lambda: here.navigator.active.motion.fault)
     assert here.begin() == ""
     end = here.end()
     assert end.error is MissionError.CONTROLLER_LOST and "use_sim_time" in end.message and "/odom" in end.message

@@ -93,8 +93,8 @@ def test_a_mission_is_driven_by_decisions_on_the_way(spinner, wait_until, tmp_pa
     for node in (WatchdogNode(), governor, ControllerNode(), navigator, base):
         spinner.add(node)
     wait_until(base.set_instruction.service_is_ready, what="the navigator")
-    wait_until(lambda: navigator._motion.is_ready and navigator._image, what="controller and camera")
-    wait_until(navigator._governor._awaits_mission, what="the governor to hear the navigator")
+    wait_until(lambda: navigator.active.motion.is_ready and navigator.active.latest.image, what="controller and camera")
+    wait_until(navigator.active.governor._awaits_mission, what="the governor to hear the navigator")
 
     def begin() -> bool:
         task = base.executor.create_task(base.set_instruction.call_async, SetInstruction.Request(instruction="go on"))

@@ -206,7 +206,7 @@ def scene(spinner, wait_until, tmp_path):
         spinner.add(camera)
         wait_until(camera.ready, what="the graph to be complete")
         wait_until(lambda: node.count_subscribers("navigator/events"), what="the listener to be known")
-        wait_until(lambda: node._image, what="the first image")
+        wait_until(lambda: node.active.latest.image, what="the first image")
         return Scene(camera, node, wait_until)
 
     return begin
@@ -278,7 +278,7 @@ def test_unwatch_closes_what_is_open_and_others_live_on(scene) -> None:
     lamp.await_events(3)
     assert lamp.unwatch().success
     lamp.await_events(4)
-    assert lamp.navigator._events.health.queries == 0
+    assert lamp.navigator.configured.events.health.queries == 0
 
 
 @pytest.mark.parametrize("text", ["", "  ", "x" * 300, "a <image> of it", "end<|eot_id|>"])
@@ -316,7 +316,7 @@ def lives_on(lamp: Scene) -> None:
     lamp.wait_until(lambda: len(lamp.camera.stamps) > images + GAP_IMAGES, what="it to be more than a gap in the event")
     lamp.camera.level = 255
     lamp.wait_until(lambda: lamp.camera.events[-1].event_id > number, what="the lamp to be seen on again")
-    health = lamp.navigator._events.health
+    health = lamp.navigator.configured.events.health
     assert (health.queries, health.evaluation_error) == (1, "")
 
 
@@ -518,7 +518,7 @@ def test_an_unwatch_in_the_middle_of_an_evaluation_touches_no_other(scene) -> No
     backend.is_gated = False
     backend.gate.release(10)
     assert lamp.await_events(1)[0].query_id == "stays"
-    assert lamp.navigator._events.health.evaluation_error == ""
+    assert lamp.navigator.configured.events.health.evaluation_error == ""
 
 
 def test_deactivation_closes_and_publishes_and_refuses_until_it_is_active_again(scene) -> None:
@@ -535,7 +535,7 @@ def test_deactivation_closes_and_publishes_and_refuses_until_it_is_active_again(
     assert codes == [EventError.NOT_ACTIVE] * 4
     backend.closed = False
     assert lamp.navigator.trigger_activate() == TransitionCallbackReturn.SUCCESS
-    assert lamp.navigator._events.health.queries == 0
+    assert lamp.navigator.configured.events.health.queries == 0
     assert lamp.watch(LAMP).success
     assert lamp.await_events(3)[2].event_id > opened.event_id  # numbers are not used again
 
@@ -562,7 +562,9 @@ def test_a_decision_waits_for_one_look_at_most_while_ten_queries_stand(scene) ->
         assert lamp.watch(LAMP, query_id=f"q{number}").success
     lamp.wait_until(backend.inside.is_set)
     instructing = lamp.camera.instructing.call_async(SetInstruction.Request(instruction="go to the lamp"))
-    lamp.wait_until(lambda: instructing.done() and lamp.navigator._decisions.job, what="a decision to be asked for")
+    lamp.wait_until(
+        lambda: instructing.done() and lamp.navigator.active.decisions.job, what="a decision to be asked for"
+    )
     evaluations = len(backend.calls)
     backend.gate.release()
     lamp.wait_until(lambda: any(action.kind == NavAction.KIND_TURN for action in lamp.camera.actions))
@@ -595,13 +597,15 @@ def test_slow_decisions_make_evaluations_rare_and_the_mission_arrives(scene) -> 
     backend.decision_s = 2.3  # more than half of the deadline
     assert lamp.call(lamp.camera.instructing, SetInstruction.Request(instruction="go to the lamp")).success
     lamp.wait_until(lambda: len(lamp.camera.actions) >= 2, what="two decisions")
-    health = lamp.navigator._events.health
+    health = lamp.navigator.configured.events.health
     assert health.evaluation_share == 0.02 and health.evaluation_error == ""
     backend.decision_s = 0.0
     lamp.wait_until(lambda: lamp.camera.actions[-1].kind == NavAction.KIND_STOP)
     calls = len(backend.calls)
-    lamp.wait_until(lambda: lamp.navigator._active is None and len(backend.calls) > calls, "evaluations after it")
-    assert lamp.navigator._events.health.evaluation_share == 1.0
+    lamp.wait_until(
+        lambda: lamp.navigator.active.missions.current is None and len(backend.calls) > calls, "evaluations after it"
+    )
+    assert lamp.navigator.configured.events.health.evaluation_share == 1.0
 
 
 def test_navigation_goes_on_beside_a_query_that_fails(scene) -> None:

@@ -132,7 +132,10 @@ def start(spinner, wait_until, tmp_path):
         node.bring_up()
         spinner.add(node)
         robot = spinner.add(Robot())
-        wait_until(lambda: node._image and node._odometry and node._motion.is_ready, "image and odometry")
+        wait_until(
+            lambda: node.active.latest.image and node.active.latest.odometry and node.active.motion.is_ready,
+            "image and odometry",
+        )
         return robot
 
     return start

@@ -109,7 +109,7 @@ def test_the_embedded_model_finds_its_way_though_others_drive(
         spinner.add(node)
     if output == "nav2":
         spinner.add(FlatNav2(messages.NavigateToPose, base))
-    wait_until(lambda: navigator._image and base.pose and navigator._motion.is_ready, "the flat")
+    wait_until(lambda: navigator.active.latest.image and base.pose and navigator.active.motion.is_ready, "the flat")
     wait_until(base.goals.server_is_ready)
     result = Mission(base, wait_until, INSTRUCTION).result()
     assert result.outcome == NavigateInstruction.Result.OUTCOME_REACHED, result.error_msg

@@ -89,8 +89,8 @@ def start(spinner, wait_until, tmp_path, messages):
         if not with_nav2:
             nav2.destroy_node()
         wait_until(robot.ready, "the graph to be complete")
-        wait_until(lambda: navigator._image and navigator._odometry, "images and odometry")
-        wait_until(lambda: navigator._motion.is_ready or not with_nav2, "Nav2 to be known")
+        wait_until(lambda: navigator.active.latest.image and navigator.active.latest.odometry, "images and odometry")
+        wait_until(lambda: navigator.active.motion.is_ready or not with_nav2, "Nav2 to be known")
         return Stage(robot, nav2, navigator, spinner, wait_until)
 
     return begin
@@ -231,7 +231,7 @@ def test_a_nav2_that_dies_ends_the_mission_and_a_new_one_serves_the_next(start, 
     result = running.result()
     assert result.error_code == Result.ERROR_CONTROLLER_LOST
     stage.nav2 = stage.spinner.add(Nav2Server(messages.NavigateToPose, stage.robot))
-    wait_until(lambda: stage.navigator._motion.is_ready)
+    wait_until(lambda: stage.navigator.active.motion.is_ready)
     assert stage.begin().result().outcome == Result.OUTCOME_REACHED
 
 
@@ -284,7 +284,7 @@ def test_who_sends_another_goal_has_taken_over(start, other, wait_until) -> None
     assert refused.error_code == Result.ERROR_OPERATOR and refused.decisions == 0
     assert len(stage.nav2.goals) == 2 and not stage.nav2.canceled
     other._spun(wait_until, handle.cancel_goal_async)
-    wait_until(lambda: stage.navigator._motion.rival is None)
+    wait_until(lambda: stage.navigator.active.motion.rival is None)
 
 
 def test_who_cancels_our_goal_has_taken_over(start, other, wait_until) -> None:
@@ -432,13 +432,13 @@ def test_a_nav2_that_does_not_cancel_is_told_and_gets_no_other_goal(start, wait_
     running.cancel()
     running.result()
     begun_s = time.monotonic()
-    wait_until(lambda: stage.navigator._motion.fault or time.monotonic() - begun_s > 60.0)
+    wait_until(lambda: stage.navigator.active.motion.fault or time.monotonic() - begun_s > 60.0)
     result = stage.begin().result()
     assert result.error_code == Result.ERROR_CONTROLLER_LOST and "has not confirmed" in result.error_msg
     assert len(stage.nav2.goals) == 1
     stage.nav2.cancels = True
     wait_until(lambda: stage.nav2.canceled)  # it is asked again and again
-    wait_until(lambda: stage.navigator._motion.is_ready)
+    wait_until(lambda: stage.navigator.active.motion.is_ready)
 
 
 def test_a_decision_on_the_way_replaces_the_goal_without_a_stop(start) -> None:
@@ -492,7 +492,7 @@ class Governor(Node):
 def test_a_governor_that_stops_the_robot_cancels_the_goal(start, spinner, wait_until, state, reason, error) -> None:
     stage = start(FORWARD_75)
     governor = spinner.add(Governor())
-    link = stage.navigator._governor
+    link = stage.navigator.active.governor
     wait_until(lambda: link._state is not None and link._shows_told(), "the governor to be heard")
     running = stage.begin()
     governor.say(
@@ -518,7 +518,7 @@ def test_the_emergency_stop_of_the_real_governor_cancels_the_goal_and_locks_the_
     hand.create_subscription(TwistStamped, "cmd_vel", commands.append, reliable_qos())
     button = hand.create_publisher(Bool, "emergency_stop", reliable_qos())
     spinner.add(hand)
-    link = stage.navigator._governor
+    link = stage.navigator.active.governor
     wait_until(lambda: link._awaits_mission(), "the governor to be heard")
     wait_until(lambda: button.get_subscription_count() and locks)
     running = stage.drive()

@@ -160,7 +160,7 @@ def start(spinner, wait_until, tmp_path):
         spinner.add(node)
         spinner.add(robot)
         wait_until(robot.ready, what="the graph to be complete")
-        wait_until(lambda: node._image, what="the first image")
+        wait_until(lambda: node.active.latest.image, what="the first image")
         wait_until(lambda: node.count_clients("navigator/navigate/_action/send_goal"), what="the client to be known")
         return robot
 
@@ -348,7 +348,7 @@ def test_a_late_decision_is_dropped(start, goal, wait_until) -> None:
     running = goal(robot)
     wait_until(lambda: HoldReason.LATE_DECISION in robot.holds())
     backend.allowed.set()
-    wait_until(lambda: robot.navigator._decisions.late)
+    wait_until(lambda: robot.navigator.active.decisions.late)
     wait_until(lambda: robot.stats and robot.stats[-1].late_answers == 1, "the late answer to be told")
     wait_until(lambda: robot.moves())
     late = [a for a in robot.moves() if ns_from_stamp(a.header.stamp) <= ns_from_stamp(robot.actions[0].header.stamp)]
@@ -360,7 +360,11 @@ def test_a_late_decision_is_dropped(start, goal, wait_until) -> None:
 def test_a_wrong_encoding_holds_and_then_aborts(start, goal, wait_until) -> None:
     robot = start(ScriptedBackend(FORWARD), mission__image_timeout_s=1.0)
     robot.encoding = "h264"
-    wait_until(lambda: "image" in robot.navigator._image_fault and not robot.navigator._is_image_fresh())
+    wait_until(
+        lambda: (
+            "image" in robot.navigator.active.latest.image_fault and not robot.navigator.active.latest.is_image_fresh
+        )
+    )
     _, result = goal(robot).result()
     assert result.error_code == Result.ERROR_IMAGE_LOST and "'h264'" in result.error_msg and "rgb8" in result.error_msg
     assert robot.moves() == [] and robot.holds()[0] == HoldReason.BAD_IMAGE
@@ -442,7 +446,12 @@ def test_a_camera_that_shows_what_is_there_again_is_trusted_again(start, goal, w
 def test_stamps_from_another_time_never_move_the_robot(start, goal, wait_until, offset_s: int, word: str) -> None:
     robot = start(ScriptedBackend(FORWARD), mission__image_timeout_s=0.5)
     robot.image_offset_ns = offset_s * 1_000_000_000
-    wait_until(lambda: robot.navigator._image and abs(robot.navigator._image.stamp_ns - robot.now_ns()) > 4e9)
+    wait_until(
+        lambda: (
+            robot.navigator.active.latest.image
+            and abs(robot.navigator.active.latest.image.stamp_ns - robot.now_ns()) > 4e9
+        )
+    )
     _, result = goal(robot).result()
     assert result.error_code == Result.ERROR_IMAGE_LOST and word in result.error_msg
     assert robot.moves() == []
@@ -495,9 +504,9 @@ def test_an_instruction_keeps_its_source(start, goal, wait_until, parameters, so
         goal(robot, "go to the door", source=" page\n")
     else:
         robot.set_instruction.call_async(SetInstruction.Request(instruction="go to the door", source="voice"))
-    wait_until(lambda: robot.navigator._active)
-    assert robot.navigator._active.instruction.source == source
-    assert robot.navigator._navigator.instruction.source == source
+    wait_until(lambda: robot.navigator.active.missions.current)
+    assert robot.navigator.active.missions.current.instruction.source == source
+    assert robot.navigator.active._navigator.instruction.source == source
 
 
 def test_refused_actions_are_counted_and_end_the_mission_by_their_fault(start, goal, wait_until) -> None:
@@ -740,16 +749,22 @@ def test_what_is_set_before_it_is_configured_or_between_two_activations_counts_t
     assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
     assert parameters.set({"navigator.max_image_age_s": 2.0, "events.rate_hz": 4.0}).successful
     assert node.trigger_activate() == TransitionCallbackReturn.SUCCESS
-    assert (node._navigation.max_instruction_chars, node._navigation.max_image_age_s) == (20, 2.0)
-    assert node._ticks.timer_period_ns == 100_000_000 and node._events._timer.timer_period_ns == 250_000_000
+    assert (node.configured.navigation.max_instruction_chars, node.configured.navigation.max_image_age_s) == (20, 2.0)
+    assert (
+        node.active._ticks.timer_period_ns == 100_000_000
+        and node.configured.events._timer.timer_period_ns == 250_000_000
+    )
     assert parameters.set({"heartbeat_rate_hz": 20.0, "events.rate_hz": 8.0}).successful
-    assert node._ticks.timer_period_ns == 50_000_000 and node._events._timer.timer_period_ns == 125_000_000
+    assert (
+        node.active._ticks.timer_period_ns == 50_000_000
+        and node.configured.events._timer.timer_period_ns == 125_000_000
+    )
     assert node.trigger_deactivate() == TransitionCallbackReturn.SUCCESS
     assert parameters.set({"heartbeat_rate_hz": 40.0, "navigator.max_image_age_s": 1.0}).successful
     assert node.trigger_activate() == TransitionCallbackReturn.SUCCESS
-    assert node._ticks.timer_period_ns == 25_000_000 and node._navigation.max_image_age_s == 1.0
+    assert node.active._ticks.timer_period_ns == 25_000_000 and node.configured.navigation.max_image_age_s == 1.0
     assert node.trigger_deactivate() == TransitionCallbackReturn.SUCCESS
     assert node.trigger_cleanup() == TransitionCallbackReturn.SUCCESS
     assert parameters.set({"heartbeat_rate_hz": 30.0, "mission.max_decisions": 7}).successful
     assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
-    assert node._inputs.config.max_decisions == 7 and node._config.heartbeat_rate_hz == 30.0
+    assert node._inputs.config.max_decisions == 7 and node.configured.node.heartbeat_rate_hz == 30.0

@@ -63,7 +63,7 @@ def start(spinner, wait_until, tmp_path):
         spinner.add(robot)
         wait_until(robot.ready, "the graph to be complete")
         wait_until(lambda: robot.count_publishers("goal_pose"))
-        wait_until(lambda: node._image and node._odometry, "images and odometry")
+        wait_until(lambda: node.active.latest.image and node.active.latest.odometry, "images and odometry")
         return robot
 
     return begin

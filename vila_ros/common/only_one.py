@@ -9,6 +9,7 @@ import time
 from rclpy.node import Node
 from std_msgs.msg import Header
 
+from vila_core.errors import VilaError
 from vila_ros.common.conversions import ns_from_stamp, stamp_from_ns
 from vila_ros.common.helper_node import make_helper
 from vila_ros.common.qos import latched_qos
@@ -54,6 +55,11 @@ class OnlyOne:
             self._earlier = None
             return ""
         return f"another {self._name} is there, on {self._earlier.frame_id}: end one of them, or give it a namespace"
+
+    def require(self) -> None:
+        """Raise VilaError if somebody was there before; waits a moment for the word of one that the graph shows."""
+        if earlier := self.earlier(PATIENCE_S):
+            raise VilaError(earlier)
 
     def _on_instance(self, header: Header) -> None:
         if ns_from_stamp(header.stamp) // 1000 < self.run:
