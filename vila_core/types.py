@@ -57,6 +57,18 @@ class Pose:
         """Return this pose turned on the spot, left > 0, yaw wrapped to [-pi, pi)."""
         return Pose(self.x_m, self.y_m, wrap_angle(self.yaw_rad + angle_rad))
 
+    def compose(self, inner: Pose) -> Pose:
+        """Return a pose that is given in this one's frame, in the frame that this one is given in."""
+        cos, sin = math.cos(self.yaw_rad), math.sin(self.yaw_rad)
+        x_m, y_m = self.x_m + cos * inner.x_m - sin * inner.y_m, self.y_m + sin * inner.x_m + cos * inner.y_m
+        return Pose(x_m, y_m, wrap_angle(self.yaw_rad + inner.yaw_rad))
+
+    def relative_to(self, base: Pose) -> Pose:
+        """Return this pose as it is seen from another one of the same frame; undoes `compose`."""
+        dx, dy = self.x_m - base.x_m, self.y_m - base.y_m
+        cos, sin = math.cos(base.yaw_rad), math.sin(base.yaw_rad)
+        return Pose(cos * dx + sin * dy, cos * dy - sin * dx, wrap_angle(self.yaw_rad - base.yaw_rad))
+
     def distance_m(self, other: Pose) -> float:
         """Euclidean distance between the two positions."""
         return math.hypot(self.x_m - other.x_m, self.y_m - other.y_m)

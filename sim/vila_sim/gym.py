@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vila_core.errors import ConfigError, MissingDependencyError
-from vila_core.types import Odometry, Pose, Stop, VelocityCommand, wrap_angle
+from vila_core.types import Odometry, Pose, Stop, VelocityCommand
 from vila_sim.episodes import SPLITS, Episode, draw_episode
 
 try:
@@ -178,10 +178,8 @@ def _as_bytes(text: str) -> NDArray[np.uint8]:
 
 def _seen_from(start: Pose, pose: Pose) -> NDArray[np.float32]:
     """Return x, y and yaw of a pose in that of the start."""
-    dx, dy = pose.x_m - start.x_m, pose.y_m - start.y_m
-    cos, sin = math.cos(start.yaw_rad), math.sin(start.yaw_rad)
-    turn = wrap_angle(pose.yaw_rad - start.yaw_rad)
-    return np.array([cos * dx + sin * dy, cos * dy - sin * dx, turn], np.float32) + np.float32(0)  # never -0
+    seen = pose.relative_to(start)
+    return np.array([seen.x_m, seen.y_m, seen.yaw_rad], np.float32) + np.float32(0)  # never -0
 
 
 gymnasium.register(ENVIRONMENT_ID, entry_point="vila_sim.gym:VilaFlat")

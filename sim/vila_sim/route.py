@@ -66,12 +66,10 @@ class Route:
 def follow(route: Route, t_s: float, pose: Pose) -> VelocityCommand:
     """The velocity that keeps a robot on the route, or brings it back, when it is at a pose at that time."""
     planned, wanted = route.pose_at(t_s), route.command_at(t_s)
-    dx, dy = planned.x_m - pose.x_m, planned.y_m - pose.y_m
-    ahead = dx * math.cos(pose.yaw_rad) + dy * math.sin(pose.yaw_rad)
-    aside = dy * math.cos(pose.yaw_rad) - dx * math.sin(pose.yaw_rad)
-    turn = wrap_angle(planned.yaw_rad - pose.yaw_rad)
-    steer = _ASIDE_GAIN * aside if wanted.linear_mps > 0 else 0.0
-    return VelocityCommand(wanted.linear_mps + _AHEAD_GAIN * ahead, wanted.angular_rps + _TURN_GAIN * turn + steer)
+    left = planned.relative_to(pose)
+    steer = _ASIDE_GAIN * left.y_m if wanted.linear_mps > 0 else 0.0
+    angular_rps = wanted.angular_rps + _TURN_GAIN * left.yaw_rad + steer
+    return VelocityCommand(wanted.linear_mps + _AHEAD_GAIN * left.x_m, angular_rps)
 
 
 def turn_to(pose: Pose, yaw_rad: float, rate_rps: float) -> Leg:

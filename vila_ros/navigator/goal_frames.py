@@ -61,6 +61,4 @@ class GoalFrames:
         x_m, y_m = found.translation.x, found.translation.y
         if not all(map(math.isfinite, (x_m, y_m, yaw_rad))):
             raise TransformError(f"the transform from {frame!r} to {self.frame!r} is not finite")
-        cos, sin = math.cos(yaw_rad), math.sin(yaw_rad)
-        moved = Pose(x_m + cos * pose.x_m - sin * pose.y_m, y_m + sin * pose.x_m + cos * pose.y_m, yaw_rad)
-        return moved.turned(pose.yaw_rad)
+        return Pose(x_m, y_m, yaw_rad).compose(pose)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -92,16 +91,11 @@ def roomy_seed() -> int:
     """Return the seed of a flat in which the robot starts with free floor ahead. Raises VilaError if none has."""
     for seed in range(_SEEDS):
         scenario = make_scenario(INSTRUCTION, seed)
-        ways = (_moved(scenario.start, side_m) for side_m in (-_SIDE_M, 0.0, _SIDE_M))
+        ways = (scenario.start.compose(Pose(y_m=side_m)) for side_m in (-_SIDE_M, 0.0, _SIDE_M))
         ends = ((way, way.advanced(_ROOM_M)) for way in ways)
         if all(scenario.distance.grid.line_is_free(a.x_m, a.y_m, b.x_m, b.y_m) for a, b in ends):
             return seed
     raise VilaError(f"no flat of {_SEEDS} seeds has {_ROOM_M} m of free floor ahead of the robot")
-
-
-def _moved(pose: Pose, left_m: float) -> Pose:
-    """Return the pose moved to the left."""
-    return Pose(pose.x_m - left_m * math.sin(pose.yaw_rad), pose.y_m + left_m * math.cos(pose.yaw_rad), pose.yaw_rad)
 
 
 def _await(rig: Rig, streams: set[str]) -> None:

@@ -29,7 +29,7 @@ class DrivenPath:
     def add(self, pose: Pose) -> None:
         """Take the next pose; unit steps are kept."""
         self._first = self._first or pose
-        here = pose if self._start is None else _moved(self._start, self._first, pose)
+        here = pose if self._start is None else self._start.compose(pose.relative_to(self._first))
         self._newest = here
         touches = not self._grid.free(here.x_m, here.y_m)
         self.collisions += touches and not self._touches
@@ -49,12 +49,3 @@ class DrivenPath:
 def _is_step(a: Pose, b: Pose, units: float = _SLACK) -> bool:
     turned = abs(wrap_angle(b.yaw_rad - a.yaw_rad))
     return a.distance_m(b) >= units * UNIT_M or turned >= units * UNIT_RAD
-
-
-def _moved(start: Pose, first: Pose, pose: Pose) -> Pose:
-    """The pose that is to the start as a pose of odometry is to its first one."""
-    turn = start.yaw_rad - first.yaw_rad
-    dx, dy = pose.x_m - first.x_m, pose.y_m - first.y_m
-    cos, sin = math.cos(turn), math.sin(turn)
-    x, y = start.x_m + cos * dx - sin * dy, start.y_m + sin * dx + cos * dy
-    return Pose(x, y, wrap_angle(pose.yaw_rad + turn))
