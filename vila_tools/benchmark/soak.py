@@ -11,6 +11,7 @@ import os
 import statistics
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -20,13 +21,14 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from sensor_msgs.msg import Image
-from vila_nav.msg import DecisionStats
+from vila_nav.msg import DecisionStats, NavAction
 from vila_nav.srv import WatchEvent
 
 from vila_core.errors import VilaError
 from vila_core.files.writing import write_text
 from vila_core.kernels.library import kernels_status
 from vila_core.machine.memory import resident_bytes
+from vila_core.types import HoldReason
 from vila_ros.common.conversions import stamp_from_ns
 from vila_ros.common.qos import reliable_qos, sensor_qos
 from vila_tools.benchmark.ros_overhead import BenchOptions, navigator_spec
@@ -75,14 +77,17 @@ class SoakOptions:
 
 @dataclass(frozen=True, slots=True)
 class SoakFigures:
-    """How it went. image_age: of the image when its decision began; late: answers that nobody waited for any more.
+    """How it went. image_age: of the image when its decision began.
 
     growth: from the first tenth of the time to its end, in percent, of each process. evaluations: of the queries.
+    holds: by their reason; NO_INSTRUCTION: a mission had ended at a limit, and the next one began.
+    dropped_answers: that came behind their mission's end.
     """
 
     decisions: int
-    late: int
-    holds: int
+    missed_deadlines: int
+    holds: dict[str, int]
+    dropped_answers: int
     image_age_ms_max: float
     image_age_ms_median: float
     decide_ms_max: float
@@ -149,10 +154,16 @@ class Listener(Node):
     def __init__(self) -> None:
         super().__init__("bench_listener")
         self.stats: list[DecisionStats] = []
+        self.holds: Counter[str] = Counter()
         self.evaluations: dict[str, int] = {}
         self.watching: dict[str, Any] = {n: self.create_client(WatchEvent, f"{n}/watch") for n in (DRIVING, WATCHING)}
         self.create_subscription(DecisionStats, f"{DRIVING}/stats", self.stats.append, reliable_qos(100))
+        self.create_subscription(NavAction, f"{DRIVING}/action", self._on_action, reliable_qos(100))
         self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, reliable_qos(100))
+
+    def _on_action(self, message: NavAction) -> None:
+        if message.kind == NavAction.KIND_HOLD:
+            self.holds[HoldReason(message.hold_reason).name] += 1
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
@@ -170,8 +181,9 @@ def summary(listener: Listener, resident: dict[str, list[tuple[float, float]]]) 
     memory = {name: (_settled(samples), samples[-1][1]) for name, samples in resident.items()}
     return SoakFigures(
         decisions=len(stats),
-        late=stats[-1].late_answers,
-        holds=stats[-1].holds,
+        missed_deadlines=listener.holds[HoldReason.LATE_DECISION.name],
+        holds=dict(listener.holds),
+        dropped_answers=stats[-1].late_answers,
         image_age_ms_max=round(max(ages_ms), 1),
         image_age_ms_median=round(statistics.median(ages_ms), 1),
         decide_ms_max=round(max(each.latency_ms for each in stats), 1),

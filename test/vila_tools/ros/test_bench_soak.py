@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 
 import pytest
 
@@ -21,6 +22,7 @@ class Heard:
 
     def __init__(self, *stats: DecisionStats) -> None:
         self.stats, self.evaluations = list(stats), {DRIVING: 7}
+        self.holds = Counter(LATE_DECISION=2, NO_INSTRUCTION=1)
 
 
 @pytest.mark.slow
@@ -44,7 +46,8 @@ def test_ages_are_those_at_which_decisions_began() -> None:
     resident = {DRIVING: [(0.0, 80.0), (0.1, 100.0), (0.5, 130.0), (1.0, 102.0)]}
     figures = summary(Heard(*stats), resident)
     assert (figures.image_age_ms_max, figures.image_age_ms_median, figures.decide_ms_max) == (210.0, 20.0, 40.0)
-    assert (figures.decisions, figures.holds, figures.late) == (3, 3, 1)
+    assert (figures.decisions, figures.dropped_answers) == (3, 1)
+    assert (figures.missed_deadlines, figures.holds) == (2, {"LATE_DECISION": 2, "NO_INSTRUCTION": 1})
     assert figures.resident_mb == {DRIVING: (100.0, 102.0)} and figures.growth_percent == {DRIVING: 2.0}
 
 
