@@ -5,136 +5,41 @@ The robot's recipe, config/robots/turtlebot4.yaml, says topics and parameters; a
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
-from ament_index_python.packages import get_package_share_directory
-from launch import LaunchContext, LaunchDescription
-from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable, SetLaunchConfiguration
+from launch import LaunchDescription
+from launch.actions import OpaqueFunction
 from launch.conditions import IfCondition
-from launch.substitutions import EnvironmentVariable, LaunchConfiguration, PythonExpression
-from launch_ros.actions import Node
-from launch_ros.parameter_descriptions import ParameterValue
+from launch.substitutions import LaunchConfiguration, PythonExpression
 
-from vila_ros.common.recipes import GENERIC, TOPICS, load_recipe
-
-SHARE = Path(get_package_share_directory("vila_nav"))
+from vila_ros.common.launching import ROBOT_ARGUMENTS, choose_robot, declared, flag, network, robot_node, word
 
 ARGUMENTS = (
-    ("namespace", "", "namespace of the nodes"),
-    ("use_sim_time", "false", "take the time from /clock"),
-    ("robot", GENERIC, "a recipe of config/robots by its name, or the path of your own"),
+    *ROBOT_ARGUMENTS,
     ("blind", "false", "true: let a robot drive that has no sensor for obstacles"),
-    ("params_file", "", "more parameters of the nodes, which count more than the recipe's"),
     ("autostart", "true", "bring the navigator up; false leaves that to a lifecycle manager"),
-    ("log_level", "info", "debug, info, warn or error"),
-    ("discovery", "LOCALHOST", "who finds the nodes: LOCALHOST, this machine; SUBNET, the network; OFF"),
-    ("domain_id", EnvironmentVariable("ROS_DOMAIN_ID", default_value="0"), "ROS domain; on a network one a robot"),
-    ("security", EnvironmentVariable("ROS_SECURITY_ENABLE", default_value="false"), "only nodes with keys of SROS2"),
-    ("use_respawn", "true", "start a node again that has ended"),
-    ("output", "velocity", "who drives: velocity, our controller; goal_pose, who follows that topic; nav2, Nav2"),
+    ("record", "false", "true: keep what was seen, decided and done, in bags in ~/.ros/vila_nav"),
     ("goal_frame", "", "frame of goal poses, by tf, such as map; empty: odometry's"),
     ("image_transport", "auto", "raw; compressed: from that topic with /compressed behind; auto: what is published"),
-    *((name, "", f"the robot's topic of {topic.kind}; empty: as its recipe says") for name, topic in TOPICS.items()),
-    ("cmd_vel_out", "", "what reaches the base, if something below cmd_vel changes that; empty: cmd_vel"),
-    ("cmd_vel_nav", "", "from our controller to the governor; empty: cmd_vel_nav where our controller drives"),
 )
-NOT_OURS = {"cmd_vel": "cmd_vel_governor", "cmd_vel_nav": "cmd_vel_controller"}  # where Nav2 uses those names
 IS_OURS = PythonExpression(["'true' if '", LaunchConfiguration("output"), "' == 'velocity' else 'false'"])
-TF = (("/tf", "tf"), ("/tf_static", "tf_static"))  # robots in namespaces have frames of the same names
-YES_OR_NO = ["true", "false"]
-CHOICES = {
-    "discovery": ["LOCALHOST", "SUBNET", "OFF"],
-    "security": YES_OR_NO,
-    "blind": YES_OR_NO,
-    "output": ["velocity", "goal_pose", "nav2"],
-    "image_transport": ["raw", "compressed", "auto"],
-}  # others open the door
 
 
 def generate_launch_description() -> LaunchDescription:
     """Describe what to start; called by `ros2 launch`."""
     return LaunchDescription(
         [
-            *(
-                DeclareLaunchArgument(n, default_value=v, description=d, choices=CHOICES.get(n))
-                for n, v, d in ARGUMENTS
-            ),
-            *_network(),
-            OpaqueFunction(function=_choose_robot),
-            _node("controller", condition=IfCondition(IS_OURS)),
-            _node("governor"),
-            _node("watchdog"),
-            _node(
+            *declared(ARGUMENTS),
+            *network(),
+            OpaqueFunction(function=choose_robot),
+            robot_node("controller", condition=IfCondition(IS_OURS)),
+            robot_node("governor"),
+            robot_node("watchdog"),
+            robot_node("recorder", condition=IfCondition(LaunchConfiguration("record"))),
+            robot_node(
                 "navigator",
-                autostart=_flag("autostart"),
-                output=_word("output"),
-                goal_frame=_word("goal_frame"),
-                image_transport=_word("image_transport"),
+                autostart=flag("autostart"),
+                output=word("output"),
+                goal_frame=word("goal_frame"),
+                image_transport=word("image_transport"),
             ),
         ]
     )
-
-
-def _choose_robot(context: LaunchContext) -> list[SetLaunchConfiguration]:
-    """Read the robot's recipe, and set what no argument says."""
-    names = ("robot", "blind", "params_file", "output", "cmd_vel_out", "cmd_vel_nav", *TOPICS)
-    given = {name: LaunchConfiguration(name).perform(context) for name in names}
-    more = Path(given["params_file"]) if given["params_file"] else None
-    recipe = load_recipe(given["robot"], SHARE / "config" / "robots", blind=given["blind"] == "true", more=more)
-    chosen = {"robot_file": str(recipe.path), "params_file": str(more or recipe.path)}
-    topics = {"cmd_vel_nav": "cmd_vel_nav"} | {name: recipe.topic(name) for name in TOPICS}
-    topics |= {} if given["output"] == "velocity" else NOT_OURS
-    chosen |= {name: given[name] or topic for name, topic in topics.items()}
-    chosen["cmd_vel_out"] = given["cmd_vel_out"] or chosen["cmd_vel"]
-    return [SetLaunchConfiguration(name, value) for name, value in chosen.items()]
-
-
-def _network() -> list[SetEnvironmentVariable]:
-    """Limit who may find the nodes, and who may speak to them; set how messages travel."""
-    is_older = os.environ.get("ROS_DISTRO") in ("humble", "iron", "jazzy")  # Fast DDS 2; 3 warns of the older name
-    profile = "FASTRTPS_DEFAULT_PROFILES_FILE" if is_older else "FASTDDS_DEFAULT_PROFILES_FILE"
-    on_this_machine = PythonExpression(["int('", LaunchConfiguration("discovery"), "' != 'SUBNET')"])
-    discovery = ("ROS_AUTOMATIC_DISCOVERY_RANGE", LaunchConfiguration("discovery"))
-    if os.environ.get("ROS_DISTRO") == "humble":
-        discovery = ("ROS_LOCALHOST_ONLY", on_this_machine)
-    return [
-        SetEnvironmentVariable(profile, str((SHARE / "config" / "fastdds.xml").resolve())),  # it follows no link
-        SetEnvironmentVariable(*discovery),
-        SetEnvironmentVariable("ROS_DOMAIN_ID", LaunchConfiguration("domain_id")),
-        SetEnvironmentVariable("ROS_SECURITY_ENABLE", LaunchConfiguration("security")),
-        SetEnvironmentVariable("ROS_SECURITY_STRATEGY", "Enforce"),  # a node without keys does not start
-    ]
-
-
-def _node(name: str, condition: IfCondition | None = None, **parameters: ParameterValue) -> Node:
-    used = {topic.name: argument for argument, topic in TOPICS.items() if name in topic.nodes}
-    if name in ("controller", "governor"):
-        used["cmd_vel_nav"] = "cmd_vel_nav"
-    if name == "controller":
-        used["cmd_vel"] = "cmd_vel_out"  # it hears what reaches the base
-    return Node(
-        package="vila_nav",
-        executable=f"{name}_node",
-        name=name,
-        namespace=LaunchConfiguration("namespace"),
-        output="screen",
-        respawn=LaunchConfiguration("use_respawn"),
-        respawn_delay=2.0,
-        parameters=[
-            LaunchConfiguration("robot_file"),
-            LaunchConfiguration("params_file"),
-            {"use_sim_time": _flag("use_sim_time")} | parameters,
-        ],
-        arguments=["--ros-args", "--log-level", LaunchConfiguration("log_level"), "--enclave", f"/vila_nav/{name}"],
-        remappings=[*((topic, LaunchConfiguration(argument)) for topic, argument in used.items()), *TF],
-        condition=condition,
-    )
-
-
-def _flag(name: str) -> ParameterValue:
-    return ParameterValue(LaunchConfiguration(name), value_type=bool)
-
-
-def _word(name: str) -> ParameterValue:
-    return ParameterValue(LaunchConfiguration(name), value_type=str)

@@ -172,7 +172,8 @@ class Navigator:
         done_ns = now_ns if self._clock is None else self._clock()
         shown = (frame for visual in visuals for frame in visual.frames)
         used = tuple(frame.stamp_ns for frame in shown if not is_blank(frame))
-        decision = dataclasses.replace(decision, frames_used=used, latency_ms=(done_ns - now_ns) / 1e6)
+        latency_ms = (done_ns - now_ns) / 1e6
+        decision = dataclasses.replace(decision, prompt=prompt, frames_used=used, latency_ms=latency_ms)
         with self._lock:
             # 7. Hold after all if the answer is void, came too late or is not sure enough.
             decision = self._accepted(decision, mission, now_ns, done_ns)
@@ -234,6 +235,7 @@ class Navigator:
             probabilities=choice.probabilities,
             reply=SENTENCES[index],
             detail=detail,
+            allowed=tuple(allowed),
         )
 
     def _generate(self, prompt: Prompt, stamp_ns: int) -> Decision:

@@ -259,7 +259,8 @@ class Decision:
     """Say what to do, and which frame that answers by its stamp.
 
     action is None exactly if the robot is to hold; hold then says why.
-    probabilities: one for each of the ten replies of actions.grammar, or empty.
+    probabilities: one for each of the ten replies of actions.grammar, or empty. allowed: likewise, those that were not
+    ruled out, as they had just led nowhere. prompt: what the model was asked, None if it was not asked.
     """
 
     action: Action | None
@@ -271,6 +272,8 @@ class Decision:
     detail: str = ""
     latency_ms: float = 0.0
     frames_used: tuple[int, ...] = field(default=())  # stamps_ns of the history, oldest first
+    allowed: tuple[bool, ...] = ()
+    prompt: Prompt | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def holding(cls, reason: HoldReason, stamp_ns: int = 0, detail: str = "") -> Decision:

@@ -29,7 +29,9 @@ BY_NAME = {  # the only files that import by a name: from a table of ours, or on
     "vila_ros/simulator/transforms.py",
     "vila_ros/navigator/goal_frames.py",
     "vila_ros/navigator/nav2_client.py",
+    "vila_ros/recorder/node.py",  # messages whose definition is installed
 }
+LAUNCHES = "vila_ros/common/launching.py"  # and nothing imports that but the launch files
 CALLS = {"vila_ros/navigator/nav2_client.py"}  # the only file that asks another node for something: Nav2, one action
 CLIENTS = {"create_client", "create_generic_client", "create_generic_publisher", "ActionClient"}
 OFFERS = {"create_publisher": 1, "create_service": 1, "ActionServer": 2, "GoalServer": 2}  # where the name stands
@@ -44,8 +46,9 @@ def doors(tree: ast.AST, file: str) -> Iterator[str]:
             yield from (f"imports {alias.name}" for alias in node.names if is_forbidden(alias.name))
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
             names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-            yield from (f"imports {name}" for name in names if is_forbidden(name))
-            yield from (f"imports {name}" for name in names if name in STARTS)
+            if file != LAUNCHES or node.module.split(".")[0] not in ("launch", "launch_ros"):
+                yield from (f"imports {name}" for name in names if is_forbidden(name))
+            yield from (f"imports {name}" for name in names if name in STARTS or name == "vila_ros.common.launching")
         elif isinstance(node, ast.Attribute) and ast.unparse(node) in STARTS:
             yield f"uses {ast.unparse(node)}"
         elif isinstance(node, ast.Call):

@@ -25,8 +25,8 @@ from vila_nav.msg import GovernorState
 from vila_core.types import Odometry
 from vila_ros.common.conversions import ns_from_stamp, odometry_from_message, stamp_from_ns
 from vila_ros.common.qos import reliable_qos, sensor_qos
+from vila_ros.common.resources import share_file
 from vila_tools.session.processes import NodeSpec, ProcessGroup
-from vila_tools.session.resources import share_file
 
 pytestmark = pytest.mark.slow
 ROBOTS = ("robot_0", "robot_1")

@@ -13,10 +13,10 @@ pytest.importorskip("vila_nav")
 
 from conftest import HANG_S
 
-from vila_tools.session.resources import share_folder
+from vila_ros.common.resources import share_folder
 
 ROOT = Path(__file__).resolve().parents[2]
-NODES = ("navigator", "controller", "governor", "watchdog", "simulator")
+NODES = ("navigator", "controller", "governor", "watchdog", "recorder", "simulator")
 
 
 @pytest.fixture(scope="module")

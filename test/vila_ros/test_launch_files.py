@@ -22,24 +22,26 @@ pytest.importorskip("vila_nav")
 from rclpy.parameter import Parameter
 
 from vila_core.errors import ConfigError
+from vila_ros.common.resources import share_file
 from vila_ros.controller.node import ControllerNode
 from vila_ros.governor.node import GovernorNode
 from vila_ros.navigator.camera_config import TRANSPORTS
 from vila_ros.navigator.config import OUTPUTS, NavigatorNodeConfig
 from vila_ros.navigator.node import NavigatorNode
+from vila_ros.recorder.node import RecorderNode
 from vila_ros.watchdog.node import WatchdogNode
 from vila_tools.demo.run import DemoOptions, node_specs
-from vila_tools.session.resources import share_file
 
 NODES = {
     "navigator": NavigatorNode,
     "controller": ControllerNode,
     "governor": GovernorNode,
     "watchdog": WatchdogNode,
+    "recorder": RecorderNode,
 }
 ROOT = Path(__file__).resolve().parents[2]
 LAUNCH_FILES = sorted((ROOT / "launch").glob("*.launch.py"))
-USUAL_ARGUMENTS = {"namespace", "use_sim_time", "params_file", "autostart", "log_level", "use_respawn"}
+USUAL_ARGUMENTS = {"namespace", "use_sim_time", "params_file", "log_level", "use_respawn"}
 USUAL_ARGUMENTS |= {"image", "odom", "cmd_vel", "discovery", "domain_id", "security"}
 ACTIONS = ("DeclareLaunchArgument", "ExecuteProcess", "GroupAction", "IncludeLaunchDescription", "OpaqueFunction")
 ACTIONS += ("SetEnvironmentVariable", "SetLaunchConfiguration", "Shutdown")
@@ -85,7 +87,8 @@ def described(path: Path, monkeypatch: pytest.MonkeyPatch, share: Path = ROOT) -
         stand_in("ament_index_python.packages", "_"),
     ]
     fakes[-1].get_package_share_directory = lambda package: str({"vila_nav": share}[package])
-    monkeypatch.delitem(sys.modules, "vila_tools.session.launching", raising=False)  # of the stand-ins before
+    for module in ("vila_tools.session.launching", "vila_ros.common.launching"):
+        monkeypatch.delitem(sys.modules, module, raising=False)  # of the stand-ins before
     for fake in fakes:
         monkeypatch.setitem(sys.modules, fake.__name__, fake)
     return runpy.run_path(str(path))["generate_launch_description"]().args[0]
@@ -103,7 +106,7 @@ def chosen(description: list[Call], action: Call, **given: str) -> list[Call]:
 
 def test_they_are_all_here() -> None:
     names = [path.name.removesuffix(".launch.py") for path in LAUNCH_FILES]
-    assert names == sorted(("fleet", "navigation", *SIMULATORS))
+    assert names == sorted(("fleet", "navigation", "recorder", *SIMULATORS))
 
 
 def test_the_usual_arguments_are_there_and_every_used_one_is_declared(description) -> None:
@@ -206,14 +209,16 @@ def test_our_controller_drives_only_where_nobody_else_does(monkeypatch, output: 
     assert kwargs["navigator"]["parameters"][-1]["output"].args[0].args == ("output",)
     assert (set_to["cmd_vel"], set_to["cmd_vel_nav"]) == topics
     remapped = {node for node, its in kwargs.items() if "cmd_vel_nav" in dict(its["remappings"])}
-    assert remapped == {"controller", "governor"}
+    assert remapped == {"controller", "governor", "recorder"}
 
 
 def test_the_controller_hears_what_reaches_the_base(monkeypatch) -> None:
     set_to, nodes = navigation(monkeypatch, cmd_vel="below", cmd_vel_out="base/cmd_vel")
     topics = {node.kwargs["name"]: dict(node.kwargs["remappings"]).get("cmd_vel") for node in nodes}
     named = {name: topic.args[0] for name, topic in topics.items() if topic is not None}
-    assert named == {"controller": "cmd_vel_out", "governor": "cmd_vel", "watchdog": "cmd_vel"}
+    assert named == {
+        n: "cmd_vel_out" if n in ("controller", "recorder") else "cmd_vel" for n in topics if n != "navigator"
+    }
     assert (set_to["cmd_vel"], set_to["cmd_vel_out"]) == ("below", "base/cmd_vel")
     set_to, _ = navigation(monkeypatch, cmd_vel="below")
     assert set_to["cmd_vel_out"] == "below"

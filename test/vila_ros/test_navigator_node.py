@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import threading
 import time
 from collections.abc import Callable
@@ -32,9 +33,10 @@ from vila_nav.srv import CancelInstruction, SetInstruction
 from vila_core.actions.grammar import SENTENCES
 from vila_core.control.reasons import MotionFault
 from vila_core.errors import BackendError, CheckpointError, ConfigError, NotFiniteError, VilaError
+from vila_core.history.policy import is_blank
 from vila_core.testing import SCRIPTED_INFO, ScriptedBackend, make_frame
 from vila_core.types import Frame, HoldReason, Odometry, Pose
-from vila_ros.common.conversions import image_from_frame, message_from_odometry, ns_from_stamp
+from vila_ros.common.conversions import frame_from_image, image_from_frame, message_from_odometry, ns_from_stamp
 from vila_ros.common.qos import latched_qos, reliable_qos, sensor_qos
 from vila_ros.navigator.client_watch import ClientWatch
 from vila_ros.navigator.node import NavigatorNode
@@ -507,6 +509,28 @@ def test_an_instruction_keeps_its_source(start, goal, wait_until, parameters, so
     wait_until(lambda: robot.navigator.active.missions.current)
     assert robot.navigator.active.missions.current.instruction.source == source
     assert robot.navigator.active._navigator.instruction.source == source
+
+
+def test_what_the_model_was_asked_is_told_so_that_it_can_be_asked_again(start, goal, wait_until) -> None:
+    backend = ScriptedBackend(FORWARD, LEFT, FORWARD, STOP)
+    robot, frames = start(backend), []
+    robot.create_subscription(Image, "navigator/frames", frames.append, reliable_qos(100))
+    wait_until(lambda: robot.navigator.active._outputs._frames.get_subscription_count())
+    goal(robot).result()
+    wait_until(lambda: len(robot.stats) == len(backend.prompts) == 4)
+    for prompt, told in zip(backend.prompts, robot.stats, strict=True):
+        assert told.prompt_sha256 == hashlib.sha256(prompt.text.encode()).hexdigest()
+        shown = [0 if is_blank(visual.frame) else visual.frame.stamp_ns for visual in prompt.visuals]
+        assert [ns_from_stamp(stamp) for stamp in told.frames] == shown
+        assert list(told.frame_visuals) == list(range(len(shown)))
+        assert [None if tokens < 0 else tokens for tokens in told.visual_tokens] == [v.tokens for v in prompt.visuals]
+        assert len(told.allowed) == len(SENTENCES) and any(told.allowed)
+    used = (visual.frame for prompt in backend.prompts for visual in prompt.visuals)
+    real = {frame.stamp_ns: frame.image for frame in used if not is_blank(frame)}
+    wait_until(lambda: len(frames) >= len(real))
+    assert [ns_from_stamp(frame.header.stamp) for frame in frames] == sorted(real)  # each once
+    for frame in frames:
+        assert np.array_equal(frame_from_image(frame).image, real[ns_from_stamp(frame.header.stamp)])
 
 
 def test_refused_actions_are_counted_and_end_the_mission_by_their_fault(start, goal, wait_until) -> None:

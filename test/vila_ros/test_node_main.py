@@ -13,7 +13,7 @@ pytest.importorskip("vila_nav")
 
 from conftest import HANG_S
 
-from vila_tools.session.resources import share_folder
+from vila_ros.common.resources import share_folder
 
 PROGRAM = """
 import sys, time

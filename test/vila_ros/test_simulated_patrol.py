@@ -21,9 +21,9 @@ from std_srvs.srv import Trigger
 from vila_core.types import Odometry
 from vila_ros.common.conversions import odometry_from_message
 from vila_ros.common.qos import reliable_qos, sensor_qos
+from vila_ros.common.resources import share_file
 from vila_ros.simulator.world import SimulatorNodeConfig, make_world
 from vila_tools.session.processes import NodeSpec
-from vila_tools.session.resources import share_file
 
 pytestmark = pytest.mark.slow
 PATROL = {"instruction": "", "scripted_events": "patrol", "scripted_events_s": 20.0, "realtime_factor": 2.0}

@@ -26,7 +26,14 @@ NEEDS = {
     "bench soak": "rclpy",
     "demo": "rclpy",
 }
-NEEDS |= {"demo-events": "rclpy", "inject": "rclpy", "reference": "rclpy", "robots": "rclpy", "engine build": "onnx"}
+NEEDS |= {
+    "demo-events": "rclpy",
+    "inject": "rclpy",
+    "reference": "rclpy",
+    "robots": "rclpy",
+    "record": "rclpy",
+    "engine build": "onnx",
+}
 GOOD = str(EMBEDDED_CHECKPOINT)
 # BAD stands for the file in question, OUT for a place to write to, PICTURES for a folder of pictures.
 ROWS = [
@@ -78,6 +85,7 @@ ROWS = [
     "demo-events --checkpoint BAD --out OUT",
     "inject --only kill-governor --out BAD/out",
     "robots BAD",
+    "record --robot BAD --folder OUT",
     "world --format sdf --out BAD/out",
     "world --format usd --out BAD/out",
     "world --format mjcf --out BAD/out",

@@ -11,11 +11,10 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import Twist, TwistStamped
-from nav_msgs.msg import Odometry as OdometryMsg
 from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
 from rclpy.node import Node
@@ -29,28 +28,22 @@ from vila_core.control.limits import action_refusal
 from vila_core.control.motion.controller import MotionController
 from vila_core.control.motion.pace import MotionPacing
 from vila_core.control.motion.step import MotionState, MotionStep
-from vila_core.control.odometry_watch import OdometryWatch, Source
-from vila_core.control.pose_buffer import PoseBuffer
 from vila_core.control.reasons import MotionFault
-from vila_core.control.stamp_watch import StampWatch
 from vila_core.control.watchdog import Doubt, GovernorWatch, HoldUpWatch, Receipt, decision_refusal, silence
 from vila_core.fields import AT_ONCE, Bounds, OneOf
 from vila_core.types import Action, Odometry, Stop, VelocityCommand
 from vila_ros.common.conversions import (
     ODOMETRY_TWISTS,
-    OdometryError,
     action_from_message,
     ns_from_stamp,
-    odometry_from_message,
     report_on,
 )
 from vila_ros.common.diagnostics import readiness_array
 from vila_ros.common.node_clock import NodeClock
 from vila_ros.common.node_main import run_node
-from vila_ros.common.odometry_sources import OdometrySources
 from vila_ros.common.only_one import PATIENCE_S, OnlyOne
 from vila_ros.common.parameters import RunningParameters, declare, read, refuse_unknown
-from vila_ros.common.qos import RELIABILITIES, publisher_events, reliable_qos, sensor_qos, subscription_events
+from vila_ros.common.qos import RELIABILITIES, publisher_events, reliable_qos
 from vila_ros.common.topics import ACTIONS, CMD_VEL, COMMANDS, GOVERNOR_STATE
 from vila_ros.common.velocity import (
     VELOCITY_TYPES,
@@ -59,11 +52,11 @@ from vila_ros.common.velocity import (
     velocity_message,
     velocity_type,
 )
+from vila_ros.controller.odometry_input import OdometryInput
 
 _STANDING = MotionStep(VelocityCommand(), MotionState.IDLE)
 _WARN_EVERY_S = 5.0
 _QUIET_AFTER_S = 1.0  # zeros are published for so long after a motion, then nothing: others may drive
-_ODOMETRY_DEPTH = 50  # messages that may wait while this process is busy
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +91,9 @@ class ControllerNode(Node):
         self._control = read(self, ControlConfig, "control")
         self._motion = MotionController(self._control)
         self._clock_watch = NodeClock(self, min(self._control.odometry_timeout_s, self._control.heartbeat_timeout_s))
-        self._poses, self._pace = PoseBuffer(), MotionPacing()
-        self._stamps = StampWatch(self.resolve_topic_name("odom"), self._control.odometry_timeout_s)
-        self._odometry_watch, self._sources = OdometryWatch(), OdometrySources(self, "odom")
+        self._pace = MotionPacing()
         self._hold_up = HoldUpWatch(time.monotonic_ns())
         self._governor = GovernorWatch(self._control.governor_timeout_s)
-        self._odometry: Receipt | None = None
         self._heartbeat: Receipt | None = None
         self._running: NavAction | None = None
         self._reported_ns = self._commanded_ns = 0
@@ -130,7 +120,7 @@ class ControllerNode(Node):
         self._control = control
         self._motion.reconfigure(control)
         self._clock_watch.hold_to(min(control.odometry_timeout_s, control.heartbeat_timeout_s))
-        self._stamps.max_age_s = control.odometry_timeout_s
+        self._odometry.hold_to(control.odometry_timeout_s)
         self._governor.timeout_s = control.governor_timeout_s
 
     def close(self) -> None:
@@ -151,9 +141,16 @@ class ControllerNode(Node):
         super().destroy_node()
 
     def _subscribe(self) -> None:
-        odometry_qos = sensor_qos(self._config.odometry_reliability, depth=_ODOMETRY_DEPTH)
-        events = subscription_events(self, "odom", "odometry_reliability")
-        self.create_subscription(OdometryMsg, "odom", self._on_odometry, odometry_qos, event_callbacks=events)
+        self._odometry = OdometryInput(
+            self,
+            self._clock_watch,
+            self._control.odometry_timeout_s,
+            reliability=self._config.odometry_reliability,
+            twist=self._config.odometry_twist,
+            speeds=self._motion.path.speeds,
+            on_doubt=self._end,
+            on_odometry=self._on_odometry,
+        )
         self.create_subscription(Header, "navigator/heartbeat", self._on_heartbeat, reliable_qos(1))
         self.create_subscription(GovernorState, GOVERNOR_STATE, self._on_governor, reliable_qos(1))
         self.create_subscription(velocity_type(self._is_stamped), CMD_VEL, self._on_passed, reliable_qos(5))
@@ -166,32 +163,10 @@ class ControllerNode(Node):
         self.create_subscription(NavAction, ACTIONS, self._on_action, reliable_qos())
         self._execution = self.create_publisher(NavAction, "~/execution", reliable_qos())
 
-    def _on_odometry(self, message: OdometryMsg, info: Any) -> None:
-        self._clock_watch.note(self._stamps, message.header.stamp)
-        try:
-            odometry = odometry_from_message(message, self._config.odometry_twist)
-        except OdometryError as err:
-            broken = self._odometry_watch.note_bad(str(err), ns_from_stamp(message.header.stamp))
-            self._end(Doubt(broken.fault, broken.detail))
-            self.get_logger().error(f"odometry ignored: {err}", throttle_duration_sec=_WARN_EVERY_S)
-            return
-        self._judge(odometry, self._sources.of(message, info))
+    def _on_odometry(self, odometry: Odometry) -> None:
         self._motion.path.measure(odometry)
-        self._poses.add(odometry)
-        self._odometry = Receipt(odometry.stamp_ns, time.monotonic_ns())
-        age_s = (self._now_ns() - odometry.stamp_ns) / 1e9  # large while the clock of a simulation is unknown
-        is_fresh = -self._clock_watch.max_future_s <= age_s < self._control.odometry_timeout_s
-        if self._execution is None and is_fresh and self._clock_watch.is_known and not self._fault():
+        if self._execution is None and self._odometry.is_fresh and not self._fault():
             self._announce()
-
-    def _judge(self, odometry: Odometry, source: Source) -> None:
-        """End the motion, and forget the poses, if this can't be the odometry of before."""
-        slowest, fastest = self._motion.path.speeds()
-        broken = self._odometry_watch.note(odometry, source, slowest, fastest, time.monotonic_ns())
-        if broken is not None:
-            self._end(Doubt(broken.fault, broken.detail))
-            self._poses.clear()
-            self.get_logger().warning(broken.detail, throttle_duration_sec=_WARN_EVERY_S)
 
     def _on_heartbeat(self, message: Header) -> None:
         self._heartbeat = Receipt(ns_from_stamp(message.stamp), time.monotonic_ns())
@@ -238,27 +213,20 @@ class ControllerNode(Node):
             _doubt(MotionFault.BAD_ACTION, action_refusal(action, self._control))
             or self._hold_up.queued(steady_ns)
             or decision_refusal(stamp_ns, now_ns, self._control, self._clock_watch.max_future_s)
-            or self._break_since(stamp_ns)
+            or self._odometry.break_since(stamp_ns)
             or self._silence(now_ns)
         )
         if refusal:
             return refusal
         try:
-            anchor = self._poses.at(stamp_ns)
+            anchor = self._odometry.poses.at(stamp_ns)
         except LookupError as err:
-            is_late = self._poses.begins_after(stamp_ns)
+            is_late = self._odometry.poses.begins_after(stamp_ns)
             fault = MotionFault.LATE if is_late else MotionFault.ODOMETRY_SILENT
             return Doubt(fault, f"no pose for the image's stamp: {err}")
         self._motion.start(action, anchor, now_ns, self._pace.begin(message.mission_id, stamp_ns, now_ns))
         self._running, self._reported_ns = message, 0
         return None
-
-    def _break_since(self, stamp_ns: int) -> Doubt | None:
-        """Return the doubt if odometry tells no numbers now, or was another one when the image was taken."""
-        if bad := self._odometry_watch.bad:
-            return Doubt(bad.fault, bad.detail)
-        broken = self._odometry_watch.since(stamp_ns)
-        return None if broken is None else Doubt(broken.fault, f"since the image was taken: {broken.detail}")
 
     def _stand(self, message: NavAction, *, is_stop: bool) -> None:
         self._pace.end(self._now_ns())
@@ -297,7 +265,7 @@ class ControllerNode(Node):
         self._diagnostics.publish(readiness_array(name, stamp, fault, waits, {"clock": self._clock_watch.describe()}))
 
     def _next_command(self) -> VelocityCommand:
-        newest, now_ns = self._poses.newest, self._now_ns()
+        newest, now_ns = self._odometry.poses.newest, self._now_ns()
         doubt = self._silence(now_ns) if self._running is not None else None
         if doubt is not None:
             self._end(doubt)
@@ -324,7 +292,7 @@ class ControllerNode(Node):
             _doubt(MotionFault.NOT_ALONE, self._earlier)
             or _doubt(MotionFault.CLOCK, self._fault())
             or silence(
-                self._odometry,
+                self._odometry.receipt,
                 self._heartbeat,
                 now_ns=now_ns,
                 steady_ns=steady_ns,
@@ -336,7 +304,7 @@ class ControllerNode(Node):
 
     def _fault(self) -> str:
         """Return what is wrong: with the clock, the stamps of odometry, another controller; empty if nothing is."""
-        return self._clock_watch.fault() or self._stamps.fault or self._earlier
+        return self._clock_watch.fault() or self._odometry.fault or self._earlier
 
     def _end(self, doubt: Doubt) -> None:
         """Abort the running motion, if there is one, with zero velocity and a report."""

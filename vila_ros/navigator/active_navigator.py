@@ -209,6 +209,7 @@ class ActiveNavigator:
         current.tell_client(message, decision.latency_ms)
         if current.mission.end is None:
             self.motion.carry_out(decision, message)  # behind what waits for its report
+        self._outputs.publish_frames(decision)
         self.missions.settle()
 
     def _decision_context(self) -> DecisionContext:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.node import Node
+from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from vila_nav.msg import DecisionStats, NavAction
 
 from vila_core.engine.backend import ModelInfo
-from vila_core.types import Decision, HoldReason
-from vila_ros.common.conversions import message_from_decision, stamp_from_ns
+from vila_core.history.policy import is_blank
+from vila_core.types import Decision, FrameKey, HoldReason, Prompt
+from vila_ros.common.conversions import image_from_frame, message_from_decision, stamp_from_ns
 from vila_ros.common.diagnostics import Health, diagnostic_array, waiting_array
 from vila_ros.common.qos import reliable_qos
+
+_FRAMES = 16  # images of a decision that may wait for who listens
+_REMEMBERED = 256  # images that are not published again
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +39,15 @@ class DecisionContext:
 
 
 class NavigatorOutputs:
-    """Publishers of ~/action, ~/stats, ~/heartbeat and /diagnostics, and the counters in them."""
+    """Publishers of ~/action, ~/stats, ~/frames, ~/heartbeat and /diagnostics, and the counters in them."""
 
     def __init__(self, node: Node, odometry_frame: str) -> None:
         self._node = node
         self._frame = odometry_frame
         self._action = node.create_publisher(NavAction, "~/action", reliable_qos())
         self._stats = node.create_publisher(DecisionStats, "~/stats", reliable_qos())
+        self._frames = node.create_publisher(Image, "~/frames", reliable_qos(_FRAMES))
+        self._published: deque[FrameKey] = deque(maxlen=_REMEMBERED)
         self._heartbeat = node.create_publisher(Header, "~/heartbeat", reliable_qos(1))
         self._diagnostics = node.create_publisher(DiagnosticArray, "/diagnostics", reliable_qos())
         self._id = 0
@@ -50,7 +59,7 @@ class NavigatorOutputs:
 
     def destroy(self) -> None:
         """Take the publishers off the graph."""
-        for publisher in (self._diagnostics, self._heartbeat, self._stats, self._action):
+        for publisher in (self._diagnostics, self._heartbeat, self._frames, self._stats, self._action):
             self._node.destroy_publisher(publisher)
 
     def publish_action(self, decision: Decision) -> NavAction:
@@ -84,7 +93,20 @@ class NavigatorOutputs:
             precision=context.info.precision,
         )
         message.header.stamp = stamp_from_ns(decision.stamp_ns)
+        if decision.prompt is not None:
+            _tell_prompt(message, decision.prompt)
+            message.allowed = list(decision.allowed)
         self._stats.publish(message)
+
+    def publish_frames(self, decision: Decision) -> None:
+        """Publish those of the images that the decision was made of that were not published yet, if anybody listens."""
+        if decision.prompt is None or not self._frames.get_subscription_count():
+            return
+        frames = [frame for visual in decision.prompt.visuals for frame in visual.frames if not is_blank(frame)]
+        for frame in frames:
+            if frame.key not in self._published:
+                self._frames.publish(image_from_frame(frame, frame.camera))
+                self._published.append(frame.key)
 
     def publish_heartbeat(self, image_stamp_ns: int) -> None:
         """Tell the controller that we live, and which image is the newest in use."""
@@ -100,3 +122,12 @@ class NavigatorOutputs:
         stamp = self._node.get_clock().now().to_msg()
         name = self._node.get_fully_qualified_name()
         self._diagnostics.publish(diagnostic_array(name, stamp, health, others))
+
+
+def _tell_prompt(message: DecisionStats, prompt: Prompt) -> None:
+    """Say what the model was asked, so that it can be asked again."""
+    message.prompt_sha256 = hashlib.sha256(prompt.text.encode()).hexdigest()
+    shown = [(index, frame) for index, visual in enumerate(prompt.visuals) for frame in visual.frames]
+    message.frames = [stamp_from_ns(0 if is_blank(frame) else frame.stamp_ns) for _, frame in shown]
+    message.frame_visuals = [index for index, _ in shown]
+    message.visual_tokens = [-1 if visual.tokens is None else visual.tokens for visual in prompt.visuals]

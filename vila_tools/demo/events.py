@@ -24,6 +24,7 @@ from vila_core.config import EventsConfig
 from vila_core.errors import VilaError
 from vila_core.files.writing import write_text
 from vila_ros.common.conversions import ns_from_stamp
+from vila_ros.common.resources import share_file
 from vila_sim.event_queries import ClipQuery
 from vila_sim.event_score import QueryScore, score_query, total
 from vila_sim.patrol_scenario import DURATION_S, PERIOD_S, PatrolScenario, make_patrol
@@ -33,7 +34,6 @@ from vila_tools.demo.event_film import Lane, Report, Watched, write_event_film
 from vila_tools.options import NAVIGATOR, model_parameters, require_checkpoint
 from vila_tools.session.processes import NodeSpec
 from vila_tools.session.recording import Recorder, write_bag
-from vila_tools.session.resources import share_file
 from vila_tools.session.session import READY_TIMEOUT_S, Session, running
 
 _CALL_TIMEOUT_S = 20.0

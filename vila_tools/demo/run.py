@@ -25,6 +25,7 @@ from vila_core.control.limits import STILL_MPS, STILL_RPS
 from vila_core.files.writing import write_text
 from vila_core.types import HoldReason
 from vila_ros.common.conversions import action_from_message
+from vila_ros.common.resources import share_file
 from vila_ros.navigator.goals import is_of_decision
 from vila_ros.navigator.mission import MissionError
 from vila_sim.episodes import SUCCESS_RADIUS_M
@@ -35,7 +36,6 @@ from vila_tools.demo.film import Place, Story, Thought, map_width_px, short_name
 from vila_tools.options import NAVIGATOR, model_parameters, require_checkpoint
 from vila_tools.session.processes import NodeSpec
 from vila_tools.session.recording import Recorder, write_bag
-from vila_tools.session.resources import share_file
 from vila_tools.session.session import READY_TIMEOUT_S, Session, running
 
 DEFAULT_INSTRUCTION = "go to the red chair"

@@ -40,6 +40,7 @@ from vila_core.control.watchdog import GovernorWatch
 from vila_core.engine.backend import EMBEDDED_CHECKPOINT, Backend, load_backend
 from vila_core.navigator import Navigator
 from vila_core.types import Decision, Frame, Instruction, Odometry, VelocityCommand
+from vila_ros.common.resources import share_file
 from vila_ros.navigator.mission import Mission, MissionEnd, MissionState, MotionReport, Outcome
 from vila_ros.navigator.mission_config import MissionConfig
 from vila_sim.episodes import SUCCESS_RADIUS_M, Episode, flat_of
@@ -48,7 +49,6 @@ from vila_sim.mujoco.simulator import RobotConfig, Simulator
 from vila_tools.evaluation.chosen_episodes import chosen_episodes
 from vila_tools.evaluation.oracle_navigator import OracleNavigator
 from vila_tools.report import tell
-from vila_tools.session.resources import share_file
 
 _TICK_NS = 20_000_000
 _CONTROL_TICKS, _SENSOR_TICKS = 2, 5

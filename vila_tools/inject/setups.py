@@ -12,6 +12,7 @@ from std_srvs.srv import Trigger
 
 from vila_core.errors import VilaError
 from vila_core.types import Pose
+from vila_ros.common.resources import share_file
 from vila_sim.scenario import make_scenario
 from vila_tools.inject.base import SENSORS, SIMULATED_CLOCK, base_spec
 from vila_tools.inject.recorder import recorder_spec
@@ -20,7 +21,6 @@ from vila_tools.inject.relay_link import RelayLink
 from vila_tools.inject.rig import NODES, FoundProcesses, OwnProcesses, Rig
 from vila_tools.inject.witness import Witness
 from vila_tools.session.processes import NodeSpec
-from vila_tools.session.resources import share_file
 from vila_tools.session.robot import robot_recipe, robot_specs
 from vila_tools.session.session import READY_TIMEOUT_S, on_graph, running
 

@@ -10,6 +10,8 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from vila_core.control.governor.obstacle_config import SOURCES
+from vila_ros.common.topics import FRAMES
+from vila_ros.recorder.node import TOPICS
 from vila_ros.simulator.standard_services import SERVICES
 from vila_tools.reference.graph import CAMERA_HELPER, EVERY_NODE, NAMESPACE, short_name, started_nodes
 
@@ -27,8 +29,13 @@ RIGHTS = (
     ("action", "call"),
 )
 TF = ("tf", "tf_static")  # as the launch files have it: relative
+HEARD = tuple(topic.removeprefix("/") if topic.lstrip("/") in TF else topic for topic in TOPICS)
 WITH_MORE_INSTALLED = {  # with what need not be here: tf2, simulation_interfaces, another simulator's clock
     "governor": [("topic", "subscribe", topic) for topic in TF],
+    "recorder": [  # which hears what somebody publishes by then
+        *(("topic", "subscribe", topic) for topic in (*HEARD, FRAMES)),
+        *(("topic", "subscribe", f"camera/image_raw{suffix}") for suffix in ("", COMPRESSED)),
+    ],
     "simulator": [
         *(("topic", "publish", topic) for topic in TF),
         ("topic", "subscribe", "/clock"),

@@ -23,6 +23,11 @@ NODES = {
         "Publishes zero velocity when the governor falls silent, and remembers the emergency stop for one that is\n"
         "started again."
     ),
+    "recorder": (
+        "Keeps what the robot saw, decided and did, in bags of a bounded size: see [Recording](recording.md). Started\n"
+        "with `record:=true`; it only listens. What it hears is what somebody publishes by then, so it is not listed\n"
+        "here."
+    ),
     "simulator": "A furnished flat with a robot, on the topics that a real robot has.",
 }
 
@@ -36,6 +41,10 @@ ENDPOINTS = {
     ("navigator", "~/action"): "each decision, with the stamp of its image",
     ("navigator", "~/stats"): "latency, ten probabilities, cache hits, dropped frames",
     ("navigator", "governor/state"): "whether a mission may begin, and whether it may go on",
+    (
+        "navigator",
+        "~/frames",
+    ): "the images that a decision was made of, each once, if anybody listens",
     ("navigator", "~/mission"): "the mission: its number, its begin, its end; again and again",
     ("navigator", "~/heartbeat"): "while healthy; without it the controller stops",
     ("navigator", "~/events"): "what is seen of a query, when confirmed and when over; latecomers get the last 100",
@@ -77,6 +86,7 @@ ENDPOINTS = {
     ("governor", "~/lock"): "true: nobody else may drive the base; a lock for twist_mux, as often as the state",
     ("governor", "~/emergency_stop"): "true: stop and stay so; false: release, which resumes nothing",
     ("governor", "/diagnostics"): "why a mission was revoked",
+    ("recorder", "/diagnostics"): "which file is written, what was lost, and why nothing is written any more",
     ("watchdog", "governor/state"): "that the governor lives",
     ("watchdog", "cmd_vel"): "zeros, when the governor does not",
     ("watchdog", "~/heartbeat"): "that the watchdog lives",

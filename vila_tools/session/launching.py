@@ -37,6 +37,7 @@ def usual_arguments(parameters: str) -> tuple[Argument, ...]:
         ("domain_id", domain, "ROS domain; on a network one a robot"),
         ("security", security, "only nodes with keys of SROS2"),
         ("use_respawn", "true", "start a node again that has ended"),
+        ("record", "false", "true: keep what was seen, decided and done, in bags in ~/.ros/vila_nav"),
         ("image", "camera/image_raw", "topic of the images"),
         ("odom", "odom", "topic of the odometry"),
         ("cmd_vel", "cmd_vel", "topic of the velocity commands"),

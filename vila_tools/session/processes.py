@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 
 from vila_core.errors import VilaError
-from vila_tools.session.resources import share_file
+from vila_ros.common.resources import share_file
 
 FAST_DDS_2 = ("humble", "iron", "jazzy")  # they know the profile's variable by its older name alone
 _TAIL_LINES = 15

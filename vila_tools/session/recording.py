@@ -3,38 +3,32 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from mcap.writer import Writer
 from nav_msgs.msg import Odometry as OdometryMsg
 from numpy.typing import NDArray
 from PIL import Image as Picture
-from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
 from rclpy.serialization import serialize_message
-from rosbags.interfaces import Nodetype
-from rosbags.typesys import get_types_from_msg
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, LaserScan
 from std_msgs.msg import String
 from vila_nav.msg import DecisionStats, GovernorState, Mission, NavAction, TemporalEvent
 
-from vila_core.errors import MissingDependencyError
 from vila_core.files.writing import written_whole
 from vila_core.types import Odometry
 from vila_ros.common.conversions import frame_from_image, odometry_from_message
 from vila_ros.common.qos import latched_qos, reliable_qos, sensor_qos
 from vila_ros.common.velocity import is_stamped, velocity_type
-from vila_tools.session.resources import share_folder
+from vila_ros.recorder.bag_file import BagFile, Channel, kind_of
 
 _JPEG_QUALITY = 90
 
@@ -134,85 +128,11 @@ def write_bag(path: Path, records: Iterable[Recorded], qos: Mapping[str, Sequenc
     and what the records raise; no bag is left then.
     """
     with written_whole(path) as made, made.open("wb") as file:
-        writer = Writer(file)
-        writer.start(profile="ros2", library="vila_nav")
-        channels: dict[str, int] = {}
-        for count, record in enumerate(records):
+        bag = BagFile(file)
+        channels: dict[str, Channel] = {}
+        for record in records:
             if record.topic not in channels:
-                channels[record.topic] = _channel(writer, record, (qos or {}).get(record.topic, ()))
-            writer.add_message(
-                channel_id=channels[record.topic],
-                log_time=record.time_ns,
-                publish_time=record.time_ns,
-                sequence=count,
-                data=serialize_message(record.message),
-            )
-        writer.finish()
-
-
-def _channel(writer: Writer, record: Recorded, qos: Sequence[QoSProfile]) -> int:
-    package = type(record.message).__module__.split(".")[0]
-    name = f"{package}/msg/{type(record.message).__name__}"
-    schema = writer.register_schema(name=name, encoding="ros2msg", data=message_definition(name).encode())
-    offered = {"offered_qos_profiles": offered_qos(qos)} if qos else {}
-    return writer.register_channel(topic=record.topic, message_encoding="cdr", schema_id=schema, metadata=offered)
-
-
-def offered_qos(profiles: Sequence[QoSProfile]) -> str:
-    """Return the profiles as rosbag2 stores them with a channel: YAML, policies by the numbers of rmw.
-
-    It reads numbers in every release, and words from Jazzy on only where the file tells its own version.
-    """
-    return yaml.safe_dump(
-        [
-            {
-                "history": int(profile.history),
-                "depth": profile.depth,
-                "reliability": int(profile.reliability),
-                "durability": int(profile.durability),
-                "deadline": _seconds(profile.deadline),
-                "lifespan": _seconds(profile.lifespan),
-                "liveliness": int(profile.liveliness),
-                "liveliness_lease_duration": _seconds(profile.liveliness_lease_duration),
-                "avoid_ros_namespace_conventions": profile.avoid_ros_namespace_conventions,
-            }
-            for profile in profiles
-        ],
-        sort_keys=False,
-    )
-
-
-def _seconds(duration: Duration) -> dict[str, int]:
-    seconds, nanoseconds = divmod(duration.nanoseconds, 10**9)
-    return {"sec": seconds, "nsec": nanoseconds}
-
-
-@lru_cache(maxsize=64)
-def message_definition(name: str) -> str:
-    """Return the text of a message "package/msg/Name" followed by those of all messages in it."""
-    texts: dict[str, str] = {}
-    _collect(name, texts)
-    own = texts.pop(name)
-    others = (f"{'=' * 80}\nMSG: {other.replace('/msg/', '/')}\n{text}" for other, text in texts.items())
-    return "\n".join([own, *others])
-
-
-def _collect(name: str, texts: dict[str, str]) -> None:
-    package, _, kind = name.split("/")
-    folder = share_folder(package)
-    file = None if folder is None else folder / "msg" / f"{kind}.msg"
-    if file is None or not file.is_file():
-        raise MissingDependencyError(f"the definition of {name} is not installed (share/{package}/msg/{kind}.msg)")
-    texts[name] = file.read_text(encoding="utf-8")
-    for part in _parts(name, texts[name]):
-        if part not in texts:
-            _collect(part, texts)
-
-
-def _parts(name: str, text: str) -> Iterator[str]:
-    """Yield the full names of the message types that are fields of a message, or elements of them."""
-    _, fields = get_types_from_msg(text, name)[name]
-    for _, field in fields:
-        kind: Any = field[1][0] if field[0] in (Nodetype.ARRAY, Nodetype.SEQUENCE) else field
-        if kind[0] == Nodetype.NAME:
-            yield kind[1]
+                offered = tuple((qos or {}).get(record.topic, ()))
+                channels[record.topic] = Channel(record.topic, kind_of(record.message), offered)
+            bag.add(channels[record.topic], record.time_ns, serialize_message(record.message))
+        bag.finish()

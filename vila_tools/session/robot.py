@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from vila_ros.common.recipes import GENERIC, NODES, RobotRecipe, load_recipe
+from vila_ros.common.resources import share_file
 from vila_tools.session.processes import NodeSpec
-from vila_tools.session.resources import share_file
 
 
 def robot_recipe(robot: str = GENERIC, *, blind: bool = False) -> RobotRecipe:

@@ -140,11 +140,12 @@ def test_a_viewer_only_reads(granted):
     assert granted["viewer", "topic", "subscribe"] == granted["operator", "topic", "subscribe"]
 
 
-def test_what_the_operator_publishes_is_heard_and_tf_is_the_simulators_and_the_governors(granted):
+def test_what_the_operator_publishes_is_heard_and_tf_is_for_few(granted):
     assert set(OPERATOR_TOPICS) <= granted["governor", "topic", "subscribe"]
     tf = {(node, does) for (node, _, does), names in granted.items() if set(TF) <= names}
     assert tf - {("operator", "subscribe"), ("viewer", "subscribe")} == {
         ("governor", "subscribe"),
+        ("recorder", "subscribe"),
         ("simulator", "publish"),
     }
 

@@ -24,6 +24,7 @@ from vila_nav.msg import NavAction
 from vila_core.actions.grammar import format_action
 from vila_core.errors import ConfigError, MissingDependencyError, VilaError, WorldError
 from vila_core.types import MoveForward, Pose
+from vila_ros.common.resources import share_file
 from vila_ros.navigator.mission import MissionError
 from vila_sim.environment import FlatEnv
 from vila_sim.episode_files import write_episodes
@@ -37,7 +38,6 @@ from vila_tools.ros_navigation.driver import Driver, _Mission
 from vila_tools.ros_navigation.path import UNIT_M, DrivenPath
 from vila_tools.ros_navigation.simulators import ControlOptions, StandardControl
 from vila_tools.session.processes import NodeSpec, ProcessGroup
-from vila_tools.session.resources import share_file
 
 SMALL = CameraConfig(width_px=64, height_px=64)
 NAVIGATOR = """

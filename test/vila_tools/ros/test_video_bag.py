@@ -24,11 +24,12 @@ from vila_core.media.bags import bag_images
 from vila_core.types import Frame
 from vila_ros.common.conversions import frame_from_image, image_from_frame
 from vila_ros.common.qos import reliable_qos
+from vila_ros.recorder.definitions import message_definition
 from vila_tools.bags import video as video_bag
 from vila_tools.bags.player import BagPlayer, PlayOptions
 from vila_tools.bags.video import BagOptions, convert
 from vila_tools.benchmark.ros_video import VideoOptions, playable
-from vila_tools.session.recording import Recorded, message_definition, write_bag
+from vila_tools.session.recording import Recorded, write_bag
 
 FRAMES, FPS = 20, 10.0  # of the video of conftest.py
 
