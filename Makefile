@@ -19,8 +19,10 @@ export AMENT_PREFIX_PATH := $(VENV)
 export CMAKE_PREFIX_PATH := $(VENV)
 # A sourced ROS of the system's must not mix with it.
 unexport PYTHONPATH LD_LIBRARY_PATH _ROS_WHEELS_BOOTSTRAP_COMPLETE
+# Else each of the hundreds of processes that the tests start would compile the package again.
+unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup platform system demo demo-events test test-quick test-avx2 fuzz lint colcon sanitize neon clip clean
+.PHONY: help setup platform system demo demo-events test test-quick test-avx2 fuzz lint style types colcon sanitize neon clip clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -37,12 +39,18 @@ PYTEST := $(VENV)/bin/python -m pytest --numprocesses $(WORKERS) --dist loadfile
 # What computes: it must give the same on a processor with AVX2 and nothing above.
 AVX2_TESTS := vila_core/test_{golden*,kernels,models,operations,packed*,quanti*,stacked*}.py vila_tools/test_parity*.py
 
-# Damaged inputs are read in the background, at a low priority, while the tests wait for nodes and clocks.
-test: lint  ## ruff, mypy, import contracts, then all tests; out/tests.xml, out/tests-avx2.xml, and lines run in out/coverage.xml
+# Beside the tests, which wait for nodes and clocks: mypy and the import contracts; then, at lower priorities, the tests
+# as with AVX2 alone, in one process, and damaged inputs. What they say is in out/, and told at the end.
+test: style  ## ruff, mypy, import contracts, and all tests; out/tests.xml, out/tests-avx2.xml, and lines run in out/coverage.xml
 	@mkdir -p out
-	@nice -n 10 $(MAKE) --no-print-directory fuzz >out/fuzz.txt 2>&1 & damaged=$$!; \
-	$(PYTEST) --lines-run --junit-xml=out/tests.xml && $(MAKE) --no-print-directory test-avx2; tested=$$?; \
-	wait $$damaged; read=$$?; grep -v '^{' out/fuzz.txt; exit $$((tested ? tested : read))
+	@$(MAKE) --no-print-directory types >out/types.txt 2>&1 & types=$$!; \
+	nice -n 5 $(MAKE) --no-print-directory test-avx2 WORKERS=0 >out/avx2.txt 2>&1 & avx2=$$!; \
+	nice -n 10 $(MAKE) --no-print-directory fuzz >out/fuzz.txt 2>&1 & fuzz=$$!; \
+	failed=0; $(PYTEST) --lines-run --junit-xml=out/tests.xml || failed=$$?; \
+	wait $$types || failed=$$?; cat out/types.txt; \
+	wait $$avx2 || failed=$$?; cat out/avx2.txt; \
+	wait $$fuzz || failed=$$?; grep -v '^{' out/fuzz.txt; \
+	exit $$failed
 
 test-quick: setup  ## the tests that are quick alone
 	$(PYTEST) -m "not slow"
@@ -58,13 +66,17 @@ test-avx2: setup  ## what computes, tested as on a processor with AVX2 and nothi
 fuzz: setup  ## read damaged inputs of every kind for FUZZ_SECONDS=300, as FUZZ_SEED=0 damages them
 	@cd test && ../.venv/bin/python -m fuzzing.fuzz --seed $(FUZZ_SEED) --seconds $(FUZZ_SECONDS)
 
-lint: setup  ## ruff, mypy, the import contracts, and actionlint if there is one
+lint: style types  ## ruff, mypy, the import contracts, and actionlint if there is one
+
+style: setup
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/mypy
-	$(VENV)/bin/lint-imports
 	@if command -v actionlint >/dev/null; then actionlint; else \
 	  echo "lint: there is no actionlint; .github/workflows were not checked with it"; fi
+
+types: setup
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
 
 colcon: setup  ## the other build: colcon build and colcon test, on the ROS in .venv
 	$(PIP) --quiet colcon-common-extensions

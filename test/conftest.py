@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -44,6 +45,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put files with slow tests first, so that at the end no process is waited for alone."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
+
+
+def pytest_collection_finish() -> None:
+    """Leave what is there now, half a gigabyte of libraries and tests, out of every later search for garbage."""
+    gc.collect()
+    gc.freeze()
 
 
 if os.environ.get("DNNL_MAX_CPU_ISA") == "AVX2":  # `make test-avx2`

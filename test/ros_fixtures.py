@@ -151,7 +151,7 @@ def wait_until() -> Callable[..., float]:
         while not condition():
             if time.monotonic() - begun > HANG_S:
                 pytest.fail(f"not within {HANG_S} s: {(what() if callable(what) else what) or condition}")
-            time.sleep(0.002)
+            time.sleep(0.005)
         return time.monotonic() - begun
 
     return wait

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -69,9 +70,10 @@ TEST_PROGRAMS = {
 }  # run, not imported
 
 
-def imports_of(*folders: Path) -> set[str]:
+@functools.cache
+def imports_of(*folders: Path) -> frozenset[str]:
     names = {name for folder in folders for path in folder.rglob("*.py") for name in imported_names(path)}
-    return names - OWN - set(sys.stdlib_module_names)
+    return frozenset(names - OWN - set(sys.stdlib_module_names))
 
 
 def imported_names(path: Path) -> Iterator[str]:

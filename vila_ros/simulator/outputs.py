@@ -28,7 +28,7 @@ Scripted = tuple[Playback, float]  # what is played, and the time of the script
 class Outputs:
     """Publishes camera, odometry, scan, points and tf, and what goes on where something is scripted.
 
-    In the simulation thread.
+    In the simulation thread. A laser that nobody hears does not turn.
     """
 
     def __init__(self, node: Node, config: SimulatorNodeConfig, camera: CameraConfig, robot: RobotConfig) -> None:
@@ -80,10 +80,14 @@ class Outputs:
         self._scripted_events.publish(String(data=json.dumps(told)))
 
     def _publish_scan(self, simulator: Simulator) -> None:
+        if not self._scans.get_subscription_count():
+            return
         ranges = simulator.scan(self._config.scan_rays, 2 * math.pi, SCAN_MAX_M)
         self._scans.publish(scan_message(ranges, self._laser_header(simulator), self._config.scan_rate_hz))
 
     def _publish_cloud(self, simulator: Simulator) -> None:
+        if not self._clouds.get_subscription_count():
+            return
         self._clouds.publish(cloud_message(simulator.cloud(), self._laser_header(simulator)))
 
     def _laser_header(self, simulator: Simulator) -> Header:

@@ -26,6 +26,7 @@ from vila_core.engine.decode import whole_pass
 from vila_core.engine.finite import require_finite, traced
 from vila_core.engine.torch_backend import TorchBackend, load_torch_backend
 from vila_core.errors import ConfigError
+from vila_core.models.config_reader import read_checkpoint_config
 from vila_core.models.working_precision import weight_bytes
 from vila_core.navigator import decision_prompt
 from vila_core.types import Instruction, Prompt
@@ -58,6 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Compare; print a table and, as the last line, a JSON object."""
     args = _parser().parse_args(argv)
     torch.set_num_threads(args.threads)
+    for path in (args.a, args.b):
+        read_checkpoint_config(path)  # what cannot be loaded is told at once
     episodes = chosen_episodes(args)
     models = [
         load_torch_backend(path, device=args.device, precision=precision)
