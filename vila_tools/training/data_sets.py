@@ -14,6 +14,8 @@ from typing import Any
 from tqdm import tqdm
 
 from vila_sim import clips, dataset
+from vila_sim.cameras import CameraRandomization
+from vila_sim.families.table import PLAIN, TRAINING_FAMILIES
 from vila_sim.shards import make_shards, shard_path, write_meta
 
 
@@ -22,10 +24,20 @@ def episodes_main(argv: Sequence[str] | None = None) -> int:
     parser = _parser("vila data", "Make the training set of vila-nano.", Path("data/nano"))
     per_shard = dataset.FRAMES_PER_SHARD
     parser.add_argument("--frames", type=int, default=60_000, help=f"rounded up to whole shards of {per_shard}")
+    parser.add_argument(
+        "--families",
+        default=PLAIN,
+        help=f"of flats, with commas: the data's flats are of each in turn; {', '.join(TRAINING_FAMILIES)}",
+    )
+    parser.add_argument(
+        "--cameras", choices=("fixed", "random"), default="fixed", help="random: another one in each episode"
+    )
     args = parser.parse_args(argv)
-    make = functools.partial(dataset.make_shard, args.out, seed=args.seed)
+    cameras = CameraRandomization() if args.cameras == "random" else None
+    options = dataset.DataOptions(tuple(name for name in args.families.split(",") if name), cameras)
+    make = functools.partial(dataset.make_shard, args.out, seed=args.seed, options=options)
     count = math.ceil(args.frames / per_shard)
-    made, seconds = _make_missing(args, dataset.dataset_meta(args.seed), make, count, (per_shard, "frame"))
+    made, seconds = _make_missing(args, dataset.dataset_meta(args.seed, options), make, count, (per_shard, "frame"))
     summary = {
         "shards": count,
         "frames": count * per_shard,

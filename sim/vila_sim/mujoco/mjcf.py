@@ -6,9 +6,10 @@ import math
 from xml.sax.saxutils import quoteattr
 
 from vila_core.types import Pose
+from vila_sim.lighting import Lighting, Rgb
 from vila_sim.robot import MAX_FORCE_N_PER_KG, MAX_IMAGE_PX, SERVO_S, CameraConfig, RobotConfig, hull_of
 from vila_sim.scene import Flat
-from vila_sim.solids import AMBIENT, CEILING, LIGHTS, SHELL, Body, Solid, bodies_of, texture_names
+from vila_sim.solids import CEILING, SHELL, Body, Solid, bodies_of, texture_names
 from vila_sim.textures import TEXTURES
 
 TIMESTEP_S = 0.005
@@ -34,7 +35,7 @@ def write_mjcf(
     start: a key frame of that name holds the robot's pose.
     """
     body = [
-        *_lights(),
+        *_lights(flat.lighting),
         *_map_camera(flat),
         *(_body(body) for body in bodies_of(flat, movable=movable)),
         *_robot(camera, robot),
@@ -69,7 +70,8 @@ def _header(flat: Flat, camera: CameraConfig) -> list[str]:
         "<visual>",
         f'<global offwidth="{camera.width_px}" offheight="{camera.height_px}"/>',
         f'<quality shadowsize="0" offsamples="{SAMPLES}" numslices="14" numstacks="8" numquads="2"/>',
-        f'<headlight ambient="{AMBIENT} {AMBIENT} {AMBIENT}" diffuse="0.24 0.24 0.24" specular="0 0 0"/>',
+        f'<headlight ambient="{_rgb(flat.lighting.ambient)}" diffuse="{_rgb(flat.lighting.headlight)}"'
+        ' specular="0 0 0"/>',
         '<map znear="0.003" zfar="3"/>',
         "</visual>",
         "<asset>",
@@ -82,7 +84,13 @@ def _header(flat: Flat, camera: CameraConfig) -> list[str]:
 
 
 def _texture(name: str) -> list[str]:
-    tile = TEXTURES[name].tile_m
+    texture = TEXTURES[name]
+    if texture.is_wrapped:
+        return [
+            f'<texture name="{name}" type="cube" file="{name}.png"/>',
+            f'<material name="{name}" texture="{name}" specular="0.08" shininess="0.2"/>',
+        ]
+    tile = texture.tile_m
     repeat = f"{2 / tile:.4f}" if tile else "1"  # MuJoCo counts copies per 2 m of a box
     emission = "0.5" if name == "sky" else "0"
     return [
@@ -92,12 +100,27 @@ def _texture(name: str) -> list[str]:
     ]
 
 
-def _lights() -> list[str]:
+def _lights(lighting: Lighting) -> list[str]:
+    """Lights from afar, and lamps: those shine down, which is where everything is."""
     return [
-        f'<light type="directional" castshadow="false" pos="0 0 4" dir="{x} {y} {z}"'
-        f' diffuse="{v} {v} {v}" ambient="0 0 0" specular="{v / 2:g} {v / 2:g} {v / 2:g}"/>'
-        for x, y, z, v in LIGHTS
+        *(
+            f'<light type="directional" castshadow="false" pos="0 0 4" dir="{x} {y} {z}"'
+            f' diffuse="{_rgb(light.rgb)}" ambient="0 0 0" specular="{_rgb(light.rgb, 2)}"/>'
+            for light in lighting.directional
+            for x, y, z in (light.direction,)
+        ),
+        *(
+            f'<light type="spot" castshadow="false" pos="{x} {y} {z}" dir="0 0 -1" cutoff="90" exponent="0"'
+            f' attenuation="1 0 {1 / light.reach_m**2:.4f}" diffuse="{_rgb(light.rgb)}" ambient="0 0 0"'
+            ' specular="0 0 0"/>'
+            for light in lighting.points
+            for x, y, z in (light.position_m,)
+        ),
     ]
+
+
+def _rgb(rgb: Rgb, divisor: int = 1) -> str:
+    return " ".join(f"{value / divisor:g}" for value in rgb)
 
 
 def _map_camera(flat: Flat) -> list[str]:
