@@ -26,6 +26,7 @@ NEEDS = {
     "bench soak": "rclpy",
     "demo": "rclpy",
 }
+NEEDS |= {"bench miniworld": "miniworld", "bench babyai": "minigrid"}
 NEEDS |= {"demo-events": "rclpy", "inject": "rclpy", "reference": "rclpy", "robots": "rclpy", "engine build": "onnx"}
 GOOD = str(EMBEDDED_CHECKPOINT)
 # BAD stands for the file in question, OUT for a place to write to, PICTURES for a folder of pictures.
@@ -71,6 +72,8 @@ ROWS = [
     "bench signs --episode-file BAD",
     "bench drive --checkpoint BAD --episodes 1",
     "bench drive --episode-file BAD",
+    "bench miniworld --checkpoint BAD --episodes 1",
+    "bench babyai --levels GoToRedBallGrey --missions 1 --json BAD/out",
     "bench video --bag BAD",
     "bench ros --checkpoint BAD",
     "bench soak --checkpoint BAD",
