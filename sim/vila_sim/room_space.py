@@ -28,7 +28,7 @@ class RoomSpace:
         """walls: of the flat; those that stand in the room are in the way too."""
         self.room = room
         self._x, self._y = _cell_centres(room)
-        self._blocks = [block_box(wall) for wall in walls if overlap(block_box(wall), _bounds(room), -0.01)]
+        self._blocks = built_in(room, walls)
         self._free = _inside(room, self._x, self._y)
         for block in self._blocks:
             self._free &= _box_distance(block, self._x, self._y) > CLEARANCE_M
@@ -85,6 +85,11 @@ class RoomSpace:
 def block_box(wall: Wall) -> Box:
     """The floor under a piece of wall."""
     return wall.x_min_m, wall.y_min_m, wall.x_max_m, wall.y_max_m
+
+
+def built_in(room: Room, walls: tuple[Wall, ...]) -> list[Box]:
+    """What stands in a room of walls: a cupboard in its corner, a pillar."""
+    return [block_box(wall) for wall in walls if overlap(block_box(wall), _bounds(room), -0.01)]
 
 
 def _bounds(room: Room) -> Box:

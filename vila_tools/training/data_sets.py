@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from vila_sim import clips, dataset
 from vila_sim.cameras import CameraRandomization
-from vila_sim.families.table import PLAIN, TRAINING_FAMILIES
+from vila_sim.families.table import FAMILIES, PLAIN, TRAINING_FAMILIES
 from vila_sim.shards import make_shards, shard_path, write_meta
 
 
@@ -55,10 +55,11 @@ def clips_main(argv: Sequence[str] | None = None) -> int:
     parser = _parser("vila clips", "Make films of flats in which things happen.", Path("data/clips"))
     parser.add_argument("--clips", type=int, default=1000, help=f"rounded up to whole shards of {per_shard}")
     parser.add_argument("--split", choices=clips.SPLITS, default="train")
+    parser.add_argument("--family", choices=tuple(FAMILIES), default=PLAIN, help="of flats (default: %(default)s)")
     args = parser.parse_args(argv)
-    make = functools.partial(clips.make_shard, args.out, split=args.split, seed=args.seed)
+    make = functools.partial(clips.make_shard, args.out, split=args.split, seed=args.seed, family=args.family)
     count = math.ceil(args.clips / per_shard)
-    made, seconds = _make_missing(args, clips.clips_meta(args.seed, args.split), make, count, (1, "shard"))
+    made, seconds = _make_missing(args, clips.clips_meta(args.seed, args.split, args.family), make, count, (1, "shard"))
     summary = {
         "clips": count * per_shard,
         "frames_made": made * per_shard * clips.FRAMES,

@@ -216,6 +216,9 @@ RICH_TABLEWARE: dict[str, Maker] = {"mug": _mug, "bowl": _bowl, "laptop": _lapto
 HELD_OUT_TABLEWARE: dict[str, Maker] = {"bottle": _bottle, "tray": _tray}
 
 
+TABLEWARE = frozenset(RICH_TABLEWARE) | frozenset(HELD_OUT_TABLEWARE)
+
+
 def lay_table(table: SceneObject, makers: dict[str, Maker], rng: np.random.Generator) -> tuple[SceneObject, ...]:
     """Put up to three things on a table. They are decor: the table below them is what one runs into."""
     names, laid = list(makers), list[SceneObject]()
