@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 from collections.abc import Iterator
@@ -26,14 +27,19 @@ STOP, FORWARD = SENTENCES[0], SENTENCES[3]
 # --- rooms
 
 
+needs_miniworld = pytest.mark.skipif(
+    importlib.util.find_spec("miniworld") is None, reason="MiniWorld is not installed"
+)  # importing it opens a window, before we could ask for none
+
+
 @pytest.fixture(scope="module")
 def room() -> Iterator[MiniWorldRoom]:
-    pytest.importorskip("miniworld")
     room = MiniWorldRoom("pickup_objects")
     yield room
     room.close()
 
 
+@needs_miniworld
 def test_the_same_seed_gives_the_same_task_and_picture(room: MiniWorldRoom) -> None:
     first, (frame, _) = room.reset(3), room.see()
     second, (again, _) = room.reset(3), room.see()
@@ -43,6 +49,7 @@ def test_the_same_seed_gives_the_same_task_and_picture(room: MiniWorldRoom) -> N
     assert len({room.reset(seed) for seed in range(6)}) == 6
 
 
+@needs_miniworld
 def test_tasks_name_what_our_flats_have_too(room: MiniWorldRoom) -> None:
     for seed in range(20):
         task = room.reset(seed)
@@ -51,11 +58,13 @@ def test_tasks_name_what_our_flats_have_too(room: MiniWorldRoom) -> None:
     assert instruction_of(task, "ours") == f"go to the {task.colour} {task.kind}"
 
 
+@needs_miniworld
 def test_a_box_is_called_a_box_where_its_own_words_are_wanted(room: MiniWorldRoom) -> None:
     task = next(task for task in map(room.reset, range(50)) if task.kind == "crate")
     assert instruction_of(task, "own") == f"go to the {task.colour} box"
 
 
+@needs_miniworld
 def test_actions_move_the_robot_as_in_our_flats(room: MiniWorldRoom) -> None:
     room.reset(1)
     room.see()
@@ -72,6 +81,7 @@ def test_actions_move_the_robot_as_in_our_flats(room: MiniWorldRoom) -> None:
     assert len(room.path) == len(room.distances_m) == 4
 
 
+@needs_miniworld
 def test_a_thing_ahead_is_in_the_middle_of_the_picture_in_its_colour(room: MiniWorldRoom) -> None:
     """Axes and camera: turn to a red thing, and red is where it should be."""
     task = next(task for task in map(room.reset, range(200)) if (task.colour, task.kind) == ("red", "crate"))
@@ -84,6 +94,7 @@ def test_a_thing_ahead_is_in_the_middle_of_the_picture_in_its_colour(room: MiniW
     assert 80 < columns.mean() < 144
 
 
+@needs_miniworld
 def test_the_room_stops_the_robot(room: MiniWorldRoom) -> None:
     room.reset(0)
     room.see()
@@ -104,8 +115,8 @@ def test_unknown_levels_and_choices_are_refused() -> None:
 # --- the benchmark
 
 
+@needs_miniworld
 def test_all_policies_drive_the_same_tasks() -> None:
-    pytest.importorskip("miniworld")
     options = MiniWorldOptions(levels="room_objects", episodes=4, policies="beeline,ours,forward,random,stop")
     results = list(play(options, ScriptedBackend(FORWARD, STOP, STOP, STOP)))
     assert len(results) == 20
@@ -117,8 +128,8 @@ def test_all_policies_drive_the_same_tasks() -> None:
     assert all(r.stopped for r in by_policy["ours"])
 
 
+@needs_miniworld
 def test_it_prints_a_table_and_writes_its_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("miniworld")
     arguments = ["--levels", "small_room,put_next", "--episodes", "2", "--policies", "beeline,stop"]
     assert miniworld.main([*arguments, "--json", str(tmp_path / "report.json")]) == 0
     report = json.loads(capsys.readouterr().out.splitlines()[-1])

@@ -6,6 +6,7 @@ import math
 from xml.sax.saxutils import quoteattr
 
 from vila_core.types import Pose
+from vila_sim.families.table import PLAIN
 from vila_sim.lighting import Lighting, Rgb
 from vila_sim.robot import MAX_FORCE_N_PER_KG, MAX_IMAGE_PX, SERVO_S, CameraConfig, RobotConfig, hull_of
 from vila_sim.scene import Flat
@@ -37,7 +38,7 @@ def write_mjcf(
     body = [
         *_lights(flat.lighting),
         *_map_camera(flat),
-        *(_body(body) for body in bodies_of(flat, movable=movable)),
+        *(_body(body, _digits(body, flat)) for body in bodies_of(flat, movable=movable)),
         *_robot(camera, robot),
     ]
     key = [] if start is None else [_key_frame(start)]
@@ -127,10 +128,13 @@ def _map_camera(flat: Flat) -> list[str]:
     return [f'<camera name="map" pos="{flat.width_m / 2:g} {flat.depth_m / 2:g} 6" xyaxes="1 0 0 0 1 0"/>']
 
 
-def _body(body: Body) -> str:
+def _digits(body: Body, flat: Flat) -> int:
+    """How exact numbers are: four digits of a thing in plain flats, as the embedded model saw it; a shell is larger."""
+    return 4 if flat.family == PLAIN and body.name not in (SHELL, CEILING) else 6
+
+
+def _body(body: Body, digits: int) -> str:
     """One frame or mocap body holding the body's solids."""
-    # Four digits of a thing, as in the pictures that the embedded model was trained on; a shell is larger.
-    digits = 6 if body.name in (SHELL, CEILING) else 4
     geoms = [_geom(solid, digits) for solid in body.solids]
     pose = f'pos="{body.x_m:.4f} {body.y_m:.4f} 0" euler="0 0 {body.yaw_rad:.5f}"'
     if body.is_movable:
@@ -141,7 +145,7 @@ def _body(body: Body) -> str:
 def _geom(solid: Solid, digits: int) -> str:
     part = solid.part
     group = f'group="{_GROUPS[solid.layer]}"'
-    euler = f' euler="{_numbers(part.euler_rad)}"' if any(part.euler_rad) else ""
+    euler = f' euler="{_numbers(part.euler_rad, digits)}"' if any(part.euler_rad) else ""
     return (
         f'<geom name={quoteattr(solid.name)} type="{part.shape}"'
         f' size="{_numbers(part.half_size_m[: _NUMBERS.get(part.shape, 3)], digits)}"'
