@@ -42,7 +42,7 @@ _CLEAR_M = 1.0  # of what is built in to any door
 
 
 def rich_plan(rng: np.random.Generator) -> Plan:
-    """Draw a plan of two to eight rooms; cupboards built into corners make some of them L-shaped."""
+    """Draw a plan of three to seven rooms, the corridor included; cupboards built into corners make some of them L-shaped."""
     drafts = (_through_draft, _end_draft, _grid_draft)
     draft = _turned(drafts[rng.integers(len(drafts))](rng), rng)
     plan = plan_of(draft, _rooms(draft, rng, RICH_SURFACES, plain_too=True))
@@ -50,7 +50,7 @@ def rich_plan(rng: np.random.Generator) -> Plan:
 
 
 def held_out_plan(rng: np.random.Generator) -> Plan:
-    """Draw a plan of three or four rooms as no rich one is; pillars stand in some of them."""
+    """Draw a plan of three to five rooms as no rich one is; pillars stand in some of them."""
     drafts = (_side_draft, _enfilade_draft)
     draft = _turned(drafts[rng.integers(len(drafts))](rng), rng)
     plan = plan_of(draft, _rooms(draft, rng, HELD_OUT_SURFACES, plain_too=False))

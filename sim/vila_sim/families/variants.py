@@ -14,7 +14,7 @@ from vila_sim.surfaces import Surfaces, finish_name
 
 _WHITE = (1.0, 1.0, 1.0)
 _SCALE = 0.13  # most by which a thing is larger or smaller than its form says
-_LARGER = 0.6  # of what makes plain furniture larger than life
+_LARGER = 0.85  # of what makes plain furniture larger than life
 _SMALLEST_M = 0.12  # of a face that shows a finish
 
 

@@ -320,7 +320,7 @@ def road_cone(paint: Paint, rng: np.random.Generator) -> Parts:
 
 def slim_cone(paint: Paint, rng: np.random.Generator) -> Parts:
     """Tall, on a round foot."""
-    height = rng.uniform(0.7, 0.9)
+    height = rng.uniform(0.6, 0.78)
     return (
         post(0.22, 0.05, (0.0, 0.0, 0.0), paint.dark),
         *_tapered([paint.main] * 8, 0.15, 0.035, height, 0.04),
