@@ -42,7 +42,7 @@ _CLEAR_M = 1.0  # of what is built in to any door
 
 
 def rich_plan(rng: np.random.Generator) -> Plan:
-    """Draw a plan of three to seven rooms, the corridor included; cupboards built into corners make some of them L-shaped."""
+    """Draw a plan of three to seven rooms with the corridor; cupboards built into corners make some L-shaped."""
     drafts = (_through_draft, _end_draft, _grid_draft)
     draft = _turned(drafts[rng.integers(len(drafts))](rng), rng)
     plan = plan_of(draft, _rooms(draft, rng, RICH_SURFACES, plain_too=True))
