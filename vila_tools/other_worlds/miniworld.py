@@ -109,7 +109,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark; print a table and, as the last line, a JSON object."""
     options = parse_options(MiniWorldOptions, argv, prog="vila bench miniworld", description=__doc__)
     needs_model = set(options.policy_names) & set(MODEL_POLICIES)
-    backend = load_backend(options.backend, options.checkpoint, device=options.device) if needs_model else None
+    backend = _load_model(options) if needs_model else None
     total = len(options.level_names) * options.episodes * len(options.policy_names)
     results = list(tqdm(play(options, backend), total=total, unit="episode"))
     report = make_report(options, results)
@@ -118,6 +118,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.json:
         write_text(options.json, json.dumps(report, indent=1) + "\n")
     return 0
+
+
+def _load_model(options: MiniWorldOptions) -> Backend:
+    import torch  # only where a model is asked for
+
+    torch.set_num_threads(1)  # more gain nothing at this size
+    return load_backend(options.backend, options.checkpoint, device=options.device)
 
 
 def instruction_of(task: RoomTask, words: str) -> str:
