@@ -151,6 +151,7 @@ system:
 	libraries="$$(PATH="$$PATH:/sbin:/usr/sbin" ldconfig -p)"; \
 	grep -q libEGL.so.1 <<<"$$libraries" || missing+=" libegl1"; \
 	grep -q libGL.so.1 <<<"$$libraries" || missing+=" libgl1"; \
+	grep -q libGLU.so.1 <<<"$$libraries" || missing+=" libglu1-mesa"; \
 	command -v g++ >/dev/null || missing+=" g++"; \
 	$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || missing+=" python3-venv"; \
 	$(PYTHON) -c 'import pathlib, sysconfig, sys; \

@@ -41,6 +41,7 @@ def expected(flat: Flat) -> dict[str, Row]:
     """What the flat itself says, without the description that the writers share."""
     rows = {}
     things = [*((f"object:{i}", thing, True) for i, thing in enumerate(flat.objects))]
+    things += [(f"clutter:{i}", thing, True) for i, thing in enumerate(flat.clutter)]
     things += [(f"leaf:{i}", leaf.thing, False) for i, leaf in enumerate(flat.leaves)]
     things += [(f"decor:{i}", thing, False) for i, thing in enumerate(flat.decor)]
     for key, thing, collides in things:

@@ -66,6 +66,10 @@ COMMANDS = {
     "bench nav": Command("vila_tools.ros_navigation.choose:main", "navigate unseen episodes; here, or with --ros"),
     "bench drive": Command("vila_tools.evaluation.driving:main", "the whole chain without ROS, with physics"),
     "bench signs": Command("vila_tools.evaluation.signs:main", "navigate with and without words on the walls"),
+    "bench miniworld": Command(
+        "vila_tools.other_worlds.miniworld:main", "navigate MiniWorld's rooms, beside baselines"
+    ),
+    "bench babyai": Command("vila_tools.other_worlds.babyai:main", "which of BabyAI's sentences are understood"),
     "bench video": Command(
         "vila_tools.benchmark.ros_video:main", "a bag played to the node, with standing queries: time, memory"
     ),

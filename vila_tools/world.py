@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vila_core.types import Pose
+from vila_sim.families.table import FAMILIES, PLAIN
 from vila_sim.gazebo.versions import DEFAULT, VERSIONS
 from vila_sim.scenario import live_world
 from vila_sim.scene import Flat
@@ -18,9 +19,15 @@ FORMATS = ("sdf", "usd", "mjcf")
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the world; the last line on stdout is one JSON object."""
     args = _parser().parse_args(argv)
-    flat, start = live_world(args.seed, args.instruction)
+    flat, start = live_world(args.seed, args.instruction, args.family)
     world = _written(args, flat, start)
-    told = {"world": str(world), "format": args.format, "seed": args.seed, "objects": len(flat.objects)}
+    told = {
+        "world": str(world),
+        "format": args.format,
+        "seed": args.seed,
+        "family": args.family,
+        "objects": len(flat.objects),
+    }
     print(json.dumps({**told, "start": [round(value, 4) for value in (start.x_m, start.y_m, start.yaw_rad)]}))
     return 0
 
@@ -45,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--format", choices=FORMATS, required=True, help="sdf: Gazebo; usd: Isaac Sim; mjcf: MuJoCo")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="the folder to write")
     parser.add_argument("--seed", type=int, default=0, help="which flat (default: %(default)s)")
+    parser.add_argument("--family", choices=tuple(FAMILIES), default=PLAIN, help="of flats (default: %(default)s)")
     parser.add_argument("--instruction", default="", help="the flat will hold what it names, near the robot")
     parser.add_argument(
         "--gz", default=DEFAULT, metavar="VERSION", help=f"with sdf: {', '.join(VERSIONS)} (default: %(default)s)"

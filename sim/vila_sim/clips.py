@@ -24,11 +24,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vila_core.errors import ConfigError
 from vila_sim.dataset import small_image, small_segmentation
 from vila_sim.director import Director, draw_verbs
 from vila_sim.doors import with_leaves
 from vila_sim.episodes import layout_seed, split_flat
 from vila_sim.event_queries import HELD_OUT_TEMPLATES, TRAIN_TEMPLATES, draw_queries
+from vila_sim.families.clutter import TABLEWARE
+from vila_sim.families.table import PLAIN, TRAINING_FAMILIES
 from vila_sim.grid import OccupancyGrid
 from vila_sim.patrol import Watch
 from vila_sim.route import Route
@@ -38,7 +41,7 @@ from vila_sim.shards import shard_path, write_shard
 from vila_sim.stage import Stage
 from vila_sim.truth import GLIMPSED_PIXELS, PLAIN_PIXELS, Truth
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 IMAGE_PX = 192
 FRAMES, PERIOD_S = 64, 0.25
 CLIPS_PER_SHARD, CLIPS_PER_FLAT = 25, 5
@@ -59,16 +62,20 @@ class Clip:
     truth: Truth
 
 
-def make_shard(out: Path, index: int, *, split: str, seed: int, clips: int = CLIPS_PER_SHARD) -> Path:
+def make_shard(
+    out: Path, index: int, *, split: str, seed: int, clips: int = CLIPS_PER_SHARD, family: str = PLAIN
+) -> Path:
     """Make one shard and move it into place in one step, so that a shard that exists is complete.
 
-    The same arguments give the same shard.
+    The same arguments give the same shard. Raises ConfigError for a family that must not be trained on.
     """
+    if split == "train" and family not in TRAINING_FAMILIES:
+        raise ConfigError(f"family = {family!r}: choose from {', '.join(TRAINING_FAMILIES)}; others are for testing")
     images, segs, rows = list[NDArray[np.uint8]](), list[NDArray[np.uint8]](), list[dict[str, Any]]()
     for flat_number in range(math.ceil(clips / CLIPS_PER_FLAT)):
         layout = layout_seed(split, index * (CLIPS_PER_SHARD // CLIPS_PER_FLAT) + flat_number, seed)
         rng = np.random.default_rng([seed, SPLITS.index(split), index, flat_number])
-        for clip in clips_in(layout, rng, min(CLIPS_PER_FLAT, clips - len(rows))):
+        for clip in clips_in(layout, rng, min(CLIPS_PER_FLAT, clips - len(rows)), family):
             images.append(clip.images)
             segs.append(clip.seg)
             rows.append(_row(clip, len(rows), rng, HELD_OUT_SHARE[split]))
@@ -81,9 +88,9 @@ def make_shard(out: Path, index: int, *, split: str, seed: int, clips: int = CLI
     return write_shard(shard_path(out, index), write)
 
 
-def clips_in(layout: int, rng: np.random.Generator, count: int) -> Iterator[Clip]:
+def clips_in(layout: int, rng: np.random.Generator, count: int, family: str = PLAIN) -> Iterator[Clip]:
     """Yield clips of one flat, in its rooms in turn, from standing and from driving cameras in turn."""
-    flat = with_leaves(split_flat(layout), rng)
+    flat = _with_bare_tables(with_leaves(split_flat(layout, family=family), rng))
     grid = OccupancyGrid(flat)
     rooms = furnished_rooms(flat)
     order = rng.permutation(len(rooms))
@@ -111,6 +118,11 @@ def patrol_in(layout: int, rng: np.random.Generator, duration_s: float) -> Clip:
         return _film(stage, script, route, times_s, "patrol")
     finally:
         stage.close()
+
+
+def _with_bare_tables(flat: Flat) -> Flat:
+    """Clear the tables: what stands on one would stay in the air when it is taken away."""
+    return dataclasses.replace(flat, decor=tuple(piece for piece in flat.decor if piece.kind not in TABLEWARE))
 
 
 def furnished_rooms(flat: Flat) -> list[Room]:
@@ -153,6 +165,7 @@ def _row(clip: Clip, number: int, rng: np.random.Generator, held_out: float) -> 
     return {
         "clip": number,
         "flat_seed": clip.truth.flat.seed,
+        "family": clip.truth.flat.family,
         "things": [[thing.colour, thing.kind] for thing in things(clip.truth.flat)],
         "camera": clip.camera,
         "scripted_events": [
@@ -163,12 +176,13 @@ def _row(clip: Clip, number: int, rng: np.random.Generator, held_out: float) -> 
     }
 
 
-def clips_meta(seed: int, split: str) -> dict[str, Any]:
+def clips_meta(seed: int, split: str, family: str = PLAIN) -> dict[str, Any]:
     """What another data set of the same folder must have been made with."""
     return {
         "format": FORMAT_VERSION,
         "seed": seed,
         "split": split,
+        "family": family,
         "period_s": PERIOD_S,
         "frames": FRAMES,
         "image_px": IMAGE_PX,

@@ -14,14 +14,17 @@ F flats in the shard:
     episode  [N] int32, step [N] int32   index into E; unit steps since the episode's start
     slots    [E, S]         int16   index into the flat's objects, -1 in an empty slot
     target_slot [E] int8, flat [E] int32  the slot that was really driven to; index into F
+    camera   [E, 3]         float32 height in metres, pitch and horizontal field of view in degrees
     objects  [F, 64, 2]     int16   kind and colour indices of meta.json, -1 beyond the last
     flat_seed [F]           int64
+    flat_family [F]         int8    index into the families of meta.json
 
 Frames are one unit step (25 cm or 15 degrees) apart; a blocked step stays in place.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections import deque
 from collections.abc import Sequence
@@ -34,10 +37,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vila_core.actions.grammar import ACTIONS, SENTENCES, action_index, unit_steps
-from vila_core.errors import WorldError
+from vila_core.errors import ConfigError, WorldError
 from vila_core.types import Action, Pose, Stop, Turn
+from vila_sim.cameras import CameraRandomization, Exposure, RandomCamera
 from vila_sim.environment import VISIBLE_PIXELS, bearing_rad, move, visible_pixels
 from vila_sim.episodes import held_out_pairs, layout_seed, split_flat
+from vila_sim.families.table import PLAIN, TRAINING_FAMILIES
 from vila_sim.furniture import COLOURS, KINDS
 from vila_sim.grid import DistanceField, OccupancyGrid
 from vila_sim.instructions import HELD_OUT_TEMPLATES, TRAIN_TEMPLATES
@@ -46,7 +51,7 @@ from vila_sim.oracle import TargetView, oracle_action
 from vila_sim.scene import Flat, Room
 from vila_sim.shards import shard_path, write_shard
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 IMAGE_PX = 96
 SEG_PX = 48
 SLOTS = 8
@@ -58,20 +63,42 @@ NOISE = 0.25  # probability of a random motion instead of the oracle's
 CONTINUE = 0.5  # probability that the next episode starts where this one stopped
 
 
-def make_shard(out: Path, index: int, seed: int, *, frames: int = FRAMES_PER_SHARD) -> Path:
+@dataclass(frozen=True, slots=True)
+class DataOptions:
+    """What a data set shows: the families that its flats are of, in turn, and one camera or one drawn each episode."""
+
+    families: tuple[str, ...] = (PLAIN,)
+    cameras: CameraRandomization | None = None
+
+    def __post_init__(self) -> None:
+        wrong = [name for name in self.families if name not in TRAINING_FAMILIES]
+        if wrong or not self.families:
+            raise ConfigError(
+                f"families {','.join(self.families)!r}: choose from {', '.join(TRAINING_FAMILIES)};"
+                " others are for testing"
+            )
+
+
+def make_shard(
+    out: Path, index: int, seed: int, *, frames: int = FRAMES_PER_SHARD, options: DataOptions | None = None
+) -> Path:
     """Make one shard and move it into place in one step, so that a shard that exists is complete.
 
-    The same seed and index give the same shard. Raises WorldError if frames is no multiple of
+    The same seed, index and options give the same shard. Raises WorldError if frames is no multiple of
     FRAMES_PER_FLAT.
     """
+    options = options or DataOptions()
     if frames <= 0 or frames % FRAMES_PER_FLAT:
         raise WorldError(f"a shard of {frames} frames: must be a multiple of {FRAMES_PER_FLAT}")
     flats = frames // FRAMES_PER_FLAT
     shard = _Shard()
     for number in range(flats):
-        flat = split_flat(layout_seed("train", index * flats + number, seed))
+        layout = index * flats + number
+        family = layout % len(options.families)
+        flat = split_flat(layout_seed("train", layout, seed), family=options.families[family])
         rng = np.random.default_rng([seed, index, number])
-        with _Recorder(flat, rng, shard) as recorder:
+        shard.add(shard.flats, objects=_object_table(flat), flat_seed=flat.seed, flat_family=family)
+        with _Recorder(flat, rng, shard, _Cameras(options.cameras, [seed, index, number, 1])) as recorder:
             recorder.record(FRAMES_PER_FLAT)
     return write_shard(shard_path(out, index), shard.save)
 
@@ -125,20 +152,34 @@ _DTYPES: dict[str, Any] = {
     "flat": np.int32,
     "objects": np.int16,
     "flat_seed": np.int64,
+    "flat_family": np.int8,
+    "camera": np.float32,
 }
+
+
+class _Cameras:
+    """Draws a camera for each episode, by chance of its own: what is driven does not hang on it."""
+
+    def __init__(self, randomization: CameraRandomization | None, seed: list[int]) -> None:
+        self._randomization, self.rng = randomization, np.random.default_rng(seed)
+
+    def draw(self) -> RandomCamera:
+        if self._randomization is None:
+            return RandomCamera(CameraConfig(), Exposure())
+        return self._randomization.draw(self.rng)
 
 
 class _Recorder:
     """Plays noisy oracle episodes in one flat and records every frame."""
 
-    def __init__(self, flat: Flat, rng: np.random.Generator, shard: _Shard) -> None:
-        self.flat, self.rng, self.shard = flat, rng, shard
+    def __init__(self, flat: Flat, rng: np.random.Generator, shard: _Shard, cameras: _Cameras) -> None:
+        self.flat, self.rng, self.shard, self.cameras = flat, rng, shard, cameras
         self.grid = OccupancyGrid(flat)
         self.simulator = Simulator(flat, CameraConfig())
+        self._camera = RandomCamera(self.simulator.camera, Exposure())
         self._fields: dict[str, list[tuple[int, DistanceField]]] = {}
         if len(flat.objects) > MAX_OBJECTS:
             raise WorldError(f"flat {flat.seed} holds {len(flat.objects)} objects, more than {MAX_OBJECTS}")
-        shard.add(shard.flats, objects=_object_table(flat), flat_seed=flat.seed)
 
     def __enter__(self) -> _Recorder:
         return self
@@ -167,11 +208,14 @@ class _Recorder:
         slots = self._slots(room)
         number = len(self.shard.episodes.get("flat", ()))
         indices = [index for index, _ in slots]
+        self._camera = self.cameras.draw()
+        self.simulator.set_camera(self._camera.config)
         self.shard.add(
             self.shard.episodes,
             slots=indices + [-1] * (SLOTS - len(indices)),
             target_slot=target,
             flat=len(self.shard.flats["flat_seed"]) - 1,
+            camera=(self._camera.config.height_m, self._camera.config.pitch_deg, self._camera.config.hfov_deg),
         )
         seen = np.zeros(len(slots), bool)
         rotated, queue = 0.0, deque[Action]()
@@ -212,7 +256,7 @@ class _Recorder:
             labels.append(action_index(oracle_action(pose, to_goal, view)) if reachable else -1)
         self.shard.add(
             self.shard.frames,
-            images=small_image(self.simulator.render()),
+            images=small_image(self._camera.exposure.apply(self.simulator.render(), self.cameras.rng)),
             seg=small_segmentation(segmentation),
             labels=_padded(labels, -1),
             visible=_padded(visible, False),
@@ -254,11 +298,14 @@ def _object_table(flat: Flat) -> NDArray[np.int16]:
     return table
 
 
-def dataset_meta(seed: int) -> dict[str, Any]:
+def dataset_meta(seed: int, options: DataOptions | None = None) -> dict[str, Any]:
     """What another data set of the same folder must have been made with."""
+    options = options or DataOptions()
     return {
         "format": FORMAT_VERSION,
         "seed": seed,
+        "families": list(options.families),
+        "cameras": None if options.cameras is None else dataclasses.asdict(options.cameras),
         "kinds": list(KINDS),
         "colours": list(COLOURS),
         "sentences": list(SENTENCES),

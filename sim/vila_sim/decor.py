@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vila_sim.plan import WALL_HEIGHT_M, WALL_M, Plan
+from vila_sim.plan import CORRIDOR, WALL_HEIGHT_M, WALL_M, Plan
 from vila_sim.scene import Door, Primitive, Room, SceneObject, Wall
 from vila_sim.textures import PICTURES, RUGS
 
@@ -33,6 +33,19 @@ class Face:
     room: Room
 
 
+@dataclass(frozen=True, slots=True)
+class DecorStyle:
+    """What the decor of a flat looks like."""
+
+    trim: Rgb  # skirting, casings of doors, frames of windows
+    frame: Rgb  # of pictures
+    rugs: tuple[str, ...]
+    pictures: tuple[str, ...]
+
+
+PLAIN_STYLE = DecorStyle(TRIM, FRAME, tuple(RUGS), tuple(PICTURES))
+
+
 def wall_faces(walls: tuple[Wall, ...], rooms: tuple[Room, ...]) -> tuple[Face, ...]:
     """List each side of a wall that can be seen from a room."""
     return tuple(face for wall in walls for room in rooms for face in _faces(wall, room))
@@ -53,21 +66,43 @@ def _faces(wall: Wall, room: Room) -> Iterator[Face]:
             yield Face(room.x_max_m, (low + high) / 2, high - low, math.pi, room)
 
 
-def decorate(plan: Plan, rng: np.random.Generator) -> tuple[SceneObject, ...]:
+def block_faces(walls: tuple[Wall, ...], rooms: tuple[Room, ...]) -> tuple[Face, ...]:
+    """List each side that can be seen of what is built into a room: a cupboard in its corner, a pillar."""
+    return tuple(face for wall in walls for room in rooms for face in _sides(wall, room))
+
+
+def _sides(wall: Wall, room: Room) -> Iterator[Face]:
+    x, y = (wall.x_min_m + wall.x_max_m) / 2, (wall.y_min_m + wall.y_max_m) / 2
+    if not room.contains(x, y):
+        return
+    wide, deep = wall.x_max_m - wall.x_min_m, wall.y_max_m - wall.y_min_m
+    if wall.x_min_m > room.x_min_m:
+        yield Face(wall.x_min_m, y, deep, math.pi, room)
+    if wall.x_max_m < room.x_max_m:
+        yield Face(wall.x_max_m, y, deep, 0.0, room)
+    if wall.y_min_m > room.y_min_m:
+        yield Face(x, wall.y_min_m, wide, -math.pi / 2, room)
+    if wall.y_max_m < room.y_max_m:
+        yield Face(x, wall.y_max_m, wide, math.pi / 2, room)
+
+
+def decorate(plan: Plan, rng: np.random.Generator, style: DecorStyle = PLAIN_STYLE) -> tuple[SceneObject, ...]:
     """Build the decor of a plan: it blocks nobody's way."""
     rooms = {room.name: room for room in plan.rooms}
     decor: list[SceneObject] = []
     for face in wall_faces(plan.walls, plan.rooms):
-        decor.append(_paper(face))
-        decor.extend(_hangings(face, plan, rng))
-    decor.extend(_doorway(door, rooms) for door in plan.doors)
+        decor.append(_paper(face, style))
+        decor.extend(_hangings(face, plan, rng, style))
+    decor.extend(_paper(face, style) for face in block_faces(plan.walls, plan.rooms))
+    decor.extend(_doorway(door, rooms, style) for door in plan.doors)
     for room in plan.rooms:
         decor.append(_ceiling_lamp(room))
-        decor.extend(_rugs(room, rng))
+        decor.extend(_rugs(room, rng, style))
     return tuple(decor)
 
 
-def _decor(kind: str, room: str, at: tuple[float, float], yaw: float, parts: tuple[Primitive, ...]) -> SceneObject:
+def decor_piece(kind: str, room: str, at: tuple[float, float], yaw: float, parts: tuple[Primitive, ...]) -> SceneObject:
+    """A piece of decor at (x, y) in the flat."""
     name = f"{kind}_{room}_{at[0]:.3f}_{at[1]:.3f}"
     height = max(part.position_m[2] for part in parts)
     return SceneObject(name, kind, "", room, at[0], at[1], yaw, (0.0, 0.0), height, parts)
@@ -81,26 +116,27 @@ def _panel(
     return Primitive("box", half, (front - depth / 2, 0.0, bottom + size[1] / 2), rgb, UPRIGHT, texture)
 
 
-def _paper(face: Face) -> SceneObject:
+def _paper(face: Face, style: DecorStyle) -> SceneObject:
     white = (1.0, 1.0, 1.0)
     parts = (
         _panel((face.length_m, WALL_HEIGHT_M), 0.004, 0.0, white, texture=face.room.wall_texture),
-        _panel((face.length_m, 0.10), 0.018, 0.0, TRIM, depth=0.014),
+        _panel((face.length_m, 0.10), 0.018, 0.0, style.trim, depth=0.014),
     )
-    return _decor("wallpaper", face.room.name, (face.x_m, face.y_m), face.yaw_rad, parts)
+    return decor_piece("wallpaper", face.room.name, (face.x_m, face.y_m), face.yaw_rad, parts)
 
 
-def _hangings(face: Face, plan: Plan, rng: np.random.Generator) -> Iterator[SceneObject]:
+def _hangings(face: Face, plan: Plan, rng: np.random.Generator, style: DecorStyle) -> Iterator[SceneObject]:
     """A window on an outer wall, a picture, or nothing."""
     outside = _is_outer(face, plan)
     chance = rng.random()
     shift = rng.uniform(-0.25, 0.25) * max(face.length_m - 1.6, 0.0)
     x, y = face.x_m - shift * math.sin(face.yaw_rad), face.y_m + shift * math.cos(face.yaw_rad)
     if outside and face.length_m > 2.2 and chance < 0.5:
-        yield _decor("window", face.room.name, (x, y), face.yaw_rad, _window(rng.uniform(1.1, 1.7)))
+        yield decor_piece("window", face.room.name, (x, y), face.yaw_rad, _window(rng.uniform(1.1, 1.7), style.trim))
     elif face.length_m > 1.3 and chance < 0.85:
         size = (rng.uniform(0.55, 0.95), rng.uniform(0.45, 0.7))
-        yield _decor("picture", face.room.name, (x, y), face.yaw_rad, _picture(size, str(rng.choice(list(PICTURES)))))
+        picture = _picture(size, str(rng.choice(list(style.pictures))), style.frame)
+        yield decor_piece("picture", face.room.name, (x, y), face.yaw_rad, picture)
 
 
 def _is_outer(face: Face, plan: Plan) -> bool:
@@ -108,40 +144,40 @@ def _is_outer(face: Face, plan: Plan) -> bool:
     return min(x, y, plan.width_m - x, plan.depth_m - y) < WALL_M + 0.01
 
 
-def _window(width: float) -> tuple[Primitive, ...]:
+def _window(width: float, trim: Rgb) -> tuple[Primitive, ...]:
     return (
-        _panel((width + 0.16, 1.26), 0.03, 0.92, TRIM, depth=0.03),
+        _panel((width + 0.16, 1.26), 0.03, 0.92, trim, depth=0.03),
         _panel((width, 1.10), 0.034, 1.0, (1.0, 1.0, 1.0), texture="sky"),
-        _panel((0.06, 1.10), 0.045, 1.0, TRIM, depth=0.02),
+        _panel((0.06, 1.10), 0.045, 1.0, trim, depth=0.02),
     )
 
 
-def _picture(size: tuple[float, float], texture: str) -> tuple[Primitive, ...]:
+def _picture(size: tuple[float, float], texture: str, frame: Rgb) -> tuple[Primitive, ...]:
     width, height = size
     bottom = 1.55 - height / 2
     return (
-        _panel((width + 0.1, height + 0.1), 0.03, bottom - 0.05, FRAME, depth=0.03),
+        _panel((width + 0.1, height + 0.1), 0.03, bottom - 0.05, frame, depth=0.03),
         _panel(size, 0.036, bottom, (1.0, 1.0, 1.0), texture=texture),
     )
 
 
-def _doorway(door: Door, rooms: dict[str, Room]) -> SceneObject:
-    """White casing around a doorway, and the wall above it; +x walks through the door."""
+def _doorway(door: Door, rooms: dict[str, Room], style: DecorStyle) -> SceneObject:
+    """Casing around a doorway, and the wall above it; +x walks through the door."""
     yaw = math.pi / 2 if door.along_x else 0.0
     half, casing, depth = door.width_m / 2, 0.08, WALL_M + 0.05
     top = WALL_HEIGHT_M - DOOR_HEIGHT_M
     side = [
-        Primitive("box", (depth / 2, casing / 2, DOOR_HEIGHT_M / 2), (0.0, y, DOOR_HEIGHT_M / 2), TRIM)
+        Primitive("box", (depth / 2, casing / 2, DOOR_HEIGHT_M / 2), (0.0, y, DOOR_HEIGHT_M / 2), style.trim)
         for y in (half + casing / 2, -half - casing / 2)
     ]
     parts = (
         *side,
-        Primitive("box", (WALL_M / 2, half, top / 2), (0.0, 0.0, DOOR_HEIGHT_M + top / 2), TRIM),
-        Primitive("box", (depth / 2, half + casing, 0.05), (0.0, 0.0, DOOR_HEIGHT_M + 0.05), TRIM),
+        Primitive("box", (WALL_M / 2, half, top / 2), (0.0, 0.0, DOOR_HEIGHT_M + top / 2), style.trim),
+        Primitive("box", (depth / 2, half + casing, 0.05), (0.0, 0.0, DOOR_HEIGHT_M + 0.05), style.trim),
         Primitive("box", (WALL_M / 2, half, 0.003), (0.0, 0.0, 0.001), FRAME),
         *_above_door(door, rooms, yaw),
     )
-    return _decor("doorway", door.rooms[1], (door.x_m, door.y_m), yaw, parts)
+    return decor_piece("doorway", door.rooms[1], (door.x_m, door.y_m), yaw, parts)
 
 
 def _above_door(door: Door, rooms: dict[str, Room], yaw: float) -> Iterator[Primitive]:
@@ -160,18 +196,18 @@ def _above_door(door: Door, rooms: dict[str, Room], yaw: float) -> Iterator[Prim
 def _ceiling_lamp(room: Room) -> SceneObject:
     centre = ((room.x_min_m + room.x_max_m) / 2, (room.y_min_m + room.y_max_m) / 2)
     disc = Primitive("cylinder", (0.22, 0.03, 0.0), (0.0, 0.0, WALL_HEIGHT_M - 0.03), LAMP)
-    return _decor("ceiling_lamp", room.name, centre, 0.0, (disc,))
+    return decor_piece("ceiling_lamp", room.name, centre, 0.0, (disc,))
 
 
-def _rugs(room: Room, rng: np.random.Generator) -> Iterator[SceneObject]:
+def _rugs(room: Room, rng: np.random.Generator, style: DecorStyle) -> Iterator[SceneObject]:
     """A rug near the middle of most rooms."""
     wide, deep = room.x_max_m - room.x_min_m, room.y_max_m - room.y_min_m
     sizes = (wide * rng.uniform(0.35, 0.5), deep * rng.uniform(0.35, 0.5))
-    texture, wanted = str(rng.choice(list(RUGS))), rng.random() < 0.6
+    texture, wanted = str(rng.choice(list(style.rugs))), rng.random() < 0.6
     x = (room.x_min_m + room.x_max_m) / 2 + rng.uniform(-0.1, 0.1) * wide
     y = (room.y_min_m + room.y_max_m) / 2 + rng.uniform(-0.1, 0.1) * deep
-    if wanted and room.name != "corridor":
+    if wanted and room.name != CORRIDOR:
         slab = Primitive(
             "box", (sizes[0] / 2, sizes[1] / 2, 0.005), (0.0, 0.0, 0.006), (1.0, 1.0, 1.0), texture=texture
         )
-        yield _decor("rug", room.name, (x, y), 0.0, (slab,))
+        yield decor_piece("rug", room.name, (x, y), 0.0, (slab,))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from vila_sim.grid import OccupancyGrid
 from vila_sim.patrol import SWING_CLEARANCE_M, is_ahead, leaves_of, middle_of
-from vila_sim.room_space import bounding_box, overlap
+from vila_sim.room_space import bounding_box, built_in, overlap
 from vila_sim.route import Route
 from vila_sim.scene import Placement, Room, SceneObject
 from vila_sim.scripted_events import OVERHEAD_M, Script, ScriptedEvent, Times, Verb, between, home, things
@@ -46,7 +46,8 @@ class Director:
         self._leaves = leaves_of(grid, room)
         self._objects = [thing for thing in stage.flat.objects if thing.room == room.name]
         self._indices = {thing.name: i for i, thing in enumerate(things(stage.flat))}
-        self._boxes = {thing.name: [bounding_box(thing)] for thing in stage.flat.objects}
+        self._boxes = {thing.name: [bounding_box(thing)] for thing in stage.flat.obstacles}
+        self._boxes["built in"] = built_in(room, stage.flat.walls)
         self._script: list[ScriptedEvent] = []
 
     def direct(self, verbs: Sequence[Verb], rng: np.random.Generator, *, unseen: float = UNSEEN_PROBABILITY) -> Script:

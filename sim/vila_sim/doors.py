@@ -57,7 +57,7 @@ def _furniture_in_way(flat: Flat, door: Door, hinge: tuple[float, float, float, 
     dx = length * (math.cos(closed) + math.cos(wide_open))
     dy = length * (math.sin(closed) + math.sin(wide_open))
     square = min(x, x + dx), min(y, y + dy), max(x, x + dx), max(y, y + dy)
-    return sum(overlap(square, bounding_box(thing), 0.0) for thing in flat.objects)
+    return sum(overlap(square, bounding_box(thing), 0.0) for thing in flat.obstacles)
 
 
 def _board(length: float) -> SceneObject:

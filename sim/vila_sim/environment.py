@@ -61,7 +61,7 @@ class FlatEnv:
     def __init__(self, camera: CameraConfig | None = None) -> None:
         self._camera = camera or CameraConfig()
         self._track_target, self._render = False, True
-        self._world: tuple[int, tuple[Pair, ...], str] | None = None
+        self._world: tuple[str, int, tuple[Pair, ...], str] | None = None
         self._simulator: Simulator | None = None
         self.flat: Flat
         self.grid: OccupancyGrid
@@ -156,7 +156,7 @@ class FlatEnv:
         self._simulator, self._world = None, None
 
     def _load(self, episode: Episode, sign: str) -> None:
-        world = (episode.flat_seed, episode.include, sign)
+        world = (episode.family, episode.flat_seed, episode.include, sign)
         if self._world == world:
             return
         self.close()

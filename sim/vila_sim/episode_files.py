@@ -19,7 +19,8 @@ from vila_core.files.json_object import JsonObject, parse_object
 from vila_core.files.reading import MOST_BYTES, require_file
 from vila_core.files.writing import written_whole
 from vila_core.types import Pose
-from vila_sim.episodes import SPLITS, SUCCESS_RADIUS_M, Episode, Pair
+from vila_sim.episodes import SPLITS, SUCCESS_RADIUS_M, Episode, Pair, scene_name
+from vila_sim.families.table import FAMILIES, PLAIN
 from vila_sim.furniture import COLOURS, KINDS
 
 
@@ -45,25 +46,28 @@ def read_episodes(path: Path) -> list[Episode]:
     return [_from_json(row) for row in content.objects("episodes")]
 
 
-def world_name(flat_seed: int, include: Sequence[Pair] = ()) -> str:
-    """Return the name of a flat: flat/12, or flat/12?red:chair,blue:bin if it was built to hold these."""
+def world_name(flat_seed: int, include: Sequence[Pair] = (), family: str = PLAIN) -> str:
+    """Return the name of a flat: flat/12, flat/12?red:chair,blue:bin if it was built to hold these, flat/rich/12."""
     pairs = ",".join(f"{colour}:{kind}" for colour, kind in include)
-    return f"flat/{flat_seed}" + (f"?{pairs}" if pairs else "")
+    return scene_name(flat_seed, family) + (f"?{pairs}" if pairs else "")
 
 
-def parse_world_name(name: str) -> tuple[int, tuple[Pair, ...]]:
-    """Return the seed of a flat and what it includes. Raises WorldError for what is no name of a flat."""
+def parse_world_name(name: str) -> tuple[int, tuple[Pair, ...], str]:
+    """Return the seed of a flat, what it includes and its family. Raises WorldError for what is no name of a flat."""
     found = _WORLD_NAME.fullmatch(name)
-    pairs = [] if found is None or not found[2] else [tuple(pair.split(":")) for pair in found[2].split(",")]
-    if found is None or any(len(pair) != 2 or pair[0] not in COLOURS or pair[1] not in KINDS for pair in pairs):
+    pairs = [] if found is None or not found[3] else [tuple(pair.split(":")) for pair in found[3].split(",")]
+    family = PLAIN if found is None or found[1] is None else found[1]
+    is_known = family in FAMILIES and all(len(pair) == 2 and pair[0] in COLOURS and pair[1] in KINDS for pair in pairs)
+    if found is None or not is_known:
         raise WorldError(
-            f"world {name!r}: must be the name of a flat, such as flat/12 or flat/12?red:chair; colours: "
-            f"{', '.join(COLOURS)}; kinds: {', '.join(KINDS)}"
+            f"world {name!r}: must be the name of a flat, such as flat/12, flat/12?red:chair or flat/rich/12; colours: "
+            f"{', '.join(COLOURS)}; kinds: {', '.join(KINDS)}; families: {', '.join(FAMILIES)}"
         )
-    return int(found[1]), tuple((colour, kind) for colour, kind in pairs)
+    return int(found[2]), tuple((colour, kind) for colour, kind in pairs), family
 
 
-_WORLD_NAME = re.compile(r"flat/(\d{1,15})(?:\?(\w+:\w+(?:,\w+:\w+)*))?", re.ASCII)
+_SCENE = r"flat/(?:([a-z_]+)/)?(\d{1,15})"
+_WORLD_NAME = re.compile(_SCENE + r"(?:\?(\w+:\w+(?:,\w+:\w+)*))?", re.ASCII)
 
 
 def _content(path: Path) -> bytes:
@@ -105,13 +109,14 @@ def _from_json(row: JsonObject) -> Episode:
     info = row.object("info")
     x, y, _ = row.numbers("start_position", 3)
     _, _, sin_half, cos_half = row.numbers("start_rotation", 4)
+    flat_seed, family = _scene(row)
     goal = next(row.objects("goals"), None)
     if goal is None:
         raise row.wrong("goals", "a list of at least one goal")
     return Episode(
         episode_id=str(row.need("episode_id")),
         split=info.choice("split", SPLITS),
-        flat_seed=_flat_seed(row),
+        flat_seed=flat_seed,
         include=_include(info),
         room=info.text("room"),
         target=info.text("target"),
@@ -120,14 +125,16 @@ def _from_json(row: JsonObject) -> Episode:
         instruction=row.object("instruction").text("instruction_text"),
         reference_path=_path(row),
         geodesic_m=info.number("geodesic_distance"),
+        family=family,
     )
 
 
-def _flat_seed(row: JsonObject) -> int:
-    found = re.fullmatch(r"flat/(\d{1,15})", row.text("scene_id"), re.ASCII)
-    if found is None:
-        raise row.wrong("scene_id", "the name of a flat, flat/NUMBER")
-    return int(found[1])
+def _scene(row: JsonObject) -> tuple[int, str]:
+    """The seed and the family of the flat."""
+    found = re.fullmatch(_SCENE, row.text("scene_id"), re.ASCII)
+    if found is None or (found[1] or PLAIN) not in FAMILIES:
+        raise row.wrong("scene_id", f"the name of a flat, flat/NUMBER or flat/FAMILY/NUMBER of {', '.join(FAMILIES)}")
+    return int(found[2]), found[1] or PLAIN
 
 
 def _include(info: JsonObject) -> tuple[Pair, ...]:

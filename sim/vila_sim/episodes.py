@@ -11,6 +11,7 @@ import numpy as np
 
 from vila_core.errors import WorldError
 from vila_core.types import Pose
+from vila_sim.families.table import PLAIN
 from vila_sim.flat import generate_flat
 from vila_sim.furniture import COLOURS, KINDS
 from vila_sim.grid import OccupancyGrid, path_points
@@ -44,11 +45,17 @@ class Episode:
     instruction: str
     reference_path: tuple[tuple[float, float], ...]  # metres, start first
     geodesic_m: float
+    family: str = PLAIN  # of the flat, see vila_sim.families
 
     @property
     def scene_id(self) -> str:
         """The flat's name in the JSON form."""
-        return f"flat/{self.flat_seed}"
+        return scene_name(self.flat_seed, self.family)
+
+
+def scene_name(flat_seed: int, family: str = PLAIN) -> str:
+    """Return the name of a flat without what it includes: flat/12, or flat/rich/12."""
+    return f"flat/{flat_seed}" if family == PLAIN else f"flat/{family}/{flat_seed}"
 
 
 @functools.cache
@@ -58,14 +65,15 @@ def held_out_pairs() -> frozenset[Pair]:
     return frozenset((colours[(3 * i + 1) % len(colours)], kind) for i, kind in enumerate(sorted(KINDS)))
 
 
-def split_flat(seed: int, include: Sequence[Pair] = ()) -> Flat:
+def split_flat(seed: int, include: Sequence[Pair] = (), family: str = PLAIN) -> Flat:
     """The flat of a seed: without held-out pairs, other than those that it must include."""
-    return generate_flat(seed, include=tuple(include), exclude_pairs=held_out_pairs() - set(include))
+    exclude = held_out_pairs() - set(include)
+    return generate_flat(seed, include=tuple(include), exclude_pairs=exclude, family=family)
 
 
 def flat_of(episode: Episode) -> Flat:
     """Build the flat in which the episode happens."""
-    return split_flat(episode.flat_seed, episode.include)
+    return split_flat(episode.flat_seed, episode.include, episode.family)
 
 
 def layout_seed(split: str, index: int, seed: int = 0) -> int:
@@ -80,12 +88,12 @@ def layout_seed(split: str, index: int, seed: int = 0) -> int:
     return _FIRST_SEED[split] * SEEDS_PER_SPLIT + (seed * 10_000 + index) % SEEDS_PER_SPLIT
 
 
-def generate_episodes(split: str, count: int, seed: int = 0) -> list[Episode]:
-    """Make one-room episodes, one in each layout; the same arguments give the same episodes.
+def generate_episodes(split: str, count: int, seed: int = 0, family: str = PLAIN) -> list[Episode]:
+    """Make one-room episodes, one in each layout of a family; the same arguments give the same episodes.
 
     The robot starts in the target's room, 1.5 to 6 m away from it, with any heading.
     """
-    return [episode for episode, _ in zip(_stream(split, seed), range(count), strict=False)]
+    return [episode for episode, _ in zip(_stream(split, seed, family), range(count), strict=False)]
 
 
 def draw_episode(split: str, rng: np.random.Generator) -> Episode:
@@ -99,7 +107,7 @@ def draw_episode(split: str, rng: np.random.Generator) -> Episode:
             return episode
 
 
-def _stream(split: str, seed: int) -> Iterator[Episode]:
+def _stream(split: str, seed: int, family: str) -> Iterator[Episode]:
     """Yield episodes of successive layouts without end; a layout that offers none is left out."""
     pairs = sorted(held_out_pairs())
     made = 0
@@ -107,16 +115,17 @@ def _stream(split: str, seed: int) -> Iterator[Episode]:
         layout = layout_seed(split, index, seed)
         include = (pairs[index % len(pairs)],) if split == "val_unseen_combo" else ()
         rng = np.random.default_rng([seed, SPLITS.index(split), index])
-        episode = _episode_in(split, layout, include, rng, f"{split}_{seed}_{made}")
+        name = f"{split}_{seed}_{made}" if family == PLAIN else f"{family}_{split}_{seed}_{made}"
+        episode = _episode_in(split, layout, include, rng, name, family)
         if episode is not None:
             made += 1
             yield episode
 
 
 def _episode_in(
-    split: str, layout: int, include: tuple[Pair, ...], rng: np.random.Generator, name: str
+    split: str, layout: int, include: tuple[Pair, ...], rng: np.random.Generator, name: str, family: str = PLAIN
 ) -> Episode | None:
-    flat = split_flat(layout, include)
+    flat = split_flat(layout, include, family)
     grid = OccupancyGrid(flat)
     targets = [item for item in flat.objects if not include or (item.colour, item.kind) in include]
     for index in rng.permutation(len(targets)):
@@ -153,4 +162,5 @@ def _episode_to(
         instruction=instruction_for(target, rng, split),
         reference_path=tuple(path_points(field, x, y)),
         geodesic_m=field.at(x, y),
+        family=grid.flat.family,
     )

@@ -12,10 +12,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from vila_core.errors import WorldError
+from vila_sim.parts import Rgb, Vector, box, egg, globe, legs, post
 from vila_sim.scene import Primitive, SceneObject
-
-Rgb = tuple[float, float, float]
-Vector = tuple[float, float, float]
 
 COLOURS: dict[str, Rgb] = {
     "red": (0.78, 0.05, 0.05),
@@ -80,18 +78,22 @@ def build_object(
     if colour not in COLOURS:
         raise WorldError(f"unknown colour {colour!r}; known: {', '.join(COLOURS)}")
     scale = ENLARGED.get(kind, 1.0) * (1.0 + rng.uniform(-SCALE_JITTER, SCALE_JITTER))
-    primitives = tuple(
-        _scaled(part, scale) for part in KINDS[kind](mix_paint(COLOURS[colour], rng.uniform(0.94, 1.04)))
-    )
+    parts = KINDS[kind](mix_paint(COLOURS[colour], rng.uniform(0.94, 1.04)))
+    thing = assembled(kind, colour, scaled(parts, scale))
+    return replace(thing, name=name or thing.name, room=room, x_m=x_m, y_m=y_m, yaw_rad=yaw_rad)
+
+
+def assembled(kind: str, colour: str, primitives: tuple[Primitive, ...]) -> SceneObject:
+    """A thing at the origin made of these parts: its footprint and height are theirs."""
     half_x, half_y, height = _bounds(primitives)
     return SceneObject(
-        name=name or f"{colour}_{kind}",
+        name=f"{colour}_{kind}" if colour else kind,
         kind=kind,
         colour=colour,
-        room=room,
-        x_m=x_m,
-        y_m=y_m,
-        yaw_rad=yaw_rad,
+        room="",
+        x_m=0.0,
+        y_m=0.0,
+        yaw_rad=0.0,
         footprint_m=(2 * half_x, 2 * half_y),
         height_m=height,
         primitives=primitives,
@@ -111,11 +113,11 @@ def _clipped(rgb: tuple[float, ...]) -> Rgb:
     return red, green, blue
 
 
-def _scaled(part: Primitive, scale: float) -> Primitive:
-    return replace(
-        part,
-        half_size_m=_rounded(part.half_size_m, scale),
-        position_m=_rounded(part.position_m, scale),
+def scaled(parts: tuple[Primitive, ...], scale: float) -> tuple[Primitive, ...]:
+    """The parts of a thing made larger or smaller, to a tenth of a millimetre."""
+    return tuple(
+        replace(part, half_size_m=_rounded(part.half_size_m, scale), position_m=_rounded(part.position_m, scale))
+        for part in parts
     )
 
 
@@ -153,53 +155,27 @@ def _reach(part: Primitive) -> Vector:
     return x, y, z
 
 
-# --- shorthands: full sizes in metres, z is the bottom of the part
-
-
-def _box(size: Vector, at: Vector, rgb: Rgb, pitch: float = 0.0) -> Primitive:
-    half = (size[0] / 2, size[1] / 2, size[2] / 2)
-    return Primitive("box", half, (at[0], at[1], at[2] + half[2]), rgb, (0.0, pitch, 0.0))
-
-
-def _post(radius: float, height: float, at: Vector, rgb: Rgb) -> Primitive:
-    return Primitive("cylinder", (radius, height / 2, 0.0), (at[0], at[1], at[2] + height / 2), rgb)
-
-
-def _globe(radius: float, at: Vector, rgb: Rgb) -> Primitive:
-    return Primitive("sphere", (radius, 0.0, 0.0), (at[0], at[1], at[2] + radius), rgb)
-
-
-def _egg(axes: Vector, at: Vector, rgb: Rgb) -> Primitive:
-    return Primitive("ellipsoid", axes, (at[0], at[1], at[2] + axes[2]), rgb)
-
-
-def _legs(length: float, width: float, height: float, thick: float, rgb: Rgb) -> tuple[Primitive, ...]:
-    x, y = length / 2 - thick / 2, width / 2 - thick / 2
-    corners = ((x, y), (x, -y), (-x, y), (-x, -y))
-    return tuple(_box((thick, thick, height), (*corner, 0.0), rgb) for corner in corners)
-
-
 # --- the kinds
 
 
 def _chair(paint: Paint) -> tuple[Primitive, ...]:
     return (
-        _box((0.48, 0.48, 0.10), (0.0, 0.0, 0.38), paint.main),
-        _box((0.09, 0.48, 0.56), (-0.195, 0.0, 0.46), paint.main),
-        *_legs(0.48, 0.48, 0.38, 0.075, paint.dark),
+        box((0.48, 0.48, 0.10), (0.0, 0.0, 0.38), paint.main),
+        box((0.09, 0.48, 0.56), (-0.195, 0.0, 0.46), paint.main),
+        *legs(0.48, 0.48, 0.38, 0.075, paint.dark),
     )
 
 
 def _stool(paint: Paint) -> tuple[Primitive, ...]:
     return (
-        _post(0.21, 0.12, (0.0, 0.0, 0.56), paint.main),
-        _post(0.055, 0.50, (0.0, 0.0, 0.06), paint.dark),
-        _post(0.21, 0.07, (0.0, 0.0, 0.0), paint.main),
+        post(0.21, 0.12, (0.0, 0.0, 0.56), paint.main),
+        post(0.055, 0.50, (0.0, 0.0, 0.06), paint.dark),
+        post(0.21, 0.07, (0.0, 0.0, 0.0), paint.main),
     )
 
 
 def _table(paint: Paint) -> tuple[Primitive, ...]:
-    return (_box((0.80, 1.30, 0.08), (0.0, 0.0, 0.68), paint.main), *_legs(0.76, 1.26, 0.68, 0.09, paint.dark))
+    return (box((0.80, 1.30, 0.08), (0.0, 0.0, 0.68), paint.main), *legs(0.76, 1.26, 0.68, 0.09, paint.dark))
 
 
 def _seat(paint: Paint, width: float, cushions: int) -> tuple[Primitive, ...]:
@@ -207,12 +183,12 @@ def _seat(paint: Paint, width: float, cushions: int) -> tuple[Primitive, ...]:
     each = inner / cushions
     at = [-inner / 2 + each * (i + 0.5) for i in range(cushions)]
     return (
-        _box((0.84, width, 0.26), (0.0, 0.0, 0.05), paint.main),
-        _box((0.22, width, 0.50), (-0.31, 0.0, 0.31), paint.main),
-        _box((0.84, 0.18, 0.30), (0.0, width / 2 - 0.09, 0.31), paint.main),
-        _box((0.84, 0.18, 0.30), (0.0, -width / 2 + 0.09, 0.31), paint.main),
-        *(_box((0.60, each - 0.02, 0.13), (0.11, y, 0.31), paint.light) for y in at),
-        _box((0.74, width - 0.1, 0.05), (0.0, 0.0, 0.0), paint.dark),
+        box((0.84, width, 0.26), (0.0, 0.0, 0.05), paint.main),
+        box((0.22, width, 0.50), (-0.31, 0.0, 0.31), paint.main),
+        box((0.84, 0.18, 0.30), (0.0, width / 2 - 0.09, 0.31), paint.main),
+        box((0.84, 0.18, 0.30), (0.0, -width / 2 + 0.09, 0.31), paint.main),
+        *(box((0.60, each - 0.02, 0.13), (0.11, y, 0.31), paint.light) for y in at),
+        box((0.74, width - 0.1, 0.05), (0.0, 0.0, 0.0), paint.dark),
     )
 
 
@@ -226,26 +202,26 @@ def _armchair(paint: Paint) -> tuple[Primitive, ...]:
 
 def _bed(paint: Paint) -> tuple[Primitive, ...]:
     return (
-        _box((1.94, 1.36, 0.26), (0.03, 0.0, 0.0), paint.dark),
-        _box((0.09, 1.40, 0.95), (-0.955, 0.0, 0.0), paint.dark),
-        _box((1.40, 1.40, 0.27), (0.31, 0.0, 0.24), paint.main),
-        _box((0.56, 1.32, 0.22), (-0.64, 0.0, 0.24), LINEN),
-        _box((0.38, 0.54, 0.13), (-0.68, 0.33, 0.45), LINEN),
-        _box((0.38, 0.54, 0.13), (-0.68, -0.33, 0.45), LINEN),
+        box((1.94, 1.36, 0.26), (0.03, 0.0, 0.0), paint.dark),
+        box((0.09, 1.40, 0.95), (-0.955, 0.0, 0.0), paint.dark),
+        box((1.40, 1.40, 0.27), (0.31, 0.0, 0.24), paint.main),
+        box((0.56, 1.32, 0.22), (-0.64, 0.0, 0.24), LINEN),
+        box((0.38, 0.54, 0.13), (-0.68, 0.33, 0.45), LINEN),
+        box((0.38, 0.54, 0.13), (-0.68, -0.33, 0.45), LINEN),
     )
 
 
 def _cabinet(paint: Paint) -> tuple[Primitive, ...]:
-    drawers = [_box((0.03, 0.84, 0.24), (0.225, 0.0, 0.08 + 0.29 * i), paint.main) for i in range(3)]
-    knobs = [_globe(0.035, (0.245, y, 0.165 + 0.29 * i), METAL) for i in range(3) for y in (-0.22, 0.22)]
-    top = _box((0.46, 0.96, 0.05), (0.0, 0.0, 0.93), paint.main)
-    return (_box((0.44, 0.94, 0.95), (0.0, 0.0, 0.0), paint.dark), top, *drawers, *knobs)
+    drawers = [box((0.03, 0.84, 0.24), (0.225, 0.0, 0.08 + 0.29 * i), paint.main) for i in range(3)]
+    knobs = [globe(0.035, (0.245, y, 0.165 + 0.29 * i), METAL) for i in range(3) for y in (-0.22, 0.22)]
+    top = box((0.46, 0.96, 0.05), (0.0, 0.0, 0.93), paint.main)
+    return (box((0.44, 0.94, 0.95), (0.0, 0.0, 0.0), paint.dark), top, *drawers, *knobs)
 
 
 def _bookshelf(paint: Paint) -> tuple[Primitive, ...]:
-    shelves = [_box((0.34, 0.92, 0.07), (0.0, 0.0, z), paint.main) for z in (0.0, 0.44, 0.88, 1.32, 1.74)]
+    shelves = [box((0.34, 0.92, 0.07), (0.0, 0.0, z), paint.main) for z in (0.0, 0.44, 0.88, 1.32, 1.74)]
     books = [
-        _box((0.22, width, height), (0.02, y, z), rgb)
+        box((0.22, width, height), (0.02, y, z), rgb)
         for y, width, height, z, rgb in (
             (-0.22, 0.30, 0.27, 0.07, WOOD),
             (0.20, 0.34, 0.24, 0.51, LINEN),
@@ -254,9 +230,9 @@ def _bookshelf(paint: Paint) -> tuple[Primitive, ...]:
         )
     ]
     return (
-        _box((0.34, 0.08, 1.81), (0.0, 0.45, 0.0), paint.main),
-        _box((0.34, 0.08, 1.81), (0.0, -0.45, 0.0), paint.main),
-        _box((0.04, 0.90, 1.78), (-0.14, 0.0, 0.0), paint.dark),
+        box((0.34, 0.08, 1.81), (0.0, 0.45, 0.0), paint.main),
+        box((0.34, 0.08, 1.81), (0.0, -0.45, 0.0), paint.main),
+        box((0.04, 0.90, 1.78), (-0.14, 0.0, 0.0), paint.dark),
         *shelves,
         *books,
     )
@@ -264,95 +240,95 @@ def _bookshelf(paint: Paint) -> tuple[Primitive, ...]:
 
 def _lamp(paint: Paint) -> tuple[Primitive, ...]:
     return (
-        _post(0.19, 0.06, (0.0, 0.0, 0.0), paint.main),
-        _post(0.04, 1.22, (0.0, 0.0, 0.06), paint.dark),
-        _post(0.28, 0.14, (0.0, 0.0, 1.22), paint.main),
-        _post(0.235, 0.13, (0.0, 0.0, 1.36), paint.main),
-        _post(0.18, 0.12, (0.0, 0.0, 1.49), paint.main),
+        post(0.19, 0.06, (0.0, 0.0, 0.0), paint.main),
+        post(0.04, 1.22, (0.0, 0.0, 0.06), paint.dark),
+        post(0.28, 0.14, (0.0, 0.0, 1.22), paint.main),
+        post(0.235, 0.13, (0.0, 0.0, 1.36), paint.main),
+        post(0.18, 0.12, (0.0, 0.0, 1.49), paint.main),
     )
 
 
 def _plant(paint: Paint) -> tuple[Primitive, ...]:
     around = [(0.19 * math.cos(a), 0.19 * math.sin(a)) for a in np.arange(5) * 2 * math.pi / 5]
     return (
-        _post(0.17, 0.20, (0.0, 0.0, 0.0), paint.main),
-        _post(0.21, 0.20, (0.0, 0.0, 0.20), paint.main),
-        _egg((0.23, 0.23, 0.24), (0.0, 0.0, 0.36), LEAF),
-        *(_globe(0.105, (x, y, 0.60), paint.main) for x, y in around),
-        _globe(0.13, (0.0, 0.0, 0.80), paint.main),
-        _post(0.03, 0.2, (0.0, 0.0, 0.70), LEAF),
+        post(0.17, 0.20, (0.0, 0.0, 0.0), paint.main),
+        post(0.21, 0.20, (0.0, 0.0, 0.20), paint.main),
+        egg((0.23, 0.23, 0.24), (0.0, 0.0, 0.36), LEAF),
+        *(globe(0.105, (x, y, 0.60), paint.main) for x, y in around),
+        globe(0.13, (0.0, 0.0, 0.80), paint.main),
+        post(0.03, 0.2, (0.0, 0.0, 0.70), LEAF),
     )
 
 
 def _ball(paint: Paint) -> tuple[Primitive, ...]:
-    return (_globe(0.27, (0.0, 0.0, 0.0), paint.main),)
+    return (globe(0.27, (0.0, 0.0, 0.0), paint.main),)
 
 
 def _crate(paint: Paint) -> tuple[Primitive, ...]:
-    bands = [_box((0.62, 0.62, 0.09), (0.0, 0.0, z), paint.main) for z in (0.0, 0.255, 0.51)]
-    return (_box((0.57, 0.57, 0.58), (0.0, 0.0, 0.005), paint.dark), *bands, *_legs(0.62, 0.62, 0.60, 0.09, paint.main))
+    bands = [box((0.62, 0.62, 0.09), (0.0, 0.0, z), paint.main) for z in (0.0, 0.255, 0.51)]
+    return (box((0.57, 0.57, 0.58), (0.0, 0.0, 0.005), paint.dark), *bands, *legs(0.62, 0.62, 0.60, 0.09, paint.main))
 
 
 def _vase(paint: Paint) -> tuple[Primitive, ...]:
     return (
-        _post(0.12, 0.06, (0.0, 0.0, 0.0), paint.dark),
-        _egg((0.22, 0.22, 0.30), (0.0, 0.0, 0.03), paint.main),
-        _post(0.085, 0.34, (0.0, 0.0, 0.54), paint.main),
-        _post(0.15, 0.06, (0.0, 0.0, 0.86), paint.light),
+        post(0.12, 0.06, (0.0, 0.0, 0.0), paint.dark),
+        egg((0.22, 0.22, 0.30), (0.0, 0.0, 0.03), paint.main),
+        post(0.085, 0.34, (0.0, 0.0, 0.54), paint.main),
+        post(0.15, 0.06, (0.0, 0.0, 0.86), paint.light),
     )
 
 
 def _television(paint: Paint) -> tuple[Primitive, ...]:
     return (
-        _box((0.42, 1.16, 0.42), (0.0, 0.0, 0.0), paint.main),
-        _box((0.02, 1.04, 0.04), (0.205, 0.0, 0.19), paint.dark),
-        _box((0.12, 0.30, 0.10), (-0.06, 0.0, 0.42), paint.dark),
-        _box((0.08, 1.10, 0.70), (-0.06, 0.0, 0.50), paint.main),
-        _box((0.02, 0.90, 0.50), (-0.015, 0.0, 0.60), GLASS),
+        box((0.42, 1.16, 0.42), (0.0, 0.0, 0.0), paint.main),
+        box((0.02, 1.04, 0.04), (0.205, 0.0, 0.19), paint.dark),
+        box((0.12, 0.30, 0.10), (-0.06, 0.0, 0.42), paint.dark),
+        box((0.08, 1.10, 0.70), (-0.06, 0.0, 0.50), paint.main),
+        box((0.02, 0.90, 0.50), (-0.015, 0.0, 0.60), GLASS),
     )
 
 
 def _bin(paint: Paint) -> tuple[Primitive, ...]:
     return (
-        _post(0.20, 0.48, (0.0, 0.0, 0.0), paint.main),
-        _post(0.225, 0.06, (0.0, 0.0, 0.48), paint.dark),
-        _egg((0.20, 0.20, 0.14), (0.0, 0.0, 0.40), paint.light),
-        _box((0.10, 0.20, 0.05), (0.18, 0.0, 0.0), paint.dark),
+        post(0.20, 0.48, (0.0, 0.0, 0.0), paint.main),
+        post(0.225, 0.06, (0.0, 0.0, 0.48), paint.dark),
+        egg((0.20, 0.20, 0.14), (0.0, 0.0, 0.40), paint.light),
+        box((0.10, 0.20, 0.05), (0.18, 0.0, 0.0), paint.dark),
     )
 
 
 def _suitcase(paint: Paint) -> tuple[Primitive, ...]:
-    ribs = [_box((0.31, 0.06, 0.60), (0.0, y, 0.10), paint.light) for y in (-0.15, 0.0, 0.15)]
+    ribs = [box((0.31, 0.06, 0.60), (0.0, y, 0.10), paint.light) for y in (-0.15, 0.0, 0.15)]
     return (
-        _box((0.28, 0.50, 0.62), (0.0, 0.0, 0.09), paint.main),
+        box((0.28, 0.50, 0.62), (0.0, 0.0, 0.09), paint.main),
         *ribs,
-        _box((0.06, 0.06, 0.30), (0.0, 0.13, 0.71), paint.dark),
-        _box((0.06, 0.06, 0.30), (0.0, -0.13, 0.71), paint.dark),
-        _box((0.07, 0.34, 0.07), (0.0, 0.0, 0.98), paint.dark),
-        _box((0.20, 0.10, 0.09), (0.0, 0.18, 0.0), GLASS),
-        _box((0.20, 0.10, 0.09), (0.0, -0.18, 0.0), GLASS),
+        box((0.06, 0.06, 0.30), (0.0, 0.13, 0.71), paint.dark),
+        box((0.06, 0.06, 0.30), (0.0, -0.13, 0.71), paint.dark),
+        box((0.07, 0.34, 0.07), (0.0, 0.0, 0.98), paint.dark),
+        box((0.20, 0.10, 0.09), (0.0, 0.18, 0.0), GLASS),
+        box((0.20, 0.10, 0.09), (0.0, -0.18, 0.0), GLASS),
     )
 
 
 def _cone(paint: Paint) -> tuple[Primitive, ...]:
     steps = ((0.20, 0.05), (0.17, 0.17), (0.135, 0.29), (0.10, 0.41), (0.065, 0.53))
     return (
-        _box((0.52, 0.52, 0.06), (0.0, 0.0, 0.0), paint.dark),
-        *(_post(radius, 0.13, (0.0, 0.0, z), paint.main) for radius, z in steps),
-        _globe(0.045, (0.0, 0.0, 0.63), paint.main),
+        box((0.52, 0.52, 0.06), (0.0, 0.0, 0.0), paint.dark),
+        *(post(radius, 0.13, (0.0, 0.0, z), paint.main) for radius, z in steps),
+        globe(0.045, (0.0, 0.0, 0.63), paint.main),
     )
 
 
 def _bear(paint: Paint) -> tuple[Primitive, ...]:
     pairs = (-1, 1)
     return (
-        _egg((0.22, 0.25, 0.28), (0.0, 0.0, 0.0), paint.main),
-        _globe(0.20, (0.02, 0.0, 0.47), paint.main),
-        *(_globe(0.085, (0.0, 0.16 * side, 0.76), paint.main) for side in pairs),
-        *(_egg((0.20, 0.09, 0.09), (0.22, 0.15 * side, 0.0), paint.main) for side in pairs),
-        *(_egg((0.08, 0.10, 0.16), (0.08, 0.26 * side, 0.20), paint.dark) for side in pairs),
-        _egg((0.07, 0.09, 0.07), (0.20, 0.0, 0.56), paint.light),
-        *(_globe(0.03, (0.18, 0.08 * side, 0.70), GLASS) for side in pairs),
+        egg((0.22, 0.25, 0.28), (0.0, 0.0, 0.0), paint.main),
+        globe(0.20, (0.02, 0.0, 0.47), paint.main),
+        *(globe(0.085, (0.0, 0.16 * side, 0.76), paint.main) for side in pairs),
+        *(egg((0.20, 0.09, 0.09), (0.22, 0.15 * side, 0.0), paint.main) for side in pairs),
+        *(egg((0.08, 0.10, 0.16), (0.08, 0.26 * side, 0.20), paint.dark) for side in pairs),
+        egg((0.07, 0.09, 0.07), (0.20, 0.0, 0.56), paint.light),
+        *(globe(0.03, (0.18, 0.08 * side, 0.70), GLASS) for side in pairs),
     )
 
 

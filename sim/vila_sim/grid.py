@@ -1,7 +1,7 @@
 """Where the robot's centre may be, and how far it is from there to a goal.
 
 Cells are 5 cm squares. A cell is free if a disc of the robot's radius at its centre touches no
-wall and no object's footprint (round objects count as their box).
+wall and the footprint of no object or clutter (round objects count as their box).
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ class OccupancyGrid:
             dx = np.maximum(np.maximum(wall.x_min_m - x, x - wall.x_max_m), 0.0)
             dy = np.maximum(np.maximum(wall.y_min_m - y, y - wall.y_max_m), 0.0)
             free &= (dx**2)[None, :] + (dy**2)[:, None] >= self.robot_radius_m**2
-        for item in self.flat.objects:
+        for item in self.flat.obstacles:
             rows, columns = self._window_around(item)
             near = _box_distance(x[None, columns], y[rows, None], item)
             free[rows, columns] &= near >= self.robot_radius_m

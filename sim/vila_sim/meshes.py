@@ -26,21 +26,26 @@ class Mesh:
 
 
 def textured_box(part: Primitive) -> Mesh:
-    """Return the box, its texture projected along its z as MuJoCo does it: upright and legible from +z."""
+    """Return the box, its texture projected along its z as MuJoCo does it: upright and legible from +z.
+
+    A texture that is wrapped covers each face once.
+    """
     half = np.array(part.half_size_m)
     signs = list(itertools.product((-1, 1), repeat=3))
-    faces, normals = [], []
+    faces, normals, ends = [], [], []
     for axis, side in itertools.product(range(3), (-1, 1)):
         for a, b in ((-1, -1), (1, -1), (1, 1), (-1, 1)):
             corner = [side, side, side]
             corner[(axis + 1) % 3], corner[(axis + 2) % 3] = side * a, b
             faces.append(signs.index((corner[0], corner[1], corner[2])))
             normals.append(side * np.eye(3)[axis])
+            ends.append((a, b))
     points = np.array(signs) * half
-    tile = TEXTURES[part.texture].tile_m
-    edges = np.array([tile, tile]) if tile else 2 * half[:2]
+    texture = TEXTURES[part.texture]
+    edges = np.array([texture.tile_m, texture.tile_m]) if texture.tile_m else 2 * half[:2]
+    uvs = np.array(ends) / 2 if texture.is_wrapped else points[faces, :2] / edges
     quads = tuple(tuple(faces[at : at + 4]) for at in range(0, 24, 4))
-    return Mesh(points, quads, np.array(normals), points[faces, :2] / edges + 0.5)
+    return Mesh(points, quads, np.array(normals), uvs + 0.5)
 
 
 def ellipsoid(half_size_m: tuple[float, float, float]) -> Mesh:

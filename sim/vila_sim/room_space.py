@@ -8,11 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from vila_sim.scene import Door, Room, SceneObject
+from vila_sim.scene import Door, Room, SceneObject, Wall
+
+Box = tuple[float, float, float, float]  # x_min, y_min, x_max, y_max in metres
 
 CELL_M = 0.05
 CLEARANCE_M = 0.22  # radius of the robot that must be able to move, with a margin
 OBJECT_GAP_M = 0.10
+BLOCK_GAP_M = 0.03  # to what is built into the room
 DOOR_DEPTH_M = 0.85  # kept free in front of a door
 TOUCH_M = 0.12  # a free cell so near to the inflated object counts as reaching it
 MAX_POCKET_CELLS = 12  # cut-off free cells that are only an artefact of the grid
@@ -21,10 +24,14 @@ MAX_POCKET_CELLS = 12  # cut-off free cells that are only an artefact of the gri
 class RoomSpace:
     """Accepts objects one by one, as long as the robot still gets everywhere."""
 
-    def __init__(self, room: Room, doors: tuple[Door, ...]) -> None:
+    def __init__(self, room: Room, doors: tuple[Door, ...], walls: tuple[Wall, ...] = ()) -> None:
+        """walls: of the flat; those that stand in the room are in the way too."""
         self.room = room
         self._x, self._y = _cell_centres(room)
+        self._blocks = built_in(room, walls)
         self._free = _inside(room, self._x, self._y)
+        for block in self._blocks:
+            self._free &= _box_distance(block, self._x, self._y) > CLEARANCE_M
         own = [door for door in doors if room.name in door.rooms]
         self._doors = [_door_zone(door, room) for door in own]
         self._seeds = [self._cell(*_entry(door, room)) for door in own]
@@ -57,6 +64,7 @@ class RoomSpace:
         return (
             inside
             and not any(overlap(box, zone, 0.0) for zone in self._doors)
+            and not any(overlap(box, block, BLOCK_GAP_M) for block in self._blocks)
             and not any(overlap(box, other, OBJECT_GAP_M) for other in others)
         )
 
@@ -74,7 +82,28 @@ class RoomSpace:
         return int((y_m - self.room.y_min_m) / CELL_M), int((x_m - self.room.x_min_m) / CELL_M)
 
 
-def bounding_box(thing: SceneObject) -> tuple[float, float, float, float]:
+def block_box(wall: Wall) -> Box:
+    """The floor under a piece of wall."""
+    return wall.x_min_m, wall.y_min_m, wall.x_max_m, wall.y_max_m
+
+
+def built_in(room: Room, walls: tuple[Wall, ...]) -> list[Box]:
+    """What stands in a room of walls: a cupboard in its corner, a pillar."""
+    return [block_box(wall) for wall in walls if overlap(block_box(wall), _bounds(room), -0.01)]
+
+
+def _bounds(room: Room) -> Box:
+    return room.x_min_m, room.y_min_m, room.x_max_m, room.y_max_m
+
+
+def _box_distance(box: Box, x_m: NDArray[np.float64], y_m: NDArray[np.float64]) -> NDArray[np.float64]:
+    dx = np.maximum(np.maximum(box[0] - x_m, x_m - box[2]), 0.0)
+    dy = np.maximum(np.maximum(box[1] - y_m, y_m - box[3]), 0.0)
+    distance: NDArray[np.float64] = np.hypot(dx, dy)
+    return distance
+
+
+def bounding_box(thing: SceneObject) -> Box:
     """Axis-aligned box of the object's footprint: x_min, y_min, x_max, y_max in metres."""
     cosine, sine = abs(math.cos(thing.yaw_rad)), abs(math.sin(thing.yaw_rad))
     half_x, half_y = thing.footprint_m[0] / 2, thing.footprint_m[1] / 2
@@ -112,7 +141,7 @@ def _entry(door: Door, room: Room) -> tuple[float, float]:
     return x, y
 
 
-def _door_zone(door: Door, room: Room) -> tuple[float, float, float, float]:
+def _door_zone(door: Door, room: Room) -> Box:
     """The floor before a door, to be kept free."""
     half = door.width_m / 2 + 0.12
     if door.along_x:
@@ -120,7 +149,7 @@ def _door_zone(door: Door, room: Room) -> tuple[float, float, float, float]:
     return door.x_m - DOOR_DEPTH_M, door.y_m - half, door.x_m + DOOR_DEPTH_M, door.y_m + half
 
 
-def overlap(first: tuple[float, float, float, float], second: tuple[float, float, float, float], gap: float) -> bool:
+def overlap(first: Box, second: Box, gap: float) -> bool:
     """True if two boxes (x_min, y_min, x_max, y_max) come nearer to each other than the gap, metres."""
     return (
         first[0] < second[2] + gap

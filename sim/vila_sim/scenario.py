@@ -11,9 +11,11 @@ import numpy as np
 from vila_core.errors import WorldError
 from vila_core.types import Pose
 from vila_sim.episodes import Pair, layout_seed, split_flat
+from vila_sim.families.table import PLAIN
 from vila_sim.furniture import COLOURS, KINDS
 from vila_sim.grid import DistanceField, OccupancyGrid
 from vila_sim.instructions import spoken
+from vila_sim.plan import CORRIDOR
 from vila_sim.scene import Flat, SceneObject
 
 SPLIT = "val_unseen_layout"  # no layout of it was trained on
@@ -49,14 +51,14 @@ def named_pair(text: str) -> Pair:
     return max(pairs, key=lambda pair: len(pair[1]))
 
 
-def make_scenario(instruction: str, seed: int) -> Scenario:
+def make_scenario(instruction: str, seed: int, family: str = PLAIN) -> Scenario:
     """Build the task: the same arguments give the same flat, target and start.
 
     The robot starts in the target's room, 2.5 to 4.5 m away where the room is large enough, with any heading.
     Raises WorldError if the instruction names no object, or the flat has no such start.
     """
     pair = named_pair(instruction)
-    flat = split_flat(layout_seed(SPLIT, seed), (pair,))
+    flat = split_flat(layout_seed(SPLIT, seed), (pair,), family)
     grid = OccupancyGrid(flat)
     rng = np.random.default_rng([seed, *pair[0].encode(), *pair[1].encode()])
     for target in (item for item in flat.objects if (item.colour, item.kind) == pair):
@@ -67,23 +69,26 @@ def make_scenario(instruction: str, seed: int) -> Scenario:
     raise WorldError(f"flat of seed {seed} has no free place to start towards the {' '.join(pair)}; try another seed")
 
 
-def live_world(seed: int, instruction: str = "") -> tuple[Flat, Pose]:
+def live_world(seed: int, instruction: str = "", family: str = PLAIN) -> tuple[Flat, Pose]:
     """Return the flat of a seed and the robot's start in it, in every simulator the same.
 
-    instruction: the flat holds what it names and the robot starts in that room; without, in the corridor.
+    instruction: the flat holds what it names and the robot starts in that room; without, at `first_pose`.
     Raises WorldError as `make_scenario` does.
     """
     if instruction:
-        scenario = make_scenario(instruction, seed)
+        scenario = make_scenario(instruction, seed, family)
         return scenario.flat, scenario.start
-    flat = split_flat(layout_seed(SPLIT, seed))
-    return flat, middle_of_corridor(flat)
+    flat = split_flat(layout_seed(SPLIT, seed), family=family)
+    return flat, first_pose(flat)
 
 
-def middle_of_corridor(flat: Flat) -> Pose:
-    """Return where a robot begins that is told no room."""
-    corridor = flat.rooms[0]
-    return Pose((corridor.x_min_m + corridor.x_max_m) / 2, (corridor.y_min_m + corridor.y_max_m) / 2)
+def first_pose(flat: Flat) -> Pose:
+    """Return where a robot begins that is told no room: in the corridor, else in a doorway."""
+    room = flat.rooms[0]
+    if room.name == CORRIDOR or not flat.doors:
+        return Pose((room.x_min_m + room.x_max_m) / 2, (room.y_min_m + room.y_max_m) / 2)
+    door = flat.doors[0]
+    return Pose(door.x_m, door.y_m, door.heading_rad)
 
 
 def _names(text: str, colour: str, kind: str) -> bool:

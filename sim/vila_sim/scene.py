@@ -6,8 +6,11 @@ an Isaac stage; nothing in here depends on a simulator.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
+
+from vila_sim.lighting import PLAIN_LIGHTING, Lighting
 
 Shape = Literal["box", "cylinder", "sphere", "capsule", "ellipsoid"]
 
@@ -93,6 +96,11 @@ class Door:
     along_x: bool  # True if the opening spans x (one walks through it along y)
     rooms: tuple[str, str]
 
+    @property
+    def heading_rad(self) -> float:
+        """The yaw of who walks through it."""
+        return math.pi / 2 if self.along_x else 0.0
+
 
 @dataclass(frozen=True, slots=True)
 class DoorLeaf:
@@ -117,7 +125,7 @@ class DoorLeaf:
 
 @dataclass(frozen=True, slots=True)
 class Flat:
-    """A furnished flat, complete: the same seed gives the same flat."""
+    """A furnished flat, complete: the same family and seed give the same flat."""
 
     seed: int
     width_m: float
@@ -128,6 +136,14 @@ class Flat:
     objects: tuple[SceneObject, ...]  # targets
     decor: tuple[SceneObject, ...] = ()  # pictures, lamps' cables, skirting: seen, never named
     leaves: tuple[DoorLeaf, ...] = ()  # only where doors are to open and close, see doors.with_leaves
+    clutter: tuple[SceneObject, ...] = ()  # stands in the way like furniture, and is never named
+    family: str = "plain"  # a row of families.table.FAMILIES
+    lighting: Lighting = PLAIN_LIGHTING
+
+    @property
+    def obstacles(self) -> tuple[SceneObject, ...]:
+        """All that stands on the floor: targets, then clutter."""
+        return (*self.objects, *self.clutter)
 
     def room(self, name: str) -> Room:
         """The room of that name; KeyError if there is none."""

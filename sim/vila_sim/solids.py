@@ -24,10 +24,6 @@ WHITE = (1.0, 1.0, 1.0)
 SLAB_M = 0.05  # half the thickness of ground and ceiling
 FLOOR_M = 0.02  # half of a floor's
 
-AMBIENT = 0.46
-# Three directions from above, so that every side of a box has its own shade: x, y, z, intensity. No shadows.
-LIGHTS = ((0.45, 0.25, -0.86, 0.34), (-0.65, 0.2, -0.73, 0.20), (0.1, -0.75, -0.65, 0.14))
-
 
 @dataclass(frozen=True, slots=True)
 class Solid:
@@ -46,9 +42,9 @@ class Solid:
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """Solids that stand together: an object, a door's leaf, a piece of decor, the shell or the ceiling."""
+    """Solids that stand together: an object, clutter, a door's leaf, a piece of decor, the shell or the ceiling."""
 
-    name: str  # unique in the flat: an object's own name, else "decor_3_rug", "door_0", SHELL or CEILING
+    name: str  # unique in the flat: an object's own name, else "decor_3_rug", "clutter_0_shoes", "door_0", ...
     x_m: float
     y_m: float
     yaw_rad: float
@@ -57,15 +53,20 @@ class Body:
 
 
 def bodies_of(flat: Flat, *, movable: bool = False) -> tuple[Body, ...]:
-    """List the bodies of a flat: the shell, the ceiling, objects, door leaves, decor.
+    """List the bodies of a flat: the shell, the ceiling, objects, clutter, door leaves, decor.
 
-    Solids of flat.objects[i] are named "object:i:k", those of flat.leaves[i] "leaf:i:k", of flat.decor[i] "decor:i:k".
+    Solids of flat.objects[i] are named "object:i:k", those of flat.clutter[i] "clutter:i:k", of flat.leaves[i]
+    "leaf:i:k", of flat.decor[i] "decor:i:k".
     movable: objects can be put anywhere, as door leaves always can; what is movable does not collide.
     """
     return (
         _shell(flat),
         _ceiling(flat),
         *(_body(thing, thing.name, f"object:{i}", movable=movable) for i, thing in enumerate(flat.objects)),
+        *(
+            _body(thing, f"clutter_{i}_{thing.kind}", f"clutter:{i}", movable=False)
+            for i, thing in enumerate(flat.clutter)
+        ),
         *(_body(leaf.thing, leaf.thing.name, f"leaf:{i}", movable=True) for i, leaf in enumerate(flat.leaves)),
         *(_decor(thing, i) for i, thing in enumerate(flat.decor)),
     )

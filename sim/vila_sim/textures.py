@@ -5,32 +5,18 @@ from __future__ import annotations
 import functools
 import struct
 import zlib
-from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vila_sim.drawing import SIZE_PX, Draw, Pixels, Rgb, Texture, clouds, coordinates, noise, plain
 from vila_sim.lettering import lettering
-
-Rgb = tuple[float, float, float]
-Pixels = NDArray[np.float64]  # [size, size, 3], 0..1
-Draw = Callable[[np.random.Generator], Pixels]
-
-SIZE_PX = 256
-
-
-@dataclass(frozen=True, slots=True)
-class Texture:
-    """How to draw a texture, and how much of the world one copy of it covers."""
-
-    draw: Draw
-    tile_m: float  # edge of one copy; 0 stretches a single copy over the surface
+from vila_sim.surfaces import HELD_OUT_SURFACES, RICH_SURFACES
 
 
 @functools.cache
 def texture_pixels(name: str) -> NDArray[np.uint8]:
-    """Draw a row of TEXTURES: [256, 256, 3] uint8 RGB, the same on every call.
+    """Draw a row of TEXTURES: [size, size, 3] uint8 RGB, the same on every call; 256 pixels wide, on furniture 64.
 
     Raises KeyError for an unknown name.
     """
@@ -56,48 +42,18 @@ def _png_chunk(tag: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + tag + data + struct.pack(">I", zlib.crc32(tag + data))
 
 
-# --- what the drawings are made of
-
-
-def _flat(colour: Rgb) -> Pixels:
-    return np.full((SIZE_PX, SIZE_PX, 3), colour, np.float64)
-
-
-def _noise(rng: np.random.Generator, cells: int) -> NDArray[np.float64]:
-    """Smooth noise that repeats without a seam, about -1..1: [size, size]."""
-    coarse = rng.uniform(-1.0, 1.0, (cells, cells))
-    at = np.arange(SIZE_PX) * cells / SIZE_PX
-    low = at.astype(int)
-    weight = at - low
-    weight = weight * weight * (3 - 2 * weight)
-    high = (low + 1) % cells
-    rows = coarse[low] * (1 - weight[:, None]) + coarse[high] * weight[:, None]
-    smooth: NDArray[np.float64] = rows[:, low] * (1 - weight) + rows[:, high] * weight
-    return smooth
-
-
-def _clouds(rng: np.random.Generator) -> NDArray[np.float64]:
-    return sum((_noise(rng, cells) / share for cells, share in ((4, 2), (8, 3), (32, 5))), np.zeros(()))
-
-
-def _coordinates() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Column and row of each pixel, 0..1: two [size, size]."""
-    line = (np.arange(SIZE_PX) + 0.5) / SIZE_PX
-    return np.broadcast_to(line, (SIZE_PX, SIZE_PX)), np.broadcast_to(line[:, None], (SIZE_PX, SIZE_PX))
-
-
 # --- floors
 
 
 def _planks(colour: Rgb, boards: int = 6) -> Draw:
     def draw(rng: np.random.Generator) -> Pixels:
-        column, row = _coordinates()
+        column, row = coordinates()
         board = (row * boards).astype(int)
         joint = rng.uniform(0.0, 1.0, boards)[board]
         half = (((column - joint) % 1.0) > 0.5).astype(int)
         tone = rng.uniform(0.84, 1.08, (boards, 2))[board, half]
         grain = np.repeat(rng.normal(0.0, 0.035, (SIZE_PX, 16)), SIZE_PX // 16, axis=1)
-        image: Pixels = np.array(colour) * (tone + grain + 0.05 * _noise(rng, 8))[..., None]
+        image: Pixels = np.array(colour) * (tone + grain + 0.05 * noise(rng, 8))[..., None]
         gap = (row * boards % 1.0 < 0.05) | (np.abs((column - joint) % 0.5) < 0.006)
         image[gap] *= 0.62
         return image
@@ -107,9 +63,9 @@ def _planks(colour: Rgb, boards: int = 6) -> Draw:
 
 def _tiles(colour: Rgb, grout: Rgb, count: int = 4, other: Rgb | None = None) -> Draw:
     def draw(rng: np.random.Generator) -> Pixels:
-        column, row = _coordinates()
+        column, row = coordinates()
         across, down = (column * count).astype(int), (row * count).astype(int)
-        tone = rng.uniform(0.95, 1.04, (count, count))[down, across] + 0.03 * _noise(rng, 16)
+        tone = rng.uniform(0.95, 1.04, (count, count))[down, across] + 0.03 * noise(rng, 16)
         odd = ((across + down) % 2 == 1)[..., None] & (other is not None)
         image: Pixels = np.where(odd, np.array(other or colour), np.array(colour)) * tone[..., None]
         line = (column * count % 1.0 < 0.06) | (row * count % 1.0 < 0.06)
@@ -121,8 +77,8 @@ def _tiles(colour: Rgb, grout: Rgb, count: int = 4, other: Rgb | None = None) ->
 
 def _carpet(colour: Rgb) -> Draw:
     def draw(rng: np.random.Generator) -> Pixels:
-        fibre = rng.normal(0.0, 0.09, (SIZE_PX, SIZE_PX)) + 0.06 * _clouds(rng)
-        return _flat(colour) * (1.0 + fibre)[..., None]
+        fibre = rng.normal(0.0, 0.09, (SIZE_PX, SIZE_PX)) + 0.06 * clouds(rng)
+        return plain(colour) * (1.0 + fibre)[..., None]
 
     return draw
 
@@ -132,37 +88,37 @@ def _carpet(colour: Rgb) -> Draw:
 
 def _plaster(colour: Rgb) -> Draw:
     def draw(rng: np.random.Generator) -> Pixels:
-        return _flat(colour) * (1.0 + 0.04 * _clouds(rng) + rng.normal(0.0, 0.012, (SIZE_PX, SIZE_PX)))[..., None]
+        return plain(colour) * (1.0 + 0.04 * clouds(rng) + rng.normal(0.0, 0.012, (SIZE_PX, SIZE_PX)))[..., None]
 
     return draw
 
 
 def _stripes(first: Rgb, second: Rgb, count: int = 4) -> Draw:
     def draw(rng: np.random.Generator) -> Pixels:
-        column, _ = _coordinates()
+        column, _ = coordinates()
         band = (column * count % 1.0 < 0.5)[..., None]
-        return np.where(band, np.array(first), np.array(second)) * (1.0 + 0.03 * _clouds(rng))[..., None]
+        return np.where(band, np.array(first), np.array(second)) * (1.0 + 0.03 * clouds(rng))[..., None]
 
     return draw
 
 
 def _dots(ground: Rgb, dot: Rgb, count: int = 4) -> Draw:
     def draw(rng: np.random.Generator) -> Pixels:
-        column, row = _coordinates()
+        column, row = coordinates()
         shift = 0.5 * ((row * count).astype(int) % 2)
         across, down = (column * count + shift) % 1.0 - 0.5, row * count % 1.0 - 0.5
         inside = (np.abs(across) + np.abs(down) < 0.24)[..., None]
-        return np.where(inside, np.array(dot), np.array(ground)) * (1.0 + 0.03 * _clouds(rng))[..., None]
+        return np.where(inside, np.array(dot), np.array(ground)) * (1.0 + 0.03 * clouds(rng))[..., None]
 
     return draw
 
 
 def _bricks(colour: Rgb, mortar: Rgb) -> Draw:
     def draw(rng: np.random.Generator) -> Pixels:
-        column, row = _coordinates()
+        column, row = coordinates()
         course = (row * 8).astype(int)
         along = column * 4 + 0.5 * (course % 2)
-        tone = rng.uniform(0.88, 1.1, (8, 4))[course, along.astype(int) % 4] + 0.05 * _noise(rng, 32)
+        tone = rng.uniform(0.88, 1.1, (8, 4))[course, along.astype(int) % 4] + 0.05 * noise(rng, 32)
         image: Pixels = np.array(colour) * tone[..., None]
         image[(along % 1.0 < 0.05) | (row * 8 % 1.0 < 0.1)] = mortar
         return image
@@ -175,9 +131,9 @@ def _bricks(colour: Rgb, mortar: Rgb) -> Draw:
 
 def _rug(ground: Rgb, border: Rgb, figure: Rgb) -> Draw:
     def draw(rng: np.random.Generator) -> Pixels:
-        column, row = _coordinates()
+        column, row = coordinates()
         edge = np.minimum(np.minimum(column, 1 - column), np.minimum(row, 1 - row))
-        image = _flat(ground)
+        image = plain(ground)
         image[np.abs(np.abs(column - 0.5) + np.abs(row - 0.5) - 0.27) < 0.05] = figure
         image[(edge > 0.05) & (edge < 0.11)] = border
         return image * (1.0 + rng.normal(0.0, 0.06, (SIZE_PX, SIZE_PX)))[..., None]
@@ -186,8 +142,8 @@ def _rug(ground: Rgb, border: Rgb, figure: Rgb) -> Draw:
 
 
 def _abstract(rng: np.random.Generator) -> Pixels:
-    image = _flat((0.82, 0.79, 0.72))
-    column, row = _coordinates()
+    image = plain((0.82, 0.79, 0.72))
+    column, row = coordinates()
     for _ in range(7):
         x, y, radius = rng.uniform(0.1, 0.9), rng.uniform(0.1, 0.9), rng.uniform(0.08, 0.28)
         square = bool(rng.integers(2))
@@ -197,7 +153,7 @@ def _abstract(rng: np.random.Generator) -> Pixels:
 
 
 def _landscape(rng: np.random.Generator) -> Pixels:
-    column, row = _coordinates()
+    column, row = coordinates()
     image: Pixels = np.array((0.62, 0.74, 0.83)) + (row[..., None] - 0.5) * np.array((0.3, 0.15, -0.05))
     for level, colour in ((0.5, (0.42, 0.5, 0.52)), (0.65, (0.36, 0.45, 0.3)), (0.8, (0.28, 0.36, 0.2))):
         ridge = level + 0.08 * np.sin(column * rng.uniform(5, 12) + rng.uniform(0, 6)) + 0.03 * np.sin(column * 23)
@@ -206,8 +162,8 @@ def _landscape(rng: np.random.Generator) -> Pixels:
 
 
 def _sky(rng: np.random.Generator) -> Pixels:
-    _, row = _coordinates()
-    cloud = np.clip(_noise(rng, 4) + 0.5 * _noise(rng, 8), 0.0, 1.0)[..., None]
+    _, row = coordinates()
+    cloud = np.clip(noise(rng, 4) + 0.5 * noise(rng, 8), 0.0, 1.0)[..., None]
     blue = np.array((0.60, 0.76, 0.92)) + (1 - row[..., None]) * np.array((-0.12, -0.08, 0.0))
     image: Pixels = blue * (1 - 0.6 * cloud) + 0.6 * cloud
     return image
@@ -218,9 +174,9 @@ def _sky(rng: np.random.Generator) -> Pixels:
 
 def _board(text: str, ground: Rgb, ink: Rgb) -> Draw:
     def draw(_: np.random.Generator) -> Pixels:
-        image = _flat(ground)
+        image = plain(ground)
         dots = lettering(text)
-        column, row = _coordinates()
+        column, row = coordinates()
         image[(np.abs(column - 0.5) > 0.48) | (np.abs(row - 0.5) > 0.47)] = ink
         dot = min(0.88 / dots.shape[1], 0.86 / 1.5 / dots.shape[0])  # edge of a dot, of the board's width
         across = np.floor((column - 0.5) / dot + dots.shape[1] / 2).astype(int)
@@ -288,4 +244,13 @@ SIGNS: dict[str, Texture] = {
     "sign_reply": Texture(_board("THE NEXT\nACTION IS\nTURN LEFT", _WHITE, _BLACK), 0.0),  # in the grammar's words
 }
 
-TEXTURES: dict[str, Texture] = {**FLOORS, **WALLS, **RUGS, **PICTURES, **SIGNS, "sky": Texture(_sky, 0.0)}
+TEXTURES: dict[str, Texture] = {
+    **FLOORS,
+    **WALLS,
+    **RUGS,
+    **PICTURES,
+    **SIGNS,
+    "sky": Texture(_sky, 0.0),
+    **RICH_SURFACES.textures,
+    **HELD_OUT_SURFACES.textures,
+}

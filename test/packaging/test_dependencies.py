@@ -41,6 +41,7 @@ FROM_PIP = {
     "ros": {"lz4", "mcap", "rosbags", "zstandard"},
     "sim": {"av", "mujoco"},
     "gym": {"gymnasium"},
+    "worlds": {"gymnasium", "minigrid", "miniworld", "pyglet"},
     "video": {"av"},
     "isaac": {"pxr"},
     "export": {"ml_dtypes", "onnx", "onnxruntime", "onnxscript"},

@@ -14,7 +14,8 @@ from vila_core.actions.grammar import ACTIONS, SENTENCES
 from vila_core.errors import WorldError
 from vila_core.types import Stop
 from vila_sim import dataset
-from vila_sim.dataset import FRAMES_PER_FLAT, SLOTS, make_shard, shard_path, small_segmentation
+from vila_sim.cameras import CameraRandomization
+from vila_sim.dataset import FRAMES_PER_FLAT, SLOTS, DataOptions, make_shard, shard_path, small_segmentation
 from vila_sim.episodes import held_out_pairs, split_flat
 from vila_tools.training.data_sets import episodes_main
 
@@ -48,8 +49,10 @@ def test_shapes_and_types(shard: Shard) -> None:
         "slots": ((e, SLOTS), "int16"),
         "target_slot": ((e,), "int8"),
         "flat": ((e,), "int32"),
+        "camera": ((e, 3), "float32"),
         "objects": ((f, 64, 2), "int16"),
         "flat_seed": ((f,), "int64"),
+        "flat_family": ((f,), "int8"),
     }
     assert {name: (array.shape, str(array.dtype)) for name, array in shard.items()} == expected
 
@@ -110,12 +113,28 @@ def test_same_seed_gives_the_same_shard(shard: Shard, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["shard_00000"]
 
 
+def test_a_set_of_two_families_takes_them_in_turn_and_draws_cameras(tmp_path: Path) -> None:
+    options = DataOptions(("plain", "rich"), CameraRandomization())
+    shards = [load(make_shard(tmp_path / name, 0, 0, frames=2 * FRAMES_PER_FLAT, options=options)) for name in "ab"]
+    for name, array in shards[0].items():
+        np.testing.assert_array_equal(array, shards[1][name], err_msg=name)
+    shard = shards[0]
+    assert shard["flat_family"].tolist() == [0, 1]
+    assert len(np.unique(shard["camera"], axis=0)) == len(shard["camera"]) > 4
+    flat = split_flat(int(shard["flat_seed"][1]), family="rich")
+    for (kind, colour), thing in zip(shard["objects"][1], flat.objects, strict=False):
+        assert (list(dataset.KINDS)[kind], list(dataset.COLOURS)[colour]) == (thing.kind, thing.colour)
+    slots = shard["slots"][shard["episode"]]
+    inside = np.cos(shard["bearing"][shard["visible"] & (slots >= 0)]) > 0.2
+    assert inside.mean() > 0.95  # the segmentation, by which they count as visible, is the drawn camera's
+
+
 def test_main_makes_only_what_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made: list[int] = []
 
-    def fake(out: Path, index: int, seed: int) -> Path:
+    def fake(out: Path, index: int, seed: int, options: DataOptions) -> Path:
         made.append(index)
         shard_path(out, index).mkdir()
         return shard_path(out, index)

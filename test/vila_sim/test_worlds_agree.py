@@ -42,6 +42,9 @@ FLATS = {
     "seed 3": lambda: generate_flat(3),
     "every kind of ellipsoid": lambda: generate_flat(11, include=[("red", "bear"), ("white", "bin"), ("blue", "vase")]),
     "doors": lambda: with_leaves(generate_flat(5), np.random.default_rng(1)),
+    "rich": lambda: generate_flat(1, family="rich"),
+    "rich, dim, with lamps": lambda: generate_flat(2, family="rich"),
+    "held out": lambda: generate_flat(0, family="held_out"),
     "signs": lambda: with_signs(generate_flat(7), "sign_stop"),
 }
 

@@ -34,6 +34,7 @@ NEEDS |= {
     "record": "rclpy",
     "engine build": "onnx",
 }
+NEEDS |= {"bench miniworld": "miniworld", "bench babyai": "minigrid"}
 GOOD = str(EMBEDDED_CHECKPOINT)
 # BAD stands for the file in question, OUT for a place to write to, PICTURES for a folder of pictures.
 ROWS = [
@@ -78,6 +79,8 @@ ROWS = [
     "bench signs --episode-file BAD",
     "bench drive --checkpoint BAD --episodes 1",
     "bench drive --episode-file BAD",
+    "bench miniworld --checkpoint BAD --episodes 1",
+    "bench babyai --levels GoToRedBallGrey --missions 1 --json BAD/out",
     "bench video --bag BAD",
     "bench ros --checkpoint BAD",
     "bench soak --checkpoint BAD",

@@ -17,7 +17,7 @@ from vila_sim.episode_files import parse_world_name, world_name
 from vila_sim.episodes import split_flat
 from vila_sim.patrol_scenario import DURATION_S, make_patrol
 from vila_sim.route import Route
-from vila_sim.scenario import live_world, middle_of_corridor, named_pair
+from vila_sim.scenario import first_pose, live_world, named_pair
 from vila_sim.scene import Flat
 from vila_sim.scripted_events import Script
 
@@ -29,7 +29,7 @@ FROM_NEXT_RESET = Settable("from the next ~/reset on")
 class SimulatorNodeConfig:
     """The parameters of the node itself; the camera's are `camera.*`, the robot's `robot.*`."""
 
-    # a flat by its name in episode files, such as flat/12; empty: chosen by seed and instruction
+    # a flat by its name in episode files, such as flat/12 or flat/rich/12; empty: chosen by seed and instruction
     world: Annotated[str, FROM_NEXT_RESET] = ""
     # which flat, where the robot starts, and what happens
     seed: Annotated[int, Bounds(least=-2_147_483_648, most=2_147_483_647), FROM_NEXT_RESET] = 0
@@ -100,7 +100,7 @@ def make_world(config: SimulatorNodeConfig) -> World:
         return World(config, name, patrol.flat, _overridden(patrol.route.start, config), patrol.script, route)
     if config.world:
         flat = split_flat(*parse_world_name(config.world))
-        return World(config, config.world, flat, _overridden(middle_of_corridor(flat), config))
+        return World(config, config.world, flat, _overridden(first_pose(flat), config))
     flat, start = live_world(config.seed, config.instruction)
     pairs = (named_pair(config.instruction),) if config.instruction else ()
     return World(config, world_name(flat.seed, pairs), flat, _overridden(start, config))

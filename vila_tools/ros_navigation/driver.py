@@ -98,7 +98,7 @@ class Driver:
 
     def drive(self, episode: Episode, grid: OccupancyGrid) -> Driven:
         """Drive one episode. Raises VilaError if simulator or navigator do not answer."""
-        self._control.place(world_name(episode.flat_seed, episode.include), episode.start)
+        self._control.place(world_name(episode.flat_seed, episode.include, episode.family), episode.start)
         self._settle()
         path = DrivenPath(grid, None if self._is_true else episode.start)
         path.add(self._odometry.pose)

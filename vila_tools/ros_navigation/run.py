@@ -93,15 +93,16 @@ def chosen(options: RosNavigationOptions) -> list[Episode]:
     episodes = read_episodes(options.episode_file)[: options.episodes]
     if not episodes:
         raise ConfigError(f"{options.episode_file} holds no episodes")
-    return sorted(episodes, key=lambda episode: (episode.flat_seed, episode.include))
+    return sorted(episodes, key=lambda episode: (episode.family, episode.flat_seed, episode.include))
 
 
 def with_grids(episodes: Sequence[Episode]) -> Iterator[tuple[Episode, OccupancyGrid]]:
     """Yield each episode with the map of its flat, which is made once for neighbours."""
     name, grid = "", None
     for episode in episodes:
-        if grid is None or name != world_name(episode.flat_seed, episode.include):
-            name, grid = world_name(episode.flat_seed, episode.include), OccupancyGrid(flat_of(episode))
+        wanted = world_name(episode.flat_seed, episode.include, episode.family)
+        if grid is None or name != wanted:
+            name, grid = wanted, OccupancyGrid(flat_of(episode))
         yield episode, grid
 
 

@@ -14,6 +14,8 @@ from typing import Any
 from tqdm import tqdm
 
 from vila_sim import clips, dataset
+from vila_sim.cameras import CameraRandomization
+from vila_sim.families.table import FAMILIES, PLAIN, TRAINING_FAMILIES
 from vila_sim.shards import make_shards, shard_path, write_meta
 
 
@@ -22,10 +24,20 @@ def episodes_main(argv: Sequence[str] | None = None) -> int:
     parser = _parser("vila data", "Make the training set of vila-nano.", Path("data/nano"))
     per_shard = dataset.FRAMES_PER_SHARD
     parser.add_argument("--frames", type=int, default=60_000, help=f"rounded up to whole shards of {per_shard}")
+    parser.add_argument(
+        "--families",
+        default=PLAIN,
+        help=f"of flats, with commas: the data's flats are of each in turn; {', '.join(TRAINING_FAMILIES)}",
+    )
+    parser.add_argument(
+        "--cameras", choices=("fixed", "random"), default="fixed", help="random: another one in each episode"
+    )
     args = parser.parse_args(argv)
-    make = functools.partial(dataset.make_shard, args.out, seed=args.seed)
+    cameras = CameraRandomization() if args.cameras == "random" else None
+    options = dataset.DataOptions(tuple(name for name in args.families.split(",") if name), cameras)
+    make = functools.partial(dataset.make_shard, args.out, seed=args.seed, options=options)
     count = math.ceil(args.frames / per_shard)
-    made, seconds = _make_missing(args, dataset.dataset_meta(args.seed), make, count, (per_shard, "frame"))
+    made, seconds = _make_missing(args, dataset.dataset_meta(args.seed, options), make, count, (per_shard, "frame"))
     summary = {
         "shards": count,
         "frames": count * per_shard,
@@ -43,10 +55,11 @@ def clips_main(argv: Sequence[str] | None = None) -> int:
     parser = _parser("vila clips", "Make films of flats in which things happen.", Path("data/clips"))
     parser.add_argument("--clips", type=int, default=1000, help=f"rounded up to whole shards of {per_shard}")
     parser.add_argument("--split", choices=clips.SPLITS, default="train")
+    parser.add_argument("--family", choices=tuple(FAMILIES), default=PLAIN, help="of flats (default: %(default)s)")
     args = parser.parse_args(argv)
-    make = functools.partial(clips.make_shard, args.out, split=args.split, seed=args.seed)
+    make = functools.partial(clips.make_shard, args.out, split=args.split, seed=args.seed, family=args.family)
     count = math.ceil(args.clips / per_shard)
-    made, seconds = _make_missing(args, clips.clips_meta(args.seed, args.split), make, count, (1, "shard"))
+    made, seconds = _make_missing(args, clips.clips_meta(args.seed, args.split, args.family), make, count, (1, "shard"))
     summary = {
         "clips": count * per_shard,
         "frames_made": made * per_shard * clips.FRAMES,

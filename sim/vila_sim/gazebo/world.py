@@ -14,10 +14,11 @@ from vila_sim.gazebo.bridge import bridge_yaml
 from vila_sim.gazebo.elements import add, add_material, add_pose, add_shape, add_system
 from vila_sim.gazebo.robot import add_robot
 from vila_sim.gazebo.versions import DEFAULT, GazeboVersion, gazebo_version
+from vila_sim.lighting import Lighting
 from vila_sim.meshes import Mesh, textured_box
 from vila_sim.robot import CameraConfig, RobotConfig
 from vila_sim.scene import Flat
-from vila_sim.solids import AMBIENT, LIGHTS, Body, Solid, bodies_of, texture_assets
+from vila_sim.solids import Body, Solid, bodies_of, texture_assets
 
 WORLD_FILE, BRIDGE_FILE = "world.sdf", "bridge.yaml"
 STEP_S = 0.004
@@ -73,7 +74,7 @@ def sdf_world(flat: Flat, camera: CameraConfig, robot: RobotConfig, start: Pose,
     root = Element("sdf", version="1.9")
     world = add(root, "world", name="flat")
     _add_physics(world, version)
-    _add_light(world)
+    _add_light(world, flat.lighting)
     _add_ground(world)
     meshes: dict[str, str] = {}
     for body in bodies_of(flat):
@@ -95,18 +96,29 @@ def _add_physics(world: Element, version: GazeboVersion) -> None:
     add(world, "gravity", (0.0, 0.0, -9.81))
 
 
-def _add_light(world: Element) -> None:
+def _add_light(world: Element, lighting: Lighting) -> None:
     scene = add(world, "scene")
-    add(scene, "ambient", (AMBIENT, AMBIENT, AMBIENT, 1.0))
+    add(scene, "ambient", (*lighting.ambient, 1.0))
     add(scene, "background", (0.0, 0.0, 0.0, 1.0))
     add(scene, "shadows", False)
     add(scene, "grid", False)
-    for number, (x, y, z, value) in enumerate(LIGHTS):
+    for number, far in enumerate(lighting.directional):
         light = add(world, "light", name=f"light_{number}", type="directional")
         add(light, "pose", (0.0, 0.0, 4.0, 0.0, 0.0, 0.0))
-        add(light, "direction", (x, y, z))
-        add(light, "diffuse", (value, value, value, 1.0))
-        add(light, "specular", (value / 2, value / 2, value / 2, 1.0))
+        add(light, "direction", far.direction)
+        add(light, "diffuse", (*far.rgb, 1.0))
+        add(light, "specular", (*(value / 2 for value in far.rgb), 1.0))
+        add(light, "cast_shadows", False)
+    for number, lamp in enumerate(lighting.points):
+        light = add(world, "light", name=f"lamp_{number}", type="point")
+        add(light, "pose", (*lamp.position_m, 0.0, 0.0, 0.0))
+        add(light, "diffuse", (*lamp.rgb, 1.0))
+        add(light, "specular", (0.0, 0.0, 0.0, 1.0))
+        fading = add(light, "attenuation")
+        add(fading, "range", 20.0)
+        add(fading, "constant", 1.0)
+        add(fading, "linear", 0.0)
+        add(fading, "quadratic", 1 / lamp.reach_m**2)
         add(light, "cast_shadows", False)
 
 

@@ -14,6 +14,7 @@ from vila_sim.isaac.paths import FLAT, LIGHTS, LOOKS, WORLD, prim_name
 from vila_sim.isaac.robot import define_robot
 from vila_sim.isaac.shapes import define_frame, define_shape
 from vila_sim.isaac.usd import Gf, Usd, UsdGeom, UsdLux, UsdPhysics
+from vila_sim.lighting import Lighting
 from vila_sim.robot import CameraConfig, RobotConfig
 from vila_sim.scene import Flat, Room
 from vila_sim.solids import bodies_of, texture_assets
@@ -71,7 +72,7 @@ def isaac_stage(flat: Flat, camera: CameraConfig, robot: RobotConfig, start: Pos
             )
     UsdGeom.Scope.Define(stage, LIGHTS)
     for room in flat.rooms:
-        _define_light(stage, room, min(wall.height_m for wall in flat.walls) - _LIGHT_GAP_M)
+        _define_light(stage, room, min(wall.height_m for wall in flat.walls) - _LIGHT_GAP_M, flat.lighting)
     define_robot(stage, materials, camera, robot, start)
     return stage
 
@@ -91,11 +92,18 @@ def _define_physics(stage: Any, materials: Materials) -> None:
     materials.bind_friction(plane.GetPrim(), 1.0)
 
 
-def _define_light(stage: Any, room: Room, height_m: float) -> None:
-    """Define a luminous ceiling: with real shadows the lights of MuJoCo, above the flat, would not reach into it."""
+def _define_light(stage: Any, room: Room, height_m: float, lighting: Lighting) -> None:
+    """Define a luminous ceiling: with real shadows the lights of MuJoCo, above the flat, would not reach into it.
+
+    It is as bright and as warm as they are, and brighter by the lamps in the room.
+    """
     light = UsdLux.RectLight.Define(stage, f"{LIGHTS}/{room.name}")
     middle = (room.x_min_m + room.x_max_m) / 2, (room.y_min_m + room.y_max_m) / 2
     light.AddTranslateOp().Set(Gf.Vec3d(*middle, height_m))
     light.CreateWidthAttr(0.8 * (room.x_max_m - room.x_min_m))
     light.CreateHeightAttr(0.8 * (room.y_max_m - room.y_min_m))
-    light.CreateIntensityAttr(_LIGHT_INTENSITY)
+    lamps = [lamp.rgb for lamp in lighting.points if room.contains(*lamp.position_m[:2])]
+    rgb = [sum(values) for values in zip(lighting.level, *lamps, strict=True)]
+    light.CreateIntensityAttr(_LIGHT_INTENSITY * max(rgb))
+    if max(rgb) > min(rgb):
+        light.CreateColorAttr(Gf.Vec3f(*(value / max(rgb) for value in rgb)))

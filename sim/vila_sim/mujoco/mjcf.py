@@ -6,9 +6,11 @@ import math
 from xml.sax.saxutils import quoteattr
 
 from vila_core.types import Pose
+from vila_sim.families.table import PLAIN
+from vila_sim.lighting import Lighting, Rgb
 from vila_sim.robot import MAX_FORCE_N_PER_KG, MAX_IMAGE_PX, SERVO_S, CameraConfig, RobotConfig, hull_of
 from vila_sim.scene import Flat
-from vila_sim.solids import AMBIENT, CEILING, LIGHTS, SHELL, Body, Solid, bodies_of, texture_names
+from vila_sim.solids import CEILING, SHELL, Body, Solid, bodies_of, texture_names
 from vila_sim.textures import TEXTURES
 
 TIMESTEP_S = 0.005
@@ -34,9 +36,9 @@ def write_mjcf(
     start: a key frame of that name holds the robot's pose.
     """
     body = [
-        *_lights(),
+        *_lights(flat.lighting),
         *_map_camera(flat),
-        *(_body(body) for body in bodies_of(flat, movable=movable)),
+        *(_body(body, _digits(body, flat)) for body in bodies_of(flat, movable=movable)),
         *_robot(camera, robot),
     ]
     key = [] if start is None else [_key_frame(start)]
@@ -69,7 +71,8 @@ def _header(flat: Flat, camera: CameraConfig) -> list[str]:
         "<visual>",
         f'<global offwidth="{camera.width_px}" offheight="{camera.height_px}"/>',
         f'<quality shadowsize="0" offsamples="{SAMPLES}" numslices="14" numstacks="8" numquads="2"/>',
-        f'<headlight ambient="{AMBIENT} {AMBIENT} {AMBIENT}" diffuse="0.24 0.24 0.24" specular="0 0 0"/>',
+        f'<headlight ambient="{_rgb(flat.lighting.ambient)}" diffuse="{_rgb(flat.lighting.headlight)}"'
+        ' specular="0 0 0"/>',
         '<map znear="0.003" zfar="3"/>',
         "</visual>",
         "<asset>",
@@ -82,7 +85,13 @@ def _header(flat: Flat, camera: CameraConfig) -> list[str]:
 
 
 def _texture(name: str) -> list[str]:
-    tile = TEXTURES[name].tile_m
+    texture = TEXTURES[name]
+    if texture.is_wrapped:
+        return [
+            f'<texture name="{name}" type="cube" file="{name}.png"/>',
+            f'<material name="{name}" texture="{name}" specular="0.08" shininess="0.2"/>',
+        ]
+    tile = texture.tile_m
     repeat = f"{2 / tile:.4f}" if tile else "1"  # MuJoCo counts copies per 2 m of a box
     emission = "0.5" if name == "sky" else "0"
     return [
@@ -92,22 +101,40 @@ def _texture(name: str) -> list[str]:
     ]
 
 
-def _lights() -> list[str]:
+def _lights(lighting: Lighting) -> list[str]:
+    """Lights from afar, and lamps: those shine down, which is where everything is."""
     return [
-        f'<light type="directional" castshadow="false" pos="0 0 4" dir="{x} {y} {z}"'
-        f' diffuse="{v} {v} {v}" ambient="0 0 0" specular="{v / 2:g} {v / 2:g} {v / 2:g}"/>'
-        for x, y, z, v in LIGHTS
+        *(
+            f'<light type="directional" castshadow="false" pos="0 0 4" dir="{x} {y} {z}"'
+            f' diffuse="{_rgb(light.rgb)}" ambient="0 0 0" specular="{_rgb(light.rgb, 2)}"/>'
+            for light in lighting.directional
+            for x, y, z in (light.direction,)
+        ),
+        *(
+            f'<light type="spot" castshadow="false" pos="{x} {y} {z}" dir="0 0 -1" cutoff="90" exponent="0"'
+            f' attenuation="1 0 {1 / light.reach_m**2:.4f}" diffuse="{_rgb(light.rgb)}" ambient="0 0 0"'
+            ' specular="0 0 0"/>'
+            for light in lighting.points
+            for x, y, z in (light.position_m,)
+        ),
     ]
+
+
+def _rgb(rgb: Rgb, divisor: int = 1) -> str:
+    return " ".join(f"{value / divisor:g}" for value in rgb)
 
 
 def _map_camera(flat: Flat) -> list[str]:
     return [f'<camera name="map" pos="{flat.width_m / 2:g} {flat.depth_m / 2:g} 6" xyaxes="1 0 0 0 1 0"/>']
 
 
-def _body(body: Body) -> str:
+def _digits(body: Body, flat: Flat) -> int:
+    """How exact numbers are: four digits of a thing in plain flats, as the embedded model saw it; a shell is larger."""
+    return 4 if flat.family == PLAIN and body.name not in (SHELL, CEILING) else 6
+
+
+def _body(body: Body, digits: int) -> str:
     """One frame or mocap body holding the body's solids."""
-    # Four digits of a thing, as in the pictures that the embedded model was trained on; a shell is larger.
-    digits = 6 if body.name in (SHELL, CEILING) else 4
     geoms = [_geom(solid, digits) for solid in body.solids]
     pose = f'pos="{body.x_m:.4f} {body.y_m:.4f} 0" euler="0 0 {body.yaw_rad:.5f}"'
     if body.is_movable:
@@ -118,7 +145,7 @@ def _body(body: Body) -> str:
 def _geom(solid: Solid, digits: int) -> str:
     part = solid.part
     group = f'group="{_GROUPS[solid.layer]}"'
-    euler = f' euler="{_numbers(part.euler_rad)}"' if any(part.euler_rad) else ""
+    euler = f' euler="{_numbers(part.euler_rad, digits)}"' if any(part.euler_rad) else ""
     return (
         f'<geom name={quoteattr(solid.name)} type="{part.shape}"'
         f' size="{_numbers(part.half_size_m[: _NUMBERS.get(part.shape, 3)], digits)}"'

@@ -45,6 +45,7 @@ from vila_sim.mujoco.mjcf import (  # noqa: E402
     map_size,
     write_mjcf,
 )
+from vila_sim.plan import CORRIDOR  # noqa: E402
 from vila_sim.robot import (  # noqa: E402
     CLOUD_MAX_M,
     CLOUD_RAYS,
@@ -150,6 +151,26 @@ class Simulator:
         mujoco.mj_forward(self._model, self._data)
         self._owed_s = 0.0
         self._collided = False
+
+    def set_camera(self, camera: CameraConfig) -> None:
+        """Look through another camera from now on, of as many pixels. Raises WorldError for another size."""
+        size = camera.width_px, camera.height_px
+        if size != (self.camera.width_px, self.camera.height_px):
+            raise WorldError(
+                f"a camera of {size[0]} x {size[1]} pixels in a simulator that renders"
+                f" {self.camera.width_px} x {self.camera.height_px}: make another simulator"
+            )
+        if camera == self.camera:
+            return
+        self.camera = camera
+        pitch = math.radians(camera.pitch_deg)
+        axes = np.array(
+            [[0.0, math.sin(pitch), -math.cos(pitch)], [-1.0, 0.0, 0.0], [0.0, math.cos(pitch), math.sin(pitch)]]
+        )
+        mujoco.mju_mat2Quat(self._model.cam_quat[self._eye], axes.reshape(-1))
+        self._model.cam_pos[self._eye] = 0.0, 0.0, camera.height_m
+        self._model.cam_fovy[self._eye] = camera.vfov_deg
+        mujoco.mj_forward(self._model, self._data)
 
     def place(self, placements: Mapping[str, Placement]) -> None:
         """Put objects and door leaves, by name, where they are to be. WorldError for one that can't be moved."""
@@ -391,7 +412,10 @@ def _clipped(command: VelocityCommand, robot: RobotConfig) -> tuple[float, float
 
 
 def _free_pose(flat: Flat) -> Pose:
-    """The middle of the first room: the corridor, which holds no furniture."""
+    """The middle of the corridor, which holds no furniture; in a flat without one a doorway."""
     room = flat.rooms[0]
+    if room.name != CORRIDOR and flat.doors:
+        door = flat.doors[0]
+        return Pose(door.x_m, door.y_m, door.heading_rad)
     along_y = room.y_max_m - room.y_min_m > room.x_max_m - room.x_min_m
     return Pose((room.x_min_m + room.x_max_m) / 2, (room.y_min_m + room.y_max_m) / 2, math.pi / 2 if along_y else 0.0)
