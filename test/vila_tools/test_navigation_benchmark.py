@@ -177,6 +177,10 @@ def test_a_run_that_was_killed_goes_on_where_it_was(file, tmp_path, capsys, monk
     driven.clear()
     more = program(capsys, "--policies", "stop,forward,random,oracle", *file, *out)
     assert {name for name, _ in driven} == {"oracle"} and more["baselines"]["oracle"]["sr"] == 1.0
+    driven.clear()
+    assert program(capsys, *QUICK, *file, *out, "--episodes", "2")["episodes"] == 2 and not driven
+    with pytest.raises(ConfigError, match="holds another episode val_unseen_layout_0_0"):
+        main([*QUICK, *file, *out, "--corruption", "dark"])
     with pytest.raises(ConfigError, match="another run, seed = 0 instead of 1"):
         main([*QUICK, *file, *out, "--seed", "1"])
     results.write_text(results.read_text() + "{}\n")

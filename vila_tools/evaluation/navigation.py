@@ -100,7 +100,7 @@ def chosen_precision(args: argparse.Namespace, names: Sequence[str]) -> str:
 
 def _drive(args: argparse.Namespace, settings: Settings, episodes: Sequence[Episode]) -> list[EpisodeResult]:
     """Drive what is not driven yet; return all results, policy by policy, in the order of the episodes."""
-    kept = ResultFile(args.out and args.out / RESULTS, _what_counts(settings, episodes))
+    kept = ResultFile(args.out and args.out / RESULTS, _what_counts(settings), episodes)
     ids = [episode.episode_id for episode in episodes]
     jobs = [
         (episode, missing)
@@ -115,11 +115,10 @@ def _drive(args: argparse.Namespace, settings: Settings, episodes: Sequence[Epis
     return kept.in_order(settings.policies, ids)
 
 
-def _what_counts(settings: Settings, episodes: Sequence[Episode]) -> dict[str, Any]:
-    """What results depend on: a run that differs in it is another one. Policies are not: what is missing is driven."""
+def _what_counts(settings: Settings) -> dict[str, Any]:
+    """What results depend on: a run that differs in it is another one. More policies and episodes are driven then."""
     return {
         "version": package_version(),
-        "episodes": hashlib.sha256(repr(list(episodes)).encode()).hexdigest()[:16],
         "seed": settings.seed,
         "history": settings.history.policy,
         **{"backend": settings.backend, "device": settings.device, "precision": settings.precision},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -14,6 +15,7 @@ from vila_core.actions.grammar import ACTIONS, action_index
 from vila_core.errors import ConfigError
 from vila_core.files.writing import naming_output
 from vila_core.types import Pose
+from vila_sim.episodes import Episode
 from vila_tools.evaluation.episode_run import EpisodeResult
 from vila_tools.evaluation.metrics import NavigationMetrics
 
@@ -24,12 +26,13 @@ _DIGITS = 4
 class ResultFile:
     """The results of one run. None: nothing is kept.
 
-    settings: what the results depend on, which the file's first line holds. Raises ConfigError for a file of other
-    settings, naming what differs.
+    settings: what the results depend on, which the file's first line holds. episodes: those of now; more than last time
+    are welcome. Raises ConfigError for a file of other settings, or of an episode that was another task, naming it.
     """
 
-    def __init__(self, path: Path | None, settings: Mapping[str, Any]) -> None:
+    def __init__(self, path: Path | None, settings: Mapping[str, Any], episodes: Sequence[Episode]) -> None:
         self._path, self.results = path, dict[Key, EpisodeResult]()
+        self._tasks = {e.episode_id: hashlib.sha256(repr(e).encode()).hexdigest()[:16] for e in episodes}
         if path is None:
             return
         with naming_output(path):
@@ -44,7 +47,9 @@ class ResultFile:
         first, *lines = whole.splitlines()
         _require_same(path, first, settings)
         for number, line in enumerate(lines, 2):
-            result = _read(path, number, line)
+            task, result = _read(path, number, line)
+            if self._tasks.get(result.episode_id, task) != task:
+                raise ConfigError(f"{path} holds another episode {result.episode_id}: name another folder")
             self.results[result.policy, result.episode_id] = result
 
     def add(self, results: Iterable[EpisodeResult]) -> None:
@@ -53,7 +58,8 @@ class ResultFile:
         self.results |= {(result.policy, result.episode_id): result for result in new}
         if self._path is not None:
             with naming_output(self._path), self._path.open("a", encoding="utf-8") as stream:
-                stream.write("".join(json.dumps(_to_json(result)) + "\n" for result in new))
+                rows = [{"task": self._tasks[result.episode_id], **_to_json(result)} for result in new]
+                stream.write("".join(json.dumps(row) + "\n" for row in rows))
 
     def in_order(self, policies: Sequence[str], episodes: Sequence[str]) -> list[EpisodeResult]:
         """Return the results of these, policy by policy, in the order of the episodes: whoever was ready first."""
@@ -76,9 +82,10 @@ def _require_same(path: Path, line: bytes, settings: Mapping[str, Any]) -> None:
         )
 
 
-def _read(path: Path, number: int, line: bytes) -> EpisodeResult:
+def _read(path: Path, number: int, line: bytes) -> tuple[str, EpisodeResult]:
     try:
-        return _from_json(json.loads(line))
+        row = json.loads(line)
+        return str(row.pop("task")), _from_json(row)
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as err:
         raise ConfigError(f"{path}: line {number} is no result: {err!r}; delete the file") from err
 
