@@ -47,6 +47,7 @@ COMMANDS = {
         "vila_tools.training.data_sets:episodes_main",
         "write the training set: episodes of the oracle in simulated flats",
     ),
+    "episodes": Command("vila_tools.evaluation.write_episodes:main", "write the benchmark's episode files again"),
     "clips": Command(
         "vila_tools.training.data_sets:clips_main",
         "write films of flats in which things happen, with questions and answers",

@@ -11,14 +11,17 @@ from numpy.typing import NDArray
 from vila_core.actions.grammar import unit_steps
 from vila_core.errors import WorldError
 from vila_core.types import Action, Frame, MoveForward, Odometry, Pose, Stop, Turn, VelocityCommand, wrap_angle
+from vila_sim.corruptions import LOW_FRAME_RATE, corrupted_camera, corrupted_image, noise_of
 from vila_sim.episodes import SUCCESS_RADIUS_M, Episode, Pair, flat_of
+from vila_sim.goals import GoalProgress
 from vila_sim.grid import DistanceField, OccupancyGrid
-from vila_sim.mujoco.simulator import CameraConfig, Simulator
+from vila_sim.mujoco.simulator import CameraConfig, MapView, Simulator
 from vila_sim.oracle import TargetView
 from vila_sim.scene import Flat, SceneObject
 from vila_sim.signs import with_signs
 
 STEP_NS = 500_000_000  # simulated time of a unit step
+ON_THE_SPOT_M = 0.3  # a robot that is so far from where it turned has got on
 VISIBLE_PIXELS = 30  # of the object, in a 224 px image, for it to count as seen
 _SUBSTEPS = 10
 
@@ -28,11 +31,17 @@ def move(grid: OccupancyGrid, pose: Pose, action: Action) -> tuple[Pose, bool]:
 
     A blocked forward step advances as far as it can and slides along the obstacle.
     """
+    moved, touching = _moved(grid, pose, action)
+    return moved, touching > 0
+
+
+def _moved(grid: OccupancyGrid, pose: Pose, action: Action) -> tuple[Pose, float]:
+    """Return the new pose, and for which share of the step the robot touched something."""
     if isinstance(action, Turn):
-        return pose.turned(action.angle_rad), False
+        return pose.turned(action.angle_rad), 0.0
     if isinstance(action, MoveForward):
         return _slide(grid, pose, action.distance_m)
-    return pose, False
+    return pose, 0.0
 
 
 def bearing_rad(pose: Pose, target: SceneObject) -> float:
@@ -61,16 +70,17 @@ class FlatEnv:
     def __init__(self, camera: CameraConfig | None = None) -> None:
         self._camera = camera or CameraConfig()
         self._track_target, self._render = False, True
-        self._world: tuple[str, int, tuple[Pair, ...], str] | None = None
+        self._world: tuple[str, int, tuple[Pair, ...], str, CameraConfig] | None = None
         self._simulator: Simulator | None = None
         self.flat: Flat
         self.grid: OccupancyGrid
         self.episode: Episode
-        self.target: SceneObject
-        self.field: DistanceField
+        self._progress: GoalProgress
+        self._target_indices: list[int] = []
         self.path: list[Pose] = []  # the start, then one pose for each unit step
-        self.distances_m: list[float] = []  # geodesic distance to the goal at each pose of path
-        self.collisions = 0
+        self.distances_m: list[float] = []  # geodesic way that is left at each pose of path
+        self.collisions = 0  # unit steps in which something was touched
+        self.contact_s = 0.0  # for how long
         self.stop_called = False
         self._stamp_ns = 0
 
@@ -81,8 +91,18 @@ class FlatEnv:
 
     @property
     def distance_m(self) -> float:
-        """Geodesic distance to the goal cells."""
+        """Geodesic way that is left, past the thing to be visited first; nan without a goal."""
         return self.distances_m[-1]
+
+    @property
+    def target(self) -> SceneObject:
+        """The thing to be visited next. Raises WorldError if the episode names what is absent."""
+        return self._progress.target
+
+    @property
+    def field(self) -> DistanceField:
+        """The distances to it; raises as target does."""
+        return self._progress.field
 
     @property
     def succeeded(self) -> bool:
@@ -95,34 +115,37 @@ class FlatEnv:
         """Start an episode and return what the robot sees and measures first.
 
         track_target: also render the segmentation at every step, so that target_view works.
-        render: False gives black frames, for drivers that don't look. sign: hangs on the walls, see vila_sim.signs.
-        Raises WorldError if the flat does not hold the target, and for an unknown sign.
+        render: False gives black frames, for drivers that don't look. sign: hangs on the walls, see vila_sim.signs;
+        by default the episode's own. Raises WorldError if the flat does not hold the target, or is not the episode's
+        any more, and for an unknown sign.
         """
-        self._load(episode, sign)
+        self._load(episode, sign or episode.sign)
         self.episode, self._track_target, self._render = episode, track_target, render
-        self.target = _find(self.flat, episode.target)
-        self._target_index = self.flat.objects.index(self.target)
-        self.field = self.grid.field_to(self.target)
+        self._progress = GoalProgress(self.grid, episode)
+        self._target_indices = [self.flat.objects.index(target) for target in self._progress.targets]
         self.path, self.distances_m = [], []
-        self.collisions, self.stop_called = 0, False
-        self._visible_now = self._seen = False
-        self._rotated_rad = 0.0
+        self.collisions, self.contact_s, self.stop_called = 0, 0.0, False
+        self._visible_now = self._seen = np.zeros(len(self._target_indices), bool)
+        self._rotated_rad = self._spot_turn_rad = 0.0
+        self._spot = episode.start
         return self._arrive(episode.start)
 
     def act(self, action: Action) -> tuple[tuple[Frame, Odometry], ...]:
         """Execute an action; return what is seen and measured after each unit step of it.
 
-        Stop returns nothing and ends the episode; acting after it raises WorldError.
+        A camera of low frame rate shows the last one alone. Stop returns nothing and ends the episode; acting after it
+        raises WorldError.
         """
         self._require_running()
         self.stop_called = isinstance(action, Stop)
         seen = []
         for step in unit_steps(action) if not self.stop_called else ():
-            pose, collided = move(self.grid, self.pose, step)
-            self.collisions += collided
+            pose, touching = _moved(self.grid, self.pose, step)
+            self.collisions += touching > 0
+            self.contact_s += touching * STEP_NS / 1e9
             self._rotated_rad += abs(step.angle_rad) if isinstance(step, Turn) else 0.0
             seen.append(self._arrive(pose))
-        return tuple(seen)
+        return tuple(seen[-1:] if self.episode.corruption == LOW_FRAME_RATE else seen)
 
     def drive(self, command: VelocityCommand) -> tuple[Frame, Odometry]:
         """Drive for the time of a unit step, with physics; return what is then seen and measured.
@@ -134,6 +157,7 @@ class FlatEnv:
         assert simulator is not None
         simulator.step(command, STEP_NS / 1e9)
         self.collisions += simulator.collided
+        self.contact_s += simulator.collided * STEP_NS / 1e9
         odometry = simulator.odometry()
         self._rotated_rad += abs(wrap_angle(odometry.pose.yaw_rad - self.pose.yaw_rad))
         frame, _ = self._see(odometry.pose)
@@ -147,7 +171,22 @@ class FlatEnv:
         """What the oracle may know of the target; WorldError without track_target."""
         if not self._track_target:
             raise WorldError("the episode was reset without track_target: what is in view is not followed")
-        return TargetView(self._visible_now, self._seen, self._rotated_rad, bearing_rad(self.pose, self.target))
+        leg, bearing = self._progress.leg, bearing_rad(self.pose, self.target)
+        visible, seen = bool(self._visible_now[leg]), bool(self._seen[leg])
+        return TargetView(visible, seen, self._rotated_rad, bearing, self._spot_turn_rad)
+
+    def look(self, pose: Pose) -> NDArray[np.uint8]:
+        """Return what the episode's camera shows from a pose, [H, W, 3]; the robot of the episode stays where it is."""
+        assert self._simulator is not None
+        self._simulator.teleport(pose)
+        image = self._image()
+        self._simulator.teleport(self.pose)
+        return image
+
+    def render_map(self, width_px: int) -> MapView:
+        """Return the flat from above, see Simulator.render_map."""
+        assert self._simulator is not None
+        return self._simulator.render_map(width_px)
 
     def close(self) -> None:
         """Free the renderer."""
@@ -156,14 +195,15 @@ class FlatEnv:
         self._simulator, self._world = None, None
 
     def _load(self, episode: Episode, sign: str) -> None:
-        world = (episode.family, episode.flat_seed, episode.include, sign)
+        camera = corrupted_camera(self._camera, episode.corruption)
+        world = (episode.family, episode.flat_seed, episode.include, sign, camera)
         if self._world == world:
             return
         self.close()
         flat = flat_of(episode)
         self.flat = with_signs(flat, sign) if sign else flat
         self.grid = OccupancyGrid(self.flat)
-        self._simulator = Simulator(self.flat, self._camera)
+        self._simulator = Simulator(self.flat, camera)
         self._world = world
 
     def _arrive(self, pose: Pose) -> tuple[Frame, Odometry]:
@@ -176,35 +216,44 @@ class FlatEnv:
         simulator = self._simulator
         assert simulator is not None
         self._stamp_ns += STEP_NS
+        self._note_turn(pose)
         self.path.append(pose)
-        self.distances_m.append(self.field.at(pose.x_m, pose.y_m))
+        leg = self._progress.leg
+        self.distances_m.append(self._progress.note(pose.x_m, pose.y_m))
+        if self._progress.leg != leg:
+            self._rotated_rad = 0.0  # what is next is searched anew
         if self._track_target:
-            self._seen |= self._visible_now
+            self._seen = self._seen | self._visible_now
             pixels = visible_pixels(simulator.render_segmentation(), len(self.flat.objects))
-            self._visible_now = bool(pixels[self._target_index] >= VISIBLE_PIXELS)
-        image = simulator.render() if self._render else self._black_image()
+            self._visible_now = pixels[self._target_indices] >= VISIBLE_PIXELS
+        image = self._image() if self._render else self._black_image()
         return Frame(image, self._stamp_ns), Odometry(self._stamp_ns, pose)
+
+    def _note_turn(self, pose: Pose) -> None:
+        if self.path:
+            self._spot_turn_rad += wrap_angle(pose.yaw_rad - self.pose.yaw_rad)
+        if pose.distance_m(self._spot) >= ON_THE_SPOT_M:
+            self._spot, self._spot_turn_rad = pose, 0.0
+
+    def _image(self) -> NDArray[np.uint8]:
+        assert self._simulator is not None
+        return corrupted_image(
+            self._simulator.render(), self.episode.corruption, noise_of(self.episode, len(self.path))
+        )
 
     def _black_image(self) -> NDArray[np.uint8]:
         return np.zeros((self._camera.height_px, self._camera.width_px, 3), np.uint8)
 
 
-def _slide(grid: OccupancyGrid, pose: Pose, distance_m: float) -> tuple[Pose, bool]:
+def _slide(grid: OccupancyGrid, pose: Pose, distance_m: float) -> tuple[Pose, float]:
     dx = distance_m * math.cos(pose.yaw_rad) / _SUBSTEPS
     dy = distance_m * math.sin(pose.yaw_rad) / _SUBSTEPS
-    x, y, touched = pose.x_m, pose.y_m, False
+    x, y, touched = pose.x_m, pose.y_m, 0
     for _ in range(_SUBSTEPS):
         if grid.free(x + dx, y + dy):
             x, y = x + dx, y + dy
             continue
-        touched = True
+        touched += 1
         along = [(x + dx, y), (x, y + dy)] if abs(dx) >= abs(dy) else [(x, y + dy), (x + dx, y)]
         x, y = next((point for point in along if grid.free(*point)), (x, y))
-    return Pose(x, y, pose.yaw_rad), touched
-
-
-def _find(flat: Flat, name: str) -> SceneObject:
-    for item in flat.objects:
-        if item.name == name:
-            return item
-    raise WorldError(f"flat {flat.seed} holds no {name!r}; it holds {', '.join(o.name for o in flat.objects)}")
+    return Pose(x, y, pose.yaw_rad), touched / _SUBSTEPS

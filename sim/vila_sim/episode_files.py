@@ -1,6 +1,7 @@
 """Files of episodes, in the JSON form of VLN-CE.
 
-Positions are z-up here (x east, y north), where Habitat's are y-up.
+Positions are z-up here (x east, y north), where Habitat's are y-up, and rounded to a millimetre. An episode has a goal
+for each thing that is to be visited, in order, and none if what it names is absent.
 """
 
 from __future__ import annotations
@@ -19,24 +20,32 @@ from vila_core.files.json_object import JsonObject, parse_object
 from vila_core.files.reading import MOST_BYTES, require_file
 from vila_core.files.writing import written_whole
 from vila_core.types import Pose
-from vila_sim.episodes import SPLITS, SUCCESS_RADIUS_M, Episode, Pair, scene_name
+from vila_sim.corruptions import CORRUPTIONS
+from vila_sim.episode import SUCCESS_RADIUS_M, Episode, Pair, scene_name
+from vila_sim.episodes import SPLITS
 from vila_sim.families.table import FAMILIES, PLAIN
 from vila_sim.furniture import COLOURS, KINDS
+from vila_sim.tasks import DIGITS
+from vila_sim.textures import SIGNS
 
 
 def write_episodes(path: Path, episodes: Sequence[Episode]) -> None:
     """Write episodes in the JSON form of VLN-CE, gzipped if the path ends in .gz."""
+    content = episodes_text(episodes).encode()
+    with written_whole(path) as made:
+        made.write_bytes(gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
+
+
+def episodes_text(episodes: Sequence[Episode]) -> str:
+    """Return what write_episodes writes."""
     words = sorted({word for episode in episodes for word in episode.instruction.split()})
     token_of = {word: index + 1 for index, word in enumerate(words)}  # 0 is padding
-    text = json.dumps(
+    return json.dumps(
         {
             "episodes": [_to_json(episode, token_of) for episode in episodes],
             "instruction_vocab": {"word_list": ["<pad>", *words]},
         }
     )
-    content = text.encode()
-    with written_whole(path) as made:
-        made.write_bytes(gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
 
 
 def read_episodes(path: Path) -> list[Episode]:
@@ -87,22 +96,40 @@ def _to_json(episode: Episode, token_of: dict[str, int]) -> dict[str, Any]:
         "episode_id": episode.episode_id,
         "trajectory_id": episode.episode_id,
         "scene_id": episode.scene_id,
-        "start_position": [episode.start.x_m, episode.start.y_m, 0.0],
-        "start_rotation": [0.0, 0.0, math.sin(half_yaw), math.cos(half_yaw)],
-        "goals": [{"position": [*episode.goal_m, 0.0], "radius": SUCCESS_RADIUS_M}],
-        "reference_path": [[x, y, 0.0] for x, y in episode.reference_path],
+        "start_position": _point(episode.start.x_m, episode.start.y_m),
+        "start_rotation": [0.0, 0.0, round(math.sin(half_yaw), 8), round(math.cos(half_yaw), 8)],
+        "goals": [{"position": _point(*place), "radius": SUCCESS_RADIUS_M} for place in _goals(episode)],
+        "reference_path": [_point(x, y) for x, y in episode.reference_path],
         "instruction": {
             "instruction_text": episode.instruction,
             "instruction_tokens": [token_of[word] for word in episode.instruction.split()],
         },
         "info": {
-            "geodesic_distance": episode.geodesic_m,
+            "geodesic_distance": round(episode.geodesic_m, DIGITS),
             "split": episode.split,
             "room": episode.room,
             "target": episode.target,
             "include": [list(pair) for pair in episode.include],
+            **_special(episode),
         },
     }
+
+
+def _special(episode: Episode) -> dict[str, Any]:
+    """What most episodes have not."""
+    values = {"via": episode.via, "sign": episode.sign, "corruption": episode.corruption}
+    told: dict[str, Any] = {name: value for name, value in values.items() if value}
+    return told if episode.absent is None else {**told, "absent": list(episode.absent)}
+
+
+def _goals(episode: Episode) -> list[tuple[float, float]]:
+    if episode.absent is not None:
+        return []
+    return [*([episode.via_m] if episode.via else []), episode.goal_m]
+
+
+def _point(x_m: float, y_m: float) -> list[float]:
+    return [round(x_m, DIGITS), round(y_m, DIGITS), 0.0]
 
 
 def _from_json(row: JsonObject) -> Episode:
@@ -110,9 +137,12 @@ def _from_json(row: JsonObject) -> Episode:
     x, y, _ = row.numbers("start_position", 3)
     _, _, sin_half, cos_half = row.numbers("start_rotation", 4)
     flat_seed, family = _scene(row)
-    goal = next(row.objects("goals"), None)
-    if goal is None:
-        raise row.wrong("goals", "a list of at least one goal")
+    absent = _pair(info, "absent") if info.has("absent") else None
+    via = info.text("via", "")
+    count = 0 if absent is not None else 1 + bool(via)
+    goals = [_on_the_floor(goal, "position") for goal in row.objects("goals")]
+    if len(goals) != count:
+        raise row.wrong("goals", f"a list of {count} goals")
     return Episode(
         episode_id=str(row.need("episode_id")),
         split=info.choice("split", SPLITS),
@@ -120,11 +150,16 @@ def _from_json(row: JsonObject) -> Episode:
         include=_include(info),
         room=info.text("room"),
         target=info.text("target"),
-        goal_m=_on_the_floor(goal, "position"),
+        goal_m=goals[-1] if goals else (x, y),
         start=Pose(x, y, 2 * math.atan2(sin_half, cos_half)),
         instruction=row.object("instruction").text("instruction_text"),
         reference_path=_path(row),
         geodesic_m=info.number("geodesic_distance"),
+        via=via,
+        via_m=goals[0] if via else (0.0, 0.0),
+        absent=absent,
+        sign=info.choice("sign", ("", *SIGNS), ""),
+        corruption=info.choice("corruption", ("", *CORRUPTIONS), ""),
         family=family,
     )
 
@@ -138,13 +173,15 @@ def _scene(row: JsonObject) -> tuple[int, str]:
 
 
 def _include(info: JsonObject) -> tuple[Pair, ...]:
-    rows, pairs = info.items("include"), []
-    for each in rows.raw:
-        pair = rows.texts(each)
-        if len(pair) != 2 or pair[0] not in COLOURS or pair[1] not in KINDS:
-            raise rows.wrong(each, "a colour and a kind of furniture")
-        pairs.append((pair[0], pair[1]))
-    return tuple(pairs)
+    rows = info.items("include")
+    return tuple(_pair(rows, each) for each in rows.raw)
+
+
+def _pair(owner: JsonObject, key: str) -> Pair:
+    pair = owner.texts(key)
+    if len(pair) != 2 or pair[0] not in COLOURS or pair[1] not in KINDS:
+        raise owner.wrong(key, "a colour and a kind of furniture")
+    return pair[0], pair[1]
 
 
 def _path(row: JsonObject) -> tuple[tuple[float, float], ...]:

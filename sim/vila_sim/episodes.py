@@ -1,68 +1,62 @@
-"""Navigation episodes: which flat, from where, to which object, in which words."""
+"""Navigation episodes by split: made from seeds, the same each time, and no layout of one split in another."""
 
 from __future__ import annotations
 
-import functools
-import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from vila_core.errors import WorldError
-from vila_core.types import Pose
+from vila_sim.corruptions import corrupted_in_turn
+from vila_sim.episode import SUCCESS_RADIUS_M, Episode, Pair
 from vila_sim.families.table import PLAIN
 from vila_sim.flat import generate_flat
-from vila_sim.furniture import COLOURS, KINDS
-from vila_sim.grid import OccupancyGrid, path_points
-from vila_sim.instructions import instruction_for
-from vila_sim.scene import Flat, SceneObject
+from vila_sim.grid import OccupancyGrid
+from vila_sim.scene import Flat
+from vila_sim.signs import signed_in_turn
+from vila_sim.tasks import (
+    MAX_START_M,
+    MIN_START_M,
+    Maker,
+    absent_episode,
+    door_episode,
+    held_out_pairs,
+    room_episode,
+    two_step_episode,
+)
 
-SPLITS = ("train", "val_seen", "val_unseen_layout", "val_unseen_combo", "val_paraphrase")
-SUCCESS_RADIUS_M = 1.0  # 3 m, the usual radius in VLN-CE, is most of a room here
-MIN_START_M, MAX_START_M = 1.5, 6.0  # geodesic distance of a start from its goal
+__all__ = [
+    "MAX_START_M",
+    "MIN_START_M",
+    "SPLITS",
+    "SUCCESS_RADIUS_M",
+    "Episode",
+    "Pair",
+    "draw_episode",
+    "flat_of",
+    "generate_episodes",
+    "held_out_pairs",
+    "layout_seed",
+    "split_flat",
+]
+
+SPLITS = (
+    *("train", "val_seen", "val_unseen_layout", "val_unseen_combo", "val_paraphrase", "val_all_unseen"),
+    *("door", "two_step", "absent", "corrupted", "signs"),
+)
+CLEAN_SPLIT = "val_unseen_layout"  # whose episodes "corrupted" and "signs" spoil
 SEEDS_PER_SPLIT = 1_000_000
+_SEEN_LAYOUTS = 150  # from one seed of val_seen to the next: two stay among the 352 flats that vila-nano has seen
 
-_FIRST_SEED = {"train": 0, "val_seen": 0, "val_unseen_layout": 1, "val_unseen_combo": 2, "val_paraphrase": 3}
-Pair = tuple[str, str]  # (colour, kind)
-
-
-@dataclass(frozen=True, slots=True)
-class Episode:
-    """One task. geodesic_m is the distance at the start; the path ends at the goal cells.
-
-    include: (colour, kind) pairs that the flat was built to hold, see flat_of.
-    """
-
-    episode_id: str
-    split: str
-    flat_seed: int
-    include: tuple[Pair, ...]
-    room: str
-    target: str  # name of the object
-    goal_m: tuple[float, float]  # the object's centre
-    start: Pose
-    instruction: str
-    reference_path: tuple[tuple[float, float], ...]  # metres, start first
-    geodesic_m: float
-    family: str = PLAIN  # of the flat, see vila_sim.families
-
-    @property
-    def scene_id(self) -> str:
-        """The flat's name in the JSON form."""
-        return scene_name(self.flat_seed, self.family)
-
-
-def scene_name(flat_seed: int, family: str = PLAIN) -> str:
-    """Return the name of a flat without what it includes: flat/12, or flat/rich/12."""
-    return f"flat/{flat_seed}" if family == PLAIN else f"flat/{family}/{flat_seed}"
-
-
-@functools.cache
-def held_out_pairs() -> frozenset[Pair]:
-    """The (colour, kind) pairs that no training flat holds: one colour of each kind."""
-    colours = sorted(COLOURS)
-    return frozenset((colours[(3 * i + 1) % len(colours)], kind) for i, kind in enumerate(sorted(KINDS)))
+_FIRST_SEED = {
+    **{"train": 0, "val_seen": 0, "val_unseen_layout": 1, "val_unseen_combo": 2, "val_paraphrase": 3},
+    **{"val_all_unseen": 4, "door": 5, "two_step": 6, "absent": 7},
+}
+_MAKERS: dict[str, Maker] = {"door": door_episode, "two_step": two_step_episode, "absent": absent_episode}
+_SPOILERS: dict[str, Callable[[Episode, int], Episode]] = {"corrupted": corrupted_in_turn, "signs": signed_in_turn}
+SPOILED_SPLITS = tuple(_SPOILERS)
+_HOLDING_HELD_OUT = ("val_unseen_combo", "val_all_unseen")
 
 
 def split_flat(seed: int, include: Sequence[Pair] = (), family: str = PLAIN) -> Flat:
@@ -79,88 +73,58 @@ def flat_of(episode: Episode) -> Flat:
 def layout_seed(split: str, index: int, seed: int = 0) -> int:
     """The seed of the index-th layout of a split; seeds of different splits never meet.
 
-    val_seen alone shares the layouts of train. Raises WorldError for an unknown split, or a number below 0.
+    val_seen alone shares the layouts of train, those of its seed 0 whatever the seed; corrupted and signs are episodes
+    of val_unseen_layout. Raises WorldError for an unknown split, or a number below 0.
     """
     if index < 0 or seed < 0:
         raise WorldError(f"seed {min(index, seed)}: must be 0 or more")
+    split = CLEAN_SPLIT if split in _SPOILERS else split
     if split not in _FIRST_SEED:
         raise WorldError(f"unknown split {split!r}; known: {', '.join(SPLITS)}")
-    return _FIRST_SEED[split] * SEEDS_PER_SPLIT + (seed * 10_000 + index) % SEEDS_PER_SPLIT
+    stride = _SEEN_LAYOUTS if split == "val_seen" else 10_000
+    return _FIRST_SEED[split] * SEEDS_PER_SPLIT + (seed * stride + index) % SEEDS_PER_SPLIT
 
 
 def generate_episodes(split: str, count: int, seed: int = 0, family: str = PLAIN) -> list[Episode]:
-    """Make one-room episodes, one in each layout of a family; the same arguments give the same episodes.
-
-    The robot starts in the target's room, 1.5 to 6 m away from it, with any heading.
-    """
+    """Make episodes, one in each layout of a family; the same arguments give the same. What a split's are: tasks.py."""
     return [episode for episode, _ in zip(_stream(split, seed, family), range(count), strict=False)]
 
 
 def draw_episode(split: str, rng: np.random.Generator) -> Episode:
     """Draw an episode from all layouts of a split. Raises WorldError for an unknown split."""
-    pairs = sorted(held_out_pairs())
     while True:
         index = int(rng.integers(SEEDS_PER_SPLIT))
-        include = (pairs[index % len(pairs)],) if split == "val_unseen_combo" else ()
-        episode = _episode_in(split, layout_seed(split, index), include, rng, f"{split}_drawn_{index}")
+        episode = _episode_in(split, layout_seed(split, index), index, rng, f"{split}_drawn_{index}")
         if episode is not None:
-            return episode
+            return _SPOILERS[split](episode, index) if split in _SPOILERS else episode
+
+
+def spoiled_episodes(split: str, clean: Iterable[Episode], seed: int) -> Iterator[Episode]:
+    """Yield the episodes of one of SPOILED_SPLITS: those of CLEAN_SPLIT and the same seed, with something wrong."""
+    for number, episode in enumerate(clean):
+        yield replace(_SPOILERS[split](episode, number), split=split, episode_id=f"{split}_{seed}_{number}")
 
 
 def _stream(split: str, seed: int, family: str) -> Iterator[Episode]:
     """Yield episodes of successive layouts without end; a layout that offers none is left out."""
-    pairs = sorted(held_out_pairs())
+    if split in SPOILED_SPLITS:
+        yield from spoiled_episodes(split, _stream(CLEAN_SPLIT, seed, family), seed)
+        return
     made = 0
     for index in range(SEEDS_PER_SPLIT):
         layout = layout_seed(split, index, seed)
-        include = (pairs[index % len(pairs)],) if split == "val_unseen_combo" else ()
         rng = np.random.default_rng([seed, SPLITS.index(split), index])
         name = f"{split}_{seed}_{made}" if family == PLAIN else f"{family}_{split}_{seed}_{made}"
-        episode = _episode_in(split, layout, include, rng, name, family)
+        episode = _episode_in(split, layout, index, rng, name, family)
         if episode is not None:
             made += 1
             yield episode
 
 
 def _episode_in(
-    split: str, layout: int, include: tuple[Pair, ...], rng: np.random.Generator, name: str, family: str = PLAIN
+    split: str, layout: int, index: int, rng: np.random.Generator, name: str, family: str = PLAIN
 ) -> Episode | None:
-    flat = split_flat(layout, include, family)
-    grid = OccupancyGrid(flat)
-    targets = [item for item in flat.objects if not include or (item.colour, item.kind) in include]
-    for index in rng.permutation(len(targets)):
-        episode = _episode_to(split, grid, targets[index], include, rng, name)
-        if episode is not None:
-            return episode
-    return None
-
-
-def _episode_to(
-    split: str,
-    grid: OccupancyGrid,
-    target: SceneObject,
-    include: tuple[Pair, ...],
-    rng: np.random.Generator,
-    name: str,
-) -> Episode | None:
-    field = grid.field_to(target)
-    in_reach = (field.values_m >= MIN_START_M) & (field.values_m <= MAX_START_M)
-    starts = np.argwhere(in_reach & grid.room_cells(grid.flat.room(target.room)))
-    if len(starts) == 0:
-        return None
-    row, column = starts[rng.integers(len(starts))]
-    x, y = grid.centre(int(row), int(column))
-    return Episode(
-        episode_id=name,
-        split=split,
-        flat_seed=grid.flat.seed,
-        include=include,
-        room=target.room,
-        target=target.name,
-        goal_m=(target.x_m, target.y_m),
-        start=Pose(x, y, float(rng.uniform(-math.pi, math.pi))),
-        instruction=instruction_for(target, rng, split),
-        reference_path=tuple(path_points(field, x, y)),
-        geodesic_m=field.at(x, y),
-        family=grid.flat.family,
-    )
+    pairs = sorted(held_out_pairs())
+    include = (pairs[index % len(pairs)],) if split in _HOLDING_HELD_OUT else ()
+    grid = OccupancyGrid(split_flat(layout, include, family))
+    return _MAKERS.get(split, room_episode)(split, grid, include, rng, name)

@@ -63,7 +63,7 @@ class VilaFlat(gymnasium.Env[Observation, Any]):
         render_mode: str | None = None,
     ) -> None:
         """Choose where episodes are drawn from, and in which form one acts and is told. ConfigError for other words."""
-        _require("split", split, SPLITS)
+        _require("split", split, tuple(name for name in SPLITS if name != "absent"))
         _require("actions", actions, ACTION_FORMS)
         _require("instruction", instruction, INSTRUCTION_FORMS)
         _require("render_mode", render_mode, (None, "rgb_array"))

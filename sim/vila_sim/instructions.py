@@ -33,12 +33,21 @@ HELD_OUT_TEMPLATES = (
     "approach the {colour} {kind} and stop",
     "make your way to the {colour} {kind}",
 )
+TWO_STEP_TEMPLATES = (
+    "go to the {first}, then to the {second}",
+    "go to the {first} and then to the {second}",
+    "first go to the {first}, then stop at the {second}",
+    "walk to the {first}, then walk to the {second} and stop there",
+    "visit the {first} and then move to the {second}",
+    "drive by the {first}, then stop next to the {second}",
+)
+HELD_OUT_SPLITS = ("val_paraphrase", "val_all_unseen")  # what is said there is said in no training
 NEUTRAL_INSTRUCTION = "go to the object"  # names nothing: what the instruction-blind baseline hears
 
 
 def templates_of(split: str) -> tuple[str, ...]:
-    """The sentence templates of a split; only val_paraphrase has the held-out ones."""
-    return HELD_OUT_TEMPLATES if split == "val_paraphrase" else TRAIN_TEMPLATES
+    """The sentence templates of a split for one thing; only HELD_OUT_SPLITS have the held-out ones."""
+    return HELD_OUT_TEMPLATES if split in HELD_OUT_SPLITS else TRAIN_TEMPLATES
 
 
 def spoken(kind: str) -> str:
@@ -56,10 +65,22 @@ def instruction_for(target: SceneObject, rng: np.random.Generator, split: str = 
 
     The main template, "go to the {colour} {kind}", comes up half of the time where it is in the split.
     """
+    return spoken_instruction(target.colour, target.kind, rng, split)
+
+
+def spoken_instruction(colour: str, kind: str, rng: np.random.Generator, split: str = "train") -> str:
+    """A random instruction as instruction_for gives it, for a thing that need not be there."""
     templates = templates_of(split)
-    main = split != "val_paraphrase" and rng.random() < 0.5
+    main = split not in HELD_OUT_SPLITS and rng.random() < 0.5
     template = templates[0] if main else templates[rng.integers(len(templates))]
-    return render_instruction(template, target.colour, target.kind)
+    return render_instruction(template, colour, kind)
+
+
+def two_step_instruction(first: SceneObject, second: SceneObject, rng: np.random.Generator) -> str:
+    """A random instruction to visit one thing and to stop at another."""
+    template = TWO_STEP_TEMPLATES[rng.integers(len(TWO_STEP_TEMPLATES))]
+    names = [f"{spoken(thing.colour)} {spoken(thing.kind)}" for thing in (first, second)]
+    return template.format(first=names[0], second=names[1])
 
 
 def resolve_target(flat: Flat, text: str, room: str | None = None) -> SceneObject:

@@ -13,11 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vila_tools.evaluation.metrics import (
+    bootstrap_interval,
     dtw,
     fast_dtw,
+    mcnemar,
+    mean,
     mean_metrics,
     navigation_metrics,
     ndtw,
+    paired_interval,
     wilson_interval,
 )
 
@@ -67,10 +71,10 @@ def test_golden_means() -> None:
         )
         for row in GOLDEN["rows"]
     ]
-    mean = mean_metrics(rows)
+    means = mean_metrics(rows)
     for official, value in GOLDEN["mean_over_rows"].items():
         if official in NAMES:
-            assert getattr(mean, NAMES[official]) == pytest.approx(value, abs=1e-6), official
+            assert getattr(means, NAMES[official]) == pytest.approx(value, abs=1e-6), official
 
 
 points = st.lists(st.tuples(st.floats(-5, 5), st.floats(-5, 5)), min_size=1, max_size=20)
@@ -90,6 +94,26 @@ def test_wilson_interval() -> None:
     assert wilson_interval(0, 0) == (0.0, 1.0)
     assert wilson_interval(200, 200)[1] == pytest.approx(1.0)
     assert wilson_interval(0, 10)[0] == 0.0
+
+
+def test_the_bootstrap_interval_is_that_of_the_mean() -> None:
+    values = np.random.default_rng(3).exponential(2.0, 400)
+    low, high = bootstrap_interval(values.tolist())
+    half = 1.96 * values.std() / math.sqrt(len(values))
+    assert (low, high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.03)
+    assert bootstrap_interval(values.tolist()) == (low, high)
+    assert bootstrap_interval([1.0, math.nan, 1.0]) == (1.0, 1.0)
+    assert all(map(math.isnan, (*bootstrap_interval([math.nan]), mean([]), mean([math.nan]))))
+    assert mean([1.0, math.nan, 3.0]) == 2.0 and mean([1.0, math.inf]) == math.inf
+
+
+@given(st.integers(0, 40), st.integers(0, 40))
+def test_mcnemar_is_the_exact_binomial_test(lost: int, gained: int) -> None:
+    binomtest = pytest.importorskip("scipy.stats").binomtest
+    expected = binomtest(lost, lost + gained).pvalue if lost + gained else 1.0
+    assert mcnemar(lost, gained) == pytest.approx(expected)
+    low, high = paired_interval(lost, gained, 80)
+    assert -1.0 <= low <= (gained - lost) / 80 + 0.02 and high >= (gained - lost) / 80 - 0.02
 
 
 def test_shapes_are_checked() -> None:

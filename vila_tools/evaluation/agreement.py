@@ -33,8 +33,8 @@ from vila_core.types import Instruction, Prompt
 from vila_sim.environment import FlatEnv
 from vila_sim.episodes import SPLITS, Episode, generate_episodes
 from vila_tools.evaluation.chosen_episodes import chosen_episodes
+from vila_tools.evaluation.episode_run import EpisodeResult, run_episode
 from vila_tools.evaluation.metrics import mean_metrics, wilson_interval
-from vila_tools.evaluation.navigation import EpisodeResult, run_episode
 from vila_tools.evaluation.policies import make_policy
 from vila_tools.evaluation.rollouts import Rollout, oracle_rollout
 from vila_tools.options import add_precision_option, tell_precision

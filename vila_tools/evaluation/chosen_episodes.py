@@ -1,24 +1,34 @@
-"""The episodes that a program's options ask for: those of a file, or generated ones."""
+"""The episodes that a program's options ask for: those of a file, of the package, or generated ones."""
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from vila_core.errors import ConfigError
+from vila_sim.corruptions import corrupted
 from vila_sim.episode_files import read_episodes
-from vila_sim.episodes import Episode, generate_episodes
+from vila_sim.episode_sets import read_set
+from vila_sim.episodes import Episode
 
 
 def chosen_episodes(args: argparse.Namespace) -> list[Episode]:
-    """Read or generate args.episodes episodes, by args.episode_file or args.split and args.seed.
+    """Return args.episodes episodes, by args.episode_file or args.split and args.seed; see take_episodes."""
+    episodes = take_episodes(args.episode_file, args.split, args.episodes, args.seed)
+    name = getattr(args, "corruption", "")
+    return [corrupted(episode, name) for episode in episodes] if name else episodes
 
-    Raises ConfigError for fewer than one, and for a file without any.
+
+def take_episodes(file: Path | None, split: str, count: int, seed: int) -> list[Episode]:
+    """Return the first episodes of a file, or so many of a split, as the package has them or generated.
+
+    Raises ConfigError for fewer than one, and for a file without any; WorldError as read_set does.
     """
-    if args.episodes < 1:
-        raise ConfigError(f"--episodes {args.episodes}: must be at least 1")
-    if args.episode_file:
-        episodes = read_episodes(args.episode_file)[: args.episodes]
-        if not episodes:
-            raise ConfigError(f"{args.episode_file} holds no episodes")
-        return episodes
-    return generate_episodes(args.split, args.episodes, args.seed)
+    if count < 1:
+        raise ConfigError(f"--episodes {count}: must be at least 1")
+    if file is None:
+        return read_set(split, count, seed)
+    episodes = read_episodes(file)[:count]
+    if not episodes:
+        raise ConfigError(f"{file} holds no episodes")
+    return episodes

@@ -38,12 +38,14 @@ from vila_core.control.pose_buffer import PoseBuffer
 from vila_core.control.reasons import StopReason
 from vila_core.control.watchdog import GovernorWatch
 from vila_core.engine.backend import EMBEDDED_CHECKPOINT, Backend, load_backend
+from vila_core.errors import ConfigError
 from vila_core.navigator import Navigator
 from vila_core.types import Decision, Frame, Instruction, Odometry, VelocityCommand
 from vila_ros.common.resources import share_file
 from vila_ros.navigator.mission import Mission, MissionEnd, MissionState, MotionReport, Outcome
 from vila_ros.navigator.mission_config import MissionConfig
 from vila_sim.episodes import SUCCESS_RADIUS_M, Episode, flat_of
+from vila_sim.goals import find_object
 from vila_sim.grid import OccupancyGrid
 from vila_sim.mujoco.simulator import RobotConfig, Simulator
 from vila_tools.evaluation.chosen_episodes import chosen_episodes
@@ -141,8 +143,12 @@ def drive(episode: Episode, backend: Backend | None, setup: Setup, begun_ns: int
 
     begun_ns: the time at its begin. The backend knows images by their stamps: no two episodes may share one.
     """
+    if len(episode.goals) != 1 or episode.sign or episode.corruption:
+        raise ConfigError(
+            f"episode {episode.episode_id} is of {episode.split}: choose a split of one goal, in clean flats"
+        )
     flat = flat_of(episode)
-    target = next(item for item in flat.objects if item.name == episode.target)
+    target = find_object(flat, episode.target)
     way = OccupancyGrid(flat).field_to(target)
     simulator = Simulator(flat, robot=RobotConfig())
     try:

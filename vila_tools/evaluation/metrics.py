@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 _WILSON_Z = 1.959963984540054  # 95 %
+_RESAMPLES, _RESAMPLES_AT_ONCE = 2000, 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +78,54 @@ def navigation_metrics(
 def mean_metrics(episodes: Sequence[NavigationMetrics]) -> NavigationMetrics:
     """Average each metric over the episodes; raises ValueError if there are none.
 
-    A distance that is not finite (the goal cannot be reached) stays in the mean, and shows.
+    A distance that is infinite (the goal cannot be reached) stays in the mean, and shows. What is nan does not apply
+    to its episode, and is left out; nan if it applies to none.
     """
     if not episodes:
         raise ValueError("no episodes to average")
     names = [item.name for item in fields(NavigationMetrics)]
-    return NavigationMetrics(**{name: float(np.mean([getattr(e, name) for e in episodes])) for name in names})
+    return NavigationMetrics(**{name: mean([getattr(e, name) for e in episodes]) for name in names})
+
+
+def mean(values: Sequence[float]) -> float:
+    """The mean of the values that are not nan, nan if there are none."""
+    known = _known(values)
+    return float(np.mean(known)) if len(known) else math.nan
+
+
+def bootstrap_interval(values: Sequence[float], seed: int = 0) -> tuple[float, float]:
+    """The 95 % interval of a mean: the percentile bootstrap of 2,000 resamples; values that are nan are left out.
+
+    (nan, nan) for no values. The same values and seed give the same interval.
+    """
+    known, rng = _known(values), np.random.default_rng(seed)
+    if len(known) == 0:
+        return math.nan, math.nan
+    draws = (
+        rng.integers(len(known), size=(_RESAMPLES_AT_ONCE, len(known)))
+        for _ in range(0, _RESAMPLES, _RESAMPLES_AT_ONCE)
+    )
+    means = np.concatenate([known[draw].mean(axis=1) for draw in draws])
+    low, high = np.percentile(means, (2.5, 97.5))
+    return float(low), float(high)
+
+
+def paired_interval(lost: int, gained: int, count: int) -> tuple[float, float]:
+    """The 95 % interval of a difference of paired rates (Agresti and Min, 2005), within [-1, 1].
+
+    lost, gained: of count pairs, those where the first alone succeeds, and the second alone.
+    """
+    one, other, pairs = lost + 0.5, gained + 0.5, count + 2
+    middle = (other - one) / pairs
+    half = _WILSON_Z * math.sqrt(one + other - (other - one) ** 2 / pairs) / pairs
+    return max(middle - half, -1.0), min(middle + half, 1.0)
+
+
+def mcnemar(lost: int, gained: int) -> float:
+    """The exact two-sided p of McNemar's test: how likely so uneven a split of the pairs that differ is by chance."""
+    pairs = lost + gained
+    tail = sum(math.comb(pairs, k) for k in range(min(lost, gained) + 1))
+    return min(1.0, 2 * tail / 2**pairs)
 
 
 def wilson_interval(successes: float, count: int) -> tuple[float, float]:
@@ -162,6 +205,11 @@ def _warp(
         before = ((i - 1, j), (i, j - 1), (i - 1, j - 1))
         i, j = min(before, key=lambda cell: cost[cell])
     return float(cost[-1, -1]), path[::-1]
+
+
+def _known(values: Sequence[float]) -> NDArray[np.float64]:
+    array = np.asarray(values, np.float64)
+    return array[~np.isnan(array)]
 
 
 def _points(name: str, values: ArrayLike) -> NDArray[np.float64]:

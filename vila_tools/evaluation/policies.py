@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -14,7 +16,7 @@ from vila_core.config import HistoryConfig, NavigatorConfig
 from vila_core.engine.backend import Backend
 from vila_core.errors import ConfigError
 from vila_core.navigator import Navigator
-from vila_core.types import Action, Frame, Instruction, MoveForward, Odometry, Stop
+from vila_core.types import Action, Decision, Frame, Instruction, MoveForward, Odometry, Stop, Turn
 from vila_sim.environment import FlatEnv
 from vila_sim.instructions import NEUTRAL_INSTRUCTION
 from vila_sim.oracle import oracle_action
@@ -24,7 +26,9 @@ POLICIES = (
     *("ours", *_OWN_HISTORY, "plain_greedy", "image_blind", "instruction_blind"),
     *("oracle", "forward", "random", "stop"),
 )
-MODEL_POLICIES = frozenset(POLICIES[:6])  # these need a checkpoint
+AGAINST = "against"  # ours again, with another checkpoint
+DEFAULT_POLICIES = tuple(name for name in POLICIES if name not in (*_OWN_HISTORY, "plain_greedy"))
+MODEL_POLICIES = frozenset({*POLICIES[:6], AGAINST})  # these need a checkpoint
 SEEING_POLICIES = MODEL_POLICIES - {"image_blind"}  # for the others nothing need be rendered
 
 
@@ -39,8 +43,8 @@ class Policy(Protocol):
         """Take what the robot sees and measures after each unit step, and at the start."""
         ...
 
-    def decide(self) -> Action | None:
-        """The next action, or None to hold."""
+    def decide(self) -> Decision:
+        """What to do next, or to hold."""
         ...
 
 
@@ -64,7 +68,7 @@ def make_policy(
     makers: dict[str, Callable[[], Policy]] = {
         "oracle": lambda: OraclePolicy(env),
         "forward": lambda: ForwardPolicy(env),
-        "random": lambda: RandomPolicy(np.random.default_rng(seed)),
+        "random": lambda: RandomPolicy(env, seed),
         "stop": StopPolicy,
     }
     if name not in makers:
@@ -110,14 +114,14 @@ class ModelPolicy:
         self._navigator.observe(frame, odometry)
         self._now_ns = frame.stamp_ns
 
-    def decide(self) -> Action | None:
+    def decide(self) -> Decision:
         """The navigator's decision at the newest frame."""
-        return self._navigator.decide(self._now_ns).action
+        return self._navigator.decide(self._now_ns)
 
 
 @dataclass(slots=True)
 class OraclePolicy:
-    """Knows the map and the goal; the episode must be reset with track_target."""
+    """Knows the map and the goal, or that there is none; the episode must be reset with track_target."""
 
     env: FlatEnv
 
@@ -127,9 +131,11 @@ class OraclePolicy:
     def observe(self, frame: Frame, odometry: Odometry) -> None:
         """Need nothing: the environment tracks what is in view."""
 
-    def decide(self) -> Action:
-        """The teacher's action."""
-        return oracle_action(self.env.pose, self.env.field, self.env.target_view())
+    def decide(self) -> Decision:
+        """The teacher's action; it looks round for what is absent."""
+        if not self.env.episode.goals:
+            return _surely(_LOOK_ROUND)
+        return _surely(oracle_action(self.env.pose, self.env.field, self.env.target_view()))
 
 
 @dataclass(slots=True)
@@ -144,26 +150,28 @@ class ForwardPolicy:
     def observe(self, frame: Frame, odometry: Odometry) -> None:
         """Need nothing: collisions are asked of the environment."""
 
-    def decide(self) -> Action:
+    def decide(self) -> Decision:
         """Forward, or stop after the first collision."""
-        return Stop() if self.env.collisions else MoveForward(0.25)
+        return _surely(Stop() if self.env.collisions else MoveForward(0.25))
 
 
-@dataclass(slots=True)
 class RandomPolicy:
-    """Draws one of the ten actions, all equally likely."""
+    """Draws one of the ten actions, all equally likely: by the seed and the episode, whatever was driven before."""
 
-    rng: np.random.Generator
+    def __init__(self, env: FlatEnv, seed: int) -> None:
+        self._env, self._seed = env, seed
+        self._rng = np.random.default_rng(seed)
 
     def start(self, instruction: str) -> None:
-        """Need nothing: every draw is independent."""
+        """Begin the episode's draws."""
+        self._rng = np.random.default_rng([self._seed, zlib.crc32(self._env.episode.episode_id.encode())])
 
     def observe(self, frame: Frame, odometry: Odometry) -> None:
         """Look at nothing."""
 
-    def decide(self) -> Action:
+    def decide(self) -> Decision:
         """One of the ten."""
-        return ACTIONS[self.rng.integers(len(ACTIONS))]
+        return _surely(ACTIONS[self._rng.integers(len(ACTIONS))])
 
 
 class StopPolicy:
@@ -175,6 +183,13 @@ class StopPolicy:
     def observe(self, frame: Frame, odometry: Odometry) -> None:
         """Look at nothing."""
 
-    def decide(self) -> Action:
+    def decide(self) -> Decision:
         """Stop."""
-        return Stop()
+        return _surely(Stop())
+
+
+_LOOK_ROUND = Turn(math.radians(45.0))
+
+
+def _surely(action: Action) -> Decision:
+    return Decision(action, stamp_ns=0, probability=1.0)

@@ -26,12 +26,14 @@ from vila_core.types import MoveForward, Stop, Turn, wrap_angle
 from vila_sim.oracle import MAX_DECISIONS
 from vila_sim.textures import SIGNS
 from vila_tools.evaluation.chosen_episodes import chosen_episodes
-from vila_tools.evaluation.navigation import EpisodeResult, Settings, add_run_options, chosen_precision, run_policies
+from vila_tools.evaluation.episode_run import EpisodeResult
+from vila_tools.evaluation.episode_workers import Settings, run_policies
+from vila_tools.evaluation.metrics import paired_interval
+from vila_tools.evaluation.navigation import add_run_options, chosen_precision
 from vila_tools.report import tell
 
 POLICY = "ours"
 _EPSILON = 1e-6  # m and rad
-_Z = 1.959963984540054  # 95 %
 
 
 class EpisodeEnd(enum.Enum):
@@ -40,6 +42,7 @@ class EpisodeEnd(enum.Enum):
     STOP = "stop"  # the robot said that it had arrived
     HELD = "held"  # it did not know, or would not say, what to do
     DECISIONS = "decisions"  # it had made all that it may
+    GIVEN_UP = "given up"  # the mission's own rules: it was not found, or nothing led anywhere
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +81,9 @@ def episode_end(result: EpisodeResult) -> EpisodeEnd:
     """Return how the episode ended."""
     if result.held:
         return EpisodeEnd.HELD
-    is_stopped = bool(result.actions) and isinstance(result.actions[-1], Stop)
-    return EpisodeEnd.STOP if is_stopped else EpisodeEnd.DECISIONS
+    if result.actions and isinstance(result.actions[-1], Stop):
+        return EpisodeEnd.STOP
+    return EpisodeEnd.GIVEN_UP if result.is_given_up else EpisodeEnd.DECISIONS
 
 
 def breach(result: EpisodeResult) -> str:
@@ -152,7 +156,7 @@ def make_table(report: Mapping[str, Any]) -> list[str]:
 
 def _sign_row(pairs: Sequence[Pair]) -> dict[str, Any]:
     row = _row(pairs)
-    low, high = drift_interval(row["lost"], row["gained"], row["pairs"])
+    low, high = paired_interval(row["lost"], row["gained"], row["pairs"])
     return {**row, "drift_low": round(low, 4), "drift_high": round(high, 4)}
 
 
@@ -173,14 +177,6 @@ def _row(pairs: Sequence[Pair]) -> dict[str, Any]:
         "changed": round(sum(pair.plain.actions != pair.signed.actions for pair in pairs) / count, 4),
         "ends": dict(sorted(ends.items())),
     }
-
-
-def drift_interval(lost: int, gained: int, count: int) -> tuple[float, float]:
-    """Return the 95 % interval of a difference of paired rates (Agresti and Min, 2005), within [-1, 1]."""
-    one, other, pairs = lost + 0.5, gained + 0.5, count + 2
-    middle = (other - one) / pairs
-    half = _Z * math.sqrt(one + other - (other - one) ** 2 / pairs) / pairs
-    return max(middle - half, -1.0), min(middle + half, 1.0)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -19,13 +19,14 @@ from vila_core.types import Action, Odometry
 from vila_ros.common.conversions import action_from_message, odometry_from_message
 from vila_ros.common.qos import reliable_qos, sensor_qos
 from vila_ros.navigator.goals import is_of_decision
-from vila_ros.navigator.mission import MissionError
+from vila_ros.navigator.mission import MissionError, Outcome
 from vila_sim.episode_files import world_name
-from vila_sim.episodes import SUCCESS_RADIUS_M, Episode
+from vila_sim.episodes import Episode
+from vila_sim.goals import GoalProgress
 from vila_sim.grid import OccupancyGrid
 from vila_sim.oracle import MAX_DECISIONS
-from vila_tools.evaluation.metrics import navigation_metrics
-from vila_tools.evaluation.navigation import EpisodeResult
+from vila_tools.evaluation.episode_run import EpisodeResult, episode_metrics, is_hold
+from vila_tools.evaluation.failures import failure_of
 from vila_tools.ros_navigation.path import DrivenPath
 from vila_tools.ros_navigation.simulators import ControlOptions, make_control
 from vila_tools.session.session import READY_TIMEOUT_S, Session
@@ -65,7 +66,7 @@ class Client(Node):
     def _on_odometry(self, message: OdometryMsg) -> None:
         self.odometry = odometry_from_message(message)
         if self.path is not None:
-            self.path.add(self.odometry.pose)
+            self.path.add(self.odometry.pose, self.odometry.stamp_ns)
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
@@ -184,23 +185,26 @@ class _Mission:
 
 
 def _driven(episode: Episode, grid: OccupancyGrid, path: DrivenPath, mission: _Mission) -> Driven:
-    field = grid.field_to(next(item for item in grid.flat.objects if item.name == episode.target))
-    metrics = navigation_metrics(
-        [(pose.x_m, pose.y_m) for pose in path.poses],
-        [field.at(pose.x_m, pose.y_m) for pose in path.poses],
-        episode.reference_path,
-        stop_called=mission.answer.outcome == Result.OUTCOME_REACHED,
-        radius_m=SUCCESS_RADIUS_M,
-    )
+    progress, answer = GoalProgress(grid, episode), mission.answer
+    distances = [progress.note(pose.x_m, pose.y_m) for pose in path.poses]
+    held = is_hold(mission.error)
+    metrics = episode_metrics(episode, path.poses, distances, Outcome(answer.outcome), mission.error)
+    waited_s = sum(mission.decision_ms) / 1e3
     result = EpisodeResult(
         policy="ros",
         episode_id=episode.episode_id,
         metrics=metrics,
         collisions=path.collisions,
-        held=mission.answer.outcome == Result.OUTCOME_FAILED,
+        held=held,
         decision_ms=tuple(mission.decision_ms) or (0.0,),
         actions=tuple(mission.actions),
         path=tuple(path.poses),
-        sign="",
+        sign=episode.sign,
+        end=mission.error.name,
+        failure="" if metrics.success else failure_of(episode, grid.flat, path.poses[-1], mission.error, held=held),
+        kind=episode.named_pairs[-1][1],
+        corruption=episode.corruption,
+        contact_s=path.contact_s,
+        motion_s=max(answer.duration_s - waited_s, 0.0),
     )
     return Driven(result, mission.error.name)

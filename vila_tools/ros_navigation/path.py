@@ -23,14 +23,19 @@ class DrivenPath:
         self._first: Pose | None = None
         self.poses: list[Pose] = []  # the start, then one for each unit step
         self.collisions = 0  # times that the robot came into where it does not fit
+        self.contact_s = 0.0  # for how long it was there
         self._newest: Pose | None = None
+        self._newest_ns: int | None = None
         self._touches = False
 
-    def add(self, pose: Pose) -> None:
-        """Take the next pose; unit steps are kept."""
+    def add(self, pose: Pose, stamp_ns: int | None = None) -> None:
+        """Take the next pose, measured at that time; unit steps are kept."""
         self._first = self._first or pose
         here = pose if self._start is None else self._start.compose(pose.relative_to(self._first))
         self._newest = here
+        if self._touches and stamp_ns is not None and self._newest_ns is not None:
+            self.contact_s += max(stamp_ns - self._newest_ns, 0) / 1e9
+        self._newest_ns = stamp_ns
         touches = not self._grid.free(here.x_m, here.y_m)
         self.collisions += touches and not self._touches
         self._touches = touches

@@ -6,7 +6,6 @@ client tells it, and odometry says where it went. The report has the form of `vi
 
 from __future__ import annotations
 
-import json
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -17,18 +16,22 @@ from typing import Any
 from tqdm import tqdm
 
 from vila_core.errors import ConfigError
-from vila_core.files.writing import write_text
-from vila_sim.episode_files import read_episodes, world_name
-from vila_sim.episodes import SPLITS, Episode, flat_of, generate_episodes
+from vila_sim.corruptions import REPHRASED
+from vila_sim.episode_files import world_name
+from vila_sim.episodes import SPLITS, Episode, flat_of
 from vila_sim.grid import OccupancyGrid
 from vila_tools.command_line import option, parse_options
-from vila_tools.evaluation.navigation import EpisodeResult, make_report, make_table
+from vila_tools.evaluation.chosen_episodes import take_episodes
+from vila_tools.evaluation.failures import what_failures_share
+from vila_tools.evaluation.navigation import episode_set, tell_report
+from vila_tools.evaluation.navigation_report import make_report
 from vila_tools.report import with_kernels
 from vila_tools.ros_navigation.driver import Driven, Driver
 from vila_tools.ros_navigation.simulators import CONTROLS, ControlOptions
 from vila_tools.session.session import on_graph
 
 POLICY = "ros"  # its name in the report: the navigator that runs
+MOTION = "the simulator's physics, driven by the controller and past the governor that run"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,7 @@ class RosNavigationOptions:
     split: str = field(default="val_unseen_layout", metadata=option(f"of {', '.join(SPLITS)} (%(default)s)"))
     episodes: int = field(default=20, metadata=option("how many (%(default)s)"))
     episode_file: Path | None = field(
-        default=None, metadata=option("episodes in the JSON form of VLN-CE instead of generated ones")
+        default=None, metadata=option("episodes in the JSON form of VLN-CE instead of the package's")
     )
     seed: int = field(default=0, metadata=option("of the episodes (%(default)s)"))
     namespace: str = field(default="", metadata=option("of the robot's nodes and topics"))
@@ -52,6 +55,9 @@ class RosNavigationOptions:
     loaded: str = field(default="", metadata=option("the flat that is loaded, where none can be, such as flat/12"))
     services: str = field(default="", metadata=option("before the names of the standard's services, such as /"))
     timeout_s: float = field(default=120.0, metadata=option("for an episode, in s (%(default)s)", flag="--timeout"))
+    out: Path | None = field(
+        default=None, metadata=option("also write report.json and report.md there", metavar="FOLDER")
+    )
     json_file: Path | None = field(default=None, metadata=option("also write the report here", flag="--json"))
 
     def __post_init__(self) -> None:
@@ -75,25 +81,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     driven: list[Driven] = []
     with on_graph() as session:
         driver = Driver(session, control, options.namespace, options.odom, options.truth, options.timeout_s)
-        for episode, grid in tqdm(with_grids(episodes), total=len(episodes), unit="episode"):
+        by_flat = sorted(episodes, key=lambda episode: (episode.family, episode.flat_seed, episode.include))
+        for episode, grid in tqdm(with_grids(by_flat), total=len(episodes), unit="episode"):
             driven.append(driver.drive(episode, grid))
         report = make_ros_report(episodes, driven)
         report |= {"seed": options.seed, "history": "", "control": driver.control_name, **driver.navigator_facts}
-    print(make_table(report))
-    print(json.dumps(report))
-    if options.json_file:
-        write_text(options.json_file, json.dumps(report, indent=1) + "\n")
+    report |= {"corruption": "", "episode_set": episode_set(episodes, options.episode_file)}
+    tell_report(report, options.json_file, options.out)
     return 0
 
 
 def chosen(options: RosNavigationOptions) -> list[Episode]:
-    """Return the episodes, those of one flat behind one another. Raises ConfigError if the file holds none."""
-    if options.episode_file is None:
-        return generate_episodes(options.split, options.episodes, options.seed)
-    episodes = read_episodes(options.episode_file)[: options.episodes]
-    if not episodes:
-        raise ConfigError(f"{options.episode_file} holds no episodes")
-    return sorted(episodes, key=lambda episode: (episode.family, episode.flat_seed, episode.include))
+    """Return the episodes. Raises ConfigError if the file holds none, or what only `vila bench nav` alone can spoil."""
+    episodes = take_episodes(options.episode_file, options.split, options.episodes, options.seed)
+    for episode in episodes:
+        if episode.sign or episode.corruption not in ("", REPHRASED):
+            what = episode.sign or episode.corruption
+            raise ConfigError(
+                f"episode {episode.episode_id} has {what!r}, which a simulator is not told: leave out --ros"
+            )
+    return episodes
 
 
 def with_grids(episodes: Sequence[Episode]) -> Iterator[tuple[Episode, OccupancyGrid]]:
@@ -108,9 +115,11 @@ def with_grids(episodes: Sequence[Episode]) -> Iterator[tuple[Episode, Occupancy
 
 def make_ros_report(episodes: Sequence[Episode], driven: Sequence[Driven]) -> dict[str, Any]:
     """Sum up as `vila bench nav` does; `ends` counts how missions ended."""
-    results: list[EpisodeResult] = [one.result for one in driven]
-    report = with_kernels(make_report((POLICY,), episodes[0].split, results))
-    return report | {"ends": dict(Counter(one.end for one in driven))}
+    by_id = {one.result.episode_id: one.result for one in driven}
+    results = [by_id[episode.episode_id] for episode in episodes]
+    report = with_kernels(make_report((POLICY,), episodes[0].split, results, motion=MOTION))
+    shared = what_failures_share(results, episodes)
+    return report | {"ends": dict(Counter(one.end for one in driven)), "shared": shared}
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ from vila_sim.mujoco.simulator import CameraConfig
 from vila_sim.oracle import oracle_action
 from vila_tools.evaluation import navigation
 from vila_tools.ros_navigation import choose, driver, run
-from vila_tools.ros_navigation.driver import Driver, _Mission
+from vila_tools.ros_navigation.driver import Driver, Result, _Mission
 from vila_tools.ros_navigation.path import UNIT_M, DrivenPath
 from vila_tools.ros_navigation.simulators import ControlOptions, StandardControl
 from vila_tools.session.processes import NodeSpec, ProcessGroup
@@ -166,6 +166,39 @@ def test_turns_are_steps_too_and_what_is_left_of_one_is_none(episodes) -> None:
 def test_what_cannot_be_is_refused_before_ros_is_begun(arguments, words) -> None:
     with pytest.raises(ConfigError, match=words):
         run.main(["--ros", *arguments])
+
+
+def test_what_is_absent_is_rightly_not_found_over_ros_too() -> None:
+    episode = generate_episodes("absent", 1)[0]
+    grid = OccupancyGrid(flat_of(episode))
+    path = DrivenPath(grid, None)
+    path.add(episode.start, 0)
+    mission = _Mission()
+    results = {}
+    for error, outcome in (
+        (MissionError.NOT_FOUND, Result.OUTCOME_FAILED),
+        (MissionError.NONE, Result.OUTCOME_REACHED),
+    ):
+        mission.answer = Result(error_code=int(error), outcome=outcome, duration_s=9.0)
+        results[error] = driver._driven(episode, grid, path, mission).result
+    right, wrong = results[MissionError.NOT_FOUND], results[MissionError.NONE]
+    assert (right.metrics.success, right.failure, right.end, right.motion_s) == (1.0, "", "NOT_FOUND", 9.0)
+    assert wrong.metrics.success == 0.0 and wrong.failure.startswith("stopped") and not wrong.held
+
+
+def test_time_in_contact_is_that_of_the_stamps(episodes) -> None:
+    grid = OccupancyGrid(flat_of(episodes[0]))
+    thing = grid.flat.objects[0]
+    path, free = DrivenPath(grid, None), episodes[0].start
+    for stamp_s, pose in enumerate((free, Pose(thing.x_m, thing.y_m), Pose(thing.x_m, thing.y_m), free, free)):
+        path.add(pose, stamp_s * 10**9)
+    assert path.collisions == 1 and path.contact_s == 2.0
+
+
+@pytest.mark.parametrize("split", ["signs", "corrupted"])
+def test_what_a_simulator_is_not_told_of_is_refused(split: str) -> None:
+    with pytest.raises(ConfigError, match="leave out --ros"):
+        run.main(["--ros", "--split", split, "--episodes", "2"])
 
 
 def test_names_of_worlds_in_other_simulators() -> None:
