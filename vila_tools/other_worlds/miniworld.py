@@ -10,7 +10,7 @@ import json
 import math
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,7 +23,7 @@ from vila_core.config import HistoryConfig, NavigatorConfig
 from vila_core.engine.backend import EMBEDDED_CHECKPOINT, Backend, load_backend
 from vila_core.errors import ConfigError
 from vila_core.files.writing import write_text
-from vila_core.types import Action, MoveForward, Stop, Turn
+from vila_core.types import Action, Decision, MoveForward, Stop, Turn
 from vila_sim.episodes import SUCCESS_RADIUS_M
 from vila_sim.instructions import NEUTRAL_INSTRUCTION
 from vila_sim.oracle import MAX_DECISIONS, STOP_DISTANCE_M
@@ -100,8 +100,8 @@ class Driver(Protocol):
         """Take what is seen and measured."""
         ...
 
-    def decide(self) -> Action | None:
-        """The next action, or None to hold."""
+    def decide(self) -> Decision:
+        """What to do next, or to hold."""
         ...
 
 
@@ -153,7 +153,7 @@ def _run(room: MiniWorldRoom, driver: Driver, name: str, task: RoomTask, instruc
     times: list[float] = []
     while len(times) < MAX_DECISIONS and not room.stop_called:
         began = time.perf_counter()
-        action = driver.decide()
+        action = driver.decide().action
         times.append((time.perf_counter() - began) * 1e3)
         if action is None:
             break
@@ -187,8 +187,11 @@ def _driver(name: str, room: MiniWorldRoom, backend: Backend | None, seed: int) 
 class _Baseline:
     """A driver that looks at nothing."""
 
-    def __init__(self, decide: Any) -> None:
-        self.decide = decide
+    def __init__(self, choose: Callable[[], Action]) -> None:
+        self._choose = choose
+
+    def decide(self) -> Decision:
+        return Decision(self._choose(), 0, 1.0)
 
     def start(self, instruction: str) -> None:
         pass
