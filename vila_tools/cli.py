@@ -53,6 +53,11 @@ COMMANDS = {
         "write films of flats in which things happen, with questions and answers",
     ),
     "train": Command("vila_tools.training.train:main", "train vila-nano on that set; resumes where it was stopped"),
+    "label": Command("vila_tools.label.run:main", "a bag of your robot's drives as training samples"),
+    "finetune": Command(
+        "vila_tools.finetune.run:main", "teach a checkpoint from such samples: LoRA, norms or all of it"
+    ),
+    "merge": Command("vila_tools.finetune.merge:main", "an adapter and its base as one checkpoint"),
     "train-events": Command("vila_tools.training.train_events:main", "teach a checkpoint when things happen"),
     "bench events": Command("vila_tools.evaluation.events:main", "when did it happen: clips, baselines, a patrol"),
     "bench events-cost": Command("vila_tools.benchmark.events_cost:main", "ten standing queries beside one"),

@@ -176,7 +176,43 @@ def _read_episodes(path: Path) -> None:
     read_episodes(path)
 
 
+def _adapters(folder: Path) -> dict[str, Path]:
+    import json
+    import shutil
+
+    reference = Path(__file__).parents[1] / "reference"
+    found = {kind: folder / kind for kind in ("plain", "rslora", "dora")}
+    for kind, place in found.items():
+        shutil.copytree(reference / "lora" / kind, place, ignore=shutil.ignore_patterns("merged*"))
+        file = place / "adapter_config.json"
+        base = reference / "vila" / "checkpoints" / "nvila_lite_tiny"
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"base_model_name_or_path": str(base)}))
+    return found
+
+
+def _annotations(folder: Path) -> dict[str, Path]:
+    import json
+
+    from PIL import Image
+
+    (folder / "train").mkdir()
+    Image.new("RGB", (4, 4)).save(folder / "train" / "a.jpg")
+    rows = [{"video_id": "1", "q": "go on", "a": "stop", "frames": ["a.jpg", "b.jpg"]}] * 2
+    found = {"list": folder / "annotations.json", "lines": folder / "lines.json"}
+    found["list"].write_text(json.dumps(rows))
+    found["lines"].write_text("\n".join(map(json.dumps, rows)))
+    return found
+
+
+def _read_annotations(path: Path) -> None:
+    from vila_tools.finetune.annotations import read_annotations
+
+    read_annotations(path)
+
+
 READERS: dict[str, Reader] = {
+    "adapters": Reader(_adapters, _read_checkpoint),
+    "annotations": Reader(_annotations, _read_annotations),
     "checkpoint JSON": Reader(_checkpoints, _read_description, ("*.json",)),
     "tokenizer": Reader(
         _checkpoints, _read_description, ("vocab.json", "merges.txt", "tokenizer*", "added_tokens.json")

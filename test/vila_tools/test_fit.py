@@ -5,13 +5,18 @@ from __future__ import annotations
 import dataclasses
 import json
 
+import numpy as np
 import pytest
+import torch
 
+from vila_core.actions.grammar import SENTENCES
 from vila_core.config import HISTORY_POLICIES
 from vila_core.engine.backend import EMBEDDED_CHECKPOINT
 from vila_core.errors import ConfigError
+from vila_core.models.checkpoint import load_checkpoint
 from vila_core.models.config_reader import config_of, read_checkpoint_config
 from vila_core.models.costs import Storage
+from vila_core.models.encoders import frame_tokens
 from vila_core.models.layouts import open_layout
 from vila_core.models.roofline import StepCounts, decode_floor_ms, step_floor_ms
 from vila_core.random_checkpoints.description import (
@@ -22,10 +27,14 @@ from vila_core.random_checkpoints.description import (
     vision_json,
     write_json,
 )
+from vila_core.random_checkpoints.make import make_random
 from vila_core.random_checkpoints.shapes import SHAPES, tiny
 from vila_core.random_checkpoints.tokenizer import write_tokenizer
 from vila_tools.cli import main as vila
-from vila_tools.fit import here, probe, run
+from vila_tools.finetune.plan import Plan, apply_plan
+from vila_tools.finetune.replies import Examiner
+from vila_tools.finetune.samples import Sample
+from vila_tools.fit import here, probe, run, training_table
 from vila_tools.fit.devices import DEVICES
 from vila_tools.fit.predict import PRECISIONS, predict, roofline_of
 from vila_tools.fit.probe import (
@@ -37,6 +46,7 @@ from vila_tools.fit.probe import (
     with_whole_decisions,
 )
 from vila_tools.fit.steps import missions
+from vila_tools.fit.training import Batch, activation_bytes, trained_counts
 
 LIBRARIES_MB = 300.0
 NANO = DEVICES["orin-nano-8gb"]
@@ -258,3 +268,57 @@ def test_no_step_is_quicker_than_a_shorter_one(nvila, precision):
 
 
 LONGER = [(0, 1, 0), (0, 1, 500), (0, 200, 500), (0, 513, 500), (1, 513, 500), (2, 2000, 500)]
+
+
+def test_training_is_foreseen_for_each_way(nvila, capsys, monkeypatch):
+    monkeypatch.setattr(training_table, "libraries_mb", lambda: LIBRARIES_MB)
+    status = vila(["fit", str(nvila), "--device", "rtx-4090", "--train", "--batch", "2"])
+    out = capsys.readouterr().out
+    report = json.loads(out.splitlines()[-1])
+    rows = {(row["way"], row["precision"], row["saves_memory"]): row for row in report["rows"]}
+    assert status == 0 and report["batch"]["samples"] == 2 and "--save-memory" in out
+    lora, full = rows["lora", "bfloat16", True], rows["full", "bfloat16", True]
+    assert lora["fits"] and not full["fits"] and lora["total_mb"] < 0.3 * full["total_mb"]
+    assert lora["memory_mb"]["activations"] < rows["lora", "bfloat16", False]["memory_mb"]["activations"]
+    assert rows["lora", "float8", True]["memory_mb"]["frozen_weights"] < lora["memory_mb"]["frozen_weights"]
+    trained = full["memory_mb"]["trained_weights"]
+    assert full["memory_mb"]["optimizer"] == pytest.approx(2 * trained, rel=1e-3)
+    assert vila(["fit", str(nvila), "--device", "rtx-4090", "--train", "--batch", "0"]) == 2
+    assert "--batch 0: must be at least 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("saves", [False, True])
+@pytest.mark.parametrize("plan", [Plan(), Plan(tower="frozen"), Plan(decoder="full", tower="full")])
+def test_what_training_keeps_is_what_autograd_keeps(plan, saves, tmp_path):
+    """Counted on a model of one part each, small and wide enough that the counts of autograd say something."""
+    shape = dataclasses.replace(tiny(SHAPES["nvila-lite-2b"]))
+    make_random(tmp_path / "m", shape, name="m")
+    model = load_checkpoint(tmp_path / "m", precision="float32")
+    plan = dataclasses.replace(plan, saves_memory=saves)
+    trained = apply_plan(model, plan)
+    counts = {"vision_tower": "tower", "projector": "projector", "language_model": "decoder"}
+    stated = trained_counts(model.config, plan)
+    assert {part: stated[name] for name, part in counts.items() if stated[name]} == {
+        part: sum(weight.numel() for weight in weights) for part, weights in trained.items()
+    }
+    examiner = Examiner(model)
+    frames = [np.full((8, 8, 3), shade, np.uint8) for shade in range(0, 200, 20)]
+    asked = [examiner.ask(Sample("go", SENTENCES[1], frames, "a"))] * 1
+    kept: dict[int, int] = {}
+
+    def keep(tensor):
+        if not isinstance(tensor, torch.nn.Parameter) and tensor.untyped_storage().data_ptr() not in weights:
+            kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    weights = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        examiner.replies(asked).losses().mean()
+    tokens = sum(len(run.ids) if run.visual is None else frame_tokens(model.config) for run in asked[0].segments)
+    batch = Batch(1, examiner.info.num_frames, tokens + len(asked[0].reply))
+    foreseen = activation_bytes(model.config, plan, "float32", batch)
+    if saves:  # a layer that is run again is in it too
+        whole = activation_bytes(model.config, dataclasses.replace(plan, saves_memory=False), "float32", batch)
+        assert 0.6 * sum(kept.values()) < foreseen < whole
+    else:
+        assert 0.6 * sum(kept.values()) < foreseen < 2.0 * sum(kept.values())

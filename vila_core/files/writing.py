@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from vila_core.errors import OutputError
+from vila_core.errors import ConfigError, OutputError
 
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")  # how Rust's libraries tell errno
 _UNWRITTEN = (
@@ -58,6 +58,12 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file in UTF-8, whole or not at all; raises as `written_whole`."""
     with written_whole(path) as made:
         made.write_text(text, encoding="utf-8")
+
+
+def require_unused(folder: Path) -> None:
+    """Raise ConfigError for a directory to be written that is there and not empty, or is none."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"{folder} is there and not empty; give another --out or delete it")
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Images in bags, read without ROS: rosbag2 directories and files, MCAP or SQLite, compressed or not; ROS 1 bags."""
+"""Images in bags, and other messages, without ROS: rosbag2 folders and files, MCAP or SQLite, packed; ROS 1 bags."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import functools
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -73,6 +74,36 @@ def bag_images(path: Path, topics: Sequence[str] = ()) -> Iterator[BagImage]:
                 f"{path} is cut or damaged: it holds {progress.counts[topic]} messages on {shown(topic)}, its "
                 f"metadata.yaml says {plan.promised[topic]}"
             )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BagRecord:
+    """A message of a bag that is no image, its topic, its type (nav_msgs/msg/Odometry), and when it was recorded."""
+
+    topic: str
+    kind: str
+    time_ns: int
+    message: Any
+
+
+def bag_records(path: Path, kinds: Sequence[str], definitions: Mapping[str, str] | None = None) -> Iterator[BagRecord]:
+    """Yield the messages of some types in order of time, as `bag_images` yields images; it raises MediaError likewise.
+
+    kinds: names of types, PACKAGE/msg/NAME. definitions: texts of those that are not among ROS's own.
+    """
+    progress = _Progress(path)
+    names = {name: kind for kind in kinds for name in (kind, kind.replace("/msg/", "/"))}
+    selection = Selection(frozenset(), names)
+    with _told(progress):
+        for file in bag_plan(path).files:
+            progress.file = file
+            for stored in _stored_messages(file, selection):
+                progress.take(stored)
+                try:
+                    message = _deserialized(stored, stored.topic.kind, definitions or {})
+                except (FrameError, BagError) as err:
+                    raise MediaError(f"{progress.file}: {progress.of_last()}: {err}") from err
+                yield BagRecord(stored.topic.name, stored.topic.kind, stored.time_ns, message)
 
 
 @dataclass(slots=True)
@@ -162,7 +193,7 @@ def _packed_messages(file: Path, selection: Selection) -> Iterator[StoredMessage
 
 def _decoded(stored: StoredMessage, progress: _Progress) -> NDArray[np.uint8]:
     try:
-        message = _deserialized(stored)
+        message = _deserialized(stored, f"sensor_msgs/msg/{stored.topic.kind}")
         if stored.topic.kind == "Image":
             return decode_image(message, stored.topic.name)
         return decode_compressed(message)
@@ -171,25 +202,28 @@ def _decoded(stored: StoredMessage, progress: _Progress) -> NDArray[np.uint8]:
         raise MediaError(f"{progress.file}: {progress.of_last()}: {err}{others}") from err
 
 
-def _deserialized(stored: StoredMessage) -> Any:
+def _deserialized(stored: StoredMessage, kind: str, definitions: Mapping[str, str] = MappingProxyType({})) -> Any:
     """The message, which rosbag2 may have packed for itself. Raises BagError for bytes that are none."""
     from vila_core.media.bag_storage.unpack import unpacked_message
 
-    kind = f"sensor_msgs/msg/{stored.topic.kind}"
     data = unpacked_message(stored.data)
     try:
         if stored.topic.is_ros1:
             return _types("ROS1_NOETIC").deserialize_ros1(data, kind)
-        return _types("ROS2_HUMBLE").deserialize_cdr(data, kind)
+        return _types("ROS2_HUMBLE", *definitions.items()).deserialize_cdr(data, kind)
     except Exception as err:  # generated code that meets any bytes
         raise FrameError(f"{len(data)} bytes are no {kind}: {shown(str(err), 200)}") from err
 
 
 @functools.cache
-def _types(store: str) -> Any:
-    from rosbags.typesys import Stores, get_typestore
+def _types(store: str, *definitions: tuple[str, str]) -> Any:
+    """The types of a release of ROS, and those defined besides: (name, text) each."""
+    from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
-    return get_typestore(Stores[store])
+    known = get_typestore(Stores[store])
+    for name, text in definitions:
+        known.register(get_types_from_msg(text, name))
+    return known
 
 
 def _check_topics(path: Path, selection: Selection) -> None:

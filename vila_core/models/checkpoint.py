@@ -20,6 +20,7 @@ from vila_core.models.config import CheckpointConfig, TokenOrder
 from vila_core.models.config_reader import config_of
 from vila_core.models.language_model import LanguageModel
 from vila_core.models.layouts import Part, open_layout
+from vila_core.models.merging import adapted_tensors, require_whole_adapter
 from vila_core.models.projector import Projector
 from vila_core.models.quantized_weights import neutral_tensors, stored_group_size
 from vila_core.models.relevance_files import load_relevance
@@ -27,7 +28,7 @@ from vila_core.models.stored_layers import StoredLayers, WithoutInit, place_tens
 from vila_core.models.tokenizer import Tokenizer
 from vila_core.models.vision_tower import VisionTower
 from vila_core.models.vlm import VisionLanguageModel
-from vila_core.models.weights import AnyTensor, folder_tensors
+from vila_core.models.weights import AnyTensor
 from vila_core.models.working_precision import working_precision
 from vila_core.quantization.install import install_quantized
 
@@ -49,11 +50,13 @@ def load_checkpoint(
     well, see models.working_precision; weights stored in another one are converted. token_order: of the projector's
     output, in place of the rule in models.config. layers: takes note of the decoder's, which then stay in their files.
     narrow_table: keep the tokens' embeddings in the 16 bits that they are stored in, unless the head is tied to them.
-    Raises CheckpointError naming the missing or unexpected tensor, wrong shape, unreadable file or unknown precision.
+    An adapter's directory gives its base with the adapter merged in. Raises CheckpointError naming the missing or
+    unexpected tensor, wrong shape, unreadable file or unknown precision.
     """
     if precision not in DTYPES:
         precision = working_precision(path, precision, device).name
     layout = open_layout(Path(path))
+    require_whole_adapter(layout)
     config = config_of(layout, token_order=token_order)
     model = build_model(config, Tokenizer(layout.tokenizer, slow=config.generation == "native"), device="meta")
     slots = _slots(model)
@@ -62,8 +65,8 @@ def load_checkpoint(
     for folder in dict.fromkeys(part.folder for part in layout.parts.values()):
         inside = {name: part for name, part in layout.parts.items() if part.folder == folder}
         if any(True for name in inside for _ in slots[name].module.parameters()):  # an identity projector has no file
-            place.fill(folder, neutral_tensors(folder_tensors(folder), group_size), inside, slots)
-    model.relevance_head = load_relevance(Path(path), config, device)
+            place.fill(folder, neutral_tensors(adapted_tensors(layout, folder), group_size), inside, slots)
+    model.relevance_head = load_relevance(Path(path) if layout.adapter is None else layout.root, config, device)
     return model.eval().requires_grad_(False)
 
 

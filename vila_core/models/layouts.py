@@ -5,6 +5,7 @@ What is found here is raw: JSON objects and places of tensors. models.config_rea
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 from vila_core.errors import CheckpointError
 from vila_core.files.json_object import Json, JsonObject, read_object, show
 from vila_core.files.reading import is_file, is_folder, is_there
+from vila_core.models.adapters import Adapter, is_adapter, read_adapter
 
 FLAT_TYPES = ("nvila", "nvila_lite")
 CLASSIC_TYPES = ("llava_llama", "vila")
@@ -52,8 +54,8 @@ class Layout:
     """A checkpoint directory opened, nothing but JSON read.
 
     kind: "classic" | "hf-preview" | "hf". tokenizer: the folder of its files. parts: by the names in PARTS.
-    generation: generation_config.json of the root, an empty
-    object without one.
+    generation: generation_config.json of the root, an empty object without one. adapter: what is added to the tensors,
+    if the directory that was opened is an adapter's; all else is then its base's.
     """
 
     root: Path
@@ -66,18 +68,25 @@ class Layout:
     generation: JsonObject
     tokenizer: Path
     parts: Mapping[str, Part]
+    adapter: Adapter | None = None
 
 
 def open_layout(path: Path) -> Layout:
     """Find out the directory's layout and read its JSON files.
 
-    A directory `model` with a config.json inside is descended into, as the official code does. Raises
-    CheckpointError naming the file that is missing or unreadable, or a model_type that is not supported.
+    A directory `model` with a config.json inside is descended into, as the official code does. Of an adapter's
+    directory the layout is that of its base. Raises CheckpointError naming the file that is missing or unreadable, or a
+    model_type that is not supported.
     """
+    if is_adapter(path):
+        adapter = read_adapter(path)
+        return dataclasses.replace(_open_base(adapter.base), adapter=adapter)
+    return _open_base(path)
+
+
+def _open_base(path: Path) -> Layout:
     if is_file(path / "model" / "config.json"):
         path = path / "model"
-    if is_there(path / "adapter_config.json"):
-        raise CheckpointError(f"{path} holds a LoRA adapter, which is not supported; merge it into its base model")
     top = read_json(path / "config.json")
     model_type = top.raw.get("model_type")
     if model_type in FLAT_TYPES:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from torch import Tensor
 from vila_core.models.weights import STORED_DTYPES, AnyTensor, MadeTensor, read_tensor
 
 _NAMES = {dtype: name for name, dtype in STORED_DTYPES.items()}
+_WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".safetensors.index.json")
 _ALIGNED = 8  # bytes, what the header is filled up to
 
 Row = tuple[str, torch.dtype, tuple[int, ...]]  # name, dtype, shape
@@ -49,3 +51,14 @@ def _value(tensor: AnyTensor) -> Tensor:
     if isinstance(tensor, MadeTensor):
         return tensor.make().to("cpu", tensor.dtype).contiguous()
     return read_tensor(tensor, torch.device("cpu"), tensor.dtype)
+
+
+def copy_other_files(source: Path, target: Path) -> None:
+    """Copy what is no weight and no folder; a tokenizer in a folder of its own below llm/ is copied with it."""
+    target.mkdir(parents=True, exist_ok=True)
+    for entry in source.iterdir():
+        if entry.is_dir():
+            if entry.name == "llm" and source.name == "llm":
+                shutil.copytree(entry, target / entry.name, dirs_exist_ok=True, copy_function=shutil.copyfile)
+        elif not entry.name.endswith(_WEIGHTS) and not (entry.name == "config.json" and target / "llm" == source):
+            shutil.copyfile(entry, target / entry.name)

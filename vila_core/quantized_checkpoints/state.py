@@ -30,7 +30,8 @@ def fingerprint(options: Sequence[object], layout: Layout, embeddings: Sequence[
     digest = hashlib.sha256(json.dumps([*options, layout.language.raw]).encode())
     for rows in embeddings:
         digest.update(rows.float().cpu().numpy().tobytes())
-    for file in sorted(layout.parts["llm"].folder.glob("*.safetensors")):
+    folders = [layout.parts["llm"].folder, *(() if layout.adapter is None else (layout.adapter.folder,))]
+    for file in [file for folder in folders for file in sorted(folder.glob("*.safetensors"))]:
         facts = file.stat()
         digest.update(f"{file.name} {facts.st_size} {facts.st_mtime_ns}".encode())
     return digest.hexdigest()

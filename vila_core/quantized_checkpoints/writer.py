@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,10 +15,8 @@ from vila_core.models.layouts import Json, Layout
 from vila_core.models.relevance_files import save_relevance
 from vila_core.models.vlm import VisionLanguageModel
 from vila_core.models.weights import AnyTensor, MadeTensor
-from vila_core.models.weights_writer import write_tensors
+from vila_core.models.weights_writer import copy_other_files, write_tensors
 from vila_core.quantized_checkpoints.state import QuantizeState
-
-_WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".safetensors.index.json")
 
 
 def write_checkpoint(
@@ -49,11 +46,11 @@ def write_checkpoint(
             files.setdefault(folder, []).extend(_in_memory(module, before, prefix, dtype))
             if part == "llm":
                 files[folder].extend(_kept(state, len(model.language_model.layers), before + prefix))
-            _copy_files(layout.parts[part].folder, folder)
+            copy_other_files(layout.parts[part].folder, folder)
         for folder, tensors in files.items():
             if tensors:
                 write_tensors(folder / "model.safetensors", tensors)
-        _copy_files(layout.root, made)
+        copy_other_files(layout.root, made)
         if model.relevance_head is not None:
             save_relevance(model.relevance_head, made)
         config = {**layout.top.raw, "quantization_config": quantization}
@@ -74,14 +71,3 @@ def _kept(state: QuantizeState, layers: int, prefix: str) -> Iterator[AnyTensor]
     for number in range(layers):
         for tensor in state.kept(number):
             yield dataclasses.replace(tensor, name=f"{prefix}layers.{number}.{tensor.name}")
-
-
-def _copy_files(source: Path, target: Path) -> None:
-    """Copy what is no weight and no folder; a tokenizer in a folder of its own below llm/ is copied with it."""
-    target.mkdir(parents=True, exist_ok=True)
-    for entry in source.iterdir():
-        if entry.is_dir():
-            if entry.name == "llm" and source.name == "llm":
-                shutil.copytree(entry, target / entry.name, dirs_exist_ok=True, copy_function=shutil.copyfile)
-        elif not entry.name.endswith(_WEIGHTS) and not (entry.name == "config.json" and target / "llm" == source):
-            shutil.copyfile(entry, target / entry.name)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from vila_core.errors import ConfigError
-from vila_core.files.writing import written_whole
+from vila_core.files.writing import require_unused, written_whole
 from vila_core.models.config_reader import read_checkpoint_config
 from vila_core.random_checkpoints.description import (
     language_json,
@@ -40,7 +40,7 @@ def make_random(
     Raises ConfigError for a directory in use, or a layout that such a model has no form in; OutputError where it cannot
     be written. Nothing of it is in the directory until all is written.
     """
-    _require_unused(out)
+    require_unused(out)
     with written_whole(out) as made:
         _write(made, shape, name, layout, seed, shard_mb, progress)
 
@@ -66,7 +66,7 @@ def _write(
 
 def write_description(out: Path, shape: ModelShape, *, name: str, layout: str = "classic") -> None:
     """Write all of a random checkpoint but its weights: configuration and tokenizer. Raises ConfigError as above."""
-    _require_unused(out)
+    require_unused(out)
     if layout == "hf" and (shape.native or shape.time_tokens or shape.pool_sizes):
         raise ConfigError(f"{name} has no form in the layout 'hf'; only the NVILA and NVILA-Lite image models have")
     flat = layout == "hf"
@@ -77,8 +77,3 @@ def write_description(out: Path, shape: ModelShape, *, name: str, layout: str = 
         write_json(out / "llm" / "config.json", language_json(shape))
         write_json(out / "vision_tower" / "config.json", vision_json(shape))
         write_json(out / "mm_projector" / "config.json", projector_json(shape))
-
-
-def _require_unused(out: Path) -> None:
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(f"{out} is there and not empty; give another --out or delete it")

@@ -37,6 +37,7 @@ from vila_tools.fit.predict import (
 )
 from vila_tools.fit.probe import Measured, measure_decision, measure_parts, stays_in_caches, with_whole_decisions
 from vila_tools.fit.steps import missions
+from vila_tools.fit.training_table import fit_training
 from vila_tools.report import with_kernels
 
 
@@ -44,6 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Print a row for each precision and policy, then one JSON object; 1 if nothing that was asked for fits."""
     args = _parser().parse_args(argv)
     device = _device(args.device, args.other_mb)
+    if args.train:
+        return fit_training(args.checkpoint, device, samples=args.batch, frames=args.frames)
     policies, measure = _chosen(args.policy, HISTORY_POLICIES), _chosen(args.precision, tuple(PRECISIONS))
     auto = auto_precision(open_layout(args.checkpoint), device)
     rows = fit(args.checkpoint, device, auto.name, policies=policies, num_frames=args.frames, measure=measure)
@@ -258,4 +261,6 @@ def _parser() -> argparse.ArgumentParser:
         "--frames", type=int, help="frames of a prompt, the current one among them; default: as trained"
     )
     parser.add_argument("--other-mb", type=float, help="what other programs hold of the device's memory")
+    parser.add_argument("--train", action="store_true", help="the memory of finetuning instead, by `vila finetune`")
+    parser.add_argument("--batch", type=int, default=4, help="samples at a time, of --train (%(default)s)")
     return parser

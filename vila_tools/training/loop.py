@@ -14,10 +14,13 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from vila_core.errors import ConfigError
 from vila_core.files.writing import naming_output, written_whole
+from vila_core.quantization.search_file import load_pickle
 from vila_tools.training.recipe import StageRecipe
 
 SAVE_EVERY, LOG_EVERY = 200, 20
+Line = dict[str, Any]  # of the log: stage, step, seconds, and the figures' means since the line before
 
 
 class Stage(Protocol):
@@ -48,11 +51,15 @@ def train_stage(
     seed: int,
     folder: Path,
     validate: Callable[[], dict[str, float]],
+    save_every: int = SAVE_EVERY,
+    log_every: int = LOG_EVERY,
+    tell: Callable[[Line], None] = lambda line: None,
 ) -> None:
     """Train the stage to its last step; a run that was cut off goes on where its state was saved.
 
-    Writes folder/<name>.pt (state) and lines to folder/log.jsonl. Each step has its own random
-    generator, seeded by (seed, stage, step), so a resumed run draws the same batches.
+    Writes folder/<name>.pt (state) and lines to folder/log.jsonl; tell gets each line too. save_every, a multiple of
+    log_every: steps between two states. Each step has its own random generator, seeded by (seed, stage, step), so a
+    resumed run draws the same batches.
     """
     groups = stage.groups()
     optimizer = torch.optim.AdamW(
@@ -67,24 +74,26 @@ def train_stage(
         for group in optimizer.param_groups:
             group["lr"] = group["peak"] * schedule(step, recipe)
         rng = np.random.default_rng([seed, sum(map(ord, name)), step])
-        loss, figures = stage.loss(rng)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        for _ in range(recipe.batches_per_step):
+            loss, figures = stage.loss(rng)
+            (loss / recipe.batches_per_step).backward()
+            for key, value in {"loss": loss.item(), **figures}.items():
+                sums[key] = sums.get(key, 0.0) + value
+            count += 1
         nn.utils.clip_grad_norm_([weight for params, _ in groups for weight in params], 1.0)
         optimizer.step()
-        for key, value in {"loss": loss.item(), **figures}.items():
-            sums[key] = sums.get(key, 0.0) + value
-        count += 1
         done = step + 1
-        if done % LOG_EVERY == 0 or done == recipe.steps:
-            line = {"stage": name, "step": done, "seconds": round(time.monotonic() - began, 1)}
+        if done % log_every == 0 or done == recipe.steps:
+            line: Line = {"stage": name, "step": done, "seconds": round(time.monotonic() - began, 1)}
             line |= {key: round(value / count, 4) for key, value in sums.items()}
-            if done % SAVE_EVERY == 0 or done == recipe.steps:
+            if done % save_every == 0 or done == recipe.steps:
                 line |= {f"val_{key}": round(value, 4) for key, value in validate().items()}
                 _save(state_file, stage, optimizer, done)
             log_file = folder / "log.jsonl"
             with naming_output(log_file), log_file.open("a", encoding="utf-8") as log:
                 log.write(json.dumps(line) + "\n")
+            tell(line)
             sums, count = {}, 0
 
 
@@ -99,10 +108,13 @@ def schedule(step: int, recipe: StageRecipe) -> float:
 def _resume(file: Path, stage: Stage, optimizer: torch.optim.Optimizer) -> int:
     if not file.is_file():
         return 0
-    state = torch.load(file, weights_only=True, map_location="cpu")
-    stage.load_state_dict(state["stage"])
-    optimizer.load_state_dict(state["optimizer"])
-    return int(state["step"])
+    state = load_pickle(file)
+    try:
+        stage.load_state_dict(state["stage"])
+        optimizer.load_state_dict(state["optimizer"])
+        return int(state["step"])
+    except (KeyError, TypeError, ValueError, RuntimeError) as err:
+        raise ConfigError(f"{file} is no state of this training: {err}; delete it to begin again") from err
 
 
 def _save(file: Path, stage: Stage, optimizer: torch.optim.Optimizer, step: int) -> None:

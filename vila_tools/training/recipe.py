@@ -35,6 +35,7 @@ class StageRecipe:
     vision_learning_rate: float = 0.0  # 0: the tower is frozen
     weight_decay: float = 0.05
     warmup_steps: int = 200
+    batches_per_step: int = 1  # whose gradients are averaged
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,7 +41,7 @@ class RefusedError(BagError):
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """A topic that is read. kind: Image or CompressedImage."""
+    """A topic that is read. kind: as the selection calls its type."""
 
     name: str
     kind: str
@@ -59,30 +59,36 @@ class StoredMessage:
 
 @dataclass(slots=True)
 class Selection:
-    """Which topics are read: those asked for, or every one of images; and which have been found.
+    """Which topics are read: those asked for, or every one of the kinds; and which have been found.
 
-    Shared by all files of a bag.
+    Shared by all files of a bag. kinds: the types that are read, and what they are called.
     """
 
     asked: frozenset[str]
+    kinds: Mapping[str, str] = field(default_factory=lambda: IMAGE_KINDS)
     found: set[str] = field(default_factory=set)
-    others: set[str] = field(default_factory=set)  # of images, but not asked for
+    others: set[str] = field(default_factory=set)  # of the kinds, but not asked for
 
     def topic(self, name: str, type_name: str, encoding: str) -> Topic | None:
         """Return the topic if it is read, None if it is passed over.
 
-        Raises RefusedError for one that is asked for by name and holds no images that can be decoded.
+        Raises RefusedError for one that is asked for by name and holds nothing that can be decoded.
         """
-        kind = IMAGE_KINDS.get(type_name) if encoding in _ENCODINGS else None
+        kind = self.kinds.get(type_name) if encoding in _ENCODINGS else None
         if self.asked and name not in self.asked:
             if kind is not None:
                 self.others.add(name)
             return None
         if kind is None:
             if self.asked:
+                read = (
+                    "sensor_msgs/msg/Image nor CompressedImage"
+                    if self.kinds is IMAGE_KINDS
+                    else " nor ".join(sorted(set(self.kinds.values())))
+                )
                 raise RefusedError(
                     f"topic {shown(name)} holds {shown(type_name or 'messages of no type')} in the encoding "
-                    f"{shown(encoding)}, neither sensor_msgs/msg/Image nor CompressedImage in CDR"
+                    f"{shown(encoding)}, neither {read} in CDR"
                 )
             return None
         self.found.add(name)
