@@ -32,6 +32,8 @@ ARGUMENTS = (
     ("domain_id", EnvironmentVariable("ROS_DOMAIN_ID", default_value="0"), "ROS domain; on a network one a robot"),
     ("security", EnvironmentVariable("ROS_SECURITY_ENABLE", default_value="false"), "only nodes with keys of SROS2"),
     ("use_respawn", "true", "start a node again that has ended"),
+    ("page", "false", "serve the page, a view of the robot for browsers, on this machine"),
+    ("page_port", "8088", "port of the page"),
     ("output", "velocity", "who drives: velocity, our controller; goal_pose, who follows that topic; nav2, Nav2"),
     ("goal_frame", "", "frame of goal poses, by tf, such as map; empty: odometry's"),
     ("image_transport", "auto", "raw; compressed: from that topic with /compressed behind; auto: what is published"),
@@ -47,6 +49,7 @@ CHOICES = {
     "discovery": ["LOCALHOST", "SUBNET", "OFF"],
     "security": YES_OR_NO,
     "blind": YES_OR_NO,
+    "page": YES_OR_NO,
     "output": ["velocity", "goal_pose", "nav2"],
     "image_transport": ["raw", "compressed", "auto"],
 }  # others open the door
@@ -72,6 +75,7 @@ def generate_launch_description() -> LaunchDescription:
                 goal_frame=_word("goal_frame"),
                 image_transport=_word("image_transport"),
             ),
+            _node("page", condition=IfCondition(LaunchConfiguration("page")), port=_number("page_port")),
         ]
     )
 
@@ -134,6 +138,10 @@ def _node(name: str, condition: IfCondition | None = None, **parameters: Paramet
 
 def _flag(name: str) -> ParameterValue:
     return ParameterValue(LaunchConfiguration(name), value_type=bool)
+
+
+def _number(name: str) -> ParameterValue:
+    return ParameterValue(LaunchConfiguration(name), value_type=int)
 
 
 def _word(name: str) -> ParameterValue:

@@ -40,6 +40,7 @@ FROM_PIP = {
     "ros": {"lz4", "mcap", "rosbags", "zstandard"},
     "sim": {"av", "mujoco"},
     "gym": {"gymnasium"},
+    "page": {"fastapi", "uvicorn"},
     "video": {"av"},
     "isaac": {"pxr"},
     "export": {"ml_dtypes", "onnx", "onnxruntime", "onnxscript"},
@@ -53,6 +54,7 @@ USED_OTHERWISE = {
     "ros-common-interfaces": "brings sensor_msgs and the like",
     "ros-rmw-fastrtps-cpp": "the middleware that rclpy loads",
     "ros-rosidl-default-runtime": "what generated messages import",
+    "websockets": "uvicorn loads it by name",
     "tensorrt-rtx-cu13": "vila_core.export.runtimes loads it by name",
 }
 MANIFEST_USED_OTHERWISE = {

@@ -25,6 +25,7 @@ from vila_core.files.reading import is_file, read_text
 GENERIC = "generic"
 BLIND_MPS = 0.2  # top speed of a robot without a sensor for obstacles
 NODES = ("controller", "governor", "navigator", "watchdog")
+MORE_NODES = ("page",)  # that a recipe may have parameters for, and that a robot drives without
 _ANYWHERE, _ROBOT, _PARAMETERS, _TOPICS = "/**", "robot", "ros__parameters", "topics"
 _NAME = re.compile(r"/?[A-Za-z_]\w*(/[A-Za-z_]\w*)*", re.ASCII)
 
@@ -42,8 +43,8 @@ class Topic:
 
 
 TOPICS = {  # by their names in recipes, which are those of the launch file's arguments
-    "image": Topic("image_raw", "sensor_msgs/msg/Image", ("navigator",)),
-    "odom": Topic("odom", "nav_msgs/msg/Odometry", ("navigator", "controller")),
+    "image": Topic("image_raw", "sensor_msgs/msg/Image", ("navigator", "page")),
+    "odom": Topic("odom", "nav_msgs/msg/Odometry", ("navigator", "controller", "page")),
     "cmd_vel": Topic("cmd_vel", "geometry_msgs/msg/Twist", ("controller", "governor", "watchdog")),
     "scan": Topic("scan", "sensor_msgs/msg/LaserScan"),
     "points": Topic("points", "sensor_msgs/msg/PointCloud2"),
@@ -157,7 +158,7 @@ def _sections(path: Path) -> dict[str, dict[str, Any]]:
     told = _yaml(path)
     if not isinstance(told, dict) or list(told) != [_ANYWHERE] or not isinstance(told[_ANYWHERE], dict):
         raise ConfigError(f"{path}: must hold {_ANYWHERE!r} alone, and in it the nodes; see docs/robots.md")
-    known = (_ROBOT, *NODES)
+    known = (_ROBOT, *NODES, *MORE_NODES)
     sections = {}
     for name, content in told[_ANYWHERE].items():
         if name not in known:

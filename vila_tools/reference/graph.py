@@ -24,6 +24,7 @@ from vila_ros.common.parameters import ALWAYS_KNOWN, counts_from, meaning_of
 from vila_ros.controller.node import ControllerNode
 from vila_ros.governor.node import GovernorNode
 from vila_ros.navigator.node import NavigatorNode
+from vila_ros.page.node import PageNode
 from vila_ros.simulator.node import SimulatorNode
 from vila_ros.simulator.world import PATROL
 from vila_ros.watchdog.node import WatchdogNode
@@ -91,7 +92,7 @@ def started_nodes(*arguments: str, governor: Sequence[Parameter] = ()) -> Iterat
         rclpy.init(args=given, domain_id=domain)
         stack.callback(rclpy.try_shutdown)
         nodes = []
-        for make in (_navigator, _controller, lambda: _governor(governor), _watchdog, _simulator):
+        for make in (_navigator, _controller, lambda: _governor(governor), _watchdog, _page, _simulator):
             nodes.append(make())
             stack.callback(nodes[-1][0].destroy_node)
         yield nodes
@@ -151,6 +152,12 @@ def _governor(parameters: Sequence[Parameter]) -> Started:
 
 def _watchdog() -> Started:
     node = WatchdogNode()
+    return node, _parameters(node)
+
+
+def _page() -> Started:
+    """The page, as it hears the robot; nobody is served."""
+    node = PageNode()
     return node, _parameters(node)
 
 

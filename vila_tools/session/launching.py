@@ -37,6 +37,8 @@ def usual_arguments(parameters: str) -> tuple[Argument, ...]:
         ("domain_id", domain, "ROS domain; on a network one a robot"),
         ("security", security, "only nodes with keys of SROS2"),
         ("use_respawn", "true", "start a node again that has ended"),
+        ("page", "false", "serve the page, a view of the robot for browsers, on this machine"),
+        ("page_port", "8088", "port of the page"),
         ("image", "camera/image_raw", "topic of the images"),
         ("odom", "odom", "topic of the odometry"),
         ("cmd_vel", "cmd_vel", "topic of the velocity commands"),
