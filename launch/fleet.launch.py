@@ -30,6 +30,8 @@ ARGUMENTS = (
     ("domain_id", EnvironmentVariable("ROS_DOMAIN_ID", default_value="0"), "ROS domain of all robots"),
     ("security", EnvironmentVariable("ROS_SECURITY_ENABLE", default_value="false"), "only nodes with keys of SROS2"),
     ("use_respawn", "true", "start a node again that has ended"),
+    ("page", "false", "serve a page for each robot, a view of it for browsers, on this machine"),
+    ("page_port", "8088", "port of the first robot's page; the next robot has the next port"),
     ("image", "camera/image_raw", "topic of the images, in each namespace"),
     ("odom", "odom", "topic of the odometry, in each namespace"),
     ("cmd_vel", "cmd_vel", "topic of the velocity commands, in each namespace"),
@@ -48,12 +50,14 @@ def robots(context: LaunchContext) -> list[GroupAction]:
     count, first_seed = (int(LaunchConfiguration(name).perform(context)) for name in ("robots", "seed"))
     if not 1 <= count <= MOST_ROBOTS:
         raise RuntimeError(f"robots:={count}: must be 1 to {MOST_ROBOTS}")
+    first_port = int(LaunchConfiguration("page_port").perform(context))
     beginning = LaunchConfiguration("namespace").perform(context)
-    return [_robot(f"{beginning}{number}", first_seed + number, is_first=number == 0) for number in range(count)]
+    return [_robot(f"{beginning}{i}", first_seed + i, first_port + i, is_first=i == 0) for i in range(count)]
 
 
-def _robot(namespace: str, seed: int, *, is_first: bool) -> GroupAction:
-    own = {"namespace": namespace, "seed": str(seed), "publish_clock": str(is_first).lower()}
+def _robot(namespace: str, seed: int, port: int, *, is_first: bool) -> GroupAction:
+    own = {"namespace": namespace, "seed": str(seed), "page_port": str(port)}
+    own |= {"publish_clock": str(is_first).lower()}
     given = {name: LaunchConfiguration(name) for name in OF_ALL_ROBOTS}
     source = PythonLaunchDescriptionSource(str(SHARE / "launch" / "simulation.launch.py"))
     return GroupAction([IncludeLaunchDescription(source, launch_arguments=list({**given, **own}.items()))])

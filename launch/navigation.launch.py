@@ -10,12 +10,14 @@ from launch.actions import OpaqueFunction
 from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration, PythonExpression
 
-from vila_ros.common.launching import ROBOT_ARGUMENTS, choose_robot, declared, flag, network, robot_node, word
+from vila_ros.common.launching import ROBOT_ARGUMENTS, choose_robot, declared, flag, network, number, robot_node, word
 
 ARGUMENTS = (
     *ROBOT_ARGUMENTS,
     ("blind", "false", "true: let a robot drive that has no sensor for obstacles"),
     ("autostart", "true", "bring the navigator up; false leaves that to a lifecycle manager"),
+    ("page", "false", "serve the page, a view of the robot for browsers, on this machine"),
+    ("page_port", "8088", "port of the page"),
     ("record", "false", "true: keep what was seen, decided and done, in bags in ~/.ros/vila_nav"),
     ("goal_frame", "", "frame of goal poses, by tf, such as map; empty: odometry's"),
     ("image_transport", "auto", "raw; compressed: from that topic with /compressed behind; auto: what is published"),
@@ -41,5 +43,6 @@ def generate_launch_description() -> LaunchDescription:
                 goal_frame=word("goal_frame"),
                 image_transport=word("image_transport"),
             ),
+            robot_node("page", condition=IfCondition(LaunchConfiguration("page")), port=number("page_port")),
         ]
     )

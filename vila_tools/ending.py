@@ -23,6 +23,7 @@ CLOSED_PIPE = 141  # as the shell tells of a program that SIGPIPE ended
 TERMINATED = 143
 EXTRAS = {
     "av": "sim",
+    "fastapi": "page",
     "gymnasium": "gym",
     "hypothesis": "test",
     "lz4": "ros",
@@ -32,6 +33,7 @@ EXTRAS = {
     "pxr": "isaac",
     "rclpy": "ros",
     "scipy": "sim",
+    "uvicorn": "page",
     "vila_nav": "ros",
     "zstandard": "ros",
 }

@@ -42,6 +42,7 @@ FROM_PIP = {
     "sim": {"av", "mujoco"},
     "gym": {"gymnasium"},
     "worlds": {"gymnasium", "minigrid", "miniworld", "pyglet"},
+    "page": {"fastapi", "uvicorn"},
     "video": {"av"},
     "isaac": {"pxr"},
     "export": {"ml_dtypes", "onnx", "onnxruntime", "onnxscript"},
@@ -55,6 +56,7 @@ USED_OTHERWISE = {
     "ros-common-interfaces": "brings sensor_msgs and the like",
     "ros-rmw-fastrtps-cpp": "the middleware that rclpy loads",
     "ros-rosidl-default-runtime": "what generated messages import",
+    "websockets": "uvicorn loads it by name",
     "tensorrt-rtx-cu13": "vila_core.export.runtimes loads it by name",
 }
 MANIFEST_USED_OTHERWISE = {

@@ -28,6 +28,8 @@ from vila_ros.governor.node import GovernorNode
 from vila_ros.navigator.camera_config import TRANSPORTS
 from vila_ros.navigator.config import OUTPUTS, NavigatorNodeConfig
 from vila_ros.navigator.node import NavigatorNode
+from vila_ros.page.config import PageConfig
+from vila_ros.page.node import PageNode
 from vila_ros.recorder.node import RecorderNode
 from vila_ros.watchdog.node import WatchdogNode
 from vila_tools.demo.run import DemoOptions, node_specs
@@ -36,6 +38,7 @@ NODES = {
     "navigator": NavigatorNode,
     "controller": ControllerNode,
     "governor": GovernorNode,
+    "page": PageNode,
     "watchdog": WatchdogNode,
     "recorder": RecorderNode,
 }
@@ -179,6 +182,16 @@ def test_the_network_is_closed_by_default_and_other_words_are_refused(monkeypatc
     assert arguments["security"]["default_value"].args == ("ROS_SECURITY_ENABLE",)  # it never undoes the environment's
 
 
+def test_the_page_is_served_only_if_it_is_asked_for(monkeypatch) -> None:
+    description = described(ROOT / "launch" / "navigation.launch.py", monkeypatch)
+    arguments = {call.args[0]: call.kwargs for call in of(description, "DeclareLaunchArgument")}
+    assert arguments["page"]["default_value"] == "false" and arguments["page"]["choices"] == ["true", "false"]
+    assert arguments["page_port"]["default_value"] == str(PageConfig().port)
+    page = next(node for node in of(description, "Node") if node.kwargs["name"] == "page")
+    assert page.kwargs["condition"].args[0].args == ("page",)
+    assert page.kwargs["parameters"][2]["port"].args[0].args == ("page_port",)
+
+
 def test_how_images_are_taken_is_an_argument(monkeypatch) -> None:
     description = described(ROOT / "launch" / "navigation.launch.py", monkeypatch)
     arguments = {call.args[0]: call.kwargs for call in of(description, "DeclareLaunchArgument")}
@@ -245,7 +258,8 @@ def robots_of_a_fleet(monkeypatch, **arguments: str) -> list[dict[str, Any]]:
 
 
 def test_the_robots_of_a_fleet_have_namespaces_flats_and_one_clock(monkeypatch) -> None:
-    robots = robots_of_a_fleet(monkeypatch, robots="3", seed="5", namespace="bot")
+    robots = robots_of_a_fleet(monkeypatch, robots="3", seed="5", namespace="bot", page_port="9000")
+    assert [robot["page_port"] for robot in robots] == ["9000", "9001", "9002"]  # a page each
     told = [(robot["namespace"], robot["seed"], robot["publish_clock"]) for robot in robots]
     assert told == [("bot0", "5", "true"), ("bot1", "6", "false"), ("bot2", "7", "false")]
     declared = of(described(ROOT / "launch" / "simulation.launch.py", monkeypatch), "DeclareLaunchArgument")
@@ -255,7 +269,7 @@ def test_the_robots_of_a_fleet_have_namespaces_flats_and_one_clock(monkeypatch) 
 @pytest.mark.parametrize("count", ["0", "33", "-1"])
 def test_a_fleet_of_no_robots_or_of_too_many_is_refused(monkeypatch, count: str) -> None:
     with pytest.raises(RuntimeError, match=f"robots:={count}"):
-        robots_of_a_fleet(monkeypatch, robots=count, seed="0", namespace="robot_")
+        robots_of_a_fleet(monkeypatch, robots=count, seed="0", namespace="robot_", page_port="8088")
 
 
 @pytest.mark.parametrize("name", SIMULATORS)
@@ -396,7 +410,7 @@ def test_parameters_are_those_of_the_simulator_but_for_what_differs(name, own) -
         mine, other = ours[node]["ros__parameters"], content["ros__parameters"]
         differing = {key for key in mine.keys() | other.keys() if mine.get(key) != other.get(key)}
         assert differing <= own | {"velocity_type"}
-        assert node == "navigator" or other["velocity_type"] == "plain"  # what Gazebo and Isaac Sim take
+        assert node in ("navigator", "page") or other["velocity_type"] == "plain"  # what Gazebo and Isaac Sim take
 
 
 @pytest.mark.parametrize(("scripted_events", "instruction"), [("", "go to the red chair"), ("patrol", "")])
@@ -455,6 +469,7 @@ def test_each_topic_is_remapped_where_it_is_used(monkeypatch) -> None:
         node.kwargs["name"]: {own: to.args[0] for own, to in node.kwargs["remappings"] if isinstance(to, Call)}
         for node in nodes
     }
+    assert remaps["page"] == {"image_raw": "image", "odom": "odom"}
     assert remaps["navigator"] == {"image_raw": "image", "odom": "odom"}
     assert remaps["controller"] == {"odom": "odom", "cmd_vel": "cmd_vel_out", "cmd_vel_nav": "cmd_vel_nav"}
     assert remaps["watchdog"] == {"cmd_vel": "cmd_vel"}

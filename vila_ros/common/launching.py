@@ -40,6 +40,7 @@ CHOICES = {
     "security": YES_OR_NO,
     "blind": YES_OR_NO,
     "record": YES_OR_NO,
+    "page": YES_OR_NO,
     "output": ["velocity", "goal_pose", "nav2"],
     "image_transport": ["raw", "compressed", "auto"],
 }  # others open the door
@@ -116,6 +117,11 @@ def robot_node(name: str, condition: IfCondition | None = None, **parameters: Pa
 def flag(name: str) -> ParameterValue:
     """Return an argument that is true or false, as a parameter."""
     return ParameterValue(LaunchConfiguration(name), value_type=bool)
+
+
+def number(name: str) -> ParameterValue:
+    """Return an argument that is a whole number, as a parameter."""
+    return ParameterValue(LaunchConfiguration(name), value_type=int)
 
 
 def word(name: str) -> ParameterValue:

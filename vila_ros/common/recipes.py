@@ -25,7 +25,7 @@ from vila_core.files.reading import is_file, read_text
 GENERIC = "generic"
 BLIND_MPS = 0.2  # top speed of a robot without a sensor for obstacles
 NODES = ("controller", "governor", "navigator", "watchdog")
-MORE_NODES = ("recorder",)  # that are started only if they are asked for
+MORE_NODES = ("page", "recorder")  # that are started only if they are asked for
 _ANYWHERE, _ROBOT, _PARAMETERS, _TOPICS = "/**", "robot", "ros__parameters", "topics"
 _NAME = re.compile(r"/?[A-Za-z_]\w*(/[A-Za-z_]\w*)*", re.ASCII)
 
@@ -43,8 +43,8 @@ class Topic:
 
 
 TOPICS = {  # by their names in recipes, which are those of the launch file's arguments
-    "image": Topic("image_raw", "sensor_msgs/msg/Image", ("navigator", "recorder")),
-    "odom": Topic("odom", "nav_msgs/msg/Odometry", ("navigator", "controller", "recorder")),
+    "image": Topic("image_raw", "sensor_msgs/msg/Image", ("navigator", "page", "recorder")),
+    "odom": Topic("odom", "nav_msgs/msg/Odometry", ("navigator", "controller", "page", "recorder")),
     "cmd_vel": Topic("cmd_vel", "geometry_msgs/msg/Twist", ("controller", "governor", "watchdog", "recorder")),
     "scan": Topic("scan", "sensor_msgs/msg/LaserScan", ("governor", "recorder")),
     "points": Topic("points", "sensor_msgs/msg/PointCloud2"),

@@ -39,6 +39,7 @@ from vila_tools.session.recording import Recorder, write_bag
 from vila_tools.session.session import READY_TIMEOUT_S, Session, running
 
 DEFAULT_INSTRUCTION = "go to the red chair"
+CAMERA = {"image_raw": "camera/image_raw"}
 _EXTRA_S = 20.0  # beyond the goal's own time limit, before we give up on an answer
 _ATTEMPTS, _ACCEPT_TIMEOUT_S = 3, 5.0
 _SETTLE_S = 0.5  # heard after the result, so that the robot is seen standing
@@ -53,6 +54,8 @@ class DemoOptions:
     out: Path = field(default=Path("out"), metadata=option("folder for the film and the rest (%(default)s)"))
     checkpoint: Path | None = field(default=None, metadata=option("a model's directory; the embedded one if not given"))
     timeout_s: float = field(default=120.0, metadata=option("seconds for the way (%(default)s)", flag="--timeout"))
+    page: bool = field(default=False, metadata=option("serve the page too, and go on until Ctrl-C"))
+    page_port: int = field(default=8088, metadata=option("port of the page, 0: a free one (%(default)s)"))
     navigator: str = field(default=NAVIGATOR, metadata=option(None))
 
 
@@ -89,20 +92,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     scenario = make_scenario(options.instruction, options.seed)
     _say(f"“{options.instruction}”: the {scenario.target.colour} {scenario.target.kind} in the {scenario.target.room},")
     _say(f"{scenario.distance_m(scenario.start):.1f} m away, in an unseen flat (seed {options.seed})")
-    recorder, answer = run(options)
-    result = judge(options, scenario, recorder, answer, time.monotonic() - begun_s)
-    _say("drawing the film and writing the bag")
-    result = write_outputs(options, scenario, recorder, result, begun_s)
-    _say(verdict(result))
-    _say(json.dumps(asdict(result)))
-    return 0 if result.reached else 1
-
-
-def run(options: DemoOptions) -> tuple[Recorder, NavigateInstruction.Result]:
-    """Start the nodes, send the goal, wait for its result; nothing runs any more afterwards."""
     with running(node_specs(options), options.out) as session:
         recorder = session.add(Recorder())
-        return recorder, _drive(options, session, recorder)
+        answer = _drive(options, session, recorder)
+        if options.page:
+            session.remove(recorder)  # what comes is not in the film
+            result = _finish(options, scenario, recorder, answer, begun_s)
+            session.spin_until(lambda: False, math.inf)
+    if not options.page:
+        result = _finish(options, scenario, recorder, answer, begun_s)
+    return 0 if result.reached else 1
 
 
 def node_specs(options: DemoOptions) -> tuple[NodeSpec, ...]:
@@ -110,7 +109,9 @@ def node_specs(options: DemoOptions) -> tuple[NodeSpec, ...]:
     model = model_parameters(options.checkpoint)
     parameters = share_file("config/simulation.yaml")
     world = {"seed": options.seed, "instruction": options.instruction}
+    page = NodeSpec("page", "vila_ros.page.node", parameters, {"port": options.page_port}, CAMERA)
     return (
+        *([page] if options.page else []),
         NodeSpec("simulator", "vila_ros.simulator.node", parameters, world),
         NodeSpec("controller", "vila_ros.controller.node", parameters),
         NodeSpec("governor", "vila_ros.governor.node", parameters),
@@ -120,9 +121,23 @@ def node_specs(options: DemoOptions) -> tuple[NodeSpec, ...]:
             options.navigator,
             parameters,
             model,
-            {"image_raw": "camera/image_raw"},
+            CAMERA,
         ),
     )
+
+
+def _finish(
+    options: DemoOptions, scenario: Scenario, recorder: Recorder, answer: NavigateInstruction.Result, begun_s: float
+) -> DemoResult:
+    """Judge the drive, write the results, tell them."""
+    result = judge(options, scenario, recorder, answer, time.monotonic() - begun_s)
+    _say("drawing the film and writing the bag")
+    result = write_outputs(options, scenario, recorder, result, begun_s)
+    _say(verdict(result))
+    if options.page:
+        _say("the robot takes instructions on the page; Ctrl-C ends it")
+    _say(json.dumps(asdict(result)))
+    return result
 
 
 def judge(
@@ -252,6 +267,10 @@ def _drive(options: DemoOptions, session: Session, recorder: Recorder) -> Naviga
     mission = _Mission(options, recorder)
     _say("starting simulator, navigator, controller and governor")
     session.require(lambda: _is_complete(recorder) and mission.is_ready(), READY_TIMEOUT_S, "the nodes were not ready")
+    if options.page:
+        log = options.out / "log" / "page.log"
+        session.require(lambda: _page_address(log), READY_TIMEOUT_S, "the page was not there")
+        _say(f"the page is at {_page_address(log)}")
     for _ in range(_ATTEMPTS):  # the answer is lost if the server does not know our end yet
         mission.send()
         if session.spin_until(lambda: mission.is_accepted, _ACCEPT_TIMEOUT_S):
@@ -261,6 +280,11 @@ def _drive(options: DemoOptions, session: Session, recorder: Recorder) -> Naviga
     session.require(lambda: recorder.odometry[-1].stamp_ns > until_ns, 10.0, "odometry did not go on")
     assert mission.answer is not None
     return mission.answer
+
+
+def _page_address(log: Path) -> str:
+    """What the page's node has told of its address, empty if nothing yet."""
+    return next(iter(log.read_text().partition("the page is at ")[2].split()), "")
 
 
 def _is_complete(recorder: Recorder) -> bool:

@@ -24,6 +24,7 @@ from vila_ros.common.parameters import ALWAYS_KNOWN, counts_from, meaning_of
 from vila_ros.controller.node import ControllerNode
 from vila_ros.governor.node import GovernorNode
 from vila_ros.navigator.node import NavigatorNode
+from vila_ros.page.node import PageNode
 from vila_ros.recorder.node import RecorderNode
 from vila_ros.simulator.node import SimulatorNode
 from vila_ros.simulator.world import PATROL
@@ -92,7 +93,7 @@ def started_nodes(*arguments: str, governor: Sequence[Parameter] = ()) -> Iterat
         rclpy.init(args=given, domain_id=domain)
         stack.callback(rclpy.try_shutdown)
         nodes = []
-        for make in (_navigator, _controller, lambda: _governor(governor), _watchdog, _recorder, _simulator):
+        for make in (_navigator, _controller, lambda: _governor(governor), _watchdog, _page, _recorder, _simulator):
             nodes.append(make())
             stack.callback(nodes[-1][0].destroy_node)
         yield nodes
@@ -157,6 +158,12 @@ def _watchdog() -> Started:
 
 def _recorder() -> Started:
     node = RecorderNode()
+    return node, _parameters(node)
+
+
+def _page() -> Started:
+    """The page, as it hears the robot; nobody is served."""
+    node = PageNode()
     return node, _parameters(node)
 
 

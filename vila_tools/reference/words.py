@@ -23,6 +23,10 @@ NODES = {
         "Publishes zero velocity when the governor falls silent, and remembers the emergency stop for one that is\n"
         "started again."
     ),
+    "page": (
+        "A view of the robot for browsers, and its commands from there: see [The page](page.md). It only hears, calls\n"
+        "what the navigator offers, and presses the governor's emergency stop; the robot drives without it."
+    ),
     "recorder": (
         "Keeps what the robot saw, decided and did, in bags of a bounded size: see [Recording](recording.md). Started\n"
         "with `record:=true`; it only listens. What it hears is what somebody publishes by then, so it is not listed\n"
@@ -90,6 +94,17 @@ ENDPOINTS = {
     ("watchdog", "governor/state"): "that the governor lives",
     ("watchdog", "cmd_vel"): "zeros, when the governor does not",
     ("watchdog", "~/heartbeat"): "that the watchdog lives",
+    ("page", "image_raw"): "the camera; or the topic with `/compressed` behind, which costs less",
+    ("page", "odom"): "where the robot is",
+    ("page", "navigator/action"): "each decision",
+    ("page", "navigator/stats"): "how probable each action was, and what it took",
+    ("page", "navigator/mission"): "which instruction is followed, and how it ended",
+    ("page", "navigator/status"): "whether there is a navigator; another `run`: its queries are gone",
+    ("page", "navigator/events"): "what was seen of standing queries",
+    ("page", "navigator/execution"): "how far an action got, where Nav2 drives",
+    ("page", "controller/execution"): "how far an action got",
+    ("page", "governor/state"): "what passes and why; that the emergency stop holds",
+    ("page", "/diagnostics"): "what the nodes say of themselves",
     ("simulator", "cmd_vel"): "drive so, for `robot.command_life_s`",
     ("simulator", "camera/image_raw"): "what the robot's camera sees, rgb8",
     ("simulator", "camera/camera_info"): "the intrinsics of that camera",

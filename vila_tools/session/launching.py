@@ -38,6 +38,8 @@ def usual_arguments(parameters: str) -> tuple[Argument, ...]:
         ("security", security, "only nodes with keys of SROS2"),
         ("use_respawn", "true", "start a node again that has ended"),
         ("record", "false", "true: keep what was seen, decided and done, in bags in ~/.ros/vila_nav"),
+        ("page", "false", "serve the page, a view of the robot for browsers, on this machine"),
+        ("page_port", "8088", "port of the page"),
         ("image", "camera/image_raw", "topic of the images"),
         ("odom", "odom", "topic of the odometry"),
         ("cmd_vel", "cmd_vel", "topic of the velocity commands"),

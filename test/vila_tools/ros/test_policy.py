@@ -95,7 +95,8 @@ def test_each_node_has_an_enclave_and_its_helper_shares_it():
     root = ElementTree.parse(POLICY).getroot()
     enclaves = {one.get("path"): {p.get("node") for p in one.iter("profile")} for one in root.iter("enclave")}
     assert enclaves.pop(f"{ENCLAVES}/navigator") == {"navigator", "navigator_camera"}
-    others = (NODES - {"navigator"}) | {"operator", "viewer"}
+    assert enclaves.pop(f"{ENCLAVES}/page") == {"page", "page_camera"}
+    others = (NODES - {"navigator", "page"}) | {"operator", "viewer"}
     assert enclaves == {f"{ENCLAVES}/{name}": {name} for name in others}
 
 
@@ -120,10 +121,11 @@ def full(node: str, name: str) -> str:
         ("publish", "odom", {"simulator"}),
         ("publish", "/clock", {"simulator"}),
         ("request", "navigator/set_instruction", {"operator"}),
-        ("request", "governor/emergency_stop", {"operator"}),
+        ("request", "navigator/cancel_instruction", {"operator", "page"}),
+        ("request", "governor/emergency_stop", {"operator", "page"}),
         ("request", "navigator/change_state", set()),
         ("request", "governor/set_parameters", set()),
-        ("call", "navigator/*", {"operator"}),
+        ("call", "navigator/*", {"operator", "page"}),
     ],
 )
 def test_who_may_command(granted, does, name, who):
@@ -152,12 +154,12 @@ def test_what_the_operator_publishes_is_heard_and_tf_is_for_few(granted):
 
 def test_wildcards_stand_for_what_a_node_offers_itself_and_for_the_navigators_actions(granted):
     wild = {(*who, name) for who, names in granted.items() for name in names if "*" in name}
-    nodes = NODES | {"navigator_camera", "operator", "viewer"}
+    nodes = NODES | {"navigator_camera", "page_camera", "operator", "viewer"}
     assert wild == {
         *((node, "service", "reply", "~/*") for node in nodes),
         *((node, "service", "reply", COMMAND_LINE) for node in ("operator", "viewer")),
         ("navigator", "action", "execute", "~/*"),
-        ("operator", "action", "call", "navigator/*"),
+        *((node, "action", "call", "navigator/*") for node in ("operator", "page")),
     }
 
 

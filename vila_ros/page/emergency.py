@@ -1,0 +1,110 @@
+"""The emergency stop, pressed again and again until the governor says that it holds."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+from std_srvs.srv import SetBool
+from vila_nav.srv import CancelInstruction
+
+from vila_core.control.governor.governor import GovernorState as State
+from vila_ros.page.board import Board
+from vila_ros.page.deadman import Deadman
+from vila_ros.page.listener import Listener
+
+_PERIOD_S = 0.05
+_SILENT_S = 0.5  # a governor that has said nothing for so long counts as gone
+_SENT_S = 0.1  # for a call on the way when this process ends
+
+
+class Emergency:
+    """Presses and releases by the governor's service.
+
+    Never by the topic: to release that would release what a hardware button has pressed. A governor that is gone
+    cannot be asked, and passes nothing; the instruction is then canceled. Callable in any thread; the work is done in
+    the executor's.
+    """
+
+    def __init__(self, node: Node, board: Board, listener: Listener, deadman: Deadman) -> None:
+        self._node, self._board, self._listener, self._deadman = node, board, listener, deadman
+        self._lock = threading.Lock()
+        self._wanted = ""  # who pressed it, until the governor answers that it holds
+        self._is_released = False  # and the governor does not know it yet
+        self._answer = ""  # of the governor, to the last release
+        self._pending: Any = None  # the last call
+        self._service: Any = node.create_client(SetBool, "governor/emergency_stop")
+        self._cancel: Any = node.create_client(CancelInstruction, "navigator/cancel_instruction")
+        self._guard = node.create_guard_condition(self._work)
+        node.create_timer(_PERIOD_S, self._on_timer, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    def press(self, who: str) -> None:
+        """Stop the robot, at once and until it is released."""
+        with self._lock:
+            self._wanted, self._is_released = who, False
+        self._guard.trigger()
+
+    def release(self) -> None:
+        """Release it; nothing moves on."""
+        with self._lock:
+            self._wanted, self._is_released = "", True
+        self._guard.trigger()
+
+    def close(self) -> None:
+        """Press it for browsers that hold the robot: nobody will hear them any more."""
+        if self._deadman.is_held and not self._stands():
+            self._service.call_async(SetBool.Request(data=True))
+            time.sleep(_SENT_S)
+
+    def _on_timer(self) -> None:
+        if self._deadman.expired(time.monotonic()) and not self._stands():
+            self._node.get_logger().error("emergency stop: the connection to a browser that held the robot is lost")
+            self.press("the connection to a browser that held the robot was lost")
+        self._work()
+
+    def _work(self) -> None:
+        with self._lock:
+            wanted, is_released, self._is_released = self._wanted, self._is_released, False
+        if wanted:
+            self._call(True, lambda answer: self._on_pressed(wanted))
+            if self._is_silent() and self._cancel.service_is_ready():
+                self._cancel.call_async(CancelInstruction.Request())
+        elif is_released:
+            self._call(False, self._on_released)
+        self._put()
+
+    def _call(self, pressed: bool, on_answer: Callable[[SetBool.Response], None]) -> None:
+        """Ask the governor; of a call that it has not answered yet no answer is awaited any more."""
+        if not self._service.service_is_ready():
+            return
+        if self._pending is not None and not self._pending.done():
+            self._service.remove_pending_request(self._pending)
+        self._pending = self._service.call_async(SetBool.Request(data=pressed))
+        self._pending.add_done_callback(lambda future: on_answer(future.result()))
+
+    def _on_pressed(self, who: str) -> None:
+        with self._lock:
+            if self._wanted == who:
+                self._wanted = ""
+        self._answer = ""
+        self._put()
+
+    def _on_released(self, answer: SetBool.Response) -> None:
+        self._answer = answer.message
+        self._put()
+
+    def _put(self) -> None:
+        told = {"wanted": self._wanted, "answer": self._answer, "held": self._deadman.is_held}
+        self._board.put("emergency", told)
+
+    def _is_silent(self) -> bool:
+        return self._listener.silent_s().get("governor", float("inf")) > _SILENT_S
+
+    def _stands(self) -> bool:
+        """Whether the governor has said lately that no mission runs: there is nothing to stop then."""
+        governor = self._listener.governor
+        return governor is not None and governor.state == State.IDLE and not self._is_silent()
