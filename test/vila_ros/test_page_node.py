@@ -70,6 +70,11 @@ class Navigator(Node):
             GoalServer(self, LocalizeEvent, "~/localize", self.goals.append, lambda _: None),
         ]
 
+    def destroy_node(self) -> None:
+        for server in self._servers:  # else it stays on the graph
+            server.destroy()
+        super().destroy_node()
+
     def _answer(self, request, response):
         self.asked.append(request)
         response.success = getattr(request, "text", "") != "<image>"
