@@ -27,6 +27,7 @@ NODES = {
     "controller": "vila_ros.controller.node:ControllerNode",
     "governor": "vila_ros.governor.node:GovernorNode",
     "navigator": "vila_ros.navigator.node:NavigatorNode",
+    "page": "vila_ros.page.node:PageNode",
     "recorder": "vila_ros.recorder.node:RecorderNode",
     "simulator": "vila_ros.simulator.node:SimulatorNode",
     "watchdog": "vila_ros.watchdog.node:WatchdogNode",

@@ -33,6 +33,7 @@ class PageNode(Node):
     """Hears the robot from its making on; `serve` shows it to browsers."""
 
     def __init__(self, parameter_overrides: Sequence[Parameter] = ()) -> None:
+        self._is_made = False  # it may be destroyed before
         super().__init__("page", parameter_overrides=list(parameter_overrides))
         refuse_unknown(self, declare(self, PageConfig))
         self.config = read(self, PageConfig)
@@ -46,6 +47,7 @@ class PageNode(Node):
         self.board.put("robot", {"name": self.get_namespace().strip("/")})
         self._camera = PageCamera(self, self.config, self.pictures, self._on_bad_image)
         self._server: object | None = None
+        self._is_made = True
 
     def serve(self) -> None:
         """Serve the page, and tell its address.
@@ -80,13 +82,18 @@ class PageNode(Node):
 
     def destroy_node(self) -> None:
         """End the page, then leave the graph; who holds the robot by it stops it."""
+        if self._is_made:
+            self._close()
+        super().destroy_node()
+
+    def _close(self) -> None:
+        self._is_made = False
         self._emergency.close()
         if self._server is not None:
             self._server.stop()  # type: ignore[attr-defined]
             self._server = None
         self._camera.stop()
         self._commands.destroy()
-        super().destroy_node()
 
     def _status(self) -> dict[str, object]:
         """What stands in each update: the robot's time, and for how long each of its nodes has said nothing."""

@@ -16,6 +16,7 @@ from vila_ros.controller.node import ControllerNodeConfig
 from vila_ros.governor.config import GovernorNodeConfig
 from vila_ros.navigator.camera_config import CAMERAS
 from vila_ros.navigator.config import STAGES, NavigatorNodeConfig
+from vila_ros.page.config import PageConfig
 from vila_ros.recorder.node import RecorderConfig
 from vila_ros.watchdog.node import WatchdogConfig
 
@@ -28,6 +29,7 @@ KINDS: dict[str, dict[str, type]] = {  # of each node's parameters, by their pre
         "machine": StrainConfig,
     },
     "navigator": {"": NavigatorNodeConfig} | STAGES,
+    "page": {"": PageConfig},
     "recorder": {"": RecorderConfig},
     "watchdog": {"": WatchdogConfig},
 }

@@ -18,6 +18,8 @@ from vila_ros.controller.node import ControllerNode
 from vila_ros.governor.node import GovernorNode
 from vila_ros.navigator.camera_config import CAMERAS
 from vila_ros.navigator.node import NavigatorNode
+from vila_ros.page.node import PageNode
+from vila_ros.recorder.node import RecorderNode
 from vila_ros.watchdog.node import WatchdogNode
 from vila_tools.robots.check import KINDS
 from vila_tools.robots.run import main
@@ -71,6 +73,8 @@ def test_it_knows_the_parameters_that_the_nodes_declare(name: str, ros) -> None:
         "governor": GovernorNode,
         "navigator": NavigatorNode,
         "watchdog": WatchdogNode,
+        "page": PageNode,
+        "recorder": RecorderNode,
     }
     node = makers[name]()
     declared = {key for key in node._parameters if key.split(".")[0] not in ALWAYS_KNOWN}
