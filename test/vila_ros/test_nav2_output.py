@@ -27,6 +27,7 @@ from std_msgs.msg import Bool
 from vila_nav.action import NavigateInstruction
 from vila_nav.msg import GovernorState, NavAction
 from vila_nav.msg import Mission as MissionMsg
+from vila_nav.srv import CancelInstruction
 
 from vila_core.actions.grammar import SENTENCES
 from vila_core.control.reasons import MotionFault, StopReason
@@ -404,6 +405,15 @@ sys.exit(run_node(make, "navigator"))
 """
 
 
+def is_answered(robot: GoalRobot, client) -> bool:
+    """Whether the navigator's answers reach the robot's clients, which it may be asked before it knows of them."""
+    asked = robot.executor.create_task(client.call_async, CancelInstruction.Request())
+    until_s = time.monotonic() + 2.0
+    while time.monotonic() < until_s and not (asked.done() and asked.result().done()):
+        time.sleep(0.01)
+    return asked.done() and asked.result().done()
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_navigator_that_is_told_to_end_cancels_its_goal_first(
     ros_environment, spinner, wait_until, messages, number: signal.Signals
@@ -414,6 +424,8 @@ def test_a_navigator_that_is_told_to_end_cancels_its_goal_first(
         robot = spinner.add(GoalRobot())
         nav2 = spinner.add(Nav2Server(messages.NavigateToPose, robot))
         wait_until(robot.ready, "the navigator's process")
+        client = robot.create_client(CancelInstruction, "navigator/cancel_instruction")
+        wait_until(lambda: is_answered(robot, client), "the navigator to know who asks")
         Mission(robot, wait_until)
         wait_until(lambda: robot.path_m > 0.05)
         navigator.send_signal(number)

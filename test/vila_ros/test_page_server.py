@@ -307,8 +307,9 @@ def test_a_message_that_is_too_large_ends_the_connection(served):
 
 def test_who_asks_too_often_is_cut_off(served):
     with served.open() as client:
-        for _ in range(50):
-            say(client, do="cancel")
+        with suppress(ConnectionClosed):  # before all is said
+            for _ in range(50):
+                say(client, do="cancel")
         assert closed_with(client) == 4429
     assert len(served.asked.commands) <= 15
 

@@ -22,6 +22,7 @@ from vila_ros.simulator.node import SimulatorNode
 from vila_ros.simulator.world import SimulatorNodeConfig, make_world
 from vila_sim.episode_files import parse_world_name, world_name
 from vila_sim.episodes import generate_episodes, split_flat
+from vila_sim.families.table import FAMILIES
 
 pytestmark = pytest.mark.slow
 SMALL = {"camera.width_px": 64, "camera.height_px": 64}
@@ -102,8 +103,9 @@ def test_a_paused_simulator_tells_its_time_and_steps_when_it_is_told(simulated, 
 
 @pytest.mark.parametrize("seed", [3, 1_000_007])
 @pytest.mark.parametrize("include", [(), (("red", "chair"),), (("blue", "bookshelf"), ("green", "plant"))])
-def test_the_name_of_a_world_is_read_back(seed: int, include) -> None:
-    assert parse_world_name(world_name(seed, include)) == (seed, include)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_name_of_a_world_is_read_back(seed: int, include, family: str) -> None:
+    assert parse_world_name(world_name(seed, include, family)) == (seed, include, family)
 
 
 @pytest.mark.parametrize("name", ["", "flat", "flat/", "flat/-1", "flat/1?", "flat/1?red", "flat/1?red:cat", "room/1"])
