@@ -1,8 +1,8 @@
 """Pytest's option --lines-run: what the tests ran of this package, told at the end and written for other programs.
 
 SlipCover counts; between files of tests it takes out the probes of lines that ran, so that these cost nothing more.
-It would do so in the midst of a test too, and hold up nodes that other nodes wait for. Taking them out takes a while
-itself, so it is done before every eighth file.
+It would do so in the midst of a test too, and hold up nodes that other nodes wait for. Looking for those lines takes a
+while itself, so it is done before the 1st, 2nd, 4th, 8th... file.
 Lines that run in processes which the tests start are not counted.
 """
 
@@ -18,7 +18,6 @@ import slipcover
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("vila_core", "vila_ros", "vila_tools", "sim/vila_sim")
 NEVER = 1 << 30  # times that a line runs before its probe goes, in the midst of a test
-FILES = 8  # of tests, between two times that probes are taken out
 LEAST = 12  # files that are named
 
 
@@ -36,10 +35,10 @@ class LinesRun:
         self._importing.__enter__()
 
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
-        """Take out the probes of lines that ran, at the first test of every eighth file."""
+        """Take out the probes of lines that ran, at the first test of a file whose number is a power of two."""
         if item.path != self._file:
             self._file, self._files = item.path, self._files + 1
-            if self._files % FILES == 1 and hasattr(self._counter, "deinstrument_seen"):
+            if self._files.bit_count() == 1 and hasattr(self._counter, "deinstrument_seen"):
                 self._counter.deinstrument_seen()
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
