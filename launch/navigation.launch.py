@@ -10,15 +10,23 @@ from launch.actions import OpaqueFunction
 from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration, PythonExpression
 
-from vila_ros.common.launching import ROBOT_ARGUMENTS, choose_robot, declared, flag, network, number, robot_node, word
+from vila_ros.common.launching import (
+    CHOICES,
+    ROBOT_ARGUMENTS,
+    RUN_ARGUMENTS,
+    choose_robot,
+    declared,
+    flag,
+    network,
+    number,
+    robot_node,
+    word,
+)
 
 ARGUMENTS = (
     *ROBOT_ARGUMENTS,
     ("blind", "false", "true: let a robot drive that has no sensor for obstacles"),
-    ("autostart", "true", "bring the navigator up; false leaves that to a lifecycle manager"),
-    ("page", "false", "serve the page, a view of the robot for browsers, on this machine"),
-    ("page_port", "8088", "port of the page"),
-    ("record", "false", "true: keep what was seen, decided and done, in bags in ~/.ros/vila_nav"),
+    *RUN_ARGUMENTS,
     ("goal_frame", "", "frame of goal poses, by tf, such as map; empty: odometry's"),
     ("image_transport", "auto", "raw; compressed: from that topic with /compressed behind; auto: what is published"),
 )
@@ -29,7 +37,7 @@ def generate_launch_description() -> LaunchDescription:
     """Describe what to start; called by `ros2 launch`."""
     return LaunchDescription(
         [
-            *declared(ARGUMENTS),
+            *declared(ARGUMENTS, CHOICES),
             *network(),
             OpaqueFunction(function=choose_robot),
             robot_node("controller", condition=IfCondition(IS_OURS)),

@@ -10,7 +10,7 @@ from functools import partial
 from launch import LaunchDescription
 from launch.actions import OpaqueFunction
 
-from vila_ros.common.launching import ROBOT_ARGUMENTS, choose_robot, declared, network, robot_node, word
+from vila_ros.common.launching import CHOICES, ROBOT_ARGUMENTS, choose_robot, declared, network, robot_node, word
 
 ARGUMENTS = (*ROBOT_ARGUMENTS, ("folder", "", "where runs are kept, a folder each; empty: ~/.ros/vila_nav"))
 
@@ -19,7 +19,7 @@ def generate_launch_description() -> LaunchDescription:
     """Describe what to start; called by `ros2 launch`."""
     return LaunchDescription(
         [
-            *declared(ARGUMENTS),
+            *declared(ARGUMENTS, CHOICES),
             *network(),
             OpaqueFunction(function=partial(choose_robot, drives=False)),
             robot_node("recorder", folder=word("folder")),

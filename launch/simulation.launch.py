@@ -11,7 +11,8 @@ from launch.substitutions import LaunchConfiguration, PythonExpression
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
-from vila_tools.session.launching import TF, declared, navigation, remappings, usual_arguments
+from vila_ros.common.launching import TF, declared
+from vila_tools.session.launching import navigation, remappings, usual_arguments
 
 INSTRUCTION = PythonExpression(["'' if '", LaunchConfiguration("scripted_events"), "' else 'go to the red chair'"])
 USUAL = usual_arguments("simulation.yaml")
@@ -31,7 +32,7 @@ def generate_launch_description() -> LaunchDescription:
     """Describe what to start; called by `ros2 launch`."""
     return LaunchDescription(
         [
-            *declared((*USUAL, *ARGUMENTS)),
+            *declared((*USUAL, *ARGUMENTS), {}),
             SetEnvironmentVariable("MUJOCO_GL", "egl"),
             SetEnvironmentVariable("OMP_NUM_THREADS", "1"),  # a small model beside a renderer on few cores
             navigation(USUAL),

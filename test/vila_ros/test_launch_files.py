@@ -23,9 +23,9 @@ from rclpy.parameter import Parameter
 
 from vila_core.errors import ConfigError
 from vila_ros.common.resources import share_file
+from vila_ros.common.topics import TRANSPORTS
 from vila_ros.controller.node import ControllerNode
 from vila_ros.governor.node import GovernorNode
-from vila_ros.navigator.camera_config import TRANSPORTS
 from vila_ros.navigator.config import OUTPUTS, NavigatorNodeConfig
 from vila_ros.navigator.node import NavigatorNode
 from vila_ros.page.config import PageConfig

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +19,26 @@ from vila_ros.common.recipes import GENERIC, TOPICS, load_recipe
 SHARE = Path(get_package_share_directory("vila_nav"))
 Argument = tuple[str, Any, str]  # name, default, what it is
 
+GRAPH_ARGUMENTS: tuple[Argument, ...] = (
+    ("log_level", "info", "debug, info, warn or error"),
+    ("discovery", "LOCALHOST", "who finds the nodes: LOCALHOST, this machine; SUBNET, the network; OFF"),
+    ("domain_id", EnvironmentVariable("ROS_DOMAIN_ID", default_value="0"), "ROS domain; on a network one a robot"),
+    ("security", EnvironmentVariable("ROS_SECURITY_ENABLE", default_value="false"), "only nodes with keys of SROS2"),
+    ("use_respawn", "true", "start a node again that has ended"),
+)
+RUN_ARGUMENTS: tuple[Argument, ...] = (
+    ("autostart", "true", "bring the navigator up; false leaves that to a lifecycle manager"),
+    ("page", "false", "serve the page, a view of the robot for browsers, on this machine"),
+    ("page_port", "8088", "port of the page"),
+    ("record", "false", "true: keep what was seen, decided and done, in bags in ~/.ros/vila_nav"),
+)
 ROBOT_ARGUMENTS: tuple[Argument, ...] = (
     ("namespace", "", "namespace of the nodes"),
     ("use_sim_time", "false", "take the time from /clock"),
     ("robot", GENERIC, "a recipe of config/robots by its name, or the path of your own"),
     ("params_file", "", "more parameters of the nodes, which count more than the recipe's"),
-    ("log_level", "info", "debug, info, warn or error"),
-    ("discovery", "LOCALHOST", "who finds the nodes: LOCALHOST, this machine; SUBNET, the network; OFF"),
-    ("domain_id", EnvironmentVariable("ROS_DOMAIN_ID", default_value="0"), "ROS domain; on a network one a robot"),
-    ("security", EnvironmentVariable("ROS_SECURITY_ENABLE", default_value="false"), "only nodes with keys of SROS2"),
+    *GRAPH_ARGUMENTS,
     ("output", "velocity", "who drives: velocity, our controller; goal_pose, who follows that topic; nav2, Nav2"),
-    ("use_respawn", "true", "start a node again that has ended"),
     *((name, "", f"the robot's topic of {topic.kind}; empty: as its recipe says") for name, topic in TOPICS.items()),
     ("cmd_vel_out", "", "what reaches the base, if something below cmd_vel changes that; empty: cmd_vel"),
     ("cmd_vel_nav", "", "from our controller to the governor; empty: cmd_vel_nav where our controller drives"),
@@ -45,12 +54,12 @@ CHOICES = {
     "image_transport": ["raw", "compressed", "auto"],
 }  # others open the door
 _NOT_OURS = {"cmd_vel": "cmd_vel_governor", "cmd_vel_nav": "cmd_vel_controller"}  # where Nav2 uses those names
-_TF = (("/tf", "tf"), ("/tf_static", "tf_static"))  # robots in namespaces have frames of the same names
+TF = (("/tf", "tf"), ("/tf_static", "tf_static"))  # robots in namespaces have frames of the same names
 
 
-def declared(arguments: Sequence[Argument]) -> list[DeclareLaunchArgument]:
-    """Declare the arguments, each with the values that it may have."""
-    return [DeclareLaunchArgument(n, default_value=v, description=d, choices=CHOICES.get(n)) for n, v, d in arguments]
+def declared(arguments: Sequence[Argument], choices: Mapping[str, Sequence[str]]) -> list[DeclareLaunchArgument]:
+    """Declare the arguments; choices: the values that one of them may have."""
+    return [DeclareLaunchArgument(n, default_value=v, description=d, choices=choices.get(n)) for n, v, d in arguments]
 
 
 def choose_robot(context: Any, *, drives: bool = True) -> list[SetLaunchConfiguration]:
@@ -109,7 +118,7 @@ def robot_node(name: str, condition: IfCondition | None = None, **parameters: Pa
             {"use_sim_time": flag("use_sim_time")} | parameters,
         ],
         arguments=["--ros-args", "--log-level", LaunchConfiguration("log_level"), "--enclave", f"/vila_nav/{name}"],
-        remappings=[*((topic, LaunchConfiguration(argument)) for topic, argument in used.items()), *_TF],
+        remappings=[*((topic, LaunchConfiguration(argument)) for topic, argument in used.items()), *TF],
         condition=condition,
     )
 

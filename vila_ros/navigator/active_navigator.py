@@ -27,6 +27,7 @@ from vila_ros.common.diagnostics import Health, precision_text
 from vila_ros.common.odometry_sources import OdometrySources
 from vila_ros.common.qos import sensor_qos, subscription_events
 from vila_ros.common.strain_reader import StrainReader
+from vila_ros.common.topics import IMAGE
 from vila_ros.navigator.camera import CameraReader
 from vila_ros.navigator.config import load_configured
 from vila_ros.navigator.configured import Configured
@@ -89,7 +90,7 @@ class ActiveNavigator:
     def _make_parts(self) -> None:
         """Make who watches the inputs, who drives, who lets it pass, and with them the missions."""
         node, configured = self._node, self._configured
-        self.readiness = Readiness(node, "image_raw", "odom", configured.navigation.max_image_age_s)
+        self.readiness = Readiness(node, IMAGE, "odom", configured.navigation.max_image_age_s)
         self._undo_later(self.readiness.close)
         self.motion = configured.make_motion(node, self._on_report, self._wake.trigger, self._max_future_s)
         self._undo_later(self.motion.close)

@@ -16,8 +16,8 @@ from vila_core.errors import ConfigError
 from vila_core.fields import OneOf
 from vila_ros.common.parameters import declare, read
 from vila_ros.common.qos import RELIABILITIES
+from vila_ros.common.topics import TRANSPORTS
 
-RAW, COMPRESSED, AUTO = TRANSPORTS = ("raw", "compressed", "auto")
 CAMERAS = "cameras"
 _ABOUT = "more cameras, for events alone: names, comma separated or a list (read when the node is configured)"
 _NAME = re.compile("[A-Za-z][A-Za-z0-9_]*")  # what may stand in the names of parameters and topics

@@ -13,7 +13,8 @@ from vila_core.errors import CheckpointError, ConfigError, MissingDependencyErro
 from vila_core.fields import AT_ONCE, Bounds, OneOf
 from vila_ros.common.conversions import ODOMETRY_TWISTS
 from vila_ros.common.qos import RELIABILITIES
-from vila_ros.navigator.camera_config import TRANSPORTS, Camera, CameraConfig
+from vila_ros.common.topics import IMAGE, TRANSPORTS
+from vila_ros.navigator.camera_config import Camera, CameraConfig
 from vila_ros.navigator.mission_config import MissionConfig
 
 VELOCITY, GOAL_POSE, NAV2 = "velocity", "goal_pose", "nav2"
@@ -67,7 +68,7 @@ class NavigatorNodeConfig:
     @property
     def main_camera(self) -> Camera:
         """The camera that the robot drives by."""
-        return Camera(self.camera, CameraConfig("image_raw", self.image_reliability, self.image_transport), "image_")
+        return Camera(self.camera, CameraConfig(IMAGE, self.image_reliability, self.image_transport), "image_")
 
 
 class LoadBackend(Protocol):

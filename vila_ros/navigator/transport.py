@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from vila_ros.navigator.camera_config import AUTO, COMPRESSED, RAW
+from vila_ros.common.topics import AUTO, COMPRESSED, RAW
 
-COMPRESSED_SUFFIX = "/compressed"  # as image_transport names the topic
 _PATIENCE = 2  # times in a row that only the other topic is published: both of a driver are not found at one time
 
 

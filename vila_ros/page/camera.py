@@ -19,10 +19,10 @@ from vila_core.errors import FrameError
 from vila_ros.common.conversions import frame_from_image
 from vila_ros.common.helper_node import make_helper, spin
 from vila_ros.common.qos import sensor_qos, subscription_events
-from vila_ros.page.config import AUTO, COMPRESSED, PageConfig
+from vila_ros.common.topics import AUTO, COMPRESSED, COMPRESSED_SUFFIX, IMAGE
+from vila_ros.page.config import PageConfig
 from vila_ros.page.pictures import Picture, Pictures, encode
 
-TOPIC, SUFFIX = "image_raw", "/compressed"
 _LOOK_S = 1.0  # between two looks at who publishes
 _MOST_BYTES = 300_000  # of a JPEG that is passed on as it came
 
@@ -38,8 +38,8 @@ class PageCamera:
         self, owner: Node, config: PageConfig, pictures: Pictures, on_error: Callable[[FrameError], None]
     ) -> None:
         self._owner, self._config, self._pictures, self._on_error = owner, config, pictures, on_error
-        named = owner.resolve_topic_name(TOPIC)
-        self._raw = named.removesuffix(SUFFIX) or named
+        named = owner.resolve_topic_name(IMAGE)
+        self._raw = named.removesuffix(COMPRESSED_SUFFIX) or named
         self._is_compressed = named != self._raw or config.image_transport == COMPRESSED
         self._node, self._executor = make_helper(owner, f"{owner.get_name()}_camera")
         self._subscription = self._subscribe()
@@ -52,7 +52,7 @@ class PageCamera:
     @property
     def topic(self) -> str:
         """The topic that is taken now."""
-        return self._raw + SUFFIX * self._is_compressed
+        return self._raw + COMPRESSED_SUFFIX * self._is_compressed
 
     def stop(self) -> None:
         """End the thread and the subscription."""
@@ -70,7 +70,7 @@ class PageCamera:
 
     def _look(self) -> None:
         """Take compressed images where they are published: they need not be encoded here."""
-        wanted = self._node.count_publishers(self._raw + SUFFIX) > 0
+        wanted = self._node.count_publishers(self._raw + COMPRESSED_SUFFIX) > 0
         if wanted != self._is_compressed and (wanted or self._node.count_publishers(self._raw)):
             before, self._is_compressed = self._subscription, wanted
             self._subscription = self._subscribe()

@@ -13,8 +13,8 @@ from vila_core.errors import ConfigError
 from vila_core.fields import Bounds, OneOf
 from vila_core.files.reading import read_text
 from vila_ros.common.qos import RELIABILITIES
+from vila_ros.common.topics import AUTO, TRANSPORTS
 
-RAW, COMPRESSED, AUTO = TRANSPORTS = ("raw", "compressed", "auto")
 _LEAST_TOKEN_CHARS = 16
 _NAMES_OF_THIS_MACHINE = ("localhost",)
 

@@ -31,7 +31,16 @@ from vila_ros.common.diagnostics import status_of
 from vila_ros.common.node_main import run_node
 from vila_ros.common.parameters import declare, read, refuse_unknown
 from vila_ros.common.qos import reliable_qos
-from vila_ros.common.topics import ACTIONS, CMD_VEL, COMMANDS, FRAMES, GOVERNOR_STATE, MISSIONS
+from vila_ros.common.topics import (
+    ACTIONS,
+    CMD_VEL,
+    COMMANDS,
+    COMPRESSED_SUFFIX,
+    FRAMES,
+    GOVERNOR_STATE,
+    IMAGE,
+    MISSIONS,
+)
 from vila_ros.recorder.bag_file import Channel
 from vila_ros.recorder.bag_writer import BagWriter, Heard
 from vila_ros.recorder.definitions import message_definition
@@ -43,7 +52,6 @@ TOPICS = (  # beside images
     *("controller/execution", GOVERNOR_STATE, COMMANDS, CMD_VEL),
     *("odom", "scan", "camera/camera_info", "/tf", "/tf_static", "/diagnostics"),
 )
-IMAGE, COMPRESSED_SUFFIX = "image_raw", "/compressed"
 _RAW, _COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 _LOOK_S = 0.5  # between two looks for topics that nobody published yet
 _DEPTH, _IMAGE_DEPTH = 200, 8

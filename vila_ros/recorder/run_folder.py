@@ -59,7 +59,7 @@ class RunFolder:
     def add(self, channel: Channel, time_ns: int, data: bytes, *, is_latched: bool = False) -> None:
         """Write a serialized message; is_latched: keep it for the files to come too."""
         if self._is_full(len(data)):
-            self._close()
+            self.close()
             self._open()
         if is_latched:
             self._latched.setdefault(channel.topic, deque(maxlen=_LATCHED)).append((channel, time_ns, data))
@@ -74,8 +74,9 @@ class RunFolder:
         self._unflushed = 0
 
     def close(self) -> None:
-        """End the run."""
-        self._close()
+        """End the file, and with it the run."""
+        with naming_output(self._path), self._file:
+            self._bag.finish()
 
     def _is_full(self, more: int) -> bool:
         """Return True if a message of so many bytes is one for the next file."""
@@ -94,10 +95,6 @@ class RunFolder:
                 for channel, time_ns, data in messages:
                     self._bag.add(channel, time_ns, data)
         self._opened_s, self._unflushed = time.monotonic(), 0  # bytes, which may be in the file already
-
-    def _close(self) -> None:
-        with naming_output(self._path), self._file:
-            self._bag.finish()
 
     def _make_place(self) -> None:
         """Remove the oldest files until a whole new one fits."""

@@ -10,14 +10,13 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from vila_core.control.governor.obstacle_config import SOURCES
-from vila_ros.common.topics import FRAMES
+from vila_ros.common.topics import COMPRESSED_SUFFIX, FRAMES
 from vila_ros.recorder.node import TOPICS
 from vila_ros.simulator.standard_services import SERVICES
 from vila_tools.reference.graph import CAMERA_HELPER, EVERY_NODE, NAMESPACE, short_name, started_nodes
 
 ENCLAVES = "/vila_nav"  # the launch files start each node in the enclave of its name below this
 IMAGE = ("--remap", "image_raw:=camera/image_raw")  # as the launch files have it
-COMPRESSED = "/compressed"  # images are taken from there where that alone is published
 OPERATOR_TOPICS = ("emergency_stop", "joy", "teleop/cmd_vel")
 COMMAND_LINE = "/_ros2cli_*/get_type_description"  # the only service of a node that `ros2` starts
 RIGHTS = (
@@ -34,7 +33,7 @@ WITH_MORE_INSTALLED = {  # with what need not be here: tf2, simulation_interface
     "governor": [("topic", "subscribe", topic) for topic in TF],
     "recorder": [  # which hears what somebody publishes by then
         *(("topic", "subscribe", topic) for topic in (*HEARD, FRAMES)),
-        *(("topic", "subscribe", f"camera/image_raw{suffix}") for suffix in ("", COMPRESSED)),
+        *(("topic", "subscribe", f"camera/image_raw{suffix}") for suffix in ("", COMPRESSED_SUFFIX)),
     ],
     "simulator": [
         *(("topic", "publish", topic) for topic in TF),
@@ -98,7 +97,7 @@ def _with_compressed(rights: Iterable[Right]) -> Iterator[Right]:
     for right in rights:
         yield right
         if right.type == "sensor_msgs/msg/Image":
-            yield replace(right, name=right.name + COMPRESSED, type="sensor_msgs/msg/CompressedImage")
+            yield replace(right, name=right.name + COMPRESSED_SUFFIX, type="sensor_msgs/msg/CompressedImage")
 
 
 def _rights(node: Node, name: str) -> Iterator[Right]:
