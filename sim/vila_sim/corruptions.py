@@ -71,14 +71,11 @@ def corrupted_camera(camera: CameraConfig, name: str) -> CameraConfig:
     return replace(camera, **CAMERAS.get(name, {}))
 
 
-def corrupted_image(image: Image, name: str, rng: np.random.Generator) -> Image:
-    """Return the image as the camera gives it under a corruption; under most of them as it is."""
-    return IMAGES[name](image, rng) if name in IMAGES else image
-
-
-def noise_of(episode: Episode, step: int) -> np.random.Generator:
-    """Return the chance that spoils the image of a unit step: the same in every run."""
-    return np.random.default_rng([zlib.crc32(episode.episode_id.encode()), step])
+def corrupted_image(image: Image, episode: Episode, step: int) -> Image:
+    """Return the image of a unit step as the episode's camera gives it, the same in every run; mostly as it is."""
+    if episode.corruption not in IMAGES:
+        return image
+    return IMAGES[episode.corruption](image, np.random.default_rng([zlib.crc32(episode.episode_id.encode()), step]))
 
 
 def _rephrased(episode: Episode) -> str:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from vila_core.actions.grammar import unit_steps
 from vila_core.errors import WorldError
 from vila_core.types import Action, Frame, MoveForward, Odometry, Pose, Stop, Turn, VelocityCommand, wrap_angle
-from vila_sim.corruptions import LOW_FRAME_RATE, corrupted_camera, corrupted_image, noise_of
+from vila_sim.corruptions import LOW_FRAME_RATE, corrupted_camera, corrupted_image
 from vila_sim.episodes import SUCCESS_RADIUS_M, Episode, Pair, flat_of
 from vila_sim.goals import GoalProgress
 from vila_sim.grid import DistanceField, OccupancyGrid
@@ -237,9 +237,7 @@ class FlatEnv:
 
     def _image(self) -> NDArray[np.uint8]:
         assert self._simulator is not None
-        return corrupted_image(
-            self._simulator.render(), self.episode.corruption, noise_of(self.episode, len(self.path))
-        )
+        return corrupted_image(self._simulator.render(), self.episode, len(self.path))
 
     def _black_image(self) -> NDArray[np.uint8]:
         return np.zeros((self._camera.height_px, self._camera.width_px, 3), np.uint8)

@@ -61,6 +61,7 @@ class OccupancyGrid:
         self.free_cells = self._rasterise()  # [rows, cols] bool
         self._free_list: list[list[bool]] = self.free_cells.tolist()  # faster to read one cell at a time
         self._graphs: dict[str | None, tuple[csr_matrix, NDArray[np.int64]]] = {}
+        self._fields: dict[tuple[str, bool], DistanceField] = {}  # to objects, by their names
 
     def cell(self, x_m: float, y_m: float) -> tuple[int, int]:
         """The (row, column) of a point, which may lie outside the grid."""
@@ -143,9 +144,12 @@ class OccupancyGrid:
         return DistanceField(self, values.reshape(self.shape), following)
 
     def field_to(self, target: SceneObject, *, within_room: bool = False) -> DistanceField:
-        """The distance field of the object's goal cells, see distance_field."""
-        room = self.flat.room(target.room) if within_room else None
-        return self.distance_field(self.goal_cells(target), room)
+        """The distance field of the object's goal cells, see distance_field; made once."""
+        key = (target.name, within_room)
+        if key not in self._fields:
+            room = self.flat.room(target.room) if within_room else None
+            self._fields[key] = self.distance_field(self.goal_cells(target), room)
+        return self._fields[key]
 
     def _rasterise(self) -> NDArray[np.bool_]:
         y, x = self._centres()

@@ -60,13 +60,13 @@ class Viewer:
                     raise TimeoutError
                 await asyncio.sleep(_LOOK_S)
             begun_s = time.monotonic()
-            while not (update := self._update(begun_s)):
+            while not (update := await self._update(begun_s)):
                 await asyncio.sleep(_LOOK_S)
             self._is_shown = False
             await self._socket.send_bytes(update)
             await asyncio.sleep(max(0.0, begun_s + self._period_s - time.monotonic()))
 
-    def _update(self, begun_s: float) -> bytes:
+    async def _update(self, begun_s: float) -> bytes:
         """Make the next update; empty if there is no news, and was not for a short while only."""
         changes, moment = self._board.since(self._moment)
         newest = self._pictures.newest
@@ -78,10 +78,10 @@ class Viewer:
         data: list[bytes] = []
         if newest is not None and is_new:
             self._live = newest
-            _append(shown, data, {"name": "live", "age_ms": _age_ms(newest)}, newest.jpeg)
+            _append(shown, data, {"name": "live", "age_ms": _age_ms(newest)}, await _jpeg(newest))
         if self._asked is not None:
             decided, name, self._asked = self._pictures.of_decision(self._asked), self._asked, None
-            _append(shown, data, {"name": f"decision/{name}"}, decided.jpeg if decided is not None else b"")
+            _append(shown, data, {"name": f"decision/{name}"}, b"" if decided is None else await _jpeg(decided))
         told = self._status() | {"number": self._number, "changes": changes, "pictures": shown}
         text = json.dumps(told, separators=(",", ":"), allow_nan=False).encode()
         return b"".join([struct.pack(">I", len(text)), text, *data])
@@ -90,6 +90,11 @@ class Viewer:
 def _append(shown: list[dict[str, Any]], data: list[bytes], about: dict[str, Any], picture: bytes) -> None:
     shown.append(about | {"bytes": len(picture)})
     data.append(picture)
+
+
+async def _jpeg(picture: Picture) -> bytes:
+    """The picture as JPEG: in another thread, as this one hears the emergency stop."""
+    return await asyncio.to_thread(lambda: picture.jpeg)
 
 
 def _age_ms(picture: Picture) -> int:
