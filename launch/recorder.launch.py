@@ -1,6 +1,6 @@
 """Keep what a robot that runs already sees, decides and does: `ros2 launch vila_nav recorder.launch.py`.
 
-Where all is started together, `record:=true` of the other launch files does the same.
+Where all is started together, `record:=true` of navigation.launch.py and of the simulators does the same.
 """
 
 from __future__ import annotations

@@ -50,6 +50,11 @@ class Episode:
         return tuple(name for name in (self.via, self.target) if name)
 
     @property
+    def goal_places(self) -> tuple[tuple[float, float], ...]:
+        """Where the things to be visited stand, in order."""
+        return () if self.absent is not None else (*([self.via_m] if self.via else []), self.goal_m)
+
+    @property
     def named_pairs(self) -> tuple[Pair, ...]:
         """Colour and kind of each thing that the instruction names, in order."""
         return (self.absent,) if self.absent is not None else tuple(map(pair_of_name, self.goals))

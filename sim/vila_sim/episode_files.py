@@ -98,7 +98,7 @@ def _to_json(episode: Episode, token_of: dict[str, int]) -> dict[str, Any]:
         "scene_id": episode.scene_id,
         "start_position": _point(episode.start.x_m, episode.start.y_m),
         "start_rotation": [0.0, 0.0, round(math.sin(half_yaw), 8), round(math.cos(half_yaw), 8)],
-        "goals": [{"position": _point(*place), "radius": SUCCESS_RADIUS_M} for place in _goals(episode)],
+        "goals": [{"position": _point(*place), "radius": SUCCESS_RADIUS_M} for place in episode.goal_places],
         "reference_path": [_point(x, y) for x, y in episode.reference_path],
         "instruction": {
             "instruction_text": episode.instruction,
@@ -120,12 +120,6 @@ def _special(episode: Episode) -> dict[str, Any]:
     values = {"via": episode.via, "sign": episode.sign, "corruption": episode.corruption}
     told: dict[str, Any] = {name: value for name, value in values.items() if value}
     return told if episode.absent is None else {**told, "absent": list(episode.absent)}
-
-
-def _goals(episode: Episode) -> list[tuple[float, float]]:
-    if episode.absent is not None:
-        return []
-    return [*([episode.via_m] if episode.via else []), episode.goal_m]
 
 
 def _point(x_m: float, y_m: float) -> list[float]:

@@ -57,6 +57,15 @@ def format_action(action: Action) -> str:
     return SENTENCES[action_index(action)]
 
 
+def short_name(action: Action) -> str:
+    """Return an action in a word or three: "left 15", "forward 75 cm"."""
+    if isinstance(action, Stop):
+        return "stop"
+    if isinstance(action, MoveForward):
+        return f"forward {round(action.distance_m * 100)} cm"
+    return f"{'left' if action.angle_rad > 0 else 'right'} {round(abs(math.degrees(action.angle_rad)))}°"
+
+
 def unit_steps(action: Action) -> tuple[Action, ...]:
     """Cut the action into pieces of 25 cm or 15 degrees, as VLN-CE executes it; Stop stays one.
 

@@ -63,13 +63,12 @@ def write_merged(layout: Layout, out: Path, *, progress: Progress = iter) -> Non
         copy_other_files(layout.root, made)
         for folder in folders:
             copy_other_files(folder, _place(layout, folder, made))
+            if (folder / _INDEX).is_file():
+                shutil.copyfile(folder / _INDEX, _place(layout, folder, made) / _INDEX)
         files = [file for folder in _weight_folders(layout) for file in weight_files(folder)]
         for file in progress(files):
-            target = _place(layout, file.parent, made)
             changed = adapted(layout.adapter, stored_tensors(file), _prefixes(layout, file.parent))
-            write_tensors(target / file.name, changed)
-            if (file.parent / _INDEX).is_file():
-                shutil.copyfile(file.parent / _INDEX, target / _INDEX)
+            write_tensors(_place(layout, file.parent, made) / file.name, changed)
         if (layout.root / FOLDER).is_dir():
             shutil.copytree(layout.root / FOLDER, made / FOLDER, copy_function=shutil.copyfile)
         _name_local_parts(layout, made)

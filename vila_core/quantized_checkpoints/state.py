@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from vila_core.errors import CheckpointError, ConfigError
 from vila_core.files.json_object import read_object
 from vila_core.files.reading import is_there
-from vila_core.files.writing import write_text, written_whole
+from vila_core.files.writing import require_unused, write_text, written_whole
 from vila_core.models.layouts import Layout
 from vila_core.models.weights import StoredTensor, stored_tensors
 from vila_core.quantization.install import install_quantized
@@ -55,8 +55,7 @@ class QuantizeState:
                     "another --out"
                 )
             return
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise ConfigError(f"{out} is there and not empty; give another --out or delete it")
+        require_unused(out)
         write_text(note, json.dumps({"fingerprint": fingerprint}) + "\n")
 
     def finished(self) -> int:

@@ -28,11 +28,6 @@ class Access:
         self._names = {name.lower() for name in ("localhost", config.host, *own, *more) if name}
         self._wrong: dict[str, Bucket] = {}
 
-    @property
-    def needs_token(self) -> bool:
-        """True if a token must be shown."""
-        return bool(self._token)
-
     def allows_host(self, host: str | None) -> bool:
         """Return True for a Host header that calls us by a name of ours.
 

@@ -13,7 +13,7 @@ from nav_msgs.msg import Odometry as OdometryMsg
 from rclpy.node import Node
 from vila_nav.msg import DecisionStats, GovernorState, Mission, NavAction, NavigatorStatus, TemporalEvent
 
-from vila_core.actions.grammar import ACTIONS
+from vila_core.actions.grammar import ACTIONS, short_name
 from vila_core.control.governor.governor import GovernorState as State
 from vila_core.control.reasons import MotionFault, StopReason
 from vila_core.types import Action, HoldReason, MoveForward, Odometry, Turn
@@ -194,11 +194,7 @@ class Listener:
 
 def words(action: Action | None) -> str:
     """Return an action in a few words: `forward 25 cm`, `left 15°`, `stop`; `hold` for None."""
-    if isinstance(action, MoveForward):
-        return f"forward {100 * action.distance_m:.0f} cm"
-    if isinstance(action, Turn):
-        return f"{'left' if action.angle_rad > 0 else 'right'} {abs(math.degrees(action.angle_rad)):.0f}°"
-    return "hold" if action is None else "stop"
+    return "hold" if action is None else short_name(action)
 
 
 def duration_s(message: Any) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import bisect
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from vila_core.actions.grammar import ACTIONS
+from vila_core.actions.grammar import ACTIONS, short_name
 from vila_core.files.writing import written_whole
-from vila_core.types import Action, MoveForward, Odometry, Pose, Stop
+from vila_core.types import Odometry, Pose
 from vila_tools.demo.canvas import (
     ACCENT,
     BACKGROUND,
@@ -81,15 +80,6 @@ class Story:
     thoughts: Sequence[Thought]
     verdict: str
     is_success: bool
-
-
-def short_name(action: Action) -> str:
-    """Return an action in a word or three: "left 15", "forward 75 cm"."""
-    if isinstance(action, Stop):
-        return "stop"
-    if isinstance(action, MoveForward):
-        return f"forward {round(action.distance_m * 100)} cm"
-    return f"{'left' if action.angle_rad > 0 else 'right'} {round(abs(math.degrees(action.angle_rad)))}°"
 
 
 def map_width_px(width_m: float, depth_m: float, box: tuple[int, int, int, int] = MAP_BOX) -> int:

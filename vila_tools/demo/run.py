@@ -21,6 +21,7 @@ from rclpy.action import ActionClient
 from vila_nav.action import NavigateInstruction
 from vila_nav.msg import DecisionStats, NavAction
 
+from vila_core.actions.grammar import short_name
 from vila_core.control.limits import STILL_MPS, STILL_RPS
 from vila_core.files.writing import write_text
 from vila_core.types import HoldReason
@@ -32,7 +33,7 @@ from vila_sim.episodes import SUCCESS_RADIUS_M
 from vila_sim.mujoco.simulator import Simulator
 from vila_sim.scenario import Scenario, make_scenario
 from vila_tools.command_line import option, parse_options
-from vila_tools.demo.film import Place, Story, Thought, map_width_px, short_name, write_film, write_trajectory
+from vila_tools.demo.film import Place, Story, Thought, map_width_px, write_film, write_trajectory
 from vila_tools.options import NAVIGATOR, model_parameters, require_checkpoint
 from vila_tools.session.processes import NodeSpec
 from vila_tools.session.recording import Recorder, write_bag

@@ -88,7 +88,7 @@ def _map(env: FlatEnv, result: EpisodeResult, episode: Episode) -> Image.Image:
     view = env.render_map(fitting)
     picture = Image.fromarray(view.image)
     draw = ImageDraw.Draw(picture)
-    for x, y in () if episode.absent else (*([episode.via_m] if episode.via else []), episode.goal_m):
+    for x, y in episode.goal_places:
         u, v = view.pixel(x, y)
         radius = SUCCESS_RADIUS_M * view.pixels_per_m
         draw.ellipse((u - radius, v - radius, u + radius, v + radius), outline=GOOD, width=2)

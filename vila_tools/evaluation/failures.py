@@ -139,7 +139,7 @@ def _angle_deg(episode: Episode) -> float:
     """The direction of the first goal from the robot's heading at the start; nan if there is none."""
     if not episode.goals:
         return math.nan
-    x, y = episode.via_m if episode.via else episode.goal_m
+    x, y = episode.goal_places[0]
     towards = math.atan2(y - episode.start.y_m, x - episode.start.x_m) - episode.start.yaw_rad
     return abs(math.degrees(math.remainder(towards, 2 * math.pi)))
 

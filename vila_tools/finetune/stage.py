@@ -48,7 +48,7 @@ class FinetuneStage:
         picks = np.searchsorted(self._cumulative, rng.random(self.batch)).clip(max=len(self.samples) - 1)
         torch.manual_seed(int(rng.integers(2**31)))  # of the dropout
         asked = [self.examiner.ask(self.samples[pick]) for pick in picks]
-        with autocast(self.model.device, "float32" if self.precision == "float32" else "bfloat16"):
+        with autocast(self.model.device, self.precision):
             replies = self.examiner.replies(asked, rng if self.augments else None)
         return replies.losses().mean(), {"accuracy": float(replies.right().float().mean())}
 
@@ -86,7 +86,7 @@ def sample_scores(
     losses, right = [], []
     for first in progress(range(0, len(samples), batch)):
         asked = [examiner.ask(sample) for sample in samples[first : first + batch]]
-        with autocast(examiner.model.device, "float32" if precision == "float32" else "bfloat16"):
+        with autocast(examiner.model.device, precision):
             replies = examiner.replies(asked)
         losses.append(replies.sample_losses().cpu().numpy())
         right.append(replies.right().cpu().numpy())

@@ -9,7 +9,7 @@ from tqdm import tqdm
 from vila_core.actions.grammar import format_action
 from vila_sim.environment import FlatEnv
 from vila_sim.episode_files import read_episodes
-from vila_sim.oracle import MAX_DECISIONS, oracle_action
+from vila_tools.evaluation.rollouts import oracle_rollout
 from vila_tools.finetune.annotations import Annotation
 from vila_tools.label.samples import Report, save_jpeg
 
@@ -26,23 +26,20 @@ def label_episodes(file: Path, folder: Path, report: Report) -> list[Annotation]
     try:
         for number, episode in enumerate(tqdm(read_episodes(file), desc="episodes", unit="episode", disable=None)):
             report.drives += 1
-            frames, made = [env.reset(episode, track_target=True)[0]], list[tuple[int, str]]()
-            while not env.stop_called and len(made) < MAX_DECISIONS:
-                action = oracle_action(env.pose, env.field, env.target_view())
-                made.append((len(frames), format_action(action)))
-                frames += [frame for frame, _ in env.act(action)]
+            drive = oracle_rollout(env, episode)
             if not env.succeeded:
                 report.dropped[NOT_SOLVED] += 1
                 continue
-            names = [f"{number:04d}/frame_{index:05d}.jpg" for index in range(len(frames))]
-            for name, frame in zip(names, frames, strict=True):
+            names = [f"{number:04d}/frame_{index:05d}.jpg" for index in range(len(drive.frames))]
+            for name, frame in zip(names, drive.frames, strict=True):
                 save_jpeg(folder / name, frame.image)
+            answers = [format_action(action) for action in drive.actions]
             rows += [
                 Annotation(f"{number:04d}-{seen - 1}", episode.instruction, answer, tuple(names[:seen]))
-                for seen, answer in made
+                for seen, answer in zip(drive.decisions, answers, strict=True)
             ]
             report.used += 1
-            report.answers.update(answer for _, answer in made)
+            report.answers.update(answers)
     finally:
         env.close()
     return rows

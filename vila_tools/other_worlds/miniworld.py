@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -29,7 +29,7 @@ from vila_sim.instructions import NEUTRAL_INSTRUCTION
 from vila_sim.oracle import MAX_DECISIONS, STOP_DISTANCE_M
 from vila_tools.command_line import option, parse_options
 from vila_tools.evaluation.metrics import NavigationMetrics, mean_metrics, navigation_metrics, wilson_interval
-from vila_tools.evaluation.policies import ModelPolicy
+from vila_tools.evaluation.policies import ModelPolicy, Policy
 from vila_tools.other_worlds.rooms import LEVELS, OWN_WORDS, MiniWorldRoom, RoomTask
 
 MODEL_POLICIES = ("ours", "image_blind", "instruction_blind")
@@ -89,22 +89,6 @@ class RoomResult:
     decision_ms: float  # the median
 
 
-class Driver(Protocol):
-    """What drives: told the task, shown every unit step's frame, asked for the next action."""
-
-    def start(self, instruction: str) -> None:
-        """Begin an episode."""
-        ...
-
-    def observe(self, frame: Any, odometry: Any) -> None:
-        """Take what is seen and measured."""
-        ...
-
-    def decide(self) -> Decision:
-        """What to do next, or to hold."""
-        ...
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark; print a table and, as the last line, a JSON object."""
     options = parse_options(MiniWorldOptions, argv, prog="vila bench miniworld", description=__doc__)
@@ -147,7 +131,7 @@ def play(options: MiniWorldOptions, backend: Backend | None) -> Iterator[RoomRes
             room.close()
 
 
-def _run(room: MiniWorldRoom, driver: Driver, name: str, task: RoomTask, instruction: str) -> RoomResult:
+def _run(room: MiniWorldRoom, driver: Policy, name: str, task: RoomTask, instruction: str) -> RoomResult:
     driver.start(instruction)
     driver.observe(*room.see())
     times: list[float] = []
@@ -170,7 +154,7 @@ def _run(room: MiniWorldRoom, driver: Driver, name: str, task: RoomTask, instruc
     return RoomResult(name, task, metrics, room.collisions, len(times), room.stop_called, statistics.median(times))
 
 
-def _driver(name: str, room: MiniWorldRoom, backend: Backend | None, seed: int) -> Driver:
+def _driver(name: str, room: MiniWorldRoom, backend: Backend | None, seed: int) -> Policy:
     if name in MODEL_POLICIES:
         assert backend is not None
         neutral = NEUTRAL_INSTRUCTION if name == "instruction_blind" else None

@@ -25,5 +25,5 @@ def autocast_precision(asked: str, device: torch.device, *, measure: Measure = a
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """Multiply in bfloat16 within, if that is the precision; weights and sums stay float32."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+    """Multiply in bfloat16 within, unless the precision is float32; weights and sums stay float32."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision != "float32")

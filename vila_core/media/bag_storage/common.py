@@ -81,14 +81,9 @@ class Selection:
             return None
         if kind is None:
             if self.asked:
-                read = (
-                    "sensor_msgs/msg/Image nor CompressedImage"
-                    if self.kinds is IMAGE_KINDS
-                    else " nor ".join(sorted(set(self.kinds.values())))
-                )
                 raise RefusedError(
                     f"topic {shown(name)} holds {shown(type_name or 'messages of no type')} in the encoding "
-                    f"{shown(encoding)}, neither {read} in CDR"
+                    f"{shown(encoding)}, neither sensor_msgs/msg/Image nor CompressedImage in CDR"
                 )
             return None
         self.found.add(name)
