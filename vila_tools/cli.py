@@ -32,6 +32,7 @@ COMMANDS = {
     "world": Command("vila_tools.world:main", "a flat with its robot as a file of Gazebo, Isaac Sim or MuJoCo"),
     "chat": Command("vila_tools.ask.chat:main", "ask a checkpoint about images and videos"),
     "decide": Command("vila_tools.ask.decide:main", "what a checkpoint would do next, with probabilities"),
+    "serve": Command("vila_tools.server.run:main", "a checkpoint behind OpenAI's chat completions"),
     "fit": Command("vila_tools.fit.run:main", "whether a checkpoint fits a device, and a step's time there"),
     "info": Command("vila_tools.checkpoint.info:main", "a checkpoint's family, sizes, tokens per frame and memory"),
     "make-random": Command("vila_tools.checkpoint.make_random:main", "write a checkpoint of a known shape at random"),
