@@ -71,10 +71,10 @@ class Exchange:
             raise
         except (http.client.IncompleteRead, EOFError) as err:
             raise RemoteReplyError(f"{self.where} ended its answer in the middle") from err
-        except (http.client.HTTPException, ValueError) as err:
-            raise RemoteReplyError(f"{self.where} does not speak HTTP as expected: {type(err).__name__}") from err
         except OSError as err:
             raise RemoteUnreachableError(f"{self.where} cannot be reached: {err.strerror or err}") from err
+        except (http.client.HTTPException, ValueError) as err:
+            raise RemoteReplyError(f"{self.where} does not speak HTTP as expected: {type(err).__name__}") from err
         return _object(self.where, status, answer)
 
     def close(self) -> None:
@@ -136,6 +136,7 @@ class Exchange:
             self._limit(connection, deadline_s)
         if answer.length:  # of what the head promised
             raise EOFError
+        answer.close()
         return b"".join(parts)
 
     def _limit(self, connection: http.client.HTTPConnection, deadline_s: float) -> None:

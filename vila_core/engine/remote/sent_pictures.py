@@ -39,6 +39,7 @@ class SentPictures:
         self._made: OrderedDict[FrameKey, Compressed] = OrderedDict()
         self._sent: set[str] = set()
         self._asked: set[str] = set()  # digests of the question that is being asked
+        self._is_again = False  # it is asked again, for the server did not have a picture: all of it is sent
         self.named = self.whole = 0
 
     def prepare(self, frame: Frame) -> bool:
@@ -55,7 +56,7 @@ class SentPictures:
         """Return what stands for a frame in a request."""
         self.prepare(frame)
         made = self._made[frame.key]
-        if self._are_kept and made.digest in self._sent | self._asked:
+        if self._are_kept and not self._is_again and made.digest in self._sent | self._asked:
             self.named += 1
             return made.digest
         self.whole += 1
@@ -66,11 +67,13 @@ class SentPictures:
         """Note that the question arrived, with all its pictures."""
         self._sent |= self._asked
         self._asked.clear()
+        self._is_again = False
 
     def forget(self) -> None:
-        """Send everything again: the server does not have it, or it is not known."""
+        """Send everything again, until a question arrives: the server does not have it, or it is not known."""
         self._sent.clear()
         self._asked.clear()
+        self._is_again = True
 
 
 def _compressed(frame: Frame, form: str) -> Compressed:
