@@ -99,6 +99,8 @@ ROWS = [
     "bench video --bag BAD",
     "bench ros --checkpoint BAD",
     "bench soak --checkpoint BAD",
+    "bench serve BAD --seconds 1",
+    "bench serve --remote BAD --seconds 1",
     "demo --checkpoint BAD --out OUT",
     "demo-events --checkpoint BAD --out OUT",
     "inject --only kill-governor --out BAD/out",
