@@ -49,6 +49,7 @@ FROM_PIP = {
     "isaac": {"pxr"},
     "export": {"ml_dtypes", "onnx", "onnxruntime", "onnxscript"},
     "peers": {"gguf", "llama_cpp", "nncf", "openvino", "transformers"},
+    "transformers": {"transformers"},
     "gpu-check": {"triton"},
 }
 FROM_PIP_ALONE = set().union(*FROM_PIP.values())
@@ -58,6 +59,7 @@ USED_OTHERWISE = {
     "ros-common-interfaces": "brings sensor_msgs and the like",
     "ros-rmw-fastrtps-cpp": "the middleware that rclpy loads",
     "ros-rosidl-default-runtime": "what generated messages import",
+    "torchvision": "transformers' processors of videos",
     "websockets": "uvicorn loads it by name",
     "tensorrt-rtx-cu13": "vila_core.export.runtimes loads it by name",
 }

@@ -8,17 +8,16 @@ from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
-import yaml
-
-from vila_core.config import check_fields, from_mapping
+from vila_core.config import check_fields
+from vila_core.engine.settings_file import read_settings
 from vila_core.errors import CheckpointError, ConfigError
 from vila_core.fields import Bounds, OneOf
-from vila_core.files.reading import read_text
 from vila_core.web.tokens import first_token
 
 AUTO = "auto"
 STRUCTURED = (AUTO, "structured_outputs", "guided_choice", "regex", "json_schema", "none")
 PICTURES = (AUTO, "png", "jpeg")
+_REMEDY = "write base_url: http://10.0.0.5:8000/v1 into it, see docs/server.md"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +70,4 @@ def read_remote_config(file: Path) -> RemoteConfig:
         raise CheckpointError(
             f"{file} is a directory; the backend openai takes a YAML file that says where the model is"
         )
-    text = read_text(file, remedy="write base_url: http://10.0.0.5:8000/v1 into it, see docs/server.md")
-    try:
-        values = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as err:
-        raise CheckpointError(f"{file} is no YAML: {' '.join(str(err).split())[:120]}") from err
-    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
-        raise CheckpointError(f"{file} holds no keys; write base_url: http://10.0.0.5:8000/v1 into it")
-    try:
-        return from_mapping(RemoteConfig, values)
-    except ConfigError as err:
-        raise ConfigError(f"{file}: {err}") from err
+    return read_settings(file, RemoteConfig, _REMEDY)
