@@ -159,6 +159,7 @@ def _server(args: argparse.Namespace) -> Iterator[tuple[RemoteConfig, psutil.Pro
     room = str(max(args.clients) + 8)
     command = [sys.executable, "-m", "vila_tools.cli", "serve", str(args.checkpoint), "--port", "0"]
     command += ["--max-requests", room, "--max-requests-each", room]
+    command += ["--kept-pictures-mb", str(args.kept_pictures_mb)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         yield dataclasses.replace(RemoteConfig(_started(process)), timeout_s=args.timeout), psutil.Process(process.pid)
@@ -192,5 +193,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--remote", type=Path, help="ask the server of this file of the backend openai instead")
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 32], metavar="N", help="(%(default)s)")
     parser.add_argument("--seconds", type=float, default=60.0, help="for each number of clients (%(default)s)")
+    parser.add_argument(
+        "--kept-pictures-mb", type=int, default=8, help="of a server started here (%(default)s)"
+    )
     parser.add_argument("--timeout", type=float, default=30.0, help="after which an answer is lost, s (%(default)s)")
     return parser
