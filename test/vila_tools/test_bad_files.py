@@ -43,6 +43,7 @@ ROWS = [
     f"chat {GOOD} question --video BAD",
     "decide BAD forward --images PICTURES",
     f"decide {GOOD} forward --images BAD",
+    "decide BAD forward --images PICTURES --backend openai",
     "serve BAD --port 0",
     f"serve {GOOD} --port 0 --token-file BAD",
     f"serve {GOOD} --port 0 --chat-template BAD",

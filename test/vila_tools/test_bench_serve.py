@@ -21,9 +21,8 @@ def test_robots_at_a_server_of_its_own_lose_nothing(capsys):
     assert main(["bench", "serve", "--clients", "2", "3", "--seconds", "2"]) == 0
     report = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert report["lost"] == 0 and set(report["clients"]) == {"2", "3"}
-    assert all(
-        row["answered"] > 0 and row["p50_ms"] <= row["p99_ms"] <= row["most_ms"] for row in report["clients"].values()
-    )
+    for row in report["clients"].values():
+        assert row["answered"] > 0 and row["p50_ms"] <= row["p99_ms"] <= row["most_ms"]
 
 
 def test_what_is_refused_is_counted_and_not_lost():

@@ -193,8 +193,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--remote", type=Path, help="ask the server of this file of the backend openai instead")
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 32], metavar="N", help="(%(default)s)")
     parser.add_argument("--seconds", type=float, default=60.0, help="for each number of clients (%(default)s)")
-    parser.add_argument(
-        "--kept-pictures-mb", type=int, default=8, help="of a server started here (%(default)s)"
-    )
+    parser.add_argument("--kept-pictures-mb", type=int, default=8, help="of a server started here (%(default)s)")
     parser.add_argument("--timeout", type=float, default=30.0, help="after which an answer is lost, s (%(default)s)")
     return parser
