@@ -21,6 +21,7 @@ from vila_core.engine.backend import load_backend
 from vila_core.engine.remote.backend import OpenAIBackend
 from vila_core.engine.remote.config import RemoteConfig, read_remote_config
 from vila_core.engine.remote.logprobs import Token, reply_probabilities
+from vila_core.engine.remote.sent_pictures import SentPictures
 from vila_core.errors import (
     BackendError,
     CheckpointError,
@@ -122,6 +123,21 @@ def test_large_pictures_are_jpeg(fake):
         assert backend.encode(large.visuals[0].frame) and not backend.encode(large.visuals[0].frame)
         backend.choose(large, SENTENCES)
     assert fake.asked[0]["messages"][0]["content"][0]["image_url"]["url"].startswith("data:image/jpeg")
+
+
+def test_what_arrived_is_named_and_what_may_not_have_is_sent_again():
+    pictures = SentPictures("auto", are_kept=True)
+    first, second = (visual.frame for visual in prompt(2).visuals)
+    whole, named = pictures.url(first), pictures.url(first)
+    assert whole.startswith("data:image/png") and named.startswith("sha256:")  # twice in one question
+    pictures.confirm()
+    assert pictures.url(first) == named and pictures.url(second).startswith("data:")
+    pictures.abandon()  # refused for lack of room, or no answer
+    assert pictures.url(first) == named and pictures.url(second).startswith("data:")
+    pictures.forget()  # the server does not have one of them
+    assert pictures.url(first) == pictures.url(first) == whole
+    pictures.confirm()
+    assert pictures.url(first) == named
 
 
 # --- what may come back ----------------------------------------------------------------------------
