@@ -578,6 +578,7 @@ def test_a_fault_of_the_engine_is_one_request_s_own(served, monkeypatch):
     assert served.ask("hello", max_tokens=2)[0] == 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_the_program_serves_until_a_signal_and_tells_what_it_answered(number, status, tmp_path):
     command = [sys.executable, "-m", "vila_tools.cli", "serve", str(EMBEDDED_CHECKPOINT), "--port", "0"]
@@ -592,6 +593,7 @@ def test_the_program_serves_until_a_signal_and_tells_what_it_answered(number, st
     assert json.loads(told.splitlines()[-1])["requests"] == {"200": 1}
 
 
+@pytest.mark.slow
 def test_https_is_served_with_a_certificate(tmp_path):
     if shutil.which("openssl") is None:
         pytest.skip("no openssl")
