@@ -1,9 +1,9 @@
 """`vila data`: the training set of vila-nano, made in shards by the oracle in the simulator.
 
-A shard is a folder of .npy files. N frames, S slots (objects of the episode's room), E episodes,
-F flats in the shard:
+A shard is a folder of .npy files. N frames, S slots (objects of the room that the episode starts in, then such of
+the rooms next to it as the flat holds once), E episodes, F flats in the shard:
 
-    images   [N, 96, 96, 3] uint8   rendered at 224 x 224, resized with an antialiased bicubic
+    images [N, 192, 192, 3] uint8   rendered at 224 x 224, resized with an antialiased bicubic
     seg      [N, 48, 48]    uint8   index into the flat's objects, 255 elsewhere
     labels   [N, S]         int8    oracle's action for each slot as a target, -1 without one
     visible  [N, S]         bool    at least 30 of the 224 x 224 pixels show the object
@@ -38,9 +38,9 @@ from PIL import Image
 
 from vila_core.actions.grammar import ACTIONS, SENTENCES, action_index, unit_steps
 from vila_core.errors import ConfigError, WorldError
-from vila_core.types import Action, Pose, Stop, Turn
+from vila_core.types import Action, Pose, Stop
 from vila_sim.cameras import CameraRandomization, Exposure, RandomCamera
-from vila_sim.environment import VISIBLE_PIXELS, bearing_rad, move, visible_pixels
+from vila_sim.environment import VISIBLE_PIXELS, Turned, bearing_rad, move, visible_pixels
 from vila_sim.episodes import held_out_pairs, layout_seed, split_flat
 from vila_sim.families.table import PLAIN, TRAINING_FAMILIES
 from vila_sim.furniture import COLOURS, KINDS
@@ -50,17 +50,19 @@ from vila_sim.mujoco.simulator import CameraConfig, Simulator
 from vila_sim.oracle import TargetView, oracle_action
 from vila_sim.scene import Flat, Room
 from vila_sim.shards import shard_path, write_shard
+from vila_sim.tasks import is_the_only_one, next_rooms
 
-FORMAT_VERSION = 2
-IMAGE_PX = 96
+FORMAT_VERSION = 3
+IMAGE_PX = 192
 SEG_PX = 48
-SLOTS = 8
+SLOTS, OWN_SLOTS = 12, 8
 MAX_OBJECTS = 64
 FRAMES_PER_FLAT = 125
 FRAMES_PER_SHARD = 2000
-MAX_EPISODE_FRAMES = 44
+MAX_EPISODE_FRAMES = 80
 NOISE = 0.25  # probability of a random motion instead of the oracle's
 CONTINUE = 0.5  # probability that the next episode starts where this one stopped
+THROUGH_DOOR = 0.35  # probability that the target stands in a room next to the robot's, where one does
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,19 +191,28 @@ class _Recorder:
 
     def record(self, frames: int) -> None:
         """Record exactly so many frames; the last episode may be cut short."""
-        rooms = [room for room in self.flat.rooms if len(self._slots(room)) >= 2]
+        rooms = [room for room in self.flat.rooms if len(self._own(room)) >= 2]
         left = frames
         while left > 0:
             room = rooms[self.rng.integers(len(rooms))]
             pose: Pose | None = self._random_pose(room)
-            target = -1
+            visited = -1
             while pose is not None and left > 0:
-                others = [slot for slot in range(len(self._slots(room))) if slot != target]
-                target = int(self.rng.choice(others))
+                target = self._draw_target(room, visited)
                 used, pose = self._episode(room, target, pose, min(left, MAX_EPISODE_FRAMES))
                 left -= used
-                if self.rng.random() >= CONTINUE:
+                visited = self._slots(room)[target][0]
+                room = self.flat.room(self.flat.objects[visited].room)
+                if self.rng.random() >= CONTINUE or room not in rooms:
                     pose = None
+
+    def _draw_target(self, room: Room, visited: int) -> int:
+        """Draw a slot of the room's, but not the thing that was visited last."""
+        own = self._own(room)  # their slots come first
+        away = range(len(own), len(self._slots(room)))
+        if away and self.rng.random() < THROUGH_DOOR:
+            return int(self.rng.choice(away))
+        return int(self.rng.choice([slot for slot, index in enumerate(own) if index != visited]))
 
     def _episode(self, room: Room, target: int, pose: Pose, limit: int) -> tuple[int, Pose | None]:
         """Record one episode; return its length and, if the oracle stopped it, where."""
@@ -218,9 +229,9 @@ class _Recorder:
             camera=(self._camera.config.height_m, self._camera.config.pitch_deg, self._camera.config.hfov_deg),
         )
         seen = np.zeros(len(slots), bool)
-        rotated, queue = 0.0, deque[Action]()
+        turned, queue = Turned(pose), deque[Action]()
         for step in range(limit):
-            labels, visible = self._observe(slots, pose, seen, rotated)
+            labels, visible = self._observe(slots, pose, seen, turned)
             seen |= visible
             executed = -1
             if not queue:
@@ -235,12 +246,12 @@ class _Recorder:
             action = queue.popleft()
             if isinstance(action, Stop):
                 return step + 1, pose
-            rotated += abs(action.angle_rad) if isinstance(action, Turn) else 0.0
             pose, _ = move(self.grid, pose, action)
+            turned.note(pose)
         return limit, None
 
     def _observe(
-        self, slots: list[tuple[int, DistanceField]], pose: Pose, seen: NDArray[np.bool_], rotated: float
+        self, slots: list[tuple[int, DistanceField]], pose: Pose, seen: NDArray[np.bool_], turned: Turned
     ) -> tuple[list[int], NDArray[np.bool_]]:
         """Render and record what belongs to the pose; return the labels and the slots in view."""
         self.simulator.teleport(pose)
@@ -251,7 +262,9 @@ class _Recorder:
         distances = [to_goal.at(pose.x_m, pose.y_m) for _, to_goal in slots]
         labels = []
         for slot, (_, to_goal) in enumerate(slots):
-            view = TargetView(bool(visible[slot]), bool(seen[slot]), rotated, bearings[slot])
+            view = TargetView(
+                bool(visible[slot]), bool(seen[slot]), turned.rotated_rad, bearings[slot], turned.spot_turn_rad
+            )
             reachable = math.isfinite(distances[slot])
             labels.append(action_index(oracle_action(pose, to_goal, view)) if reachable else -1)
         self.shard.add(
@@ -267,12 +280,19 @@ class _Recorder:
         return labels, visible
 
     def _slots(self, room: Room) -> list[tuple[int, DistanceField]]:
-        """The objects of the room (at most S) with their distance fields."""
+        """The things that an episode which starts in the room can be about, with their distance fields."""
         if room.name not in self._fields:
-            indices = [i for i, item in enumerate(self.flat.objects) if item.room == room.name][:SLOTS]
-            fields = [self.grid.field_to(self.flat.objects[i], within_room=True) for i in indices]
-            self._fields[room.name] = list(zip(indices, fields, strict=True))
+            own, near = self._own(room), {next_room.name for next_room in next_rooms(self.flat, room.name)}
+            things = enumerate(self.flat.objects)
+            away = [index for index, item in things if item.room in near and is_the_only_one(self.flat, item)]
+            away = [away[place] for place in self.rng.permutation(len(away))[: SLOTS - len(own)]]
+            self._fields[room.name] = [
+                (index, self.grid.field_to(self.flat.objects[index], within_room=index in own)) for index in own + away
+            ]
         return self._fields[room.name]
+
+    def _own(self, room: Room) -> list[int]:
+        return [index for index, item in enumerate(self.flat.objects) if item.room == room.name][:OWN_SLOTS]
 
     def _random_pose(self, room: Room) -> Pose:
         cells = np.argwhere(self.grid.room_cells(room))
@@ -315,6 +335,7 @@ def dataset_meta(seed: int, options: DataOptions | None = None) -> dict[str, Any
         "slots": SLOTS,
         "frames_per_flat": FRAMES_PER_FLAT,
         "noise": NOISE,
+        "through_door": THROUGH_DOOR,
         "held_out_pairs": sorted(held_out_pairs()),
         "train_templates": list(TRAIN_TEMPLATES),
         "held_out_templates": list(HELD_OUT_TEMPLATES),

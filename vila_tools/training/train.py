@@ -1,4 +1,4 @@
-"""`vila train`: from a data directory to a vila-nano checkpoint."""
+"""`vila train`: from nothing to a vila-nano checkpoint, by a recipe."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ from vila_core.models.checkpoint import save_weights
 from vila_core.models.vlm import VisionLanguageModel
 from vila_core.prompts.navigation import nano_text
 from vila_tools.training.create import create_model
+from vila_tools.training.data_sets import make_episodes
 from vila_tools.training.loop import train_stage
 from vila_tools.training.policy_stage import PolicyStage, frozen_features
-from vila_tools.training.recipe import Recipe, StageRecipe
+from vila_tools.training.recipe import Recipe, StageRecipe, read_recipe
 from vila_tools.training.shards import Rollouts, read_rollouts
 from vila_tools.training.vision_stage import VisionStage
 
@@ -33,7 +34,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Train, resuming what is in --out; the last line on stdout is one JSON object."""
     args = _parser().parse_args(argv)
     torch.set_num_threads(args.threads)
-    recipe = scaled(dataclasses.replace(Recipe(), seed=args.seed), args.scale)
+    recipe = read_recipe(args.recipe) if args.recipe else Recipe()
+    recipe = scaled(recipe if args.seed is None else dataclasses.replace(recipe, seed=args.seed), args.scale)
+    make_episodes(args.data, recipe.data, args.threads)
     rollouts = read_rollouts(args.data)
     write_text(args.out / "recipe.json", json.dumps(dataclasses.asdict(recipe), indent=2) + "\n")
     began = time.monotonic()
@@ -142,12 +145,15 @@ def _share_heads(stage: torch.nn.Module, checked: torch.nn.Module) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="vila train", description=__doc__)
-    parser.add_argument("--data", type=Path, default=Path("data/nano"), help="directory that `vila data` wrote")
+    parser.add_argument("--recipe", type=Path, metavar="FILE.yaml", help="what differs from the shipped model's")
+    parser.add_argument(
+        "--data", type=Path, default=Path("data/nano"), help="folder of the data set; what is missing of it is made"
+    )
     parser.add_argument(
         "--out", type=Path, default=Path("out/nano"), help="states, log and checkpoint; resumed if there"
     )
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, help="instead of the recipe's")
     parser.add_argument("--scale", type=float, default=1.0, help="multiply all step counts, for a quick trial")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=2, help="processors to compute on")
     return parser
