@@ -66,7 +66,7 @@ test-avx2: setup  ## what computes, tested as on a processor with AVX2 and nothi
 	$(PYTEST) --junit-xml=out/tests-avx2.xml $(addprefix test/,$(AVX2_TESTS))
 
 fuzz: setup  ## read damaged inputs of every kind for FUZZ_SECONDS=300, as FUZZ_SEED=0 damages them
-	@cd test && ../.venv/bin/python -m fuzzing.fuzz --seed $(FUZZ_SEED) --seconds $(FUZZ_SECONDS)
+	@cd test && PYTHONPATH=support ../.venv/bin/python -m fuzzing.fuzz --seed $(FUZZ_SEED) --seconds $(FUZZ_SECONDS)
 
 lint: style types  ## ruff, mypy, the import contracts, and actionlint if there is one
 
