@@ -1,4 +1,4 @@
-# Generates all interfaces of the package that includes it; see test/interface_packages.py.
+# Generates all interfaces of the package that includes it; see test/support/interface_packages.py.
 find_package(ament_cmake REQUIRED)
 find_package(rosidl_default_generators REQUIRED)
 find_package(action_msgs REQUIRED)  # brings what services depend on

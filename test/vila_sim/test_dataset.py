@@ -113,6 +113,7 @@ def test_same_seed_gives_the_same_shard(shard: Shard, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["shard_00000"]
 
 
+@pytest.mark.long
 def test_a_set_of_two_families_takes_them_in_turn_and_draws_cameras(tmp_path: Path) -> None:
     options = DataOptions(("plain", "rich"), CameraRandomization())
     shards = [load(make_shard(tmp_path / name, 0, 0, frames=2 * FRAMES_PER_FLAT, options=options)) for name in "ab"]

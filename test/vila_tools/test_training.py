@@ -93,7 +93,7 @@ def test_a_batch_lines_up_words_pictures_and_labels(data, tmp_path):
     assert batch.grounding[1].sum() == 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_training_learns_resumes_exactly_and_leaves_a_checkpoint(data, tmp_path):
     device = torch.device("cpu")
     whole = train(data, RECIPE, _folder(tmp_path / "a"), tmp_path / "a" / "checkpoint", device)

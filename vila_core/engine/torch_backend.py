@@ -85,6 +85,7 @@ def model_info(model: VisionLanguageModel, precision: str, precision_reason: str
         history_tokens=navigation.history_tokens,
         prompt_style=navigation.prompt_style,
         describes=navigation.describes,
+        vocabulary=navigation.vocabulary,
         chat_template=navigation.chat_template,
         visual_tokens=frame_tokens(config),
         max_tokens=config.language.max_positions,

@@ -59,7 +59,8 @@ def make_policy(
     if name in MODEL_POLICIES:
         if backend is None:
             raise ConfigError(f"policy {name!r} needs a checkpoint")
-        config = NavigatorConfig(avoid_repeats=name != "plain_greedy")
+        wording = "verbatim" if name in _NEUTRAL else "auto"
+        config = NavigatorConfig(avoid_repeats=name != "plain_greedy", wording=wording)
         history = history or HistoryConfig()
         if name in _OWN_HISTORY:
             history = dataclasses.replace(history, policy=name)
