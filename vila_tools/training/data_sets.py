@@ -13,11 +13,15 @@ from typing import Any
 
 from tqdm import tqdm
 
+from vila_core.config import HistoryConfig, NavigatorConfig
+from vila_core.engine.backend import load_backend
 from vila_core.errors import ConfigError
 from vila_sim import clips, dataset
 from vila_sim.cameras import CameraRandomization
 from vila_sim.families.table import FAMILIES, PLAIN, TRAINING_FAMILIES
+from vila_sim.policy import Policy
 from vila_sim.shards import make_shards, shard_path, write_meta
+from vila_tools.evaluation.policies import ModelPolicy
 from vila_tools.training.recipe import DataRecipe
 
 CAMERAS = {"fixed": None, "random": CameraRandomization(), "mixed": CameraRandomization(own=0.5)}
@@ -53,20 +57,33 @@ def episodes_main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def make_episodes(out: Path, recipe: DataRecipe, workers: int) -> tuple[int, int, float]:
+def make_episodes(out: Path, recipe: DataRecipe, workers: int, driver: Path | None = None) -> tuple[int, int, float]:
     """Make the shards that are missing; return how many, how many there now are, and the seconds.
 
-    Raises WorldError for a folder of other data, ConfigError for unknown families or cameras.
+    driver: a checkpoint, which drives where it thinks right; None: the oracle drives. Raises WorldError for a folder of
+    other data, ConfigError for unknown families or cameras.
     """
     if recipe.cameras not in CAMERAS:
         raise ConfigError(f"cameras {recipe.cameras!r}: choose from {', '.join(CAMERAS)}")
     families = tuple(name for name in recipe.families.split(",") if name)
     options = dataset.DataOptions(families, CAMERAS[recipe.cameras])
-    make = functools.partial(dataset.make_shard, out, seed=recipe.seed, options=options)
+    make = functools.partial(_make_shard, out, seed=recipe.seed, options=options, driver=driver)
     count = math.ceil(recipe.frames / dataset.FRAMES_PER_SHARD)
-    meta = dataset.dataset_meta(recipe.seed, options)
+    meta = dataset.dataset_meta(recipe.seed, options, "oracle" if driver is None else "model")
     made, seconds = _make_missing(out, meta, make, count, workers, (dataset.FRAMES_PER_SHARD, "frame"))
     return made, count, seconds
+
+
+def _make_shard(out: Path, index: int, *, seed: int, options: dataset.DataOptions, driver: Path | None) -> Path:
+    policy = None if driver is None else _model_policy(driver)
+    return dataset.make_shard(out, index, seed, options=options, driver=policy)
+
+
+@functools.cache
+def _model_policy(checkpoint: Path) -> Policy:
+    """The navigator with the checkpoint, once a process."""
+    backend = load_backend("torch", checkpoint, precision="float32")
+    return ModelPolicy(backend, NavigatorConfig(watch_camera=False), HistoryConfig())
 
 
 def clips_main(argv: Sequence[str] | None = None) -> int:

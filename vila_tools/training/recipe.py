@@ -16,9 +16,9 @@ class ModelSizes:
     """The shape of a small NVILA: SigLIP tower, 2x2 space-to-channel projector, Qwen2 decoder."""
 
     image_size: int = 192
-    patch_size: int = 16
+    patch_size: int = 24
     vision_width: int = 192
-    vision_layers: int = 4
+    vision_layers: int = 5
     vision_heads: int = 6
     width: int = 128
     layers: int = 4
@@ -56,11 +56,16 @@ class DataRecipe:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """The stages: see what is where, follow words with frozen eyes, then both together, twice (a warm restart)."""
+    """The stages: see what is where, follow words with frozen eyes, then both together, twice.
+
+    Before the last stage the model so far drives, and the oracle says at each frame what would have been right there
+    (DAgger, Ross et al. 2011): it learns from where it gets to by itself. driven: that data, none if frames are 0.
+    """
 
     sizes: ModelSizes = field(default_factory=ModelSizes)
     data: DataRecipe = field(default_factory=DataRecipe)
-    vision: StageRecipe = field(default_factory=lambda: StageRecipe(6000, 64, 1e-3))
+    driven: DataRecipe = field(default_factory=lambda: DataRecipe(frames=20_000, seed=1))
+    vision: StageRecipe = field(default_factory=lambda: StageRecipe(12_000, 64, 1e-3, warmup_steps=300))
     policy: StageRecipe = field(default_factory=lambda: StageRecipe(2800, 128, 1.5e-3))
     joint: StageRecipe = field(default_factory=lambda: StageRecipe(300, 64, 3e-4, 1e-4))
     joint_again: StageRecipe = field(default_factory=lambda: StageRecipe(450, 64, 4e-4, 2e-4, warmup_steps=50))
@@ -84,7 +89,7 @@ def read_recipe(file: Path) -> Recipe:
     default, values = Recipe(), dict(given)
     for part in dataclasses.fields(Recipe):
         of_part = getattr(default, part.name)
-        if part.name in given and dataclasses.is_dataclass(of_part):
+        if part.name in given and dataclasses.is_dataclass(of_part) and not isinstance(of_part, type):
             if not isinstance(given[part.name], dict):
                 raise ConfigError(f"{file}: {part.name} = {given[part.name]!r}: expected names and values")
             values[part.name] = from_mapping(type(of_part), dataclasses.asdict(of_part) | given[part.name])

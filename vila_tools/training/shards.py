@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +50,10 @@ class Pictures:
     def __len__(self) -> int:
         return int(self._starts[-1])
 
+    def followed_by(self, others: Pictures) -> Pictures:
+        """Put others behind these."""
+        return Pictures([*self._parts, *others._parts])
+
     def __getitem__(self, rows: NDArray[np.int64] | slice) -> NDArray[np.uint8]:
         """Read the pictures of these rows; those below 0 count from the end."""
         wanted = np.arange(len(self))[rows]
@@ -57,6 +62,20 @@ class Pictures:
             part = int(np.searchsorted(self._starts, row, "right")) - 1
             out[place] = self._parts[part][row - self._starts[part]]
         return out
+
+
+def joined(first: Rollouts, second: Rollouts) -> Rollouts:
+    """Put the rollouts of two data sets one behind the other; ConfigError if they know other things or words."""
+    for name in ("kind_names", "colour_names", "templates", "sentences"):
+        if getattr(first, name) != getattr(second, name):
+            raise ConfigError(f"two data sets have other {name}; make both anew")
+    arrays: dict[str, Any] = {
+        field.name: np.concatenate([getattr(first, field.name), getattr(second, field.name)])
+        for field in dataclasses.fields(Rollouts)
+        if isinstance(getattr(first, field.name), np.ndarray)
+    }
+    arrays["first"][len(first) :] += len(first)
+    return dataclasses.replace(first, **arrays, images=first.images.followed_by(second.images))
 
 
 def read_rollouts(folder: Path) -> Rollouts:
