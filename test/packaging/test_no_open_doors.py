@@ -34,7 +34,9 @@ BY_NAME = {  # the only files that import by a name: from a table of ours, or on
 }
 LAUNCHES = "vila_ros/common/launching.py"  # and nothing imports that but the launch files
 SERVES = {  # the only files that know the web, and how: docs/page.md
-    "vila_ros/page/server.py": {"socket", "fastapi", "uvicorn"},
+    "vila_core/engine/remote/exchange.py": {"http", "socket", "ssl"},  # to the one server that is configured
+    "vila_core/web/listening.py": {"socket"},
+    "vila_ros/page/server.py": {"fastapi", "uvicorn"},
     "vila_ros/page/viewer.py": {"fastapi"},
 }
 CALLS = {  # the only files that ask another node for something, under names that are written there

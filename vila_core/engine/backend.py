@@ -16,6 +16,8 @@ EMBEDDED_CHECKPOINT = Path(__file__).resolve().parents[1] / "checkpoints" / "vil
 BACKENDS = {
     "torch": "vila_core.engine.torch_backend:load_torch_backend",
     "tensorrt": "vila_core.engine.tensorrt.backend:load_tensorrt_backend",
+    "openai": "vila_core.engine.remote.backend:load_openai_backend",
+    "transformers": "vila_core.engine.hugging_face:load_transformers_backend",
     "torch-naive": "vila_core.engine.naive_backend:load_naive_backend",
 }
 
