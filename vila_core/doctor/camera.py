@@ -99,8 +99,8 @@ def colour_order(observed: Observations) -> Finding:
     score = _orange_score([frame.image for frame in _sampled(observed.frames)])
     if score is None:
         return unknown("too little colour in the pictures")
-    if abs(score) < _UNSURE_SCORE:
-        return unknown("as much is sky-blue as is orange: hold something red before the camera")
+    if -_SWAPPED_SCORE <= score < _UNSURE_SCORE:
+        return unknown("little is orange beside what is sky-blue: hold something red before the camera")
     much = f"{math.exp(abs(score) / 2):.0f} times as much is"
     return graded(
         f"{much} {'orange as is sky-blue' if score > 0 else 'sky-blue as is orange'}",
