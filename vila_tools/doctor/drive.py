@@ -16,7 +16,7 @@ from vila_ros.common.velocity import is_stamped, velocity_message, velocity_type
 DISTANCE_M, ANGLE_RAD = 0.5, math.radians(60)
 _SPEED_MPS, _TURN_RPS = 0.15, 0.4
 _REST_S = 0.8
-_PERIOD_S = 0.05
+PERIOD_S = 0.05
 _SILENCE_S = 0.5
 _MOST_M = 0.8  # that odometry may measure of half a metre
 _ZEROS = 10
@@ -38,7 +38,7 @@ LEGS = (
 )
 
 
-class TestDrive:
+class OdometryDrive:
     """Publishes velocities of its own, and zero at every end; nobody else may drive meanwhile.
 
     topic: of velocities. setting: of their type, as `velocity_type`. Raises VilaError where others publish them.
@@ -94,8 +94,5 @@ class TestDrive:
 
     def _commands(self) -> Iterator[VelocityCommand]:
         for leg in LEGS:
-            for _ in range(round(leg.seconds / _PERIOD_S)):
+            for _ in range(round(leg.seconds / PERIOD_S)):
                 yield leg.command
-
-
-PERIOD_S = _PERIOD_S
