@@ -210,3 +210,25 @@ def test_odometry_that_is_not_finite_is_passed_over():
     )
     gatherer.take("nav_msgs/msg/Odometry", "odom", message, 1)
     assert gatherer.is_silent
+
+
+def test_a_bag_whose_writer_had_another_clock_is_not_blamed_for_it(run):
+    """`ros2 bag record` beside a simulation writes wall time."""
+
+    def simulated(observed, *, camera_ns, odometry_ns):
+        frames = [dataclasses.replace(one, stamp_ns=one.stamp_ns - camera_ns) for one in observed.frames]
+        heard = [
+            dataclasses.replace(
+                one, odometry=dataclasses.replace(one.odometry, stamp_ns=one.odometry.stamp_ns - odometry_ns)
+            )
+            for one in observed.odometry
+        ]
+        return dataclasses.replace(observed, is_live=False, frames=tuple(frames), odometry=tuple(heard))
+
+    far_ns = run.observed.frames[0].stamp_ns - 10**9
+    same = Case(simulated(run.observed, camera_ns=far_ns, odometry_ns=far_ns))
+    assert examine_one("camera clock", same).level is Level.UNKNOWN
+    assert examine_one("odometry clock", same).level is Level.UNKNOWN
+    other = Case(simulated(run.observed, camera_ns=far_ns, odometry_ns=0))
+    assert examine_one("camera clock", other).level is Level.RED
+    assert examine_one("odometry clock", other).level is Level.GREEN

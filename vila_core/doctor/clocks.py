@@ -14,6 +14,7 @@ from vila_core.doctor.picture_motion import PicturePair, turn_rates
 
 _S = 1_000_000_000
 _FEWEST = 5
+_APART_NS = 60 * _S
 _LAGS_S = np.arange(-0.6, 0.61, 0.02)
 _LEAST_RPS, _LEAST_SHARE = 0.15, 0.1
 _SURE = 0.5  # of the variance that the best lag must explain
@@ -23,22 +24,34 @@ _LATE_S, _VERY_LATE_S = 0.2, 0.4
 def camera_clock(observed: Observations) -> Finding:
     """Say whether the stamps of images are of the host's clock."""
     stamps = [(frame.stamp_ns, frame.arrival_ns) for frame in observed.frames]
-    return _clock("images", stamps, 2 * observed.limits.max_image_age_s)
+    return _clock(observed, "images", stamps, 2 * observed.limits.max_image_age_s)
 
 
 def odometry_clock(observed: Observations) -> Finding:
     """Say whether the stamps of odometry are of the host's clock."""
     stamps = [(heard.odometry.stamp_ns, heard.arrival_ns) for heard in observed.odometry]
-    return _clock("odometry", stamps, 0.5)
+    return _clock(observed, "odometry", stamps, 0.5)
 
 
-def _clock(what: str, stamps: Sequence[tuple[int, int]], max_age_s: float) -> Finding:
+def _clock(observed: Observations, what: str, stamps: Sequence[tuple[int, int]], max_age_s: float) -> Finding:
     if len(stamps) < _FEWEST:
         return unknown(f"no {what}")
+    if not observed.is_live and _writer_had_another(observed):
+        return unknown("who wrote the bag had another clock than camera and odometry, which have one")
     if text := _fault(what, stamps, max_age_s):
         return red(text, "docs/architecture.md, Clocks")
     ages = [arrival - stamp for stamp, arrival in stamps]
     return green(f"stamps of {what} are {np.median(ages) / 1e6:.0f} ms before their arrival")
+
+
+def _writer_had_another(observed: Observations) -> bool:
+    """True if camera and odometry have one clock, far from that of the bag: wall time beside simulated time, mostly."""
+    if not (observed.frames and observed.odometry):
+        return False
+    image, odometry = observed.frames[0], observed.odometry[0]
+    stamps_ns = image.stamp_ns, odometry.odometry.stamp_ns
+    is_one = min(stamps_ns) > 0 and abs(stamps_ns[0] - stamps_ns[1]) < _APART_NS
+    return is_one and abs(image.arrival_ns - image.stamp_ns) > _APART_NS
 
 
 def _fault(what: str, stamps: Iterable[tuple[int, int]], max_age_s: float) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from vila_core.doctor.commands import commanded_and_measured
 from vila_core.doctor.findings import Finding, amber, graded, green, red, unknown
 from vila_core.doctor.observations import Observations
 from vila_core.doctor.picture_motion import PictureMotion
@@ -96,7 +97,5 @@ def camera_heading(observed: Observations, motion: PictureMotion) -> Finding:
 
 
 def _turns_against_commands(observed: Observations) -> bool:
-    from vila_core.doctor.odometry import commanded_and_measured
-
     told = commanded_and_measured(observed)
     return told is not None and told.turned_rad > 0.2 and told.turn_slope < 0

@@ -35,16 +35,16 @@ class DoctorNode(Node):
     def __init__(self, namespace: str, topics: Mapping[str, str]) -> None:
         arguments = ["--ros-args", "-r", f"__ns:=/{namespace.strip('/')}"] if namespace.strip("/") else []
         super().__init__("doctor", cli_args=arguments)
-        self._topics = {name: self.resolve_topic_name(topic) for name, topic in topics.items()}
+        self._names = {name: self.resolve_topic_name(topic) for name, topic in topics.items()}
         self.gatherer = Gatherer()
-        self.image_topic = self._topics["image"]
-        self._parameters: dict[str, Any] = {}
-        self._client: Any = self.create_client(GetParameters, "navigator/get_parameters")
+        self.image_topic = self._names["image"]
+        self._of_navigator: dict[str, Any] = {}
+        self._asks: Any = self.create_client(GetParameters, "navigator/get_parameters")
 
     @property
     def limits(self) -> Limits:
         """What the navigator that runs holds its inputs to; the defaults if none was heard."""
-        known, usual = self._parameters, Limits()
+        known, usual = self._of_navigator, Limits()
         return Limits(
             float(known.get(_PARAMETERS[0], usual.max_image_age_s)),
             float(known.get(_PARAMETERS[1], usual.decision_deadline_s)),
@@ -53,7 +53,7 @@ class DoctorNode(Node):
     @property
     def checkpoint(self) -> str | None:
         """The checkpoint of the navigator that runs, "" for the embedded one, None if none was heard."""
-        return self._parameters.get(_PARAMETERS[2])
+        return self._of_navigator.get(_PARAMETERS[2])
 
     def listen(self) -> None:
         """Subscribe to what is there; follow simulated time where there is some."""
@@ -66,14 +66,14 @@ class DoctorNode(Node):
         raw = image.removesuffix(COMPRESSED_SUFFIX)
         self._hear(CompressedImage if is_packed else Image, self.image_topic, COMPRESSED if is_packed else IMAGE)
         self._hear(CameraInfo, f"{raw.rpartition('/')[0]}/camera_info", INFO)
-        self._hear(Odometry, self._topics["odom"], ODOMETRY)
+        self._hear(Odometry, self._names["odom"], ODOMETRY)
         self._hear(DecisionStats, "navigator/stats", STATS)
         self._hear(Mission, MISSIONS, WORDS)
         self._hear_commands()
         self._hear_transforms()
-        if self._client.service_is_ready():
+        if self._asks.service_is_ready():
             request = GetParameters.Request(names=list(_PARAMETERS))
-            self._client.call_async(request).add_done_callback(self._on_parameters)
+            self._asks.call_async(request).add_done_callback(self._on_parameters)
 
     def endpoints(self) -> tuple[Endpoint, ...]:
         """Return the ends of all topics on the graph but our own."""
@@ -88,7 +88,7 @@ class DoctorNode(Node):
 
     def silence(self, seconds: float) -> VilaError:
         """Say that nothing was heard, and what to do."""
-        image, odom = self._topics["image"], self._topics["odom"]
+        image, odom = self._names["image"], self._names["odom"]
         counts = ", ".join(f"{topic}: {self.count_publishers(topic)}" for topic in (image, odom))
         return VilaError(
             f"nothing was heard in {seconds:g} s; publishers of {counts}. Does the robot's driver run, in domain "
@@ -104,7 +104,7 @@ class DoctorNode(Node):
         self.create_subscription(kind, topic, take, qos or sensor_qos(depth=_DEPTH))
 
     def _hear_commands(self) -> None:
-        topic = self._topics["cmd_vel"]
+        topic = self._names["cmd_vel"]
         infos = (*self.get_publishers_info_by_topic(topic), *self.get_subscriptions_info_by_topic(topic))
         is_plain = any(info.topic_type == "geometry_msgs/msg/Twist" for info in infos)
         name = "geometry_msgs/msg/" + ("Twist" if is_plain else "TwistStamped")
@@ -122,7 +122,7 @@ class DoctorNode(Node):
         answer = future.result()
         if answer is not None:
             values = map(parameter_value_to_python, answer.values)
-            self._parameters = {
+            self._of_navigator = {
                 name: value for name, value in zip(_PARAMETERS, values, strict=False) if value is not None
             }
 
