@@ -32,6 +32,7 @@ NEEDS |= {
     "reference": "rclpy",
     "robots": "rclpy",
     "record": "rclpy",
+    "doctor": "rosbags",
     "engine build": "onnx",
 }
 NEEDS |= {"bench miniworld": "miniworld", "bench babyai": "minigrid"}
@@ -107,6 +108,8 @@ ROWS = [
     "inject --only kill-governor --out BAD/out",
     "robots BAD",
     "record --robot BAD --folder OUT",
+    "doctor --bag BAD",
+    "doctor --robot BAD",
     "world --format sdf --out BAD/out",
     "world --format usd --out BAD/out",
     "world --format mjcf --out BAD/out",

@@ -65,14 +65,20 @@ class RobotDescription:
     camera_pitch_deg: float = math.nan  # downward; NaN: not known
     camera_hfov_deg: float = math.nan  # horizontal field of view; NaN: not known
     odometry: str = ""  # what it is measured by, and how far to trust it
+    command_timeout_s: float = math.nan  # the base stops so long after its last command; 0: never; NaN: not known
 
     def __post_init__(self) -> None:
         for name, (low, high) in _RANGES.items():
             value = getattr(self, name)
             if not (low < value <= high or math.isnan(value)):
                 raise ConfigError(f"{name} = {value!r}: must be above {low:g} and at most {high:g}")
+        if not (0.0 <= self.command_timeout_s <= _MOST_TIMEOUT_S or math.isnan(self.command_timeout_s)):
+            raise ConfigError(
+                f"command_timeout_s = {self.command_timeout_s!r}: must be from 0, never, to {_MOST_TIMEOUT_S:g}"
+            )
 
 
+_MOST_TIMEOUT_S = 60.0
 _RANGES = {
     "max_linear_mps": (0.0, 20.0),
     "max_angular_rps": (0.0, 20.0),
