@@ -34,7 +34,8 @@ class ModelInfo:
     several; None if that is not known, or frames keep their shape. precision_reason: in one line why it is the
     precision, or that it is computed slowly here; "" if it was asked for and is computed well. kernels: what it runs
     on a CPU, or why that is slower than it could be; "" if it does not run there. describes: whether `generate` may be
-    asked anything; False for a model that knows its own sentences alone.
+    asked anything; False for a model that knows its own sentences alone. computed_on: what the last bits of its results
+    depend on beside the weights, see machine.computing; "" if that is not known. threads: that torch computes in.
     """
 
     name: str
@@ -52,6 +53,8 @@ class ModelInfo:
     precision_reason: str = ""
     kernels: str = ""
     describes: bool = True
+    computed_on: str = ""
+    threads: int = 0
 
 
 @dataclass(frozen=True, slots=True)
