@@ -48,9 +48,9 @@ def _executed(last: Executed) -> str:
         parts.append(f"{last.executed_m:.2f} m")
     if abs(last.executed_rad) >= 0.01:
         parts.append(f"{abs(math.degrees(last.executed_rad)):.0f}° {'left' if last.executed_rad > 0 else 'right'}")
-    far = " and ".join(parts) or "nothing"
+    moved = f"the robot moved {' and '.join(parts)}" if parts else "the robot did not move"
     ended = _ENDED.get(last.state, "not ended in this recording")
-    return f"By odometry the robot moved {far}: {ended}{_detail(last.detail)}."
+    return f"By odometry {moved}: {ended}{_detail(last.detail)}."
 
 
 def _governed(decision: RecordedDecision, recording: Recording, reports: Sequence[Executed]) -> Iterator[str]:

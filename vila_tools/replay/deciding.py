@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from vila_core.actions.grammar import ACTIONS, SENTENCES
+from vila_core.actions.repetition_guard import best_allowed
 from vila_core.config import HistoryConfig
 from vila_core.engine.backend import Backend
 from vila_core.errors import ConfigError
@@ -102,4 +105,18 @@ def _streamed(source: Source, backend: Backend, wanted: Wanted) -> Iterator[Agai
 
 def _beside(before: RecordedDecision, now: Decision) -> Again:
     has_same = now.prompt is not None and is_as_recorded(now.prompt, before)
-    return Again(before, now, has_same_prompt=has_same)
+    return Again(before, _guarded(now, before.allowed), has_same_prompt=has_same)
+
+
+def _guarded(now: Decision, allowed: Sequence[bool]) -> Decision:
+    """Rule out what had led nowhere for the robot; the navigator of the stream does not know where it went."""
+    if not allowed or not now.probabilities or now.action is None:
+        return now
+    index = best_allowed(now.probabilities, allowed, SENTENCES.index(now.reply))
+    return dataclasses.replace(
+        now,
+        action=ACTIONS[index],
+        reply=SENTENCES[index],
+        probability=now.probabilities[index],
+        allowed=tuple(allowed),
+    )
