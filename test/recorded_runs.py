@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from vila_core.engine.backend import Backend
 from vila_core.history.policy import is_blank
 from vila_core.navigator import Navigator
 from vila_core.testing import make_frame
-from vila_core.types import Decision, Frame, Instruction, MoveForward, Odometry, Pose, Stop, Turn
+from vila_core.types import Decision, Frame, Instruction, MoveForward, Odometry, Pose, Prompt, Stop, Turn, Visual
 from vila_tools.replay.definitions import ACTION, DEFINITIONS, GOVERNOR, STATS
 from vila_tools.replay.report import Machine
 
@@ -88,15 +88,14 @@ class Run:
         return bag_files.write_folder(path, sorted(kept, key=lambda timed: timed[0]), storage=storage)
 
 
-def make_run(backend: Backend, count: int = 6, *, policy: str = "navila", facts: bool = True) -> Run:
-    """Drive so many decisions; the robot does each at once. facts: the navigator tells of its machine."""
+def make_run(backend: Backend, count: int = 6, *, policy: str = "navila", queries: int = 0) -> Run:
+    """Drive so many decisions; the robot does each at once. queries: that are asked about the same images between."""
     run, published, pose = Run(), set(), Pose()
     navigator = Navigator(backend, NavigatorConfig(watch_camera=False), HistoryConfig(policy=policy))
     navigator.start(Instruction(INSTRUCTION))
     told = message("vila_nav/msg/Mission", header=header(0), id=MISSION_ID, running=True, instruction=INSTRUCTION)
     run.messages.append((_BEGIN_NS - 1000, "/navigator/mission", told))
-    if facts:
-        run.messages.append((_BEGIN_NS - 900, "/diagnostics", _facts(backend, policy)))
+    run.messages.append((_BEGIN_NS - 900, "/diagnostics", _facts(backend, policy)))
     for number in range(1, count + 1):
         stamp_ns = _BEGIN_NS + number * _STEP_NS
         frame = make_frame(stamp_ns, height=_SIDE_PX, width=_SIDE_PX)
@@ -107,6 +106,9 @@ def make_run(backend: Backend, count: int = 6, *, policy: str = "navila", facts:
         while navigator.idle():
             pass
         run.decisions.append(decision)
+        if queries:
+            asked = [_query(f"what {n}?", decision.prompt.visuals) for n in range(number, number + queries)]
+            backend.choose_each(asked, [("yes", "no")] * queries)
         run.messages += _told(decision, number, stamp_ns, backend)
         for shown in (one for visual in decision.prompt.visuals for one in visual.frames):
             if not is_blank(shown) and shown.key not in published:
@@ -114,6 +116,10 @@ def make_run(backend: Backend, count: int = 6, *, policy: str = "navila", facts:
                 run.messages.append((stamp_ns + 300 + len(published), FRAMES, picture(shown)))
         pose = _after(decision, pose)
     return run
+
+
+def _query(question: str, visuals: Sequence[Visual]) -> Prompt:
+    return Prompt(f"<s>{'<image>' * len(visuals)}{question}", tuple(visuals), cache_slot="events")
 
 
 def _after(decision: Decision, pose: Pose) -> Pose:
@@ -169,7 +175,6 @@ def _facts(backend: Backend, policy: str) -> Any:
         "computed_on": info.computed_on,
         "threads": str(info.threads),
         "history_policy": policy,
-        "queries": "0",
     }
     pairs = [message("diagnostic_msgs/msg/KeyValue", key=key, value=value) for key, value in values.items()]
     status = message("diagnostic_msgs/msg/DiagnosticStatus", name="/navigator", values=pairs)

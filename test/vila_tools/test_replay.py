@@ -68,6 +68,13 @@ class TestARunOfOurs:
         assert report["first_difference"] is None and report["largest_difference"] == 0
         assert sum(line.startswith("= ") for line in lines) == 12
 
+    @pytest.mark.parametrize("policy", HISTORY_POLICIES)
+    def test_also_where_events_were_looked_for_at_the_same_time(self, tmp_path, replay, policy):
+        backend = load_backend("torch", EMBEDDED_CHECKPOINT)
+        made = make_run(backend, 8, policy=policy, queries=3)
+        backend.close()
+        assert replay(made.write(tmp_path / "bag"))[2]["verdict"] == "identical"
+
     def test_a_probability_that_differs_in_its_last_bit_is_found(self, tmp_path, replay, run):
         recorded = np.array(run.decisions[3].probabilities, np.float32)
         recorded[2] = np.nextafter(recorded[2], np.float32(1))

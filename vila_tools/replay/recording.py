@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,8 +91,7 @@ class Executed:
 class Recording:
     """A run, read from a bag. facts: of the navigator, as it told them in /diagnostics; empty if it did not.
 
-    begin_ns: of the first of these messages, 0 if there is none. instructions: that were told, in order. queries: the
-    most standing queries that it told of.
+    begin_ns: of the first of these messages, 0 if there is none. instructions: that were told, in order.
     """
 
     decisions: tuple[RecordedDecision, ...] = ()
@@ -101,7 +100,6 @@ class Recording:
     reports: tuple[Executed, ...] = ()
     facts: dict[str, str] = dataclasses.field(default_factory=dict)
     instructions: tuple[str, ...] = ()
-    queries: int = 0
     begin_ns: int = 0
 
 
@@ -118,15 +116,13 @@ def read_recording(bag: Path, odometry_topic: str, whole: Whole) -> Recording:
         begin_ns = begin_ns or record.time_ns
         rows[record.kind].append(record)
     told = {int(row.message.id): str(row.message.instruction) for row in rows[MISSION]}
-    told_by = list(_navigators(rows[DIAGNOSTICS]))
     actions = [row for row in rows[ACTION] if row.message.state == COMMANDED]
     return Recording(
         decisions=tuple(_decisions(actions, rows[STATS], told)),
         odometry=tuple(_odometry(bag, rows[ODOMETRY], odometry_topic)),
         governor=tuple(_governor(row) for row in rows[GOVERNOR]),
         reports=tuple(_report(row) for row in rows[ACTION] if row.message.state != COMMANDED),
-        facts=_facts(told_by),
-        queries=max((int(one["queries"]) for one in told_by if one.get("queries", "").isdigit()), default=0),
+        facts=_facts(rows[DIAGNOSTICS]),
         instructions=tuple(dict.fromkeys(text for text in told.values() if text)),
         begin_ns=begin_ns,
     )
@@ -201,15 +197,11 @@ def _report(row: BagRecord) -> Executed:
     return Executed(row.time_ns, int(m.id), int(m.state), float(m.executed_m), float(m.executed_rad), str(m.detail))
 
 
-def _navigators(rows: Sequence[BagRecord]) -> Iterator[dict[str, str]]:
-    """Yield what navigators told of themselves."""
-    for row in rows:
+def _facts(rows: Sequence[BagRecord]) -> dict[str, str]:
+    """The last that a navigator told of its model and of who computes."""
+    for row in reversed(rows):
         for status in row.message.status:
             values = {str(pair.key): str(pair.value) for pair in status.values}
             if {"checkpoint", "backend", "precision"} <= values.keys():
-                yield values
-
-
-def _facts(told: Sequence[dict[str, str]]) -> dict[str, str]:
-    """The last that was told of the model and of who computes."""
-    return {name: told[-1][name] for name in _FACTS if name in told[-1]} if told else {}
+                return {name: values[name] for name in _FACTS if name in values}
+    return {}

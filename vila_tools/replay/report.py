@@ -13,7 +13,7 @@ from vila_core.engine.backend import ModelInfo
 from vila_core.errors import ReplyError
 from vila_core.types import Decision
 from vila_tools.replay.again import FAILED, IDENTICAL, OTHER_CHOICE, SAME_CHOICE, Again
-from vila_tools.replay.recording import RecordedDecision, Recording
+from vila_tools.replay.recording import RecordedDecision
 from vila_tools.replay.stream import Moment
 
 _MOST_ROWS = 60
@@ -178,9 +178,8 @@ def words(reply: str) -> str:
         return reply[:13] or "no reply"
 
 
-def summary(found: Agreement, recording: Recording, machine: Machine, recorded: Machine) -> Iterator[str]:
+def summary(found: Agreement, begin_ns: int, machine: Machine, recorded: Machine) -> Iterator[str]:
     """Yield the result in a few sentences. machine: that computes now; recorded: that of the record."""
-    begin_ns = recording.begin_ns
     if not found.asked:
         yield "Nothing could be asked again."
     else:
@@ -191,11 +190,6 @@ def summary(found: Agreement, recording: Recording, machine: Machine, recorded: 
     if row is not None and row.now is not None:
         at_s = (row.before.time_ns - begin_ns) / 1e9
         yield f"First difference: decision {row.before.number} at {at_s:.2f} s, in its {_what(row)}: {_told(row)}."
-    if recording.queries and found.identical < found.asked:
-        yield (
-            f"{recording.queries} standing queries shared the model's caches with these decisions, so the last bits of "
-            "probabilities may differ."
-        )
     is_same = machine.is_same(recorded)
     if is_same is not None:
         yield "Computed as it was recorded: the same kind of machine." if is_same else _other(machine, recorded)

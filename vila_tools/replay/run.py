@@ -88,11 +88,10 @@ def _compare(source: Source, backend: Backend, wanted: Wanted) -> _Told:
         "instruction": wanted.instruction or "; ".join(source.recording.instructions),
         "history_policy": wanted.policy or source.recording.facts.get("history_policy", ""),
         **agreement_values(found, begin_ns),
-        "standing_queries": source.recording.queries,
         "same_machine": here.is_same(there),
         "recorded_machine": dataclasses.asdict(there),
     }
-    lines = (*table(rows, begin_ns), *summary(found, source.recording, here, there))
+    lines = (*table(rows, begin_ns), *summary(found, begin_ns, here, there))
     return _Told(values, lines, found.same_choice < found.asked)
 
 
