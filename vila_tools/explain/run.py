@@ -55,7 +55,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     text = paragraph(subject, info, found, covered, source.recording)
     write_picture(args.out, subject, info.visual_tokens, found, covered, text)
     form = navigation_style(info.prompt_style).form(subject.instruction)
-    report = {"bag": str(args.bag), "picture": str(args.out), "checkpoint": info.name, "precision": info.precision}
+    report: dict[str, Any] = {
+        "bag": str(args.bag),
+        "picture": str(args.out),
+        "checkpoint": info.name,
+        "precision": info.precision,
+    }
     report |= {"instruction": form, "tokens": tokens_of(subject.visuals, info.visual_tokens)}
     report |= _values(subject, found, covered)
     tell(report, textwrap.wrap(text, _LINE_CHARACTERS), None)
