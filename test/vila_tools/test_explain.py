@@ -106,7 +106,7 @@ class TestWords:
 
     def test_a_decision_in_a_paragraph(self, scene):
         told = self.told(scene, self.subject(scene))
-        assert "At 1.50 s the robot was told “Go to the red chair”." in told, "as it went in"
+        assert "At 1.50 s scripted was told “Go to the red chair” and shown" in told, "as it went in"
         assert "3 images, the oldest first, with 4, 4, 196 visual tokens; 1 of them black" in told
         assert "It answered left 15°" in told and "image 3 matters most" in told and "“red” matters most" in told
         assert "Covering the patch at the top left" in told and told.endswith(CAUTION)
@@ -158,6 +158,16 @@ class TestARecordedDecision:
             assert picture.format == "PNG" and picture.width == 1280 and picture.height > 600
         by_number = explained(capsys, bag, "--decision", "3", "--out", out)[2]
         assert by_number == report
+
+    def test_something_else_asked_of_it(self, tmp_path, capsys, run):
+        bag, out = run.write(tmp_path / "bag"), tmp_path / "a.png"
+        said = {sentence: number for number, sentence in enumerate(SENTENCES)}
+        for number in range(1, 5):
+            words = ("--decision", number, "--instruction", "stop at once", "--out", out)
+            _, told, report = explained(capsys, bag, *words)
+            assert report["instruction"] == "stop at once" and report["reply"] in said
+            assert ("Recorded was" in told) == (report["reply"] != report["recorded"])
+            assert ("The governor" in told) == (report["reply"] == report["recorded"])
 
     def test_what_the_governor_did_is_told(self, tmp_path, capsys, run):
         stopped = message(GOVERNOR, header=header(0), state=3, reason=6, detail="scan: something is near")

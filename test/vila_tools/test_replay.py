@@ -265,6 +265,11 @@ class TestBadBags:
         _, lines, report = replay(cut, "--cut")
         assert report["cut"] and report["identical"] == report["asked_again"] < 6 and "The bag is cut" in lines[-1]
 
+    def test_of_several_robots(self, tmp_path, capsys, run):
+        other = [(time_ns + 1, f"/robot2{topic}", one) for time_ns, topic, one in run.messages]
+        told = self.refused(capsys, Run(run.messages + other).write(tmp_path / "bag"))
+        assert "holds decisions of several robots: /navigator/action, /robot2/navigator/action" in told
+
     def test_no_such_checkpoint_topic_or_time(self, tmp_path, capsys, run):
         bag = run.write(tmp_path / "bag")
         assert "gone" in self.refused(capsys, bag, "--checkpoint", tmp_path / "gone")

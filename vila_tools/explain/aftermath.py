@@ -34,6 +34,9 @@ def aftermath(subject: Subject, recording: Recording) -> Iterator[str]:
     decision = subject.before
     if decision is None:
         return
+    if not subject.is_as_recorded:
+        yield f"Recorded was {words(decision.reply)}: of another model, for other words, or on another machine."
+        return
     if decision.hold != HoldReason.NONE:
         yield f"The robot held instead: {decision.hold.name.lower()}{_detail(decision.detail)}."
     reports = [one for one in recording.reports if one.number == decision.number and one.time_ns >= decision.time_ns]

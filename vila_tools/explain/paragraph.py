@@ -42,20 +42,16 @@ def _shown(subject: Subject, info: ModelInfo) -> str:
     black = sum(all(is_blank(frame) for frame in visual.frames) for visual in subject.visuals)
     asked = navigation_style(info.prompt_style).form(subject.instruction)
     told = (
-        f"At {subject.at_s:.2f} s the robot was told “{asked}”. {info.name} was shown {len(tokens)} images, the oldest "
-        f"first, with {', '.join(map(str, tokens))} visual tokens"
+        f"At {subject.at_s:.2f} s {info.name} was told “{asked}” and shown {len(tokens)} images, the oldest first, "
+        f"with {', '.join(map(str, tokens))} visual tokens"
     )
     return f"{told}; {black} of them black, for it had not seen more." if black else f"{told}."
 
 
 def _said(subject: Subject) -> str:
-    now, before = subject.now, subject.before
-    ranked = sorted(zip(now.probabilities, SENTENCES, strict=False), reverse=True)[:3]
+    ranked = sorted(zip(subject.now.probabilities, SENTENCES, strict=True), reverse=True)[:3]
     told = ", ".join(f"{words(sentence)} {share:.2f}" for share, sentence in ranked)
-    said = f"It answered {words(subject.answer)}; the likeliest were {told}."
-    if before is not None and before.reply != now.reply:
-        return f"{said} Now, though, it says {words(now.reply)}: this is not how it was computed then."
-    return said
+    return f"It answered {words(subject.answer)}; the likeliest were {told}."
 
 
 def _depends(found: Sequence[Evidence], reply: str) -> Iterator[str]:

@@ -89,7 +89,7 @@ def _values(subject: Subject, found: Sequence[Evidence], covered: Occlusion) -> 
         "at_s": round(subject.at_s, 3),
         "decision": None if subject.before is None else subject.before.number,
         "reply": subject.reply,
-        "now": subject.now.reply,
+        "recorded": None if subject.before is None else subject.before.reply,
         "explained": subject.answer,
         "probabilities": {sentence: round(share, 6) for sentence, share in probabilities.items()},
         "ruled_out": [sentence for sentence, may in zip(SENTENCES, subject.allowed, strict=True) if not may],

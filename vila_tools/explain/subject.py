@@ -19,9 +19,10 @@ from vila_tools.replay.source import Source
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A decision. before: as it was recorded, None if it was not. at_s: from the beginning of the recording.
+    """A decision. at_s: from the beginning of the recording.
 
-    allowed: which of the ten replies were not ruled out. now: what the model says to it now, with probabilities.
+    before: as it was recorded, None if it was not; of another model, perhaps, or for other words. allowed: which of the
+    ten replies were not ruled out. now: what the model says to it now, with probabilities.
     """
 
     at_s: float
@@ -33,8 +34,13 @@ class Subject:
 
     @property
     def reply(self) -> str:
-        """The sentence that was carried out: the recorded one, or what is said now."""
-        return self.before.reply if self.before is not None else self.now.reply
+        """The sentence that is said now, the guard heard."""
+        return self.now.reply
+
+    @property
+    def is_as_recorded(self) -> bool:
+        """True if that is what was recorded, so that what followed was its doing."""
+        return self.before is not None and self.before.reply == self.now.reply
 
     @property
     def explained(self) -> int:
@@ -100,7 +106,7 @@ def _recorded(again: Again, recording: Recording, wanted: Wanted) -> Subject:
         visuals=now.prompt.visuals,
         allowed=before.allowed or (True,) * len(SENTENCES),
         now=now,
-        before=None if wanted.instruction else before,
+        before=before,
     )
 
 

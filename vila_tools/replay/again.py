@@ -41,6 +41,10 @@ class Again:
             return OTHER_CHOICE
         return IDENTICAL if self.has_same_prompt and same_bits(self.before, self.now) else SAME_CHOICE
 
+    def without_images(self) -> Again:
+        """Return it without the prompt, whose images would stay in memory."""
+        return self if self.now is None else dataclasses.replace(self, now=dataclasses.replace(self.now, prompt=None))
+
     @property
     def difference(self) -> float:
         """The largest difference of a probability, 0 where replies were written."""

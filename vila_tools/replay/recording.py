@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +72,6 @@ class GovernorTold:
     state: int
     reason: int
     detail: str
-    speed_scale: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,34 +97,69 @@ class Recording:
     odometry: tuple[Odometry, ...] = ()
     governor: tuple[GovernorTold, ...] = ()
     reports: tuple[Executed, ...] = ()
-    facts: dict[str, str] = dataclasses.field(default_factory=dict)
+    facts: dict[str, str] = field(default_factory=dict)
     instructions: tuple[str, ...] = ()
     begin_ns: int = 0
 
 
 def read_recording(bag: Path, odometry_topic: str, whole: Whole) -> Recording:
-    """Read all of a run but its images. Raises MediaError for a bag that cannot be read.
+    """Read all of a run but its images. Raises MediaError for a bag that cannot be read, or is of several robots.
 
     odometry_topic: where there are several; "": the first. whole: passes on what is read, up to where the bag is cut
     if that will do.
     """
-    kinds = (ACTION, STATS, MISSION, GOVERNOR, ODOMETRY, DIAGNOSTICS)
-    rows: dict[str, list[BagRecord]] = {kind: [] for kind in kinds}
-    begin_ns = 0
-    for record in whole(bag_records(bag, kinds, DEFINITIONS)):
-        begin_ns = begin_ns or record.time_ns
-        rows[record.kind].append(record)
-    told = {int(row.message.id): str(row.message.instruction) for row in rows[MISSION]}
-    actions = [row for row in rows[ACTION] if row.message.state == COMMANDED]
+    heard = _Heard()
+    for record in whole(bag_records(bag, (ACTION, STATS, MISSION, GOVERNOR, ODOMETRY, DIAGNOSTICS), DEFINITIONS)):
+        heard.take(record)
+    topics = sorted({row.topic for row in heard.actions})
+    if len(topics) > 1:
+        raise MediaError(f"{bag} holds decisions of several robots: {', '.join(topics)}; record each by itself")
+    tracks = heard.odometry
+    if odometry_topic and odometry_topic not in tracks:
+        raise MediaError(f"{bag} holds no odometry on {odometry_topic}; it holds it on {', '.join(tracks) or 'none'}")
+    track = tracks[odometry_topic] if odometry_topic else next(iter(tracks.values()), [])
     return Recording(
-        decisions=tuple(_decisions(actions, rows[STATS], told)),
-        odometry=tuple(_odometry(bag, rows[ODOMETRY], odometry_topic)),
-        governor=tuple(_governor(row) for row in rows[GOVERNOR]),
-        reports=tuple(_report(row) for row in rows[ACTION] if row.message.state != COMMANDED),
-        facts=_facts(rows[DIAGNOSTICS]),
-        instructions=tuple(dict.fromkeys(text for text in told.values() if text)),
-        begin_ns=begin_ns,
+        decisions=tuple(_decisions(heard.actions, heard.stats, heard.told)),
+        odometry=tuple(track),
+        governor=tuple(heard.governor),
+        reports=tuple(heard.reports),
+        facts=heard.facts,
+        instructions=tuple(dict.fromkeys(text for text in heard.told.values() if text)),
+        begin_ns=heard.begin_ns,
     )
+
+
+@dataclass(slots=True)
+class _Heard:
+    """What is read of a bag; what comes many times a second is made small at once. odometry: by topic."""
+
+    begin_ns: int = 0
+    actions: list[BagRecord] = field(default_factory=list)
+    stats: list[BagRecord] = field(default_factory=list)
+    told: dict[int, str] = field(default_factory=dict)  # instructions by mission
+    odometry: dict[str, list[Odometry]] = field(default_factory=dict)
+    governor: list[GovernorTold] = field(default_factory=list)
+    reports: list[Executed] = field(default_factory=list)
+    facts: dict[str, str] = field(default_factory=dict)
+
+    def take(self, row: BagRecord) -> None:
+        self.begin_ns = self.begin_ns or row.time_ns
+        message = row.message
+        if row.kind == ODOMETRY:
+            self.odometry.setdefault(row.topic, []).extend(_odometry(row))
+        elif row.kind == GOVERNOR:
+            state, reason = int(message.state), int(message.reason)
+            self.governor.append(GovernorTold(row.time_ns, state, reason, str(message.detail)))
+        elif row.kind == MISSION:
+            self.told[int(message.id)] = str(message.instruction)
+        elif row.kind == DIAGNOSTICS:
+            self.facts = _facts(message) or self.facts
+        elif row.kind == STATS:
+            self.stats.append(row)
+        elif message.state == COMMANDED:
+            self.actions.append(row)
+        else:
+            self.reports.append(_report(row))
 
 
 def _decisions(
@@ -174,22 +208,12 @@ def _hold(code: int) -> HoldReason:
     return known.get(code, HoldReason.BACKEND_ERROR)
 
 
-def _odometry(bag: Path, rows: Sequence[BagRecord], topic: str) -> Iterable[Odometry]:
-    topics = sorted({row.topic for row in rows})
-    if topic and topic not in topics:
-        raise MediaError(f"{bag} holds no odometry on {topic}; it holds it on {', '.join(topics) or 'none'}")
-    wanted = topic or (rows[0].topic if rows else "")
-    for row in rows:
-        if row.topic == wanted:
-            twist, pose = row.message.twist.twist, pose_of(row.message)
-            if pose is not None:
-                time_ns = stamp_ns(row.message.header.stamp) or row.time_ns
-                yield Odometry(time_ns, pose, float(twist.linear.x), float(twist.angular.z))
-
-
-def _governor(row: BagRecord) -> GovernorTold:
-    m = row.message
-    return GovernorTold(row.time_ns, int(m.state), int(m.reason), str(m.detail), float(m.speed_scale))
+def _odometry(row: BagRecord) -> Iterator[Odometry]:
+    """Yield it, if it is finite and was ever set."""
+    twist, pose = row.message.twist.twist, pose_of(row.message)
+    if pose is not None:
+        time_ns = stamp_ns(row.message.header.stamp) or row.time_ns
+        yield Odometry(time_ns, pose, float(twist.linear.x), float(twist.angular.z))
 
 
 def _report(row: BagRecord) -> Executed:
@@ -197,11 +221,10 @@ def _report(row: BagRecord) -> Executed:
     return Executed(row.time_ns, int(m.id), int(m.state), float(m.executed_m), float(m.executed_rad), str(m.detail))
 
 
-def _facts(rows: Sequence[BagRecord]) -> dict[str, str]:
-    """The last that a navigator told of its model and of who computes."""
-    for row in reversed(rows):
-        for status in row.message.status:
-            values = {str(pair.key): str(pair.value) for pair in status.values}
-            if {"checkpoint", "backend", "precision"} <= values.keys():
-                return {name: values[name] for name in _FACTS if name in values}
+def _facts(message: Any) -> dict[str, str]:
+    """What a navigator tells of its model and of who computes; empty for what others tell."""
+    for status in message.status:
+        values = {str(pair.key): str(pair.value) for pair in status.values}
+        if {"checkpoint", "backend", "precision"} <= values.keys():
+            return {name: values[name] for name in _FACTS if name in values}
     return {}

@@ -81,7 +81,7 @@ def asked_of(args: argparse.Namespace) -> Asked:
 def _compare(source: Source, backend: Backend, wanted: Wanted) -> _Told:
     decisions, begin_ns = source.recording.decisions, source.recording.begin_ns
     bar = tqdm(decide_again(source, backend, wanted), "decisions", len(decisions), disable=None, leave=False)
-    rows = list(bar)
+    rows = [row.without_images() for row in bar]
     found, here, there = agreement(rows), Machine.of(backend.info), Machine.told(source.recording.facts)
     values = {
         "mode": "prompts" if uses_prompts(source, wanted) else "stream",
@@ -96,7 +96,8 @@ def _compare(source: Source, backend: Backend, wanted: Wanted) -> _Told:
 
 
 def _run_along(source: Source, backend: Backend, wanted: Wanted) -> _Told:
-    rows = list(tqdm(decide_along(source, backend, wanted), "decisions", disable=None, leave=False))
+    bar = tqdm(decide_along(source, backend, wanted), "decisions", disable=None, leave=False)
+    rows = [(moment, dataclasses.replace(decision, prompt=None)) for moment, decision in bar]
     values = {
         "mode": "stream",
         "instruction": wanted.instruction,

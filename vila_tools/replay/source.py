@@ -36,12 +36,16 @@ class Source:
     @property
     def frames(self) -> str:
         """The topic of the images that decisions were made of, "" without one. Raises MediaError if it is not one."""
+        if _is_frames(self.topic):
+            return self.topic
         return self._only([name for name in self.topics if _is_frames(name)])
 
     @property
     def camera(self) -> str:
         """The topic of the camera's other images. Raises MediaError if there are several, and none is named."""
-        return self.topic or self._only([name for name in self.topics if not _is_frames(name)])
+        if self.topic and not _is_frames(self.topic):
+            return self.topic
+        return self._only([name for name in self.topics if not _is_frames(name)])
 
     def images(self, *topics: str) -> Iterator[BagImage]:
         """Yield the images of these topics, "" passed over. Raises MediaError as bag_images does."""
