@@ -57,8 +57,7 @@ class Navigator:
         history: HistoryConfig,
         clock: Callable[[], int] | None = None,
     ) -> None:
-        is_closed = navigation_style(backend.info.prompt_style).closed
-        self._is_choice = config.reply == "choice" or (config.reply == "auto" and is_closed)
+        self._is_choice = is_choice(config.reply, backend.info)
         self._backend = backend
         self._config = config
         self._clock = clock
@@ -178,9 +177,9 @@ class Navigator:
         stamp_ns = frames[-1].stamp_ns
         try:
             # 4. Write the prompt in the words that the model was trained on.
-            prompt = _prompt(self._backend.info, steps[step], visuals)
+            prompt = prompt_of(self._backend.info, steps[step], visuals)
             # 5. Ask the model: have the ten sentences scored, or a reply written, and make that an action.
-            decision = self._choose(prompt, stamp_ns, allowed) if self._is_choice else self._generate(prompt, stamp_ns)
+            decision = ask_model(self._backend, prompt, stamp_ns, allowed if self._is_choice else None)
         except VilaError as err:
             return Decision.holding(_reason_of(err), stamp_ns, f"{type(err).__name__}: {err}")
         # 6. Note which frames were used and how long it took.
@@ -226,10 +225,7 @@ class Navigator:
         task = (instruction, *(visual.key for visual in upcoming))
         if not upcoming or task == self._prefilled:
             return False
-        one_more = (*upcoming, upcoming[-1])  # the prompt is cut off where the frame to come would stand
-        whole = _prompt(self._backend.info, instruction, one_more)
-        begun = whole.text[: whole.text.rindex(IMAGE_TOKEN)]
-        self._backend.prefill(dataclasses.replace(whole, text=begun, visuals=upcoming))
+        self._backend.prefill(begun_prompt(self._backend.info, instruction, upcoming))
         self._prefilled = task
         return True
 
@@ -251,26 +247,6 @@ class Navigator:
         if (fault := self._watch.fault) is not None:
             return Decision.holding(fault.reason, stamp_ns, fault.detail)
         return None
-
-    def _choose(self, prompt: Prompt, stamp_ns: int, allowed: Sequence[bool]) -> Decision:
-        """Score the ten sentences and take the best of those that are allowed."""
-        choice = _checked(self._backend.choose(prompt, SENTENCES))
-        index = best_allowed(choice.probabilities, allowed, choice.index)
-        detail = "" if index == choice.index else f"instead of {SENTENCES[choice.index]!r}, which led nowhere here"
-        return Decision(
-            action=ACTIONS[index],
-            stamp_ns=stamp_ns,
-            probability=choice.probabilities[index],
-            probabilities=choice.probabilities,
-            reply=SENTENCES[index],
-            detail=detail,
-            allowed=tuple(allowed),
-        )
-
-    def _generate(self, prompt: Prompt, stamp_ns: int) -> Decision:
-        """Have the model write its reply and parse it. Raises ReplyError if that is no action."""
-        reply = self._backend.generate(prompt, _MAX_REPLY_TOKENS)
-        return Decision(parse_action(reply), stamp_ns, reply=reply)
 
     def _accepted(self, decision: Decision, mission: int, asked_ns: int, done_ns: int) -> Decision:
         """Return the decision, as a hold if it is void, came too late or is not sure enough.
@@ -324,10 +300,14 @@ def decision_prompt(info: ModelInfo, instruction: Instruction, frames: Sequence[
     frames: what was seen, oldest first, at least one; black ones stand in front of too few.
     Raises as prompts.navigation.navigation_prompt does.
     """
-    return _prompt(info, instruction, NavilaPolicy(info).select(frames))
+    return prompt_of(info, instruction, NavilaPolicy(info).select(frames))
 
 
-def _prompt(info: ModelInfo, instruction: Instruction, visuals: Sequence[Visual]) -> Prompt:
+def prompt_of(info: ModelInfo, instruction: Instruction, visuals: Sequence[Visual]) -> Prompt:
+    """Build the prompt that asks a model for the next action, of what a history policy selected.
+
+    Raises as prompts.navigation.navigation_prompt does.
+    """
     return navigation_prompt(info.prompt_style, info.chat_template, instruction, visuals, SENTENCES)
 
 
@@ -338,6 +318,43 @@ def _told(decision: Decision, instruction: Instruction | None, steps: Sequence[I
     of_several = f"step {step + 1} of {len(steps)}, " if len(steps) > 1 else ""
     told = f"{of_several}told as {steps[step].text!r}"
     return f"{told}; {decision.detail}" if decision.detail else told
+
+
+def begun_prompt(info: ModelInfo, instruction: Instruction, visuals: Sequence[Visual]) -> Prompt:
+    """Build what the next prompt begins with: these visuals, cut off where the frame to come would stand."""
+    whole = prompt_of(info, instruction, (*visuals, visuals[-1]))
+    return dataclasses.replace(whole, text=whole.text[: whole.text.rindex(IMAGE_TOKEN)], visuals=tuple(visuals))
+
+
+def is_choice(mode: str, info: ModelInfo) -> bool:
+    """Tell whether the ten sentences are scored, or a reply is written. mode: one of config.REPLY_MODES.
+
+    Raises ConfigError if the model's prompt style is unknown.
+    """
+    return mode == "choice" or (mode == "auto" and navigation_style(info.prompt_style).closed)
+
+
+def ask_model(backend: Backend, prompt: Prompt, stamp_ns: int, allowed: Sequence[bool] | None) -> Decision:
+    """Have the ten sentences scored and take the best of those that are allowed.
+
+    stamp_ns: of the frame that it answers. allowed: None to have a reply written and parsed. Raises ReplyError for a
+    reply that is no action, and what the backend raises.
+    """
+    if allowed is None:
+        reply = backend.generate(prompt, _MAX_REPLY_TOKENS)
+        return Decision(parse_action(reply), stamp_ns, reply=reply)
+    choice = _checked(backend.choose(prompt, SENTENCES))
+    index = best_allowed(choice.probabilities, allowed, choice.index)
+    detail = "" if index == choice.index else f"instead of {SENTENCES[choice.index]!r}, which led nowhere here"
+    return Decision(
+        action=ACTIONS[index],
+        stamp_ns=stamp_ns,
+        probability=choice.probabilities[index],
+        probabilities=choice.probabilities,
+        reply=SENTENCES[index],
+        detail=detail,
+        allowed=tuple(allowed),
+    )
 
 
 def _checked(choice: Choice) -> Choice:

@@ -216,6 +216,7 @@ class Visual:
 
 
 IMAGE_TOKEN = "<image>"
+NAVIGATION_SLOT = "navigation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,14 +225,15 @@ class Prompt:
 
     stop: the texts of the tokens that end a reply, besides the checkpoint's own end of text.
     cache_slot: where its keys and values are kept, named after who asks. A slot keeps its last prompt until its next
-    one; a new prompt, of whichever slot, pays only for what follows its longest prefix that is kept.
+    one; a new prompt pays only for what follows its longest prefix that is kept, in whichever slot. NAVIGATION_SLOT
+    shares with itself alone, so that a decision's last bits do not depend on what else was asked.
     Raises ValueError if the numbers of `<image>` and visuals differ.
     """
 
     text: str
     visuals: tuple[Visual, ...] = ()
     stop: tuple[str, ...] = ()
-    cache_slot: str = "navigation"
+    cache_slot: str = NAVIGATION_SLOT
 
     def __post_init__(self) -> None:
         count = self.text.count(IMAGE_TOKEN)

@@ -37,7 +37,8 @@ class ModelInfo:
     precision, or that it is computed slowly here; "" if it was asked for and is computed well. kernels: what it runs
     on a CPU, or why that is slower than it could be; "" if it does not run there. describes: whether `generate` may be
     asked anything; False for a model that knows its own sentences alone. vocabulary: the words that it knows, None for
-    one that may be told anything.
+    one that may be told anything. computed_on: what the last bits of its results depend on beside the weights, see
+    machine.computing; "" if that is not known. threads: that torch computes in.
     """
 
     name: str
@@ -56,6 +57,8 @@ class ModelInfo:
     kernels: str = ""
     describes: bool = True
     vocabulary: Vocabulary | None = None
+    computed_on: str = ""
+    threads: int = 0
 
 
 @dataclass(frozen=True, slots=True)
