@@ -101,12 +101,16 @@ class Vocabulary:
     """Hold the words of a model that knows some alone.
 
     form: its sentence for one thing, with `{thing}` for kind and colour. colours, kinds: each name with the words that
-    people use for it.
+    people use for it. Raises ValueError for a form without `{thing}`, or with other braces.
     """
 
     form: str
     colours: tuple[tuple[str, tuple[str, ...]], ...]
     kinds: tuple[tuple[str, tuple[str, ...]], ...]
+
+    def __post_init__(self) -> None:
+        if self.form.count("{thing}") != 1 or {"{", "}"} & set(self.form.replace("{thing}", "")):
+            raise ValueError(f"form {self.form!r} is not a sentence with {{thing}} once")
 
 
 @dataclass(frozen=True, slots=True)

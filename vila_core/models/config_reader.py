@@ -444,7 +444,7 @@ def _vocabulary(own: JsonObject) -> Vocabulary:
         table = own.object(key)
         return tuple((name, table.texts(name)) for name in table.raw)
 
-    form = own.text("form")
-    if form.count("{thing}") != 1 or {"{", "}"} & set(form.replace("{thing}", "")):
-        raise own.wrong("form", "a sentence with {thing} once")
-    return Vocabulary(form, words("colours"), words("kinds"))
+    try:
+        return Vocabulary(own.text("form"), words("colours"), words("kinds"))
+    except ValueError as err:
+        raise own.wrong("form", "a sentence with {thing} once") from err
