@@ -67,6 +67,34 @@ class BackendError(VilaError):
     """An inference backend that cannot be loaded or failed."""
 
 
+class RemoteError(BackendError):
+    """A model on another machine that did not answer as it should; each kind below is one reason."""
+
+
+class RemoteUnreachableError(RemoteError):
+    """Nothing answers there, or the connection broke before the answer began."""
+
+
+class RemoteTimeoutError(RemoteError):
+    """The answer was not there, whole, when its time was over."""
+
+
+class RemoteBusyError(RemoteError):
+    """The server has no room for the request now."""
+
+
+class RemoteRefusedError(RemoteError):
+    """The server refuses the request or the token."""
+
+
+class RemoteReplyError(RemoteError):
+    """An answer that was cut, is no JSON, or lacks what it must hold."""
+
+
+class RemoteModelError(RemoteError):
+    """Another model answers than the one that was loaded."""
+
+
 class OutputError(VilaError):
     """What a program writes, a file or its standard output, that cannot be written: no space, a limit, read-only."""
 

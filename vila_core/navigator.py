@@ -21,6 +21,7 @@ from vila_core.history.policies import make_policy
 from vila_core.history.policy import HistoryPolicy, is_blank
 from vila_core.prompts.instruction import sanitize
 from vila_core.prompts.navigation import navigation_prompt, navigation_style
+from vila_core.prompts.wording import in_words_of
 from vila_core.types import (
     IMAGE_TOKEN,
     Choice,
@@ -31,6 +32,7 @@ from vila_core.types import (
     Odometry,
     Pose,
     Prompt,
+    Stop,
     Visual,
 )
 
@@ -68,6 +70,8 @@ class Navigator:
         self._repetition_guard = RepetitionGuard()
         self._mission = 0  # grows with every start, stop and clock jump: a decision for an older one is void
         self._instruction: Instruction | None = None
+        self._steps: tuple[Instruction, ...] = ()  # of it, as the model is told
+        self._step = 0
         self._clock_jump = ""
         self._last_ns: int | None = None
 
@@ -105,13 +109,17 @@ class Navigator:
         """Follow an instruction from here on; the history of the one before is forgotten.
 
         The camera gets another chance: a fault that is still there shows again as soon as the robot moves.
-        Raises InstructionError, and changes nothing, if `sanitize` refuses the text.
+        Raises InstructionError, and changes nothing, if `sanitize` refuses the text, or if the model knows some words
+        alone and `in_words_of` finds others.
         """
         text = sanitize(instruction.text, self._config.max_instruction_chars)
+        known = self._backend.info.vocabulary if self._config.wording == "auto" else None
+        steps = (text,) if known is None else in_words_of(known, text)
         with self._lock:
             self._reset()
             self._watch.restart()
             self._instruction = dataclasses.replace(instruction, text=text)
+            self._steps, self._step = tuple(dataclasses.replace(instruction, text=step) for step in steps), 0
 
     def stop(self) -> None:
         """Follow nothing; a decision that is being made becomes void."""
@@ -140,15 +148,23 @@ class Navigator:
     def decide(self, now_ns: int, max_future_s: float = MAX_FUTURE_S) -> Decision:
         """Choose the next action; whatever is wrong becomes a decision to hold, with its reason.
 
+        A stop that is not the last step's begins the next step: what to do for that is decided at once.
         now_ns: the robot's time, on the clock of the frames' stamps. max_future_s: how far ahead of it the newest frame
         may be stamped.
         """
+        while (decision := self._decide(now_ns, max_future_s)) is None:
+            pass
+        return decision
+
+    def _decide(self, now_ns: int, max_future_s: float) -> Decision | None:
+        """Decide as `decide` does; None if the model finished a step that is not the last."""
         with self._lock:
             # 1. Copy the state: other threads observe, start and stop while the model is asked.
             if self._last_ns is not None and now_ns < self._last_ns:
                 self._note_clock_jump(f"time went back from {self._last_ns} to {now_ns} ns")
             self._last_ns = now_ns
             mission, instruction, frames = self._mission, self._instruction, self._history.snapshot()
+            steps, step = self._steps, self._step
             allowed = (
                 self._repetition_guard.allowed(self._pose) if self._config.avoid_repeats else (True,) * len(ACTIONS)
             )
@@ -158,11 +174,10 @@ class Navigator:
                 return hold
             # 3. Select what the prompt shows, and how many visual tokens each frame gets.
             visuals = self._policy.select(frames)
-        assert instruction is not None  # or there was a hold
         stamp_ns = frames[-1].stamp_ns
         try:
             # 4. Write the prompt in the words that the model was trained on.
-            prompt = prompt_of(self._backend.info, instruction, visuals)
+            prompt = prompt_of(self._backend.info, steps[step], visuals)
             # 5. Ask the model: have the ten sentences scored, or a reply written, and make that an action.
             decision = ask_model(self._backend, prompt, stamp_ns, allowed if self._is_choice else None)
         except VilaError as err:
@@ -172,13 +187,27 @@ class Navigator:
         shown = (frame for visual in visuals for frame in visual.frames)
         used = tuple(frame.stamp_ns for frame in shown if not is_blank(frame))
         latency_ms = (done_ns - now_ns) / 1e6
-        decision = dataclasses.replace(decision, prompt=prompt, frames_used=used, latency_ms=latency_ms)
+        decision = dataclasses.replace(
+            decision,
+            prompt=prompt,
+            frames_used=used,
+            latency_ms=latency_ms,
+            step=step,
+            detail=_told(decision, instruction, steps, step),
+        )
         with self._lock:
             # 7. Hold after all if the answer is void, came too late or is not sure enough.
             decision = self._accepted(decision, mission, now_ns, done_ns)
             # 8. Remember what the robot is going to do, so that it is not tried twice in vain.
             if decision.action is not None:
                 self._repetition_guard.note(decision.action)
+            # 9. Go on to the next step where the model finished one, with the newest frame alone.
+            if isinstance(decision.action, Stop) and step + 1 < len(steps):
+                self._step = step + 1
+                self._history.keep_newest()
+                self._policy.reset()
+                self._repetition_guard = RepetitionGuard()
+                return None
         return decision
 
     def idle(self) -> bool:
@@ -187,9 +216,9 @@ class Navigator:
         True if that was done: there may be more to do. Raises the backend's VilaError. Not while `decide` runs.
         """
         with self._lock:
-            instruction, frames = self._instruction, self._history.snapshot()
-            if instruction is None or self._clock_jump or not frames:
+            if self._instruction is None or self._clock_jump or not len(self._history):
                 return False
+            instruction, frames = self._steps[self._step], self._history.snapshot()
             ahead, upcoming = self._policy.ahead(frames), self._policy.upcoming(frames)
         if any(self._backend.encode(frame) for frame in ahead):
             return True
@@ -280,6 +309,15 @@ def prompt_of(info: ModelInfo, instruction: Instruction, visuals: Sequence[Visua
     Raises as prompts.navigation.navigation_prompt does.
     """
     return navigation_prompt(info.prompt_style, info.chat_template, instruction, visuals, SENTENCES)
+
+
+def _told(decision: Decision, instruction: Instruction | None, steps: Sequence[Instruction], step: int) -> str:
+    """Return the decision's detail, behind what the model was told where those are not the words that were said."""
+    if instruction is None or steps[step].text.lower() == instruction.text.lower():
+        return decision.detail
+    of_several = f"step {step + 1} of {len(steps)}, " if len(steps) > 1 else ""
+    told = f"{of_several}told as {steps[step].text!r}"
+    return f"{told}; {decision.detail}" if decision.detail else told
 
 
 def begun_prompt(info: ModelInfo, instruction: Instruction, visuals: Sequence[Visual]) -> Prompt:

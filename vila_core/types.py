@@ -97,6 +97,19 @@ class Instruction:
 
 
 @dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """Hold the words of a model that knows some alone.
+
+    form: its sentence for one thing, with `{thing}` for kind and colour. colours, kinds: each name with the words that
+    people use for it.
+    """
+
+    form: str
+    colours: tuple[tuple[str, tuple[str, ...]], ...]
+    kinds: tuple[tuple[str, tuple[str, ...]], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class MoveForward:
     """Drive straight ahead."""
 
@@ -262,7 +275,8 @@ class Decision:
 
     action is None exactly if the robot is to hold; hold then says why.
     probabilities: one for each of the ten replies of actions.grammar, or empty. allowed: likewise, those that were not
-    ruled out, as they had just led nowhere. prompt: what the model was asked, None if it was not asked.
+    ruled out, as they had just led nowhere. step: of the instruction, that the model was asked about; the first is 0.
+    prompt: what it was asked, None if it was not asked.
     """
 
     action: Action | None
@@ -275,6 +289,7 @@ class Decision:
     latency_ms: float = 0.0
     frames_used: tuple[int, ...] = field(default=())  # stamps_ns of the history, oldest first
     allowed: tuple[bool, ...] = ()
+    step: int = 0
     prompt: Prompt | None = field(default=None, repr=False, compare=False)
 
     @classmethod

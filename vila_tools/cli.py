@@ -32,6 +32,7 @@ COMMANDS = {
     "world": Command("vila_tools.world:main", "a flat with its robot as a file of Gazebo, Isaac Sim or MuJoCo"),
     "chat": Command("vila_tools.ask.chat:main", "ask a checkpoint about images and videos"),
     "decide": Command("vila_tools.ask.decide:main", "what a checkpoint would do next, with probabilities"),
+    "serve": Command("vila_tools.server.run:main", "a checkpoint behind OpenAI's chat completions"),
     "fit": Command("vila_tools.fit.run:main", "whether a checkpoint fits a device, and a step's time there"),
     "info": Command("vila_tools.checkpoint.info:main", "a checkpoint's family, sizes, tokens per frame and memory"),
     "make-random": Command("vila_tools.checkpoint.make_random:main", "write a checkpoint of a known shape at random"),
@@ -62,6 +63,7 @@ COMMANDS = {
     "bench events": Command("vila_tools.evaluation.events:main", "when did it happen: clips, baselines, a patrol"),
     "bench events-cost": Command("vila_tools.benchmark.events_cost:main", "ten standing queries beside one"),
     "record": Command("vila_tools.record:main", "keep what a robot that runs sees, decides and does, as bags"),
+    "doctor": Command("vila_tools.doctor.run:main", "what is wrong with a robot that runs, or in a bag; what to do"),
     "replay": Command(
         "vila_tools.replay.run:main", "a recorded run decided again: the same, or where it differs first"
     ),
@@ -86,6 +88,7 @@ COMMANDS = {
     "bench ros": Command(
         "vila_tools.benchmark.ros_overhead:main", "what ROS adds to a decision; decisions a second without"
     ),
+    "bench serve": Command("vila_tools.benchmark.serving:main", "many robots at one server: delays, losses, memory"),
     "bench soak": Command(
         "vila_tools.benchmark.soak:main", "two cameras and standing queries for long: memory, ages, deadlines"
     ),

@@ -30,6 +30,8 @@ EXTRAS = {
     "mcap": "ros",
     "rosbags": "ros",
     "mujoco": "sim",
+    "prometheus_client": "server",
+    "pydantic": "server",
     "pxr": "isaac",
     "rclpy": "ros",
     "scipy": "sim",

@@ -29,6 +29,7 @@ DISTRIBUTIONS = {
     "PIL": "pillow",
     "cv2": "opencv-python-headless",
     "llama_cpp": "llama-cpp-python",
+    "prometheus_client": "prometheus-client",
     "pxr": "usd-core",
     "rclpy": "ros-rclpy",
     "yaml": "pyyaml",
@@ -43,10 +44,12 @@ FROM_PIP = {
     "gym": {"gymnasium"},
     "worlds": {"gymnasium", "minigrid", "miniworld", "pyglet"},
     "page": {"fastapi", "uvicorn"},
+    "server": {"fastapi", "prometheus_client", "pydantic", "uvicorn"},
     "video": {"av"},
     "isaac": {"pxr"},
     "export": {"ml_dtypes", "onnx", "onnxruntime", "onnxscript"},
     "peers": {"gguf", "llama_cpp", "nncf", "openvino", "transformers"},
+    "transformers": {"transformers"},
     "gpu-check": {"triton"},
 }
 FROM_PIP_ALONE = set().union(*FROM_PIP.values())
@@ -56,6 +59,7 @@ USED_OTHERWISE = {
     "ros-common-interfaces": "brings sensor_msgs and the like",
     "ros-rmw-fastrtps-cpp": "the middleware that rclpy loads",
     "ros-rosidl-default-runtime": "what generated messages import",
+    "torchvision": "transformers' processors of videos",
     "websockets": "uvicorn loads it by name",
     "tensorrt-rtx-cu13": "vila_core.export.runtimes loads it by name",
 }

@@ -28,13 +28,16 @@ BY_NAME = {  # the only files that import by a name: from a table of ours, or on
     "vila_ros/governor/mounts.py",
     "vila_ros/simulator/standard_services.py",
     "vila_ros/simulator/transforms.py",
+    "vila_ros/navigator/debug_outputs.py",
     "vila_ros/navigator/goal_frames.py",
     "vila_ros/navigator/nav2_client.py",
     "vila_ros/recorder/node.py",  # messages whose definition is installed
 }
 LAUNCHES = "vila_ros/common/launching.py"  # and nothing imports that but the launch files
 SERVES = {  # the only files that know the web, and how: docs/page.md
-    "vila_ros/page/server.py": {"socket", "fastapi", "uvicorn"},
+    "vila_core/engine/remote/exchange.py": {"http", "socket", "ssl"},  # to the one server that is configured
+    "vila_core/web/listening.py": {"socket"},
+    "vila_ros/page/server.py": {"fastapi", "uvicorn"},
     "vila_ros/page/viewer.py": {"fastapi"},
 }
 CALLS = {  # the only files that ask another node for something, under names that are written there

@@ -147,6 +147,22 @@ def _is_there(file: Path, path: str) -> bool:
         ("config.json", {"num_time_tokens": 1}, "num_time_tokens 1 is not 0 or at least 2"),
         ("config.json", {"time_token_format": "{t:>999999999}"}, "time_token_format"),
         ("config.json", {"vila_nav": {"history_tokens": 5}}, r"vila_nav\.history_tokens 5 is not the square"),
+        (
+            "config.json",
+            {"vila_nav": {"vocabulary": {"form": "go to it"}}},
+            r"vocabulary\.form 'go to it' is not a sent",
+        ),
+        (
+            "config.json",
+            {"vila_nav": {"vocabulary": {"form": "{thing} {0}"}}},
+            r"vocabulary\.form '\{thing\} \{0\}' is",
+        ),
+        ("config.json", {"vila_nav": {"vocabulary": {"form": "{thing}", "colours": ["red"]}}}, r"colours .* an object"),
+        (
+            "config.json",
+            {"vila_nav": {"vocabulary": {"form": "{thing}", "colours": {}, "kinds": {"sofa": [3]}}}},
+            r"vocabulary\.kinds\.sofa\.0 3 is not",
+        ),
         ("config.json", {"dynamic_s2": True, "s2_scales": "50,100"}, "s2_scales .* image_size 56"),
         ("config.json", {"video_encoder": {"_target_": "TSPVideoEncoder"}}, r"pool_sizes is missing"),
         ("config.json", {"chat_template": "\ud800"}, "halves of surrogate pairs"),

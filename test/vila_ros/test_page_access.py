@@ -12,20 +12,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vila_core.errors import ConfigError
+from vila_core.web.access import Access, Bucket, header, is_loopback
 from vila_ros.page import browser_requests
-from vila_ros.page.access import Access, Bucket, header
 from vila_ros.page.browser_requests import HELLO, STOP, VIEW, Go, Hello, Press, RequestError, Seen, parse_request
-from vila_ros.page.config import PageConfig, is_loopback, read_token
+from vila_ros.page.config import PageConfig, read_token
 
 TOKEN = "a-secret-of-many-letters"
 
 
-def local(**values: object) -> Access:
-    return Access(PageConfig(**values), "", lambda: 0.0)  # type: ignore[arg-type]
+def local() -> Access:
+    return Access("127.0.0.1", "", {}, lambda: 0.0)
 
 
-def public(clock=lambda: 0.0, **values: object) -> Access:
-    return Access(PageConfig(host="0.0.0.0", generate_token=True, **values), TOKEN, clock)  # type: ignore[arg-type]
+def public(clock=lambda: 0.0, allowed_hosts: str = "") -> Access:
+    return Access("0.0.0.0", allowed_hosts, {"page": TOKEN}, clock)
 
 
 @pytest.mark.parametrize("host", ["localhost", "localhost:8088", "127.0.0.1:8088", "[::1]:9000", "LOCALHOST:1"])
@@ -101,7 +101,7 @@ def test_only_the_token_opens(shown):
 
 def test_a_token_is_compared_in_constant_time(monkeypatch):
     compared = []
-    monkeypatch.setattr("vila_ros.page.access.hmac.compare_digest", lambda a, b: compared.append((a, b)) or a == b)
+    monkeypatch.setattr("vila_core.web.access.hmac.compare_digest", lambda a, b: compared.append((a, b)) or a == b)
     assert public().allows_token(TOKEN, "x") and not public().allows_token("wrong", "x")
     assert compared == [(TOKEN.encode(), TOKEN.encode()), (b"wrong", TOKEN.encode())]
 

@@ -26,12 +26,12 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from vila_core.errors import ConfigError
-from vila_ros.page.access import Access
+from vila_core.web.access import Access
+from vila_core.web.guard import SECURITY_HEADERS
 from vila_ros.page.board import Board
 from vila_ros.page.browser_requests import Ask, Cancel, Go, Unwatch, Watch
 from vila_ros.page.config import PageConfig
 from vila_ros.page.deadman import Deadman
-from vila_ros.page.guard import SECURITY_HEADERS
 from vila_ros.page.pictures import Picture, Pictures
 from vila_ros.page.server import STATIC, PageServer, Site
 
@@ -63,7 +63,7 @@ class Served:
     def __init__(self, config: PageConfig, token: str = "") -> None:
         self.asked, self.board, self.pictures = Asked(), Board(), Pictures()
         self.deadman = Deadman(config.deadman_timeout_s)
-        access = Access(config, token, time.monotonic)
+        access = Access(config.host, config.allowed_hosts, {"page": token} if token else {}, time.monotonic)
         site = Site(
             config,
             access,

@@ -67,3 +67,21 @@ def test_it_prints_a_row_for_each_timing(capsys) -> None:
     report = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert {f"{timing} 0.1 s" for timing in TIMINGS} <= report.keys()
     assert 0 <= report["continuous 0.1 s"]["waiting_ratio"] < report["stop_and_think 0.1 s"]["waiting_ratio"]
+
+
+def test_an_answer_takes_its_round_trip_and_what_it_takes_here(episode, monkeypatch) -> None:
+    clock = iter(range(0, 10**18, 3 * S // 10))  # each look at it is 0.3 s later
+    monkeypatch.setattr(driving.time, "perf_counter_ns", lambda: next(clock))
+    simulator = Simulator(flat_of(episode))
+    simulator.reset(episode.start)
+    try:
+        target = next(item for item in flat_of(episode).objects if item.name == episode.target)
+        oracle = OracleNavigator(simulator, target, OccupancyGrid(flat_of(episode)).field_to(target))
+        setup = replace(driving.make_setup(0.5, guarded=True), latency_s=0.2, is_measured=True)
+        chain = driving._Chain(simulator, oracle, setup, episode.instruction, S)
+        while chain._decision is None:
+            asked_ns = S + simulator.time_ns
+            chain.tick()
+        assert chain._decision[0] - asked_ns == S // 2
+    finally:
+        simulator.close()

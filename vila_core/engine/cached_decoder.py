@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vila_core.engine.prefix_cache import Piece, Placement, PrefixCache
+from vila_core.engine.prefix_cache import Piece, Placement, PrefixCache, with_ids
+from vila_core.engine.sampling import Pick, greedy
 from vila_core.engine.static_decoder import StaticDecoder
 from vila_core.errors import BackendError, NotFiniteError
 from vila_core.models.functional import upload
@@ -111,6 +113,33 @@ class CachedDecoder:
                 raise NotFiniteError("the logits of the next token are not finite")
             yield int(token)
 
+    def continue_reply(
+        self,
+        cache_slot: str,
+        pieces: Sequence[Piece],
+        embed: Callable[[int], Tensor],
+        most: int,
+        pick: Pick,
+        tell: Callable[[int], bool],
+    ) -> None:
+        """Prefill what is new of a prompt and the begin of its reply, and tell each further token, `most` of them.
+
+        tell: takes a token and returns True to have the next one. What was told stays in the slot, so that the reply
+        can be continued after other work at the price of one token. Raises NotFiniteError as decode does.
+        """
+        placement = self._place(cache_slot, pieces, most, most)
+        hidden = self._run(placement, embed, None)[0]
+        told: list[int] = []
+        for token, logit in self._tokens(placement, hidden, pick):
+            if not math.isfinite(float(logit)):
+                raise NotFiniteError("the logits of the next token are not finite")
+            told.append(int(token))
+            if not tell(told[-1]):
+                break
+        read = told[:-1]  # the last one has not been through the decoder
+        rows = np.concatenate((placement.rows, placement.scratch[: len(read)]))
+        self.prefixes.keep(dataclasses.replace(placement, pieces=with_ids(pieces, read), rows=rows))
+
     def forget(self) -> None:
         """Drop all prompts, and their keys and values: what is not seen is still multiplied, by zero."""
         self.prefixes.forget()
@@ -186,7 +215,7 @@ class CachedDecoder:
         seen = upload(mask, self._model.device, self._model.dtype)
         return AttentionContext(self._kv, self._rows(rows), extent, seen), self._tensor(positions)
 
-    def _tokens(self, placement: Placement, hidden: Tensor) -> Iterator[_Step]:
+    def _tokens(self, placement: Placement, hidden: Tensor, pick: Pick = greedy) -> Iterator[_Step]:
         """Yield the tokens [1] behind a prompt whose last hidden state is given, one for each row of scratch.
 
         With each comes its logit [1], the largest: NaN if any is NaN.
@@ -195,7 +224,7 @@ class CachedDecoder:
         mask = torch.full((1, placement.extent), float("-inf"), dtype=self._model.dtype, device=self._model.device)
         mask[:, self._tensor(placement.rows)] = 0.0
         for count, row in enumerate(placement.scratch.tolist()):
-            logit, token = language.logits(hidden).max(-1, keepdim=True)
+            token, logit = pick(language.logits(hidden))
             yield token, logit
             if count < last:
                 mask[:, row] = 0.0

@@ -175,6 +175,15 @@ def _piece(visual: Visual, visual_tokens: int) -> Piece:
     return Piece(visual.tokens or visual_tokens, visual=visual.key)
 
 
+def with_ids(pieces: Sequence[Piece], ids: Sequence[int]) -> tuple[Piece, ...]:
+    """Return the pieces of a prompt with more text behind it."""
+    if not ids:
+        return tuple(pieces)
+    if pieces and pieces[-1].ids:
+        return (*pieces[:-1], Piece.of_text((*pieces[-1].ids, *ids)))
+    return (*pieces, Piece.of_text(ids))
+
+
 def common_tokens(first: Sequence[Piece], second: Sequence[Piece]) -> int:
     """Return how many tokens two prompts begin alike with; a visual is shared as a whole or not at all."""
     count = 0

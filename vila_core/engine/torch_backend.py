@@ -16,9 +16,10 @@ from vila_core.engine.decode import whole_pass
 from vila_core.engine.finite import require_finite, traced
 from vila_core.engine.frame_encoder import Encoded, FrameEncoder, embed_visual
 from vila_core.engine.memory import require_memory
-from vila_core.engine.prefix_cache import Piece, pieces_of
+from vila_core.engine.prefix_cache import Piece, pieces_of, with_ids
 from vila_core.engine.relevance_scorer import RelevanceScorer
 from vila_core.engine.reply_trie import Grammar, make_grammar
+from vila_core.engine.sampling import Pick
 from vila_core.engine.shared_prefix import Suffix, split_hidden, split_prompts, suffix_groups, suffix_tree
 from vila_core.engine.visual_cache import VisualCache
 from vila_core.errors import BackendError, NotFiniteError
@@ -86,6 +87,7 @@ def model_info(model: VisionLanguageModel, precision: str, precision_reason: str
         history_tokens=navigation.history_tokens,
         prompt_style=navigation.prompt_style,
         describes=navigation.describes,
+        vocabulary=navigation.vocabulary,
         chat_template=navigation.chat_template,
         visual_tokens=frame_tokens(config),
         max_tokens=config.language.max_positions,
@@ -197,6 +199,27 @@ class TorchBackend:
                     break
                 ids.append(token)
         return model.tokenizer.decode(ids)
+
+    def prompt_tokens(self, prompt: Prompt) -> int:
+        """Return how many tokens the prompt has, visual ones included. Raises InstructionError as `choose`."""
+        return sum(piece.count for piece in self._pieces(prompt))
+
+    @torch.inference_mode()
+    def continue_reply(
+        self, prompt: Prompt, begun: Sequence[int], most: int, pick: Pick, tell: Callable[[int], bool]
+    ) -> None:
+        """Tell further tokens of a reply that has begun, `most` of them; see CachedDecoder.continue_reply.
+
+        Between two calls the backend may be asked other things. A stop token is told like any other.
+        """
+        embed_prompt, pieces = self._embed(prompt), with_ids(self._pieces(prompt), begun)
+
+        def embed(number: int) -> Tensor:
+            ids = pieces[number].ids
+            return self.model.embed_ids(ids) if ids else embed_prompt(number)
+
+        with self._finite(lambda: whole_pass(self.model, prompt, begun)):
+            self.decoder.continue_reply(prompt.cache_slot, pieces, embed, most, pick, tell)
 
     @torch.inference_mode()
     def encode(self, frame: Frame) -> bool:

@@ -34,14 +34,15 @@ class VideoFrames:
     problems: tuple[str, ...] = ()
 
 
-def read_video(path: Path, choose: FrameChooser) -> VideoFrames:
+def read_video(path: Path, choose: FrameChooser, *, most_frames: int | None = None) -> VideoFrames:
     """Return the frames that `choose` picks from a film file, or from a folder of images sorted by name.
 
-    A film is decoded twice: its frames are counted first, for headers are often wrong. Raises MediaError, naming the
+    A film is decoded twice: its frames are counted first, for headers are often wrong. most_frames: of a film that is
+    read at all. Raises MediaError, naming the
     file, as Film.frames and read_image do, and for indices outside the video; MissingDependencyError without PyAV.
     """
     path = Path(path)
-    return _read_folder(path, choose) if path.is_dir() else _read_film(Film(path), choose)
+    return _read_folder(path, choose) if path.is_dir() else _read_film(Film(path), choose, most_frames)
 
 
 def _read_folder(folder: Path, choose: FrameChooser) -> VideoFrames:
@@ -51,11 +52,13 @@ def _read_folder(folder: Path, choose: FrameChooser) -> VideoFrames:
     return VideoFrames(tuple(images[index] for index in indices), indices, len(files), 0.0)
 
 
-def _read_film(film: Film, choose: FrameChooser) -> VideoFrames:
+def _read_film(film: Film, choose: FrameChooser, most_frames: int | None) -> VideoFrames:
     # 1. Count, and see when the last frame is.
     count, last = 0, None
     for frame in film.frames():
         count, last = count + 1, frame
+        if most_frames is not None and count > most_frames:
+            raise MediaError(f"{film.file} has more than {most_frames} frames")
     assert last is not None  # a film without frames is an error
     fps, is_even = _rate(film, count, last)
     # 2. Choose, and decode once more as far as the last that was chosen.

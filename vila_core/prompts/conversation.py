@@ -82,6 +82,7 @@ TEMPLATES: dict[str, ChatTemplate] = {
         opening=("<s>", "", ""), openers=("", "\nAct: "), seps=("", "</s>"), stop=("</s>",), keep_head=True
     ),
     "plain": ChatTemplate(opening=("", "", ""), openers=("", ""), seps=("\n", "\n")),
+    "none": ChatTemplate(opening=("", "", ""), openers=("", ""), seps=("", "")),  # who is asked has its own
 }
 
 
@@ -112,19 +113,25 @@ def render(template: str, user_text: str) -> str:
 
 
 def render_conversation(
-    template: str, turns: Sequence[str], *, generation_prompt: bool = True, system_prompt: bool = True
+    template: str,
+    turns: Sequence[str],
+    *,
+    generation_prompt: bool = True,
+    system_prompt: bool = True,
+    system: str | None = None,
 ) -> str:
     """Return the turns as text, the user's first and the assistant's in between.
 
     template: a name, or Jinja source. generation_prompt: end with what opens a reply. system_prompt: False leaves
-    the system text empty, as the official option no_system_prompt does. Raises ConfigError for an unknown
-    template or Jinja that fails.
+    the system text empty, as the official option no_system_prompt does. system: another one in its place. Raises
+    ConfigError for an unknown template or Jinja that fails.
     """
     if _is_jinja(template):
-        return _render_jinja(template, turns, generation_prompt, system_prompt)
+        return _render_jinja(template, turns, generation_prompt, system if system_prompt else "")
     chat = chat_template(template)
-    head, system, separator = chat.opening
-    text = (head if system_prompt or chat.keep_head else "") + (system if system_prompt else "") + separator
+    head, usual, separator = chat.opening
+    told = (usual if system is None else system) if system_prompt else ""
+    text = (head if system_prompt or chat.keep_head else "") + told + separator
     for index, turn in enumerate(turns):
         is_last = index == len(turns) - 1 and not generation_prompt and chat.last_sep is not None
         text += chat.openers[index % 2] + turn + (str(chat.last_sep) if is_last else chat.seps[index % 2])
@@ -188,10 +195,10 @@ def _is_jinja(template: str) -> bool:
     return "{{" in template or "{%" in template
 
 
-def _render_jinja(template: str, turns: Sequence[str], generation_prompt: bool, system_prompt: bool) -> str:
+def _render_jinja(template: str, turns: Sequence[str], generation_prompt: bool, system: str | None) -> str:
     from vila_core.chat_sandbox import render_template  # only templates of checkpoints need Jinja
 
     messages = [{"role": "assistant" if i % 2 else "user", "content": turn} for i, turn in enumerate(turns)]
-    if not system_prompt:
-        messages.insert(0, {"role": "system", "content": ""})
+    if system is not None:
+        messages.insert(0, {"role": "system", "content": system})
     return render_template(template, messages, generation_prompt)

@@ -34,8 +34,9 @@ STAGES = {
 class NavigatorNodeConfig:
     """The parameters of the node itself; the stages' are those of STAGES, by prefix."""
 
-    checkpoint: str = ""  # a directory in VILA's layout; empty: the embedded vila-nano
-    # what runs the model: torch, tensorrt, or torch-naive, which keeps nothing
+    # a directory in VILA's layout, with openai a YAML file, with transformers either; empty: the embedded vila-nano
+    checkpoint: str = ""
+    # what runs the model: torch, tensorrt, transformers, openai, a server elsewhere, or torch-naive, which keeps none
     backend: Annotated[str, OneOf(tuple(BACKENDS))] = "torch"
     device: str = "cpu"  # what the model runs on, as torch names it: cpu, cuda
     precision: str = "auto"  # what numbers are computed in: float32, bfloat16, float16; auto: what the device does well

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +10,10 @@ from typing import Annotated
 from vila_core.config import check_fields
 from vila_core.errors import ConfigError
 from vila_core.fields import Bounds, OneOf
-from vila_core.files.reading import read_text
+from vila_core.web.access import is_loopback
+from vila_core.web.tokens import first_token
 from vila_ros.common.qos import RELIABILITIES
 from vila_ros.common.topics import AUTO, TRANSPORTS
-
-_LEAST_TOKEN_CHARS = 16
-_NAMES_OF_THIS_MACHINE = ("localhost",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +46,6 @@ class PageConfig:
             )
 
 
-def is_loopback(host: str) -> bool:
-    """Return True for an address that only this machine reaches."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host in _NAMES_OF_THIS_MACHINE
-
-
 def read_token(config: PageConfig) -> str:
     """Return the token that browsers must show, empty if none is asked for.
 
@@ -66,11 +55,4 @@ def read_token(config: PageConfig) -> str:
         return secrets.token_urlsafe(24)
     if not config.token_file:
         return ""
-    file = Path(config.token_file).expanduser()
-    token = next(iter(read_text(file, error=ConfigError).splitlines()), "").strip()
-    if len(token) < _LEAST_TOKEN_CHARS or not token.isprintable() or not token.isascii() or " " in token:
-        raise ConfigError(
-            f"{file}: the first line must be {_LEAST_TOKEN_CHARS} letters and digits or more, without a space;"
-            f" make one: openssl rand -hex 24 > {file}"
-        )
-    return token
+    return first_token(Path(config.token_file))

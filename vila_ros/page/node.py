@@ -6,7 +6,6 @@ It only subscribes, calls the public actions and services of the navigator, and 
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Sequence
 from importlib.util import find_spec
 
@@ -14,9 +13,9 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from vila_core.errors import FrameError, MissingDependencyError
+from vila_core.web.access import Access
 from vila_ros.common.node_main import run_node
 from vila_ros.common.parameters import declare, read, refuse_unknown
-from vila_ros.page.access import Access
 from vila_ros.page.board import Board
 from vila_ros.page.camera import PageCamera
 from vila_ros.page.commands import Commands
@@ -62,7 +61,7 @@ class PageNode(Node):
             raise _missing(err.name or "a library") from err
         if find_spec("websockets") is None:  # uvicorn would serve without it, and refuse sockets
             raise _missing("websockets")
-        access = Access(self.config, token, time.monotonic)
+        access = Access(self.config.host, self.config.allowed_hosts, {"page": token} if token else {})
         site = Site(
             self.config,
             access,

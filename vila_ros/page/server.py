@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -16,8 +15,9 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI, Response, WebSocket, WebSocketDisconnect
 
-from vila_core.errors import ConfigError
-from vila_ros.page.access import Access, Bucket
+from vila_core.web.access import Access, Bucket
+from vila_core.web.guard import Guard
+from vila_core.web.listening import listen_at
 from vila_ros.page.board import Board
 from vila_ros.page.browser_requests import (
     HELLO,
@@ -38,7 +38,6 @@ from vila_ros.page.commands import Commands
 from vila_ros.page.config import PageConfig
 from vila_ros.page.deadman import Deadman
 from vila_ros.page.emergency import Emergency
-from vila_ros.page.guard import Guard
 from vila_ros.page.pictures import Pictures
 from vila_ros.page.viewer import Viewer
 
@@ -75,7 +74,7 @@ class PageServer:
     """Serves a site from `start` to `stop`. Raises ConfigError if the address is taken, or is none of this machine."""
 
     def __init__(self, site: Site) -> None:
-        self._socket = _bind(site.config)
+        self._socket = listen_at(site.config.host, site.config.port, "the page")
         self.port = int(self._socket.getsockname()[1])
         self._uvicorn = uvicorn.Server(
             uvicorn.Config(
@@ -113,25 +112,6 @@ class PageServer:
 
     def _run(self) -> None:
         asyncio.run(self._uvicorn.serve(sockets=[self._socket]))
-
-
-def _bind(config: PageConfig) -> socket.socket:
-    try:
-        found = socket.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, kind, protocol, _, address = found[0]
-        bound = socket.socket(family, kind, protocol)
-    except (OSError, UnicodeError) as err:
-        why = getattr(err, "strerror", None) or err
-        raise ConfigError(f"host = {config.host!r}: {why}; an address of this machine is needed") from err
-    try:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind(address)
-        bound.listen(128)
-    except OSError as err:
-        bound.close()
-        where = f"{config.host} port {config.port}"
-        raise ConfigError(f"the page cannot be served at {where}: {err.strerror}; set `port` to another") from err
-    return bound
 
 
 def make_app(site: Site) -> FastAPI:

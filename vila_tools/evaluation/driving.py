@@ -4,6 +4,7 @@ Episodes are driven in simulated time, scan and cloud are 0.1 s old. Told are SR
 the robot stood and waited for decisions, and how missions ended. By default they are driven twice, with the obstacle
 guard and without, and an answer of the model takes 0.1 s. With --latencies they are driven guarded, for each time that
 an answer may take, with each timing of decisions.
+--measured adds what each answer really took here: with --backend openai, --latencies are then round trips to it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import argparse
 import math
 import statistics
 import sys
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -37,7 +39,7 @@ from vila_core.control.motion.step import MotionState
 from vila_core.control.pose_buffer import PoseBuffer
 from vila_core.control.reasons import StopReason
 from vila_core.control.watchdog import GovernorWatch
-from vila_core.engine.backend import EMBEDDED_CHECKPOINT, Backend, load_backend
+from vila_core.engine.backend import BACKENDS, EMBEDDED_CHECKPOINT, Backend, load_backend
 from vila_core.errors import ConfigError
 from vila_core.navigator import Navigator
 from vila_core.types import Decision, Frame, Instruction, Odometry, VelocityCommand
@@ -70,6 +72,7 @@ class Drive:
     stopped_s: float  # by the guard
     slowed_s: float
     waited_s: float  # the robot stood and a decision was waited for
+    holds: int = 0  # answers of the model that were none
 
     @property
     def is_success(self) -> bool:
@@ -81,8 +84,8 @@ class Drive:
 class Setup:
     """What drives, from the parameter file that the simulator's nodes use.
 
-    guarded: obstacles stop the robot. timing: of decisions. latency_s: how long an answer of the model takes.
-    pace: what the controller keeps from mission to mission.
+    guarded: obstacles stop the robot. timing: of decisions. latency_s: how long an answer of the model takes; with
+    is_measured beside what it takes here. pace: what the controller keeps from mission to mission.
     """
 
     control: ControlConfig
@@ -91,6 +94,7 @@ class Setup:
     guarded: bool
     timing: str = STOP_AND_THINK
     latency_s: float = 0.1
+    is_measured: bool = False
     pace: MotionPacing = field(default_factory=MotionPacing)
 
 
@@ -98,7 +102,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Drive the episodes; print a table and, as the last line, a JSON object."""
     args = _parser().parse_args(argv)
     episodes = chosen_episodes(args)
-    backend = None if args.oracle else load_backend("torch", args.checkpoint, device="cpu", precision="auto")
+    if any(latency_s < 0 for latency_s in args.latencies):
+        raise ConfigError(f"--latencies {' '.join(map(str, args.latencies))}: none may be below 0")
+    backend = None if args.oracle else load_backend(args.backend, args.checkpoint, device="cpu", precision="auto")
     report: dict[str, Any] = {"episodes": len(episodes), "seed": args.seed, "speed_mps": args.speed}
     lines, begun_ns = [], 0
     try:
@@ -119,9 +125,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _setups(args: argparse.Namespace) -> list[tuple[str, Setup]]:
     """Return what is compared, with names."""
     if not args.latencies:
-        return [(name, make_setup(args.speed, guarded=name == "guarded")) for name in ("guarded", "unguarded")]
+        return [
+            (name, replace(make_setup(args.speed, guarded=name == "guarded"), is_measured=args.measured))
+            for name in ("guarded", "unguarded")
+        ]
+    setup = replace(make_setup(args.speed, guarded=True), is_measured=args.measured)
     return [
-        (f"{timing} {latency_s:g} s", replace(make_setup(args.speed, guarded=True), timing=timing, latency_s=latency_s))
+        (f"{timing} {latency_s:g} s", replace(setup, timing=timing, latency_s=latency_s))
         for latency_s in args.latencies
         for timing in TIMINGS
     ]
@@ -171,6 +181,7 @@ def drive(episode: Episode, backend: Backend | None, setup: Setup, begun_ns: int
             chain.stopped_ticks * _TICK_NS / 1e9,
             chain.slowed_ticks * _TICK_NS / 1e9,
             chain.waited_ticks * _TICK_NS / 1e9,
+            chain.holds,
         )
     finally:
         simulator.close()
@@ -189,6 +200,7 @@ def summary(drives: Sequence[Drive]) -> dict[str, Any]:
         "slowed_s": round(statistics.mean(drive.slowed_s for drive in drives), 2),
         "waiting_ratio": round(sum(drive.waited_s for drive in drives) / sum(drive.seconds for drive in drives), 4),
         "decisions": round(statistics.mean(drive.end.decisions for drive in drives), 1),
+        "holds": sum(drive.holds for drive in drives),
     }
 
 
@@ -208,6 +220,7 @@ class _Chain:
         self._motion, self._poses = MotionController(setup.control), PoseBuffer()
         self._timing, self._pace = DecisionTiming(setup.timing), setup.pace
         self._latency_ns = round(setup.latency_s * 1e9)
+        self._is_measured = setup.is_measured
         self._is_guarded = setup.guarded
         unguarded = replace(setup.obstacles, sources="", required=False)
         self._guard = ObstacleGuard(setup.obstacles if setup.guarded else unguarded)
@@ -221,6 +234,7 @@ class _Chain:
         self._touches = False
         self._passed = VelocityCommand()
         self._governor_watch = GovernorWatch(setup.control.governor_timeout_s)
+        self.holds = 0  # answers that were none
         self.contacts = self.stopped_ticks = self.slowed_ticks = self.waited_ticks = 0
         self.mission = Mission(MissionConfig(), self._now_ns, decides_moving=self._timing.is_continuous)
         self._governor.on_mission(1, running=False, steady_ns=self._now_ns)
@@ -274,7 +288,11 @@ class _Chain:
         if self._decision is None:
             is_due = self.mission.state is MissionState.MOVING and self._timing.is_due(odometry)
             if self._ticks % _SENSOR_TICKS == 0 and (is_due or self.mission.wants_decision):
-                self._decision = now_ns + self._latency_ns, self._navigator.decide(now_ns)
+                began_ns = time.perf_counter_ns()
+                decision = self._navigator.decide(now_ns)
+                taken_ns = time.perf_counter_ns() - began_ns if self._is_measured else 0
+                self._decision = now_ns + self._latency_ns + taken_ns, decision
+                self.holds += decision.action is None
             return
         ready_ns, decision = self._decision
         if now_ns < ready_ns:
@@ -333,6 +351,7 @@ def _under(parameters: dict[str, Any], prefix: str) -> dict[str, Any]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="vila bench drive", description=main.__doc__)
     parser.add_argument("--checkpoint", type=Path, default=EMBEDDED_CHECKPOINT, help="the model's directory")
+    parser.add_argument("--backend", choices=sorted(BACKENDS), default="torch", help="default: %(default)s")
     parser.add_argument("--episodes", type=int, default=50, help="how many (%(default)s)")
     parser.add_argument("--split", default="val_unseen_layout", help="which flats (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="which episodes (%(default)s)")
@@ -346,6 +365,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="S",
         help="compare timings for answers that take so long",
     )
+    parser.add_argument("--measured", action="store_true", help="add what each answer takes here")
     parser.add_argument("--oracle", action="store_true", help="have the oracle decide, which knows the way")
     parser.add_argument("--json", type=Path, help="write the last line here too")
     return parser

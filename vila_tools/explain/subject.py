@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from vila_core.actions.grammar import SENTENCES
 from vila_core.engine.backend import Backend
 from vila_core.errors import ConfigError, MediaError
+from vila_core.prompts.wording import in_words_of
 from vila_core.types import Decision, Visual
 from vila_tools.replay.again import Again, ask_again
 from vila_tools.replay.deciding import Wanted, decide_again, decide_along, told_instruction, uses_prompts
@@ -102,7 +103,7 @@ def _recorded(again: Again, recording: Recording, wanted: Wanted) -> Subject:
         raise MediaError(f"decision {before.number} cannot be explained: {why}")
     return Subject(
         at_s=(before.time_ns - recording.begin_ns) / 1e9,
-        instruction=wanted.instruction or before.instruction,
+        instruction=again.told or wanted.instruction or before.instruction,
         visuals=now.prompt.visuals,
         allowed=before.allowed or (True,) * len(SENTENCES),
         now=now,
@@ -123,7 +124,8 @@ def _along(source: Source, backend: Backend, wanted: Wanted, at_s: float | None)
         raise ConfigError(f"{source.path}: nothing was decided by then, as every image had the robot stand")
     seconds, decision = found
     assert decision.prompt is not None
-    text = told_instruction(source, wanted.instruction)
+    text, known = told_instruction(source, wanted.instruction), backend.info.vocabulary
+    text = text if known is None else in_words_of(known, text)[decision.step]
     return Subject(seconds, text, decision.prompt.visuals, (True,) * len(SENTENCES), decision)
 
 

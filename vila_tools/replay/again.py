@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from vila_core.actions.grammar import SENTENCES
 from vila_core.engine.backend import Backend, ModelInfo
 from vila_core.errors import VilaError
-from vila_core.navigator import ask_model, begun_prompt, is_choice
+from vila_core.navigator import ask_model, begun_prompt, is_choice, prompt_of
 from vila_core.types import Decision, Instruction
-from vila_tools.replay.prompts import NO_INSTRUCTION, Rebuilt, is_as_recorded, prompt_again
+from vila_tools.replay.prompts import NO_INSTRUCTION, Rebuilt, is_as_recorded, told_again
 from vila_tools.replay.recording import RecordedDecision
 
 IDENTICAL, SAME_CHOICE, OTHER_CHOICE, FAILED = "identical", "same choice", "another choice", "not asked again"
@@ -24,13 +24,14 @@ IDENTICAL, SAME_CHOICE, OTHER_CHOICE, FAILED = "identical", "same choice", "anot
 class Again:
     """A recorded decision beside what is said now. now: None if it was not asked again, and `fault` says why.
 
-    has_same_prompt: the prompt's text is the recorded one, letter for letter.
+    has_same_prompt: the prompt's text is the recorded one, letter for letter. told: the instruction in it.
     """
 
     before: RecordedDecision
     now: Decision | None = None
     fault: str = ""
     has_same_prompt: bool = False
+    told: str = ""
 
     @property
     def outcome(self) -> str:
@@ -72,27 +73,28 @@ def ask_again(
     """
     last = ("", -1)
     for one in decisions:
-        text = instruction or one.decision.instruction
-        fault = one.fault or ("" if text else NO_INSTRUCTION)
+        fault = one.fault or ("" if instruction or one.decision.instruction else NO_INSTRUCTION)
         if fault:
             yield Again(one.decision, fault=fault)
             continue
+        text = told_again(one, backend.info, instruction)
         mission = (text, one.decision.mission_id)
         if prefills and mission == last and len(one.visuals) > 1:
             backend.prefill(begun_prompt(backend.info, Instruction(text), one.visuals[:-1]))
         last = mission
-        yield _asked(backend, one, instruction)
+        yield _asked(backend, one, text)
 
 
-def _asked(backend: Backend, one: Rebuilt, instruction: str) -> Again:
+def _asked(backend: Backend, one: Rebuilt, told: str) -> Again:
     before = one.decision
-    prompt = prompt_again(one, backend.info, instruction)
+    prompt = prompt_of(backend.info, Instruction(told), one.visuals)
+    is_same = is_as_recorded(prompt, before)
     allowed = (before.allowed or (True,) * len(SENTENCES)) if _is_choice(before, backend.info) else None
     try:
         now = ask_model(backend, prompt, before.stamp_ns, allowed)
     except VilaError as err:
-        return Again(before, fault=f"{type(err).__name__}: {err}", has_same_prompt=is_as_recorded(prompt, before))
-    return Again(before, dataclasses.replace(now, prompt=prompt), has_same_prompt=is_as_recorded(prompt, before))
+        return Again(before, fault=f"{type(err).__name__}: {err}", has_same_prompt=is_same, told=told)
+    return Again(before, dataclasses.replace(now, prompt=prompt), has_same_prompt=is_same, told=told)
 
 
 def _is_choice(before: RecordedDecision, info: ModelInfo) -> bool:

@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from vila_core.engine.backend import ModelInfo
+from vila_core.errors import InstructionError
 from vila_core.history.policy import blank_like
 from vila_core.media.bags import BagImage
 from vila_core.navigator import prompt_of
+from vila_core.prompts.wording import in_words_of
 from vila_core.types import Frame, Instruction, Prompt, Visual
 from vila_tools.replay.recording import RecordedDecision
 
@@ -47,12 +49,24 @@ def rebuilt(decisions: Sequence[RecordedDecision], images: Iterable[BagImage], c
         yield frames.take(waiting.popleft())
 
 
-def prompt_again(one: Rebuilt, info: ModelInfo, instruction: str) -> Prompt:
-    """Return the prompt that a model is asked; the recorded words if the instruction is "".
+def told_again(one: Rebuilt, info: ModelInfo, instruction: str) -> str:
+    """Return what a model is told for a decision: the instruction, or the recorded one if that is "".
 
-    Raises as navigator.prompt_of does.
+    A model that knows some words alone is told in those: of the recorded instruction the step that was asked about.
+    Raises InstructionError for an instruction that it does not know.
     """
-    return prompt_of(info, Instruction(instruction or one.decision.instruction), one.visuals)
+    text = instruction or one.decision.instruction
+    if info.vocabulary is None or not text:
+        return text
+    try:
+        steps = in_words_of(info.vocabulary, text)
+    except InstructionError:
+        if instruction:
+            raise
+        return text  # the robot was told so
+    told = () if instruction else (text, *steps)
+    prompts = ((words, prompt_of(info, Instruction(words), one.visuals)) for words in told)
+    return next((words for words, prompt in prompts if is_as_recorded(prompt, one.decision)), steps[0])
 
 
 def is_as_recorded(prompt: Prompt, decision: RecordedDecision) -> bool:

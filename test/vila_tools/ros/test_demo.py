@@ -114,6 +114,7 @@ def run_demo(tmp_path, monkeypatch, capsys):
     return run
 
 
+@pytest.mark.long
 def test_a_robot_that_drives_to_the_goal_and_stops_has_reached_it(run_demo) -> None:
     seed, replies = next((s, plan) for s in range(50) if (plan := straight_plan(make_scenario(INSTRUCTION, s))))
     status, result, out = run_demo(seed, replies, "--record")

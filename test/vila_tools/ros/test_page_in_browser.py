@@ -243,6 +243,7 @@ def test_text_from_outside_is_never_html(page):
     assert tab.to_front().execute_script("return document.querySelectorAll('li img, dd img, main script').length") == 0
 
 
+@pytest.mark.long
 def test_a_query_is_added_and_removed_and_a_question_answered_for_both_tabs(page):
     one, other = page(), page()
     one.until(lambda: "ready" in one.text("navigator"))

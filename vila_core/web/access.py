@@ -1,15 +1,15 @@
-"""Who may call the page: by the name that the browser calls it by, where its script came from, and the token."""
+"""Who may call a server of ours: by the name that it is called by, where a script came from, and the token."""
 
 from __future__ import annotations
 
 import hmac
 import ipaddress
 import platform
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Mapping
 from urllib.parse import urlsplit
 
-from vila_ros.page.config import PageConfig, is_loopback
-
+_NAMES_OF_THIS_MACHINE = ("localhost",)
 _TRIES, _TRIES_S = 10, 60.0  # wrong tokens of one address, in so many seconds
 _MOST_ADDRESSES = 1000
 
@@ -17,15 +17,18 @@ _MOST_ADDRESSES = 1000
 class Access:
     """Judges requests; without side effects but for counting wrong tokens.
 
-    token: what must be shown, empty if nothing. clock: steady seconds.
+    host: the address that is served. allowed_hosts: more names of it, comma separated. tokens: who must show which, by
+    a name for each; none if nothing must be shown. clock: steady seconds.
     """
 
-    def __init__(self, config: PageConfig, token: str, clock: Callable[[], float]) -> None:
-        self._token, self._clock = token.encode(), clock
-        self._is_local = is_loopback(config.host)
+    def __init__(
+        self, host: str, allowed_hosts: str, tokens: Mapping[str, str], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._tokens, self._clock = {name: token.encode() for name, token in tokens.items()}, clock
+        self._is_local = is_loopback(host)
         own = () if self._is_local else (platform.node(), f"{platform.node()}.local")
-        more = (name.strip() for name in config.allowed_hosts.split(","))
-        self._names = {name.lower() for name in ("localhost", config.host, *own, *more) if name}
+        more = (name.strip() for name in allowed_hosts.split(","))
+        self._names = {name.lower() for name in ("localhost", host, *own, *more) if name}
         self._wrong: dict[str, Bucket] = {}
 
     def allows_host(self, host: str | None) -> bool:
@@ -55,21 +58,26 @@ class Access:
         return parts.scheme in ("http", "https") and parts.netloc.lower() == host.lower()
 
     def allows_token(self, shown: object, address: str) -> bool:
-        """Return True for the right token, compared in constant time; False for any after too many wrong ones."""
-        if not self._token:
-            return True
+        """Return True for a right token, compared in constant time; False for any after too many wrong ones."""
+        return self.name_of(shown, address) is not None
+
+    def name_of(self, shown: object, address: str) -> str | None:
+        """Return whose token is shown, empty if none is asked for; None as `allows_token` is False."""
+        if not self._tokens:
+            return ""
         bucket = self._wrong.get(address)
         if bucket is not None and bucket.is_empty(self._clock()):
-            return False
+            return None
         given = shown.encode("utf-8", "surrogatepass") if isinstance(shown, str) else b""
-        if hmac.compare_digest(given, self._token):
-            return True
+        right = [name for name, token in self._tokens.items() if hmac.compare_digest(given, token)]
+        if right:
+            return right[0]
         if bucket is None:
             if len(self._wrong) >= _MOST_ADDRESSES:
                 self._wrong.pop(next(iter(self._wrong)))
             bucket = self._wrong[address] = Bucket(_TRIES / _TRIES_S, _TRIES, self._clock())
         bucket.take(self._clock())
-        return False
+        return None
 
 
 class Bucket:
@@ -91,6 +99,14 @@ class Bucket:
         self._left = min(self._most, self._left + (now_s - self._filled_s) * self._rate_hz)
         self._filled_s = now_s
         return self._left < 1.0
+
+
+def is_loopback(host: str) -> bool:
+    """Return True for an address that only this machine reaches."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host in _NAMES_OF_THIS_MACHINE
 
 
 def header(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> str | None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from typing import Any
 
-from vila_ros.page.access import Access, header
+from vila_core.web.access import Access, header
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -25,14 +25,14 @@ SECURITY_HEADERS = {
     "permissions-policy": "camera=(), microphone=(), geolocation=()",
     "cache-control": "no-store",
 }
-_METHODS = ("GET", "HEAD")
+READING = ("GET", "HEAD")
 
 
 class Guard:
-    """Wraps an ASGI application."""
+    """Wraps an ASGI application. methods: those that requests may have; what changes nothing needs no origin."""
 
-    def __init__(self, app: App, access: Access) -> None:
-        self._app, self._access = app, access
+    def __init__(self, app: App, access: Access, methods: Collection[str] = READING) -> None:
+        self._app, self._access, self._methods = app, access, methods
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Refuse the request, or hand it on."""
@@ -48,10 +48,14 @@ class Guard:
                 message["headers"] = [*message.get("headers", ()), *more]
             await send(message)
 
-        if not self._access.allows_host(header(scope["headers"], b"host")):
-            await _refuse(answer, 421, b"this page has another name: see allowed_hosts\n")
-        elif scope["method"] not in _METHODS:
+        origin, host = (header(scope["headers"], name) for name in (b"origin", b"host"))
+        is_browser = any(key == b"origin" for key, _ in scope["headers"])
+        if not self._access.allows_host(host):
+            await _refuse(answer, 421, b"this server has another name: see allowed_hosts\n")
+        elif scope["method"] not in self._methods:
             await _refuse(answer, 405, b"there is nothing to send here\n")
+        elif scope["method"] not in READING and is_browser and not self._access.allows_origin(origin, host):
+            await _refuse(answer, 403, b"a page from elsewhere may not send this\n")
         else:
             await self._app(scope, receive, answer)
 

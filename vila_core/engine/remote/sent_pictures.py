@@ -1,0 +1,87 @@
+"""Frames as they are sent: compressed once each, and named instead of sent again where the server keeps them."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import cv2
+
+from vila_core.errors import FrameError
+from vila_core.types import Frame, FrameKey
+
+_MOST = 640  # frames that are kept compressed
+_PNG_PIXELS = 128 * 1024  # larger pictures are JPEG, with "auto"
+_JPEG_QUALITY = 92
+
+
+@dataclass(frozen=True, slots=True)
+class Compressed:
+    """A picture. digest: the name that `vila serve` keeps it by."""
+
+    kind: str
+    data: bytes
+    digest: str
+
+    @property
+    def url(self) -> str:
+        """The data URL."""
+        return f"data:image/{self.kind};base64,{base64.b64encode(self.data).decode()}"
+
+
+class SentPictures:
+    """Makes URLs of frames. form: "png", "jpeg" or "auto". are_kept: whether the server keeps what it was sent."""
+
+    def __init__(self, form: str, *, are_kept: bool) -> None:
+        self._form, self._are_kept = form, are_kept
+        self._made: OrderedDict[FrameKey, Compressed] = OrderedDict()
+        self._sent: set[str] = set()
+        self._asked: set[str] = set()  # digests of the question that is being asked
+        self._is_again = False  # it is asked again, for the server did not have a picture: all of it is sent
+        self.named = self.whole = 0
+
+    def prepare(self, frame: Frame) -> bool:
+        """Compress a frame now; False if that was done."""
+        if frame.key in self._made:
+            self._made.move_to_end(frame.key)
+            return False
+        self._made[frame.key] = _compressed(frame, self._form)
+        if len(self._made) > _MOST:
+            self._sent.discard(self._made.popitem(last=False)[1].digest)
+        return True
+
+    def url(self, frame: Frame) -> str:
+        """Return what stands for a frame in a request."""
+        self.prepare(frame)
+        made = self._made[frame.key]
+        if self._are_kept and not self._is_again and made.digest in self._sent | self._asked:
+            self.named += 1
+            return made.digest
+        self.whole += 1
+        self._asked.add(made.digest)
+        return made.url
+
+    def confirm(self) -> None:
+        """Note that the question arrived, with all its pictures."""
+        self._sent |= self._asked
+        self._asked.clear()
+        self._is_again = False
+
+    def forget(self) -> None:
+        """Send everything again, until a question arrives: the server does not have it, or it is not known."""
+        self._sent.clear()
+        self._asked.clear()
+        self._is_again = True
+
+
+def _compressed(frame: Frame, form: str) -> Compressed:
+    is_small = frame.image.shape[0] * frame.image.shape[1] <= _PNG_PIXELS
+    kind = ("png" if is_small else "jpeg") if form == "auto" else form
+    options = [] if kind == "png" else [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
+    is_done, data = cv2.imencode(f".{kind}", cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR), options)
+    if not is_done:
+        raise FrameError(f"a frame of {frame.image.shape[1]} x {frame.image.shape[0]} pixels cannot be compressed")
+    stored = data.tobytes()
+    return Compressed(kind, stored, f"sha256:{hashlib.sha256(stored).hexdigest()}")
