@@ -53,7 +53,7 @@ def header(stamp_ns: int, frame_id: str = "camera") -> Any:
     return made
 
 
-def picture(frame: Frame, *, is_jpeg: bool = False) -> Any:
+def picture(frame: Frame) -> Any:
     made = bag_files.png_image(frame.image)
     return dataclasses.replace(made, header=header(frame.stamp_ns, frame.camera))
 
@@ -88,13 +88,20 @@ class Run:
         return bag_files.write_folder(path, sorted(kept, key=lambda timed: timed[0]), storage=storage)
 
 
-def make_run(backend: Backend, count: int = 6, *, policy: str = "navila", queries: int = 0) -> Run:
-    """Drive so many decisions; the robot does each at once. queries: that are asked about the same images between."""
+def make_run(
+    backend: Backend, count: int = 6, *, policy: str = "navila", queries: int = 0, told: str = INSTRUCTION
+) -> Run:
+    """Drive so many decisions; the robot does each at once. queries: that are asked about the same images between.
+
+    told: what the robot is told, word for word unless that is usual.
+    """
+    wording = "auto" if told == INSTRUCTION else "verbatim"
     run, published, pose = Run(), set(), Pose()
-    navigator = Navigator(backend, NavigatorConfig(watch_camera=False), HistoryConfig(policy=policy))
-    navigator.start(Instruction(INSTRUCTION))
-    told = message("vila_nav/msg/Mission", header=header(0), id=MISSION_ID, running=True, instruction=INSTRUCTION)
-    run.messages.append((_BEGIN_NS - 1000, "/navigator/mission", told))
+    config = NavigatorConfig(watch_camera=False, wording=wording)
+    navigator = Navigator(backend, config, HistoryConfig(policy=policy))
+    navigator.start(Instruction(told))
+    mission = message("vila_nav/msg/Mission", header=header(0), id=MISSION_ID, running=True, instruction=told)
+    run.messages.append((_BEGIN_NS - 1000, "/navigator/mission", mission))
     run.messages.append((_BEGIN_NS - 900, "/diagnostics", _facts(backend, policy)))
     for number in range(1, count + 1):
         stamp_ns = _BEGIN_NS + number * _STEP_NS

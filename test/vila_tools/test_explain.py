@@ -163,9 +163,9 @@ class TestARecordedDecision:
         bag, out = run.write(tmp_path / "bag"), tmp_path / "a.png"
         said = {sentence: number for number, sentence in enumerate(SENTENCES)}
         for number in range(1, 5):
-            words = ("--decision", number, "--instruction", "stop at once", "--out", out)
+            words = ("--decision", number, "--instruction", "go to the green plant", "--out", out)
             _, told, report = explained(capsys, bag, *words)
-            assert report["instruction"] == "stop at once" and report["reply"] in said
+            assert report["instruction"] == "go to the green plant" and report["reply"] in said
             assert ("Recorded was" in told) == (report["reply"] != report["recorded"])
             assert ("The governor" in told) == (report["reply"] == report["recorded"])
 

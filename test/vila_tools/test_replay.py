@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import json
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +20,14 @@ from recorded_runs import CAMERA, FRAMES, INSTRUCTION, Run, altered, make_run, o
 from vila_core.actions.grammar import SENTENCES
 from vila_core.config import HISTORY_POLICIES
 from vila_core.engine.backend import EMBEDDED_CHECKPOINT, load_backend
+from vila_core.history.policy import is_blank
 from vila_core.media.bags import BagImage
 from vila_core.testing import make_frame
-from vila_core.types import Frame, Odometry, Pose
+from vila_core.types import Frame, HoldReason, Odometry, Pose
 from vila_tools.cli import main as vila
 from vila_tools.replay.definitions import DEFINITIONS
-from vila_tools.replay.prompts import NO_FRAME, NOT_ASKED, TWO_FRAMES
+from vila_tools.replay.prompts import NO_FRAME, NOT_ASKED, TWO_FRAMES, rebuilt
+from vila_tools.replay.recording import RecordedDecision, Shown
 from vila_tools.replay.report import Machine
 from vila_tools.replay.source import SAMPLE
 from vila_tools.replay.stream import Pace, StreamedNavigator, frames_of_bag
@@ -183,6 +187,14 @@ def _renamed(message):
     return message
 
 
+def test_a_robot_that_was_told_word_for_word_is_told_so_again(tmp_path, replay, nano):
+    """Also what the model would be spared otherwise, as it knows no such word."""
+    made = make_run(nano, 4, told="dance around a bit")
+    assert replay(made.write(tmp_path / "bag"))[2]["verdict"] == "identical"
+    stream = made.write(tmp_path / "stream", drop=lambda topic: topic == FRAMES)
+    assert replay(stream)[2]["verdict"] == "identical"
+
+
 class TestBagsOfOthers:
     """Image or CompressedImage, MCAP or SQLite, packed or not, with or without odometry; and folders."""
 
@@ -319,6 +331,31 @@ class TestParts:
         levels = [int(frame.image[0, 0, 0]) for frame in frames_of_bag(images, reorder_s=10)]
         assert levels == [10, 20, 3, 4]
         assert [frame.stamp_ns for frame in frames_of_bag([image(0, 7, "/c", 1)])] == [7]
+
+    def test_images_are_kept_as_long_as_a_decision_needs_them(self):
+        def decision(number, *stamps):
+            shown = tuple(Shown((stamp,), None) for stamp in stamps)
+            return RecordedDecision(
+                number, 1, 10 * number, stamps[-1], "go", "", HoldReason.NONE, "", (), (), "a", shown
+            )
+
+        read = []
+
+        def images():
+            for stamp in (1, 2, 3, 4):
+                read.append(stamp)
+                yield BagImage("/navigator/frames", 10 * stamp + 1, np.zeros((2, 2, 3), np.uint8), stamp)
+
+        made = rebuilt([decision(1, 0, 1), decision(2, 1, 2), decision(4, 3, 4)], images())
+        first, second = next(made), next(made)
+        assert read == [1, 2], "a decision comes as soon as its images are there"
+        assert [one.frame.stamp_ns for one in first.visuals] == [0, 1] and is_blank(first.visuals[0].frame)
+        assert second.visuals[0].frame is first.visuals[1].frame
+        frame = weakref.ref(first.visuals[1].frame.image)
+        del first, second
+        assert [one.frame.stamp_ns for one in next(made).visuals] == [3, 4]
+        gc.collect()
+        assert frame() is None, "nobody needs the first image any more"
 
     def test_a_stream_that_stands_still_is_decided_once(self, nano):
         still = [Odometry(n * 10**8, Pose()) for n in range(50)]

@@ -13,7 +13,7 @@ from vila_core.engine.backend import Backend
 from vila_core.errors import ConfigError
 from vila_core.types import Decision, Frame
 from vila_tools.replay.again import Again, ask_again
-from vila_tools.replay.prompts import is_as_recorded, rebuilt
+from vila_tools.replay.prompts import is_as_recorded, is_known, rebuilt
 from vila_tools.replay.recording import RecordedDecision
 from vila_tools.replay.source import Source
 from vila_tools.replay.stream import (
@@ -94,7 +94,8 @@ def _streamed(source: Source, backend: Backend, wanted: Wanted) -> Iterator[Agai
     texts = [wanted.instruction or one.instruction or told_instruction(source, "") for one in decisions]
     moments = [Moment(one.stamp_ns, text, one.mission_id) for one, text in zip(decisions, texts, strict=True)]
     frames: Iterator[Frame] = frames_of_bag(source.images(source.camera, source.frames), REORDER_S)
-    navigator = StreamedNavigator(backend, wanted.history, source.recording.odometry)
+    wording = "auto" if wanted.instruction or all(is_known(backend.info, text) for text in texts) else "verbatim"
+    navigator = StreamedNavigator(backend, wanted.history, source.recording.odometry, wording)
     count = 0
     for before, (_, now) in zip(decisions, navigator.at_moments(frames, moments), strict=False):
         count += 1

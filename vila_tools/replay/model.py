@@ -35,16 +35,15 @@ def load_model_of(recording: Recording, asked: Asked) -> Backend:
     raises.
     """
     facts = recording.facts
-    checkpoint = asked.checkpoint or EMBEDDED_CHECKPOINT
-    name, wanted = config_of(open_layout(checkpoint)).name, facts.get("checkpoint", "")
-    if asked.checkpoint is None and wanted not in ("", name):
+    wanted = facts.get("checkpoint", "")
+    if asked.checkpoint is None and wanted not in ("", config_of(open_layout(EMBEDDED_CHECKPOINT)).name):
         raise CheckpointError(f"the run was recorded with {wanted!r}; give its directory with --checkpoint")
     threads = facts.get("threads", "")
     if threads.isdigit() and int(threads) and asked.device == "cpu":
         torch.set_num_threads(int(threads))
     return load_backend(
         asked.backend or _backend(recording),
-        checkpoint,
+        asked.checkpoint or EMBEDDED_CHECKPOINT,
         device=asked.device,
         precision=asked.precision or _precision(recording),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -34,15 +35,14 @@ class Rebuilt:
     fault: str = ""
 
 
-def rebuilt(decisions: Sequence[RecordedDecision], images: Iterable[BagImage], camera: str = "") -> Iterator[Rebuilt]:
+def rebuilt(decisions: Sequence[RecordedDecision], images: Iterable[BagImage]) -> Iterator[Rebuilt]:
     """Yield each decision with its visuals, in order; images that none needs any more are dropped.
 
-    images: of `navigator/frames`, in the order in which they were recorded. camera: what their frames are called; "":
-    as their headers say.
+    images: of `navigator/frames`, in the order in which they were recorded.
     """
     waiting, frames = deque(decisions), _Frames(Counter(stamp for one in decisions for stamp in set(_stamps(one))))
     for image in images:
-        frames.add(image, camera)
+        frames.add(image)
         while waiting and (frames.hold(waiting[0]) or image.time_ns - waiting[0].time_ns > _LATE_NS):
             yield frames.take(waiting.popleft())
     while waiting:
@@ -69,6 +69,13 @@ def told_again(one: Rebuilt, info: ModelInfo, instruction: str) -> str:
     return next((words for words, prompt in prompts if is_as_recorded(prompt, one.decision)), steps[0])
 
 
+def is_known(info: ModelInfo, text: str) -> bool:
+    """Tell whether a model may be told this in its own words."""
+    with suppress(InstructionError):
+        return info.vocabulary is None or bool(in_words_of(info.vocabulary, text))
+    return False
+
+
 def is_as_recorded(prompt: Prompt, decision: RecordedDecision) -> bool:
     """True if the text is that which the decision's prompt had, letter for letter."""
     return hashlib.sha256(prompt.text.encode()).hexdigest() == decision.prompt_sha256
@@ -82,13 +89,13 @@ class _Frames:
     known: dict[int, Frame] = field(default_factory=dict)
     twice: set[int] = field(default_factory=set)
 
-    def add(self, image: BagImage, camera: str) -> None:
+    def add(self, image: BagImage) -> None:
         if not self.left[image.stamp_ns]:
             return
         before = self.known.get(image.stamp_ns)
         if before is not None and not np.array_equal(before.image, image.image):
             self.twice.add(image.stamp_ns)
-        self.known[image.stamp_ns] = Frame(image.image, image.stamp_ns, camera or image.frame_id or "camera")
+        self.known[image.stamp_ns] = Frame(image.image, image.stamp_ns, image.frame_id or "camera")
 
     def hold(self, decision: RecordedDecision) -> bool:
         return all(stamp in self.known for stamp in _stamps(decision))

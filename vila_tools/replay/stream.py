@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import heapq
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -42,15 +43,16 @@ class Pace:
 class StreamedNavigator:
     """A navigator that sees a recording instead of the world; the robot does not follow what it says.
 
-    So no action is ruled out for having led nowhere. odometry: in order of its stamps, may be empty.
+    So no action is ruled out for having led nowhere. odometry: may be empty. wording: see NavigatorConfig.
     """
 
-    def __init__(self, backend: Backend, history: HistoryConfig, odometry: Sequence[Odometry]) -> None:
-        config = NavigatorConfig(avoid_repeats=False, watch_camera=bool(odometry))
+    def __init__(
+        self, backend: Backend, history: HistoryConfig, odometry: Sequence[Odometry], wording: str = "auto"
+    ) -> None:
+        config = NavigatorConfig(avoid_repeats=False, watch_camera=bool(odometry), wording=wording)
         self._navigator = Navigator(backend, config, history)
         self._odometry = sorted(odometry, key=lambda one: one.stamp_ns)
         self._stamps = [one.stamp_ns for one in self._odometry]
-        self.refused = 0  # images
 
     def at_moments(self, frames: Iterable[Frame], moments: Sequence[Moment]) -> Iterator[tuple[Moment, Decision]]:
         """Yield what it decides at each moment; at those behind the last image nothing."""
@@ -88,10 +90,8 @@ class StreamedNavigator:
         return odometry.pose.distance_m(pose) >= pace.min_translation_m or turned_rad >= pace.min_rotation_rad
 
     def _see(self, frame: Frame) -> None:
-        try:
+        with suppress(FrameError):  # as the node passes it over
             self._navigator.observe(frame, self._odometry_at(frame.stamp_ns))
-        except FrameError:
-            self.refused += 1
 
     def _decide(self, frame: Frame) -> Decision:
         decision = self._navigator.decide(frame.stamp_ns)

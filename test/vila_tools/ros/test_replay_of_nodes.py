@@ -16,7 +16,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image
 from vila_nav.msg import NavAction
-from vila_nav.srv import SetInstruction
+from vila_nav.srv import SetInstruction, WatchEvent
 
 from vila_core.testing import make_frame
 from vila_core.types import Frame, Odometry, Pose
@@ -41,11 +41,15 @@ class Robot(Node):
         self._execution = self.create_publisher(NavAction, "controller/execution", reliable_qos())
         self.create_subscription(NavAction, "navigator/action", self._on_action, reliable_qos())
         self.client = self.create_client(SetInstruction, "navigator/set_instruction")
+        self.watching = self.create_client(WatchEvent, "navigator/watch")
         self.create_timer(0.05, self._on_timer)
 
     def is_heard(self) -> bool:
         publishers = (self._image, self._odometry, self._execution)
-        return all(one.get_subscription_count() > 1 for one in publishers) and self.client.service_is_ready()
+        servers = (self.client, self.watching)
+        return all(one.get_subscription_count() > 1 for one in publishers) and all(
+            one.service_is_ready() for one in servers
+        )
 
     def _on_timer(self) -> None:
         now_ns = self.get_clock().now().nanoseconds
@@ -76,6 +80,8 @@ def test_every_bit_is_there_again(spinner, wait_until, tmp_path: Path, capsys, p
     wait_until(robot.is_heard, "the graph to be complete")
     wait_until(lambda: navigator.count_subscribers("navigator/frames"), "the recorder to hear of frames")
     wait_until(lambda: navigator.active.latest.image, "the first image")
+    watched = robot.watching.call_async(WatchEvent.Request(text="a person enters the room"))
+    wait_until(watched.done, "the query to stand")
     told = robot.told
     wait_until(lambda: robot.told >= told + 2, "the navigator to tell of its machine")
     for _ in range(20):  # a model that says stop is told again
