@@ -7,6 +7,7 @@ INSTRUCTION ?= go to the red chair
 SEED ?= 3
 PIP_ARGS ?=
 PAGE ?=
+ALL ?=
 FUZZ_SEED ?= 0
 FUZZ_SECONDS ?= 300
 
@@ -42,19 +43,19 @@ AVX2_TESTS := vila_core/test_{golden*,kernels,models,operations,packed*,quanti*,
 
 # Beside the tests, which wait for nodes and clocks: mypy and the import contracts; then, at lower priorities, the tests
 # as with AVX2 alone, in one process, and damaged inputs. What they say is in out/, and told at the end.
-test: style  ## ruff, mypy, import contracts, and all tests; out/tests.xml, out/tests-avx2.xml, and lines run in out/coverage.xml
+test: style  ## ruff, mypy, import contracts, tests; ALL=1: whole runs of ten seconds and more, and `make fuzz`, too
 	@mkdir -p out
 	@$(MAKE) --no-print-directory types >out/types.txt 2>&1 & types=$$!; \
 	nice -n 5 $(MAKE) --no-print-directory test-avx2 WORKERS=0 >out/avx2.txt 2>&1 & avx2=$$!; \
-	nice -n 10 $(MAKE) --no-print-directory fuzz >out/fuzz.txt 2>&1 & fuzz=$$!; \
-	failed=0; $(PYTEST) --lines-run --junit-xml=out/tests.xml || failed=$$?; \
+	$(if $(ALL),nice -n 10 $(MAKE) --no-print-directory fuzz,true) >out/fuzz.txt 2>&1 & fuzz=$$!; \
+	failed=0; $(PYTEST) $(if $(ALL),,-m "not long") --lines-run --junit-xml=out/tests.xml || failed=$$?; \
 	wait $$types || failed=$$?; cat out/types.txt; \
 	wait $$avx2 || failed=$$?; cat out/avx2.txt; \
-	wait $$fuzz || failed=$$?; grep -v '^{' out/fuzz.txt; \
+	wait $$fuzz || failed=$$?; grep -v '^{' out/fuzz.txt || true; \
 	exit $$failed
 
 test-quick: setup  ## the tests that are quick alone
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow and not long"
 
 test-avx2: export ATEN_CPU_CAPABILITY := avx2
 test-avx2: export DNNL_MAX_CPU_ISA := AVX2
@@ -65,7 +66,7 @@ test-avx2: setup  ## what computes, tested as on a processor with AVX2 and nothi
 	$(PYTEST) --junit-xml=out/tests-avx2.xml $(addprefix test/,$(AVX2_TESTS))
 
 fuzz: setup  ## read damaged inputs of every kind for FUZZ_SECONDS=300, as FUZZ_SEED=0 damages them
-	@cd test && ../.venv/bin/python -m fuzzing.fuzz --seed $(FUZZ_SEED) --seconds $(FUZZ_SECONDS)
+	@cd test && PYTHONPATH=support ../.venv/bin/python -m fuzzing.fuzz --seed $(FUZZ_SEED) --seconds $(FUZZ_SECONDS)
 
 lint: style types  ## ruff, mypy, the import contracts, and actionlint if there is one
 

@@ -25,12 +25,12 @@ def wait(node, future):
 
 
 def tell(message):
-    """Print one decision; feedback also comes while the robot moves."""
+    """Print one decision and return its number; feedback also comes while the robot moves."""
     told, action = message.feedback, message.feedback.decision
-    if action.state != NavAction.STATE_COMMANDED:
-        return
-    amount = f"{action.distance_m:.2f} m, {action.angle_rad:+.2f} rad"
-    print(f"{told.decisions:3d} {KINDS[action.kind]:8} {amount}  probability {told.probability:.2f}", flush=True)
+    if action.state == NavAction.STATE_COMMANDED:
+        amount = f"{action.distance_m:.2f} m, {action.angle_rad:+.2f} rad"
+        print(f"{told.decisions:3d} {KINDS[action.kind]:8} {amount}  probability {told.probability:.2f}", flush=True)
+    return told.decisions
 
 
 def main(instruction):
@@ -41,15 +41,17 @@ def main(instruction):
     while not client.wait_for_server(timeout_sec=5.0):
         print("no navigator yet", flush=True)
     goal = NavigateInstruction.Goal(instruction=instruction, source=node.get_name(), max_duration_s=120.0)
-    handle = wait(node, client.send_goal_async(goal, tell))
+    told = [0]
+    handle = wait(node, client.send_goal_async(goal, lambda message: told.append(tell(message))))
     answer = handle.get_result_async()
     try:
         result = wait(node, answer).result
     except KeyboardInterrupt:
         wait(node, handle.cancel_goal_async())
         result = wait(node, answer).result
-    told = f"{OUTCOMES[result.outcome]} after {result.distance_m:.2f} m: {result.error_code} {result.error_msg}"
-    print(told, flush=True)
+    if told[-1] < result.decisions:  # the result has overtaken the last one: they come by different topics
+        rclpy.spin_once(node, timeout_sec=1.0)
+    print(f"{OUTCOMES[result.outcome]} after {result.distance_m:.2f} m: {result.error_code} {result.error_msg}")
     node.destroy_node()
     rclpy.shutdown()
     return 0 if result.outcome == result.OUTCOME_REACHED else 1

@@ -6,43 +6,31 @@ meet. All keep one time: the first robot's simulator publishes /clock, the other
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from ament_index_python.packages import get_package_share_directory
 from launch import LaunchContext, LaunchDescription
-from launch.actions import DeclareLaunchArgument, GroupAction, IncludeLaunchDescription, OpaqueFunction
+from launch.actions import GroupAction, IncludeLaunchDescription, OpaqueFunction
 from launch.launch_description_sources import PythonLaunchDescriptionSource
-from launch.substitutions import EnvironmentVariable, LaunchConfiguration
+from launch.substitutions import LaunchConfiguration
 
-SHARE = Path(get_package_share_directory("vila_nav"))
+from vila_ros.common.launching import CHOICES, SHARE, declared
+from vila_tools.session.launching import usual_arguments
+
 MOST_ROBOTS = 32
-
+OF_EACH = ("namespace", "seed", "page_port", "publish_clock")  # in each robot's own way
+USUAL = tuple(argument for argument in usual_arguments("simulation.yaml") if argument[0] not in OF_EACH)
 ARGUMENTS = (
     ("robots", "2", "how many"),
     ("namespace", "robot_", "what the namespace of each begins with; its number is put behind"),
     ("seed", "0", "flat and start of the first robot; the next robot has the next seed"),
     ("instruction", "go to the red chair", "the flats will hold what this names; nobody is told it yet"),
-    ("use_sim_time", "true", "take the time from the simulator"),
-    ("params_file", str(SHARE / "config" / "simulation.yaml"), "parameters of the nodes"),
-    ("autostart", "true", "bring the navigators up; false leaves that to a lifecycle manager"),
-    ("log_level", "info", "debug, info, warn or error"),
-    ("discovery", "LOCALHOST", "who finds the nodes: LOCALHOST, this machine; SUBNET, the network; OFF"),
-    ("domain_id", EnvironmentVariable("ROS_DOMAIN_ID", default_value="0"), "ROS domain of all robots"),
-    ("security", EnvironmentVariable("ROS_SECURITY_ENABLE", default_value="false"), "only nodes with keys of SROS2"),
-    ("use_respawn", "true", "start a node again that has ended"),
-    ("page", "false", "serve a page for each robot, a view of it for browsers, on this machine"),
     ("page_port", "8088", "port of the first robot's page; the next robot has the next port"),
-    ("image", "camera/image_raw", "topic of the images, in each namespace"),
-    ("odom", "odom", "topic of the odometry, in each namespace"),
-    ("cmd_vel", "cmd_vel", "topic of the velocity commands, in each namespace"),
+    *USUAL,
 )
-OF_ALL_ROBOTS = tuple(name for name, _, _ in ARGUMENTS if name not in ("robots", "namespace", "seed"))
+OF_ALL_ROBOTS = ("instruction", *(name for name, _, _ in USUAL))
 
 
 def generate_launch_description() -> LaunchDescription:
     """Describe what to start; called by `ros2 launch`."""
-    arguments = (DeclareLaunchArgument(name, default_value=value, description=text) for name, value, text in ARGUMENTS)
-    return LaunchDescription([*arguments, OpaqueFunction(function=robots)])
+    return LaunchDescription([*declared(ARGUMENTS, CHOICES), OpaqueFunction(function=robots)])
 
 
 def robots(context: LaunchContext) -> list[GroupAction]:

@@ -14,7 +14,8 @@ os.environ.setdefault("MUJOCO_GL", "egl")  # MuJoCo reads these two when it is f
 os.environ.setdefault("LP_NUM_THREADS", "1")
 if not any(Path("/dev").glob("nv[ig]*")):  # no GPU: Triton's kernels run in its interpreter, if that is installed
     os.environ.setdefault("TRITON_INTERPRET", "1")
-sys.path.append(str(Path(__file__).resolve().parent))  # for `from conftest import golden_dir`
+# for `from conftest import golden_dir`, and for what several tests use
+sys.path += [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parent / "support")]
 from hypothesis import settings
 
 HANG_S = 120.0  # a wait that lasts longer never ends; no test asks how quick a machine is
@@ -43,7 +44,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put files with slow tests first, so that at the end no process is waited for alone."""
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    slow = {item.path for item in items if item.get_closest_marker("slow") or item.get_closest_marker("long")}
     items.sort(key=lambda item: item.path not in slow)
 
 

@@ -20,6 +20,7 @@ T = TypeVar("T")
 HISTORY_POLICIES = ("navila", "streaming", "window")
 STOP_AND_THINK, CONTINUOUS = TIMINGS = ("stop_and_think", "continuous")
 REPLY_MODES = ("auto", "choice", "free")
+WORDINGS = ("auto", "verbatim")
 _HALF_TURN = 3.1416  # rad
 
 
@@ -77,6 +78,8 @@ class NavigatorConfig:
     timing: Annotated[str, OneOf(TIMINGS)] = "stop_and_think"
     # choice: scores the ten sentences; free: parses what the model writes; auto: as trained
     reply: Annotated[str, OneOf(REPLY_MODES)] = "auto"
+    # auto: a model that knows some words alone is told in those, one thing after the other; verbatim: what was said
+    wording: Annotated[str, OneOf(WORDINGS)] = "auto"
 
     def __post_init__(self) -> None:
         check_fields(self)

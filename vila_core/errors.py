@@ -27,6 +27,10 @@ class MediaError(VilaError):
     """An image or video file that cannot be read whole."""
 
 
+class CutMediaError(MediaError):
+    """A bag that ends too early; what is in front of that could be read."""
+
+
 class QueryError(VilaError):
     """A question about time that cannot be asked: empty, one too many, unknown, or about a time without images."""
 

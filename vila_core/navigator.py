@@ -21,6 +21,7 @@ from vila_core.history.policies import make_policy
 from vila_core.history.policy import HistoryPolicy, is_blank
 from vila_core.prompts.instruction import sanitize
 from vila_core.prompts.navigation import navigation_prompt, navigation_style
+from vila_core.prompts.wording import in_words_of
 from vila_core.types import (
     IMAGE_TOKEN,
     Choice,
@@ -31,6 +32,7 @@ from vila_core.types import (
     Odometry,
     Pose,
     Prompt,
+    Stop,
     Visual,
 )
 
@@ -55,8 +57,7 @@ class Navigator:
         history: HistoryConfig,
         clock: Callable[[], int] | None = None,
     ) -> None:
-        is_closed = navigation_style(backend.info.prompt_style).closed
-        self._is_choice = config.reply == "choice" or (config.reply == "auto" and is_closed)
+        self._is_choice = is_choice(config.reply, backend.info)
         self._backend = backend
         self._config = config
         self._clock = clock
@@ -69,6 +70,8 @@ class Navigator:
         self._repetition_guard = RepetitionGuard()
         self._mission = 0  # grows with every start, stop and clock jump: a decision for an older one is void
         self._instruction: Instruction | None = None
+        self._steps: tuple[Instruction, ...] = ()  # of it, as the model is told
+        self._step = 0
         self._clock_jump = ""
         self._last_ns: int | None = None
 
@@ -106,13 +109,17 @@ class Navigator:
         """Follow an instruction from here on; the history of the one before is forgotten.
 
         The camera gets another chance: a fault that is still there shows again as soon as the robot moves.
-        Raises InstructionError, and changes nothing, if `sanitize` refuses the text.
+        Raises InstructionError, and changes nothing, if `sanitize` refuses the text, or if the model knows some words
+        alone and `in_words_of` finds others.
         """
         text = sanitize(instruction.text, self._config.max_instruction_chars)
+        known = self._backend.info.vocabulary if self._config.wording == "auto" else None
+        steps = (text,) if known is None else in_words_of(known, text)
         with self._lock:
             self._reset()
             self._watch.restart()
             self._instruction = dataclasses.replace(instruction, text=text)
+            self._steps, self._step = tuple(dataclasses.replace(instruction, text=step) for step in steps), 0
 
     def stop(self) -> None:
         """Follow nothing; a decision that is being made becomes void."""
@@ -141,15 +148,23 @@ class Navigator:
     def decide(self, now_ns: int, max_future_s: float = MAX_FUTURE_S) -> Decision:
         """Choose the next action; whatever is wrong becomes a decision to hold, with its reason.
 
+        A stop that is not the last step's begins the next step: what to do for that is decided at once.
         now_ns: the robot's time, on the clock of the frames' stamps. max_future_s: how far ahead of it the newest frame
         may be stamped.
         """
+        while (decision := self._decide(now_ns, max_future_s)) is None:
+            pass
+        return decision
+
+    def _decide(self, now_ns: int, max_future_s: float) -> Decision | None:
+        """Decide as `decide` does; None if the model finished a step that is not the last."""
         with self._lock:
             # 1. Copy the state: other threads observe, start and stop while the model is asked.
             if self._last_ns is not None and now_ns < self._last_ns:
                 self._note_clock_jump(f"time went back from {self._last_ns} to {now_ns} ns")
             self._last_ns = now_ns
             mission, instruction, frames = self._mission, self._instruction, self._history.snapshot()
+            steps, step = self._steps, self._step
             allowed = (
                 self._repetition_guard.allowed(self._pose) if self._config.avoid_repeats else (True,) * len(ACTIONS)
             )
@@ -159,13 +174,12 @@ class Navigator:
                 return hold
             # 3. Select what the prompt shows, and how many visual tokens each frame gets.
             visuals = self._policy.select(frames)
-        assert instruction is not None  # or there was a hold
         stamp_ns = frames[-1].stamp_ns
         try:
             # 4. Write the prompt in the words that the model was trained on.
-            prompt = _prompt(self._backend.info, instruction, visuals)
+            prompt = prompt_of(self._backend.info, steps[step], visuals)
             # 5. Ask the model: have the ten sentences scored, or a reply written, and make that an action.
-            decision = self._choose(prompt, stamp_ns, allowed) if self._is_choice else self._generate(prompt, stamp_ns)
+            decision = ask_model(self._backend, prompt, stamp_ns, allowed if self._is_choice else None)
         except VilaError as err:
             return Decision.holding(_reason_of(err), stamp_ns, f"{type(err).__name__}: {err}")
         # 6. Note which frames were used and how long it took.
@@ -173,13 +187,27 @@ class Navigator:
         shown = (frame for visual in visuals for frame in visual.frames)
         used = tuple(frame.stamp_ns for frame in shown if not is_blank(frame))
         latency_ms = (done_ns - now_ns) / 1e6
-        decision = dataclasses.replace(decision, prompt=prompt, frames_used=used, latency_ms=latency_ms)
+        decision = dataclasses.replace(
+            decision,
+            prompt=prompt,
+            frames_used=used,
+            latency_ms=latency_ms,
+            step=step,
+            detail=_told(decision, instruction, steps, step),
+        )
         with self._lock:
             # 7. Hold after all if the answer is void, came too late or is not sure enough.
             decision = self._accepted(decision, mission, now_ns, done_ns)
             # 8. Remember what the robot is going to do, so that it is not tried twice in vain.
             if decision.action is not None:
                 self._repetition_guard.note(decision.action)
+            # 9. Go on to the next step where the model finished one, with the newest frame alone.
+            if isinstance(decision.action, Stop) and step + 1 < len(steps):
+                self._step = step + 1
+                self._history.keep_newest()
+                self._policy.reset()
+                self._repetition_guard = RepetitionGuard()
+                return None
         return decision
 
     def idle(self) -> bool:
@@ -188,19 +216,16 @@ class Navigator:
         True if that was done: there may be more to do. Raises the backend's VilaError. Not while `decide` runs.
         """
         with self._lock:
-            instruction, frames = self._instruction, self._history.snapshot()
-            if instruction is None or self._clock_jump or not frames:
+            if self._instruction is None or self._clock_jump or not len(self._history):
                 return False
+            instruction, frames = self._steps[self._step], self._history.snapshot()
             ahead, upcoming = self._policy.ahead(frames), self._policy.upcoming(frames)
         if any(self._backend.encode(frame) for frame in ahead):
             return True
         task = (instruction, *(visual.key for visual in upcoming))
         if not upcoming or task == self._prefilled:
             return False
-        one_more = (*upcoming, upcoming[-1])  # the prompt is cut off where the frame to come would stand
-        whole = _prompt(self._backend.info, instruction, one_more)
-        begun = whole.text[: whole.text.rindex(IMAGE_TOKEN)]
-        self._backend.prefill(dataclasses.replace(whole, text=begun, visuals=upcoming))
+        self._backend.prefill(begun_prompt(self._backend.info, instruction, upcoming))
         self._prefilled = task
         return True
 
@@ -222,26 +247,6 @@ class Navigator:
         if (fault := self._watch.fault) is not None:
             return Decision.holding(fault.reason, stamp_ns, fault.detail)
         return None
-
-    def _choose(self, prompt: Prompt, stamp_ns: int, allowed: Sequence[bool]) -> Decision:
-        """Score the ten sentences and take the best of those that are allowed."""
-        choice = _checked(self._backend.choose(prompt, SENTENCES))
-        index = best_allowed(choice.probabilities, allowed, choice.index)
-        detail = "" if index == choice.index else f"instead of {SENTENCES[choice.index]!r}, which led nowhere here"
-        return Decision(
-            action=ACTIONS[index],
-            stamp_ns=stamp_ns,
-            probability=choice.probabilities[index],
-            probabilities=choice.probabilities,
-            reply=SENTENCES[index],
-            detail=detail,
-            allowed=tuple(allowed),
-        )
-
-    def _generate(self, prompt: Prompt, stamp_ns: int) -> Decision:
-        """Have the model write its reply and parse it. Raises ReplyError if that is no action."""
-        reply = self._backend.generate(prompt, _MAX_REPLY_TOKENS)
-        return Decision(parse_action(reply), stamp_ns, reply=reply)
 
     def _accepted(self, decision: Decision, mission: int, asked_ns: int, done_ns: int) -> Decision:
         """Return the decision, as a hold if it is void, came too late or is not sure enough.
@@ -295,11 +300,61 @@ def decision_prompt(info: ModelInfo, instruction: Instruction, frames: Sequence[
     frames: what was seen, oldest first, at least one; black ones stand in front of too few.
     Raises as prompts.navigation.navigation_prompt does.
     """
-    return _prompt(info, instruction, NavilaPolicy(info).select(frames))
+    return prompt_of(info, instruction, NavilaPolicy(info).select(frames))
 
 
-def _prompt(info: ModelInfo, instruction: Instruction, visuals: Sequence[Visual]) -> Prompt:
+def prompt_of(info: ModelInfo, instruction: Instruction, visuals: Sequence[Visual]) -> Prompt:
+    """Build the prompt that asks a model for the next action, of what a history policy selected.
+
+    Raises as prompts.navigation.navigation_prompt does.
+    """
     return navigation_prompt(info.prompt_style, info.chat_template, instruction, visuals, SENTENCES)
+
+
+def _told(decision: Decision, instruction: Instruction | None, steps: Sequence[Instruction], step: int) -> str:
+    """Return the decision's detail, behind what the model was told where those are not the words that were said."""
+    if instruction is None or steps[step].text.lower() == instruction.text.lower():
+        return decision.detail
+    of_several = f"step {step + 1} of {len(steps)}, " if len(steps) > 1 else ""
+    told = f"{of_several}told as {steps[step].text!r}"
+    return f"{told}; {decision.detail}" if decision.detail else told
+
+
+def begun_prompt(info: ModelInfo, instruction: Instruction, visuals: Sequence[Visual]) -> Prompt:
+    """Build what the next prompt begins with: these visuals, cut off where the frame to come would stand."""
+    whole = prompt_of(info, instruction, (*visuals, visuals[-1]))
+    return dataclasses.replace(whole, text=whole.text[: whole.text.rindex(IMAGE_TOKEN)], visuals=tuple(visuals))
+
+
+def is_choice(mode: str, info: ModelInfo) -> bool:
+    """Tell whether the ten sentences are scored, or a reply is written. mode: one of config.REPLY_MODES.
+
+    Raises ConfigError if the model's prompt style is unknown.
+    """
+    return mode == "choice" or (mode == "auto" and navigation_style(info.prompt_style).closed)
+
+
+def ask_model(backend: Backend, prompt: Prompt, stamp_ns: int, allowed: Sequence[bool] | None) -> Decision:
+    """Have the ten sentences scored and take the best of those that are allowed.
+
+    stamp_ns: of the frame that it answers. allowed: None to have a reply written and parsed. Raises ReplyError for a
+    reply that is no action, and what the backend raises.
+    """
+    if allowed is None:
+        reply = backend.generate(prompt, _MAX_REPLY_TOKENS)
+        return Decision(parse_action(reply), stamp_ns, reply=reply)
+    choice = _checked(backend.choose(prompt, SENTENCES))
+    index = best_allowed(choice.probabilities, allowed, choice.index)
+    detail = "" if index == choice.index else f"instead of {SENTENCES[choice.index]!r}, which led nowhere here"
+    return Decision(
+        action=ACTIONS[index],
+        stamp_ns=stamp_ns,
+        probability=choice.probabilities[index],
+        probabilities=choice.probabilities,
+        reply=SENTENCES[index],
+        detail=detail,
+        allowed=tuple(allowed),
+    )
 
 
 def _checked(choice: Choice) -> Choice:

@@ -97,6 +97,23 @@ class Instruction:
 
 
 @dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """Hold the words of a model that knows some alone.
+
+    form: its sentence for one thing, with `{thing}` for kind and colour. colours, kinds: each name with the words that
+    people use for it. Raises ValueError for a form without `{thing}`, or with other braces.
+    """
+
+    form: str
+    colours: tuple[tuple[str, tuple[str, ...]], ...]
+    kinds: tuple[tuple[str, tuple[str, ...]], ...]
+
+    def __post_init__(self) -> None:
+        if self.form.count("{thing}") != 1 or {"{", "}"} & set(self.form.replace("{thing}", "")):
+            raise ValueError(f"form {self.form!r} is not a sentence with {{thing}} once")
+
+
+@dataclass(frozen=True, slots=True)
 class MoveForward:
     """Drive straight ahead."""
 
@@ -203,6 +220,7 @@ class Visual:
 
 
 IMAGE_TOKEN = "<image>"
+NAVIGATION_SLOT = "navigation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,14 +229,15 @@ class Prompt:
 
     stop: the texts of the tokens that end a reply, besides the checkpoint's own end of text.
     cache_slot: where its keys and values are kept, named after who asks. A slot keeps its last prompt until its next
-    one; a new prompt, of whichever slot, pays only for what follows its longest prefix that is kept.
+    one; a new prompt pays only for what follows its longest prefix that is kept, in whichever slot. NAVIGATION_SLOT
+    shares with itself alone, so that a decision's last bits do not depend on what else was asked.
     Raises ValueError if the numbers of `<image>` and visuals differ.
     """
 
     text: str
     visuals: tuple[Visual, ...] = ()
     stop: tuple[str, ...] = ()
-    cache_slot: str = "navigation"
+    cache_slot: str = NAVIGATION_SLOT
 
     def __post_init__(self) -> None:
         count = self.text.count(IMAGE_TOKEN)
@@ -260,7 +279,8 @@ class Decision:
 
     action is None exactly if the robot is to hold; hold then says why.
     probabilities: one for each of the ten replies of actions.grammar, or empty. allowed: likewise, those that were not
-    ruled out, as they had just led nowhere. prompt: what the model was asked, None if it was not asked.
+    ruled out, as they had just led nowhere. step: of the instruction, that the model was asked about; the first is 0.
+    prompt: what it was asked, None if it was not asked.
     """
 
     action: Action | None
@@ -273,6 +293,7 @@ class Decision:
     latency_ms: float = 0.0
     frames_used: tuple[int, ...] = field(default=())  # stamps_ns of the history, oldest first
     allowed: tuple[bool, ...] = ()
+    step: int = 0
     prompt: Prompt | None = field(default=None, repr=False, compare=False)
 
     @classmethod

@@ -63,6 +63,11 @@ COMMANDS = {
     "bench events": Command("vila_tools.evaluation.events:main", "when did it happen: clips, baselines, a patrol"),
     "bench events-cost": Command("vila_tools.benchmark.events_cost:main", "ten standing queries beside one"),
     "record": Command("vila_tools.record:main", "keep what a robot that runs sees, decides and does, as bags"),
+    "doctor": Command("vila_tools.doctor.run:main", "what is wrong with a robot that runs, or in a bag; what to do"),
+    "replay": Command(
+        "vila_tools.replay.run:main", "a recorded run decided again: the same, or where it differs first"
+    ),
+    "explain": Command("vila_tools.explain.run:main", "what a recorded decision depends on, as a picture and in words"),
     "bag": Command("vila_tools.bags.video:main", "write a video file as a bag of camera images"),
     "play": Command("vila_tools.bags.player:main", "play a bag's images to a node, as if a camera took them now"),
     "bench history": Command("vila_tools.evaluation.history:main", "what a checkpoint does with another history"),

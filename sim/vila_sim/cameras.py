@@ -76,8 +76,10 @@ class CameraRandomization:
     noise: Range = (0.0, 9.0)
     jpeg_quality: Range = (45.0, 95.0)
     jpeg: float = 0.7  # probability of any compression
+    own: Annotated[float, Bounds(least=0, most=1)] = 0.0  # probability that a robot has the simulator's camera as it is
 
     def __post_init__(self) -> None:
+        check_fields(self)
         for name in ("height_m", "pitch_deg", "hfov_deg", "stops", "warmth", "noise", "jpeg_quality"):
             low, high = getattr(self, name)
             if not low <= high:
@@ -88,6 +90,8 @@ class CameraRandomization:
 
     def draw(self, rng: np.random.Generator, base: CameraConfig | None = None) -> RandomCamera:
         """Draw a camera; it has as many pixels as the base."""
+        if self.own and rng.random() < self.own:
+            return RandomCamera(base or CameraConfig(), Exposure())
         config = replace(
             base or CameraConfig(),
             height_m=round(float(rng.uniform(*self.height_m)), 3),

@@ -25,7 +25,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vila_core.errors import ConfigError
-from vila_sim.dataset import small_image, small_segmentation
 from vila_sim.director import Director, draw_verbs
 from vila_sim.doors import with_leaves
 from vila_sim.episodes import layout_seed, split_flat
@@ -34,6 +33,7 @@ from vila_sim.families.clutter import TABLEWARE
 from vila_sim.families.table import PLAIN, TRAINING_FAMILIES
 from vila_sim.grid import OccupancyGrid
 from vila_sim.patrol import Watch
+from vila_sim.rollout_recorder import small_image, small_segmentation
 from vila_sim.route import Route
 from vila_sim.scene import Flat, Room
 from vila_sim.scripted_events import Script, Times, things

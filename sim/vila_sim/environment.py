@@ -59,6 +59,23 @@ def visible_pixels(segmentation: NDArray[np.int16], objects: int) -> NDArray[np.
     return (counts * (224 * 224 / segmentation.size)).astype(np.int64)
 
 
+class Turned:
+    """How far a robot has turned: rotated_rad, to both sides; spot_turn_rad, net, left > 0, since it last got on."""
+
+    def __init__(self, start: Pose) -> None:
+        self.rotated_rad = self.spot_turn_rad = 0.0
+        self._pose = self._spot = start
+
+    def note(self, pose: Pose) -> None:
+        """Take where the robot now is, at most half a turn from where it was."""
+        angle = wrap_angle(pose.yaw_rad - self._pose.yaw_rad)
+        self.rotated_rad += abs(angle)
+        self.spot_turn_rad += angle
+        self._pose = pose
+        if pose.distance_m(self._spot) >= ON_THE_SPOT_M:
+            self._spot, self.spot_turn_rad = pose, 0.0
+
+
 class FlatEnv:
     """Runs episodes in a kinematic world and keeps what the metrics need.
 
@@ -126,8 +143,7 @@ class FlatEnv:
         self.path, self.distances_m = [], []
         self.collisions, self.contact_s, self.stop_called = 0, 0.0, False
         self._visible_now = self._seen = np.zeros(len(self._target_indices), bool)
-        self._rotated_rad = self._spot_turn_rad = 0.0
-        self._spot = episode.start
+        self._turned = Turned(episode.start)
         return self._arrive(episode.start)
 
     def act(self, action: Action) -> tuple[tuple[Frame, Odometry], ...]:
@@ -143,7 +159,6 @@ class FlatEnv:
             pose, touching = _moved(self.grid, self.pose, step)
             self.collisions += touching > 0
             self.contact_s += touching * STEP_NS / 1e9
-            self._rotated_rad += abs(step.angle_rad) if isinstance(step, Turn) else 0.0
             seen.append(self._arrive(pose))
         return tuple(seen[-1:] if self.episode.corruption == LOW_FRAME_RATE else seen)
 
@@ -159,7 +174,6 @@ class FlatEnv:
         self.collisions += simulator.collided
         self.contact_s += simulator.collided * STEP_NS / 1e9
         odometry = simulator.odometry()
-        self._rotated_rad += abs(wrap_angle(odometry.pose.yaw_rad - self.pose.yaw_rad))
         frame, _ = self._see(odometry.pose)
         return frame, replace(odometry, stamp_ns=frame.stamp_ns)
 
@@ -173,7 +187,7 @@ class FlatEnv:
             raise WorldError("the episode was reset without track_target: what is in view is not followed")
         leg, bearing = self._progress.leg, bearing_rad(self.pose, self.target)
         visible, seen = bool(self._visible_now[leg]), bool(self._seen[leg])
-        return TargetView(visible, seen, self._rotated_rad, bearing, self._spot_turn_rad)
+        return TargetView(visible, seen, self._turned.rotated_rad, bearing, self._turned.spot_turn_rad)
 
     def look(self, pose: Pose) -> NDArray[np.uint8]:
         """Return what the episode's camera shows from a pose, [H, W, 3]; the robot of the episode stays where it is."""
@@ -216,24 +230,18 @@ class FlatEnv:
         simulator = self._simulator
         assert simulator is not None
         self._stamp_ns += STEP_NS
-        self._note_turn(pose)
+        self._turned.note(pose)
         self.path.append(pose)
         leg = self._progress.leg
         self.distances_m.append(self._progress.note(pose.x_m, pose.y_m))
         if self._progress.leg != leg:
-            self._rotated_rad = 0.0  # what is next is searched anew
+            self._turned.rotated_rad = 0.0  # what is next is searched anew
         if self._track_target:
             self._seen = self._seen | self._visible_now
             pixels = visible_pixels(simulator.render_segmentation(), len(self.flat.objects))
             self._visible_now = pixels[self._target_indices] >= VISIBLE_PIXELS
         image = self._image() if self._render else self._black_image()
         return Frame(image, self._stamp_ns), Odometry(self._stamp_ns, pose)
-
-    def _note_turn(self, pose: Pose) -> None:
-        if self.path:
-            self._spot_turn_rad += wrap_angle(pose.yaw_rad - self.pose.yaw_rad)
-        if pose.distance_m(self._spot) >= ON_THE_SPOT_M:
-            self._spot, self._spot_turn_rad = pose, 0.0
 
     def _image(self) -> NDArray[np.uint8]:
         assert self._simulator is not None

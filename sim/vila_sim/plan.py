@@ -13,6 +13,7 @@ WALL_M = 0.12  # thickness
 WALL_HEIGHT_M = 2.5
 MIN_ROOM_M = 3.3
 DOOR_M = (0.92, 1.0)  # how wide doorways are
+_DOOR_TO_CORNER_M = 0.18
 INNER_DOOR_PROBABILITY = 0.35
 
 ROOM_FLOORS: dict[str, tuple[str, ...]] = {
@@ -191,10 +192,11 @@ def gap_in(
     rooms: tuple[int, int],
     wide_m: tuple[float, float] = DOOR_M,
 ) -> Gap:
-    """Draw a doorway in a stretch of wall."""
-    width = mm(rng.uniform(*wide_m))
-    margin = width / 2 + 0.18
-    return Gap(mm(rng.uniform(span[0] + margin, span[1] - margin)), width, rooms)
+    """Draw a doorway in a stretch of wall, as wide as that lets it be."""
+    width = mm(min(rng.uniform(*wide_m), span[1] - span[0] - 2 * _DOOR_TO_CORNER_M))
+    margin = width / 2 + _DOOR_TO_CORNER_M
+    low = span[0] + margin
+    return Gap(mm(rng.uniform(low, max(low, span[1] - margin))), width, rooms)
 
 
 def oriented(draft: Draft, mirror_x: bool, mirror_y: bool, transpose: bool) -> Draft:

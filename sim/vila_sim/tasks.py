@@ -52,10 +52,10 @@ def door_episode(
 ) -> Episode | None:
     """Make a task through one door: from the room or corridor next to that of a thing whose like is nowhere else."""
     flat = grid.flat
-    targets = [item for item in flat.objects if _is_the_only_one(flat, item)]
+    targets = [item for item in flat.objects if is_the_only_one(flat, item)]
     for index in rng.permutation(len(targets)):
         target = targets[index]
-        field, rooms = grid.field_to(target), _next_rooms(flat, target.room)
+        field, rooms = grid.field_to(target), next_rooms(flat, target.room)
         for place in rng.permutation(len(rooms)):
             start = _draw_start(grid, field, rooms[place], (MIN_DOOR_M, MAX_DOOR_M), rng)
             if start is None or not _stays_in(flat, field, start, {rooms[place].name, target.room}):
@@ -181,11 +181,13 @@ def _pose_in(grid: OccupancyGrid, cells: NDArray[np.intp], rng: np.random.Genera
     return Pose(round(x, DIGITS), round(y, DIGITS), float(rng.uniform(-math.pi, math.pi)))
 
 
-def _is_the_only_one(flat: Flat, thing: SceneObject) -> bool:
+def is_the_only_one(flat: Flat, thing: SceneObject) -> bool:
+    """True if the flat holds no other thing of this colour and kind."""
     return sum((item.colour, item.kind) == (thing.colour, thing.kind) for item in flat.objects) == 1
 
 
-def _next_rooms(flat: Flat, room: str) -> Sequence[Room]:
+def next_rooms(flat: Flat, room: str) -> Sequence[Room]:
+    """The rooms that a door joins to the named one."""
     names = {name for door in flat.doors if room in door.rooms for name in door.rooms} - {room}
     return [flat.room(name) for name in sorted(names)]
 

@@ -1,4 +1,4 @@
-# Generates all interfaces of the package that includes it; see test/interface_packages.py.
+# Generates all interfaces of the package that includes it; see test/support/interface_packages.py.
 find_package(ament_cmake REQUIRED)
 find_package(rosidl_default_generators REQUIRED)
 find_package(action_msgs REQUIRED)  # brings what services depend on
@@ -6,19 +6,7 @@ find_package(builtin_interfaces REQUIRED)
 find_package(geometry_msgs REQUIRED)
 find_package(std_msgs REQUIRED)
 
-# The ROS wheels' messages export folders that are not here: see the package's own CMakeLists.txt.
-function(drop_include_folders target pattern)
-  get_target_property(folders ${target} INTERFACE_INCLUDE_DIRECTORIES)
-  if(folders MATCHES "${pattern}")
-    list(FILTER folders EXCLUDE REGEX "${pattern}")
-    set_target_properties(${target} PROPERTIES INTERFACE_INCLUDE_DIRECTORIES "${folders}")
-  endif()
-endfunction()
-
-get_property(imported DIRECTORY PROPERTY IMPORTED_TARGETS)
-foreach(target IN LISTS imported)
-  drop_include_folders(${target} "/opt/python/")
-endforeach()
+include(${CMAKE_CURRENT_LIST_DIR}/../../msg/include_folders.cmake)
 
 # rclpy needs no C++; without it this takes a third of the time.
 list(FILTER AMENT_EXTENSIONS_rosidl_generate_idl_interfaces EXCLUDE REGEX "cpp|introspection|rust")

@@ -13,7 +13,7 @@ pytest.importorskip("slipcover", reason="could not import slipcover: pip install
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_lines_that_ran_are_told(tmp_path):
     out = tmp_path / "new" / "lines.xml"
     command = [sys.executable, "-m", "pytest", f"--lines-run={out}", "--numprocesses", "1"]

@@ -28,6 +28,7 @@ BY_NAME = {  # the only files that import by a name: from a table of ours, or on
     "vila_ros/governor/mounts.py",
     "vila_ros/simulator/standard_services.py",
     "vila_ros/simulator/transforms.py",
+    "vila_ros/navigator/debug_outputs.py",
     "vila_ros/navigator/goal_frames.py",
     "vila_ros/navigator/nav2_client.py",
     "vila_ros/recorder/node.py",  # messages whose definition is installed

@@ -46,6 +46,7 @@ def drive(scene: np.ndarray, steps: int, sizes=SIZES) -> list[tuple[Frame, Odome
     return seen
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("policy", HISTORY_POLICIES)
 def test_a_robot_drives_on_and_decides_what_it_would_without_caches(scene, policy: str) -> None:
     history = HistoryConfig(policy=policy)

@@ -58,6 +58,7 @@ def _checkpoint(name: str) -> Path:
     return EMBEDDED_CHECKPOINT if name == "vila_nano" else golden_dir("vila/checkpoints") / name
 
 
+@pytest.mark.long
 @needs_onnx
 @pytest.mark.parametrize("name", ["navila_tiny", "nvila_lite_tiny"])
 def test_onnxruntime_agrees_with_torch(name, tmp_path):
@@ -98,6 +99,7 @@ def export(exported):
     return exported[0]
 
 
+@pytest.mark.long
 def test_the_command_exports_in_half_precision_and_in_8_bits(exported, capsys):
     out, report = exported
     assert report["graphs"] == ["decoder", "vision", "vision_int8"]
@@ -232,6 +234,7 @@ def test_zeros_beside_the_product_give_the_weight_that_has_them(dtype):
     assert (found.float() - wanted).norm() <= (1e-6 if dtype == torch.float32 else 5e-3) * wanted.norm()
 
 
+@pytest.mark.long
 @needs_onnx
 def test_a_4_bit_decoder_agrees_with_torch_at_a_thousandth(quantized, tmp_path):
     graph = make_graphs(load_checkpoint(quantized))["decoder_int4"]
@@ -241,6 +244,7 @@ def test_a_4_bit_decoder_agrees_with_torch_at_a_thousandth(quantized, tmp_path):
         assert set(errors) == {"hidden", "new_keys", "new_values"} and max(errors.values()) < 1e-3, errors
 
 
+@pytest.mark.long
 def test_a_4_bit_decoder_is_exported_in_4_bits(exported4, quantized):
     import onnx
 

@@ -337,7 +337,7 @@ def test_other_flags_make_another_library(machine, compiler, compiled, monkeypat
     assert found.origin == "compiled" and found.file not in files
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @needs_kernels
 def test_the_sources_compile_without_a_warning(tmp_path):
     """By the package's own choice of warnings; without optimisation, which takes ten times as long."""

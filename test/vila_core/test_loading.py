@@ -232,7 +232,7 @@ def test_a_linear_rope_is_stretched(copy_of_lite):
     assert load_checkpoint(copy_of_lite).config.language.rope_factor == 2.0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_loading_takes_little_more_memory_than_the_weights(tmp_path):
     shape = tiny(SHAPES["nvila-lite-2b"])
     big = dataclasses.replace(shape.decoder, hidden_size=1024, intermediate_size=8192, layers=8, vocab_size=32768)

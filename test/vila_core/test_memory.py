@@ -67,6 +67,7 @@ def libraries():
     return libraries_mb()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("which", ["vila-nano", "medium"])
 def test_the_prediction_is_within_a_tenth_of_what_is_measured(which, precision, medium, libraries):

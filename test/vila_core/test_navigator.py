@@ -15,7 +15,7 @@ from vila_core.config import HistoryConfig, NavigatorConfig
 from vila_core.errors import BackendError, CheckpointError, ConfigError, FrameError, InstructionError
 from vila_core.navigator import Navigator
 from vila_core.testing import SCRIPTED_INFO, ScriptedBackend, make_frame
-from vila_core.types import Choice, Frame, HoldReason, Instruction, Odometry, Pose
+from vila_core.types import Choice, Frame, HoldReason, Instruction, Odometry, Pose, Vocabulary
 
 S = 1_000_000_000
 FORWARD = SENTENCES[2]
@@ -59,6 +59,60 @@ def test_history_goes_into_the_prompt_with_its_token_plan():
     assert navigator.decide(11 * S).frames_used == tuple(s * S for s in (1, 4, 7, 11))
     assert [v.tokens for v in backend.prompts[0].visuals] == [4, 4, 4, None]
     assert backend.prompts[0].text == "<s>Task: go to the red chair\nSeen:<image><image><image>\nNow:<image>\nAct: "
+
+
+VOCABULARY = Vocabulary("go to the {thing}", (("red", ()), ("blue", ())), (("chair", ()), ("sofa", ("couch",))))
+KNOWS = dataclasses.replace(SCRIPTED_INFO, prompt_style="nano", chat_template="nano", vocabulary=VOCABULARY)
+
+
+def asked(backend):
+    return [prompt.text.split("\n")[0].removeprefix("<s>Task: ") for prompt in backend.prompts]
+
+
+def test_a_stop_begins_the_next_step_and_the_last_one_is_the_stop():
+    navigator, backend = make_navigator(FORWARD, SENTENCES[0], FORWARD, SENTENCES[0], info=KNOWS)
+    navigator.start(Instruction("Please drive to the red chair, then to the blue couch"))
+    decisions = []
+    for second in (1, 2, 3):
+        show(navigator, second * S, Pose(x_m=0.75 * second))
+        decisions.append(navigator.decide(second * S))
+    assert asked(backend) == ["go to the red chair"] * 2 + ["go to the blue sofa"] * 2
+    assert [(decision.action, decision.step) for decision in decisions] == [
+        (ACTIONS[2], 0),
+        (ACTIONS[2], 1),
+        (ACTIONS[0], 1),
+    ]
+    assert decisions[1].detail == "step 2 of 2, told as 'go to the blue sofa'"
+    assert decisions[1].frames_used == (2 * S,) and navigator.instruction.text.startswith("Please")
+
+
+def test_what_the_model_does_not_know_is_refused_unless_it_is_to_be_told_verbatim():
+    navigator, backend = make_navigator(info=KNOWS)
+    with pytest.raises(InstructionError, match=r"it knows 2 kinds of things \(chair, sofa\) in red, blue"):
+        navigator.start(Instruction("go to the purple elephant"))
+    assert navigator.instruction.text == "go to the red chair"
+    navigator, backend = make_navigator(info=KNOWS, wording="verbatim")
+    navigator.start(Instruction("Go to the purple elephant"))
+    show(navigator, S, Pose())
+    assert navigator.decide(S).detail == "" and asked(backend) == ["go to the purple elephant"]
+
+
+def test_a_step_is_not_begun_for_an_instruction_that_has_ended():
+    navigator, backend = make_navigator(SENTENCES[0], info=KNOWS)
+    choose = backend.choose
+
+    def replaced(prompt, replies):
+        navigator.start(Instruction("go to the sofa, then to the red chair"))
+        show(navigator, 2 * S)
+        return choose(prompt, replies)
+
+    backend.choose = replaced
+    navigator.start(Instruction("go to the red chair, then to the sofa"))
+    show(navigator, S)
+    assert navigator.decide(S).hold is HoldReason.NO_INSTRUCTION
+    backend.choose = choose
+    navigator.decide(2 * S)
+    assert asked(backend) == ["go to the red chair", "go to the sofa", "go to the red chair"]
 
 
 def test_a_loop_on_the_spot_is_broken_unless_told_otherwise():

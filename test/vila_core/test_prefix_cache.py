@@ -20,7 +20,10 @@ def tokens_of(pieces):
     return [key for p in pieces for key in (p.ids or [(p.visual, i) for i in range(p.count)])]
 
 
-@given(st.lists(st.tuples(st.sampled_from("abc"), prompts, st.integers(0, 4)), max_size=20))
+SLOTS = st.sampled_from(["a", "b", "c", "navigation"])
+
+
+@given(st.lists(st.tuples(SLOTS, prompts, st.integers(0, 4)), max_size=20))
 def test_rows_hold_what_the_placement_says(steps):
     """A model of the real thing: each row holds the token that was written there, with all that it follows."""
     cache = PrefixCache(ROWS)
@@ -69,6 +72,33 @@ def test_slots_share_a_beginning_and_keep_their_own_end():
         cache.keep(placed)
     assert cache.place("navigation", [*video, Piece.of_text([5, 0])]).shared == 22
     assert cache.slots() == ("door", "ball")  # until it is told that the rows are filled
+
+
+@given(st.lists(st.tuples(SLOTS, prompts, st.integers(0, 4)), max_size=20), st.sampled_from([ROWS, 4 * ROWS, 1000]))
+def test_navigation_lies_where_it_would_alone(steps, rows):
+    """So that each sum over its keys is rounded alike, whatever else is asked."""
+    cache, alone = PrefixCache(rows), PrefixCache(rows)
+    for slot, pieces, scratch in steps:
+        placed = cache.place(slot, pieces, scratch)
+        cache.keep(placed)
+        if slot == "navigation":
+            wanted = alone.place(slot, pieces, scratch)
+            alone.keep(wanted)
+            assert np.array_equal(placed.rows, wanted.rows) and np.array_equal(placed.scratch, wanted.scratch)
+            assert placed.extent == wanted.extent == len(wanted.rows) + scratch
+
+
+def test_where_there_is_room_navigation_and_the_others_keep_theirs():
+    cache = PrefixCache(1000)
+    video = [Piece.of_text([1]), Piece(100, visual="film")]
+    read = []
+    for number in range(6):
+        cache.keep(cache.place("navigation", [Piece.of_text([2]), Piece(20 + 2 * number, visual=number)], 10))
+        placed = cache.place("events", video)
+        cache.keep(placed)
+        read.append(len(placed.rows) - placed.shared)
+    assert read == [101, 1, 1, 1, 1, 1]
+    assert set(cache.slots()) == {"navigation", "events"} and not cache.forgotten
 
 
 def test_what_was_not_filled_is_not_shared():

@@ -82,6 +82,7 @@ def backend(folder, runners):
     backend.close()
 
 
+@pytest.mark.long
 def test_the_embedded_model_s_graphs_agree_with_torch(exported):
     folder, graphs = exported
     errors = check_export(graphs, folder, read_manifest(folder))
@@ -307,6 +308,7 @@ def test_the_info_tells_what_runs(backend):
     assert backend.decoder.kv_bytes == 2 * backend.decoder._kv.keys.nbytes
 
 
+@pytest.mark.long
 def test_a_4_bit_decoder_and_head_answer_as_torch_does(tmp_path):
     """The head stays with torch, in 4 bits."""
     assert main(["quantize", str(EMBEDDED_CHECKPOINT), "--out", str(tmp_path / "w4"), "--plain", "--no-vision"]) == 0

@@ -165,6 +165,7 @@ def drive(client: Client, processes: ProcessGroup, wait_until, is_ready) -> dict
     return client.results
 
 
+@pytest.mark.long
 def test_two_robots_with_one_clock_both_finish_their_missions(start, spinner, wait_until) -> None:
     client = spinner.add(Client())
     results = drive(client, start(True, False), wait_until, client.is_content)

@@ -95,7 +95,7 @@ def simulator(ros_environment, ros):
     process.wait(60.0)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("output", ["goal_pose", "nav2"])
 def test_the_embedded_model_finds_its_way_though_others_drive(
     simulator, spinner, wait_until, monkeypatch, output: str

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import psutil
@@ -59,7 +62,7 @@ def launched(ros_environment, tmp_path):
     def start(name: str, *arguments: str) -> tuple[subprocess.Popen[bytes], Path]:
         output = tmp_path / "launch.log"
         command = [sys.executable, "-c", LAUNCH, str(ROOT / "launch" / name), *arguments]
-        environment = ros_environment | {"ROS_LOG_DIR": str(tmp_path), "PYTHONUNBUFFERED": "1"}
+        environment = ros_environment | {"ROS_HOME": str(tmp_path), "PYTHONUNBUFFERED": "1"}
         with output.open("wb") as file:
             process = subprocess.Popen(
                 command, env=environment, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
@@ -82,6 +85,23 @@ def node_process(launch: subprocess.Popen[bytes], name: str) -> int:
     return found
 
 
+def two_free_ports() -> int:
+    """The first of two ports, one behind the other, on which nobody listens."""
+    while True:
+        with socket.socket() as first, socket.socket() as second:
+            first.bind(("127.0.0.1", 0))
+            port = first.getsockname()[1]
+            with contextlib.suppress(OSError, OverflowError):
+                second.bind(("127.0.0.1", port + 1))
+                return int(port)
+
+
+def serves_a_page(port: int) -> bool:
+    with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5.0) as answer:
+        return b"<title>vila_nav</title>" in answer.read()
+    return False
+
+
 def test_a_killed_navigator_comes_back_active_and_ctrl_c_ends_all_in_order(launched, spinner, wait_until) -> None:
     onlooker = spinner.add(Onlooker("fleet/one"))
     launch, output = launched("simulation.launch.py", "seed:=3", "namespace:=fleet/one")
@@ -98,13 +118,27 @@ def test_a_killed_navigator_comes_back_active_and_ctrl_c_ends_all_in_order(launc
     assert "Traceback" not in text and "escalating" not in text and text.count("process has died") == 1, text
 
 
-def test_a_fleet_comes_up_and_ends(launched, spinner, wait_until) -> None:
+def test_a_fleet_comes_up_with_pages_and_bags_and_ends(launched, spinner, wait_until, tmp_path) -> None:
+    port = two_free_ports()
     onlookers = [spinner.add(Onlooker(f"robot_{number}")) for number in range(2)]
-    launch, output = launched("fleet.launch.py", "robots:=2", "seed:=3")
+    more = ("page:=true", f"page_port:={port}", "record:=true")
+    launch, output = launched("fleet.launch.py", "robots:=2", "seed:=3", *more)
     wait_until(lambda: all(onlooker.is_ready() for onlooker in onlookers), output.read_text)
+    wait_until(lambda: serves_a_page(port) and serves_a_page(port + 1), output.read_text)
     os.killpg(launch.pid, signal.SIGINT)
     assert launch.wait(HANG_S) == 0, output.read_text()
-    assert output.read_text().count("process has finished cleanly") == 10, output.read_text()
+    assert output.read_text().count("process has finished cleanly") == 14, output.read_text()
+    runs = sorted(str(file.parents[1].relative_to(tmp_path)) for file in tmp_path.rglob("*.mcap"))
+    assert runs == ["vila_nav/robot_0", "vila_nav/robot_1"]
+
+
+def test_a_recorder_is_started_beside_a_robot_that_runs(launched, spinner, wait_until, tmp_path) -> None:
+    robot = spinner.add(Onlooker())
+    robot.create_publisher(NavigatorStatus, "navigator/status", latched_qos(1)).publish(NavigatorStatus())
+    launch, output = launched("recorder.launch.py", f"folder:={tmp_path / 'runs'}")
+    wait_until(lambda: [*(tmp_path / "runs").rglob("*.mcap")], output.read_text)
+    os.killpg(launch.pid, signal.SIGINT)
+    assert launch.wait(HANG_S) == 0, output.read_text()
 
 
 def test_a_robot_that_is_not_known_ends_the_launch_with_those_that_are(launched) -> None:

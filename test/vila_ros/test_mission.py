@@ -59,10 +59,10 @@ class Story:
             self.decide(MOVE)
             self.report(MotionReport.ABORTED, fault=fault)
 
-    def turns(self, *degrees: float) -> None:
+    def turns(self, *degrees: float, step: int = 0) -> None:
         """Decide, turn by 15 degrees at a time, and report that as done."""
         for angle in degrees:
-            self.decide(Decision(Turn(math.radians(angle)), stamp_ns=10, probabilities=(0.04, 0.96)))
+            self.decide(Decision(Turn(math.radians(angle)), stamp_ns=10, probabilities=(0.04, 0.96), step=step))
             turn(self, angle)
             self.report(MotionReport.DONE)
 
@@ -200,6 +200,10 @@ LONG = MissionConfig(max_decisions=1000)
         pytest.param(lambda s: s.turns(*[15] * 24), None, id="a look around in the smallest turns"),
         pytest.param(lambda s: s.turns(*[45] * 9), E.NOT_FOUND, id="looked round and saw nothing"),
         pytest.param(lambda s: s.turns(*[-15] * 26), E.NOT_FOUND, id="the other way round, in small turns"),
+        pytest.param(
+            lambda s: s.turns(*[45] * 8) or s.turns(*[45] * 8, step=1), None, id="round again for the next thing"
+        ),
+        pytest.param(lambda s: s.turns(*[45] * 8) or s.turns(*[45] * 9, step=1), E.NOT_FOUND, id="and it is not there"),
         pytest.param(lambda s: (s.turns(45), turn(s, 360)), E.STUCK_ROTATING, id="somebody else turns it"),
         pytest.param(lambda s: s.wanders(7), None, id="looks here and there"),
         pytest.param(lambda s: s.wanders(9), E.NOT_FOUND, id="wanders"),

@@ -18,6 +18,7 @@ pytest.importorskip("rclpy")
 pytest.importorskip("vila_nav")
 
 from conftest import HANG_S
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from nav_msgs.msg import Odometry as OdometryMsg
 from rclpy.node import Node
 from rclpy.parameter import Parameter
@@ -152,6 +153,18 @@ def test_a_decision_is_shown_with_its_picture_its_probabilities_and_how_far_it_g
     assert page.board.get("stats")["dropped_frames"] == 4
     jpeg = page.pictures.of_decision("5-3")
     assert jpeg is not None and jpeg.stamp_ns == 7 * SECOND and jpeg.jpeg.startswith(b"\xff\xd8")
+
+
+def test_where_a_run_is_kept_is_told_if_a_command_can_name_it(page, navigator, spinner, wait_until):
+    recorder = spinner.add(Node("recorder"))
+    told = recorder.create_publisher(DiagnosticArray, "/diagnostics", reliable_qos())
+    wait_until(told.get_subscription_count)
+    for file, folder in (("/runs/2026-05-04_1/0001.mcap", "/runs/2026-05-04_1"), ("/runs/$(reboot)/0.mcap", "")):
+        values = {"file": file, "messages": "5", "lost_messages": "0", "removed_files": "0"}
+        pairs = [KeyValue(key=key, value=value) for key, value in values.items()]
+        message = DiagnosticArray(status=[DiagnosticStatus(name="/recorder", values=pairs)])
+        told.publish(message)
+        wait_until(lambda folder=folder: page.board.get("recording") == {"folder": folder})
 
 
 def test_holds_for_one_reason_are_told_together(page, navigator, wait_until):

@@ -272,6 +272,20 @@ def test_impossible_parameters_are_refused(ros, values, words) -> None:
         RecorderNode([Parameter(name, value=value) for name, value in values.items()])
 
 
+def test_robots_in_namespaces_keep_their_runs_apart(ros, tmp_path: Path, monkeypatch) -> None:
+    said: list[str] = []
+    monkeypatch.setenv("ROS_HOME", str(tmp_path))
+    monkeypatch.setattr(RecorderNode, "get_logger", lambda _: SimpleNamespace(info=said.append))
+    for name in ("/robot_0", "/a/robot_1", ""):
+        RecorderNode(arguments=["--ros-args", "-r", f"__ns:={name}"] if name else ()).destroy_node()
+    ours = tmp_path / "vila_nav"
+    assert [Path(line.split()[-1]) for line in said if "is kept in" in line] == [
+        ours / "robot_0",
+        ours / "a" / "robot_1",
+        ours,
+    ]
+
+
 def test_a_message_whose_definition_is_missing_is_told_and_the_rest_is_kept(ros, tmp_path: Path, monkeypatch) -> None:
     recorder = RecorderNode([Parameter("folder", value=str(tmp_path))])
     said = []

@@ -68,6 +68,7 @@ def client(ros_environment, spinner, wait_until):
         assert process.wait(HANG_S) == 0, "the simulator did not end in good order"
 
 
+@pytest.mark.long
 def test_a_patrol_is_begun_by_a_call_and_then_drives_itself(client: Client, wait_until) -> None:
     def call(service) -> None:
         future = service.call_async(Trigger.Request())

@@ -147,6 +147,7 @@ def robot(spinner, ros_environment, tmp_path, wait_until):
         yield Robot(base, nodes, wait_until)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGABRT], ids=lambda number: number.name)
 def test_whoever_is_killed_the_robot_stands_until_a_new_instruction(robot, lateness, number) -> None:
     for victim in Robot.SPECS:
@@ -158,6 +159,7 @@ def test_whoever_is_killed_the_robot_stands_until_a_new_instruction(robot, laten
         robot.stays(time.monotonic(), 2.0)
 
 
+@pytest.mark.long
 def test_whoever_hangs_the_robot_stands_until_a_new_instruction(robot, lateness) -> None:
     for victim in Robot.SPECS:
         robot.drive()

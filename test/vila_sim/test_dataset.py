@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 
 from vila_core.actions.grammar import ACTIONS, SENTENCES
 from vila_core.errors import WorldError
-from vila_core.types import Stop
+from vila_core.types import Decision, Frame, MoveForward, Odometry, Stop
 from vila_sim import dataset
 from vila_sim.cameras import CameraRandomization
-from vila_sim.dataset import FRAMES_PER_FLAT, SLOTS, DataOptions, make_shard, shard_path, small_segmentation
+from vila_sim.dataset import FRAMES_PER_FLAT, SLOTS, DataOptions, make_shard, shard_path
 from vila_sim.episodes import held_out_pairs, split_flat
+from vila_sim.rollout_recorder import small_segmentation
+from vila_sim.tasks import is_the_only_one, next_rooms
 from vila_tools.training.data_sets import episodes_main
 
 pytestmark = pytest.mark.slow
@@ -36,7 +38,7 @@ def test_shapes_and_types(shard: Shard) -> None:
     n, e, f = len(shard["images"]), len(shard["slots"]), 1
     assert n == FRAMES_PER_FLAT
     expected = {
-        "images": ((n, 96, 96, 3), "uint8"),
+        "images": ((n, 192, 192, 3), "uint8"),
         "seg": ((n, 48, 48), "uint8"),
         "labels": ((n, SLOTS), "int8"),
         "visible": ((n, SLOTS), "bool"),
@@ -65,7 +67,10 @@ def test_slots_and_labels_fit(shard: Shard) -> None:
     assert np.isnan(shard["distance"][empty]).all() and np.isnan(shard["bearing"][empty]).all()
     assert (shard["labels"] < len(SENTENCES)).all()
     for row in shard["slots"]:
-        assert len({flat.objects[i].room for i in row if i >= 0}) == 1
+        things = [flat.objects[i] for i in row if i >= 0]
+        near = {room.name for room in next_rooms(flat, things[0].room)}
+        assert all(thing.room == things[0].room or thing.room in near for thing in things)
+        assert all(thing.room == things[0].room or is_the_only_one(flat, thing) for thing in things)
     stops = shard["labels"] == 0
     assert (shard["distance"][stops] <= 0.5).all()
     assert np.abs(shard["bearing"][~empty]).max() <= np.pi + 1e-6
@@ -113,6 +118,7 @@ def test_same_seed_gives_the_same_shard(shard: Shard, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["shard_00000"]
 
 
+@pytest.mark.long
 def test_a_set_of_two_families_takes_them_in_turn_and_draws_cameras(tmp_path: Path) -> None:
     options = DataOptions(("plain", "rich"), CameraRandomization())
     shards = [load(make_shard(tmp_path / name, 0, 0, frames=2 * FRAMES_PER_FLAT, options=options)) for name in "ab"]
@@ -129,12 +135,44 @@ def test_a_set_of_two_families_takes_them_in_turn_and_draws_cameras(tmp_path: Pa
     assert inside.mean() > 0.95  # the segmentation, by which they count as visible, is the drawn camera's
 
 
+class Forward:
+    """Goes on whatever it sees, and stops at the seventh decision."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.seen = self.decided = 0
+
+    def start(self, instruction: str) -> None:
+        self.told.append(instruction)
+        self.seen = self.decided = 0
+
+    def observe(self, frame: Frame, odometry: Odometry) -> None:
+        assert frame.image.shape == (224, 224, 3) and frame.stamp_ns == odometry.stamp_ns
+        self.seen += 1
+
+    def decide(self) -> Decision:
+        assert self.seen == self.decided + 1  # each 25 cm are seen
+        self.decided += 1
+        return Decision(Stop() if self.decided == 7 else MoveForward(0.25), 0)
+
+
+def test_a_driver_drives_and_the_oracle_says_what_would_have_been_right(shard: Shard, tmp_path: Path) -> None:
+    driver = Forward()
+    driven = load(make_shard(tmp_path, 0, 0, frames=FRAMES_PER_FLAT, driver=driver))
+    assert len(driver.told) == len(driven["slots"]) and all(driver.told)
+    whole = driven["episode"] < driven["episode"][-1]
+    assert set(driven["executed"][whole]) == {SENTENCES.index("The next action is move forward 25 cm."), 0}
+    target = driven["labels"][np.arange(FRAMES_PER_FLAT), driven["target_slot"][driven["episode"]]]
+    assert len(set(target)) > 3 and (target != driven["executed"])[whole].mean() > 0.3
+
+
 def test_main_makes_only_what_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made: list[int] = []
 
-    def fake(out: Path, index: int, seed: int, options: DataOptions) -> Path:
+    def fake(out: Path, index: int, seed: int, *, options: DataOptions, driver: object) -> Path:
+        assert driver is None
         made.append(index)
         shard_path(out, index).mkdir()
         return shard_path(out, index)

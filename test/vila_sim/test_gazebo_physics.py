@@ -54,6 +54,7 @@ def world(tmp_path_factory) -> Path:
     return write_gazebo_world(tmp_path_factory.mktemp("gazebo") / "world", FLAT, START, gz="fortress")
 
 
+@pytest.mark.long
 def test_it_stands_drives_straight_and_turns_as_its_wheels_say(drive, world) -> None:
     stretches = [(0, 0, 1), (0.4, 0, 5), (0, 0, 1), (0, 1.0, 3), (0, 0, 1), (0.3, 0.6, 3), (0, 0, 1)]
     wheels = STEP_S, ROBOT.wheel_separation_m, ROBOT.wheels[0].radius_m

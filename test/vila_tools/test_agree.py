@@ -60,6 +60,7 @@ def test_a_drive_of_the_oracle_ends_at_its_stop():
     env.close()
 
 
+@pytest.mark.long
 def test_quantized_from_episodes_and_compared(tmp_path, capsys):
     write_episodes(tmp_path / "train.json", generate_episodes("train", 4, seed=5))
     made = ["quantize", str(EMBEDDED_CHECKPOINT), "--out", str(tmp_path / "nano4"), "--tokens", "600"]

@@ -80,6 +80,7 @@ def info_fields() -> dict[str, object]:
     return {name: getattr(SCRIPTED_INFO, name) for name in SCRIPTED_INFO.__slots__}
 
 
+@pytest.mark.long
 def test_the_program_runs_and_tells_all_figures(tmp_path, capsys) -> None:
     arguments = ["--clips", "2", "--patrol-minutes", "0.1", "--threads", "1", "--json", str(tmp_path / "events.json")]
     assert events.main(arguments) == 0

@@ -155,6 +155,7 @@ def test_a_part_compares_ours_with_the_quickest_of_each_round(job):
     assert lines[-1] == "c.tower: missing: not installed: c"
 
 
+@pytest.mark.long
 def test_a_peer_that_fails_is_missing_and_the_run_goes_on(job, monkeypatch):
     broken = Form("vila_tools.benchmark.target:NoSuchClass", (), 0.0, "")
     unconverted = Form("x:y", (), 0.0, "", "vila_tools.benchmark.target:NoSuchFunction")
@@ -199,6 +200,7 @@ def test_ours_must_not_fail(job, monkeypatch):
         measure_parts(job, [], rounds=1)
 
 
+@pytest.mark.long
 def test_the_quick_run_prints_one_object_last_and_keeps_what_it_converted(tmp_path, capsys):
     arguments = ["--parts", "--quick", "--rounds", "1", "--peers", "none", "--threads", "1", "--no-warm-up"]
     arguments += ["--keep", str(tmp_path)]

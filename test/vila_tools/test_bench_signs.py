@@ -56,6 +56,7 @@ def driven(episode: Episode) -> Iterator[dict[str, EpisodeResult]]:
     backend.close()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("sign", SHOWN)
 def test_the_envelope_holds_beside_the_sign(driven: dict[str, EpisodeResult], sign: str) -> None:
     result = driven[sign]

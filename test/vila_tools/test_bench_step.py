@@ -185,6 +185,7 @@ def test_a_peer_that_fails_is_missing_and_the_run_goes_on(lite, monkeypatch):
     assert list(whole_step.table(result | {"shape": result["shape"] | {"name": "lite"}}))[-1].startswith("absent")
 
 
+@pytest.mark.long
 def test_the_quick_run_prints_one_object_last(tmp_path, capsys):
     file = tmp_path / "step.json"
     arguments = ["--quick", "--rounds", "1", "--peers", "none", "--threads", "1", "--no-warm-up", "--json", str(file)]

@@ -122,7 +122,7 @@ def original(model, plan, kept):
     return trained_tensors(model, plan)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_handful_of_samples_is_learned_and_the_navigator_decides_so(data, tmp_path, capsys):
     options = ("--precision", "float32", "--steps", "40", "--batch", "4", "--decoder-rate", "1e-2", "--save-memory")
     result = finetune(capsys, EMBEDDED_CHECKPOINT, data, tmp_path / "out", *options, "--validation", "0.25")

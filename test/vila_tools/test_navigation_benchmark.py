@@ -158,6 +158,7 @@ def test_any_number_of_workers_gives_the_same_numbers(file, tmp_path, capsys) ->
     assert numbers("1") == numbers("3")
 
 
+@pytest.mark.long
 def test_a_run_that_was_killed_goes_on_where_it_was(file, tmp_path, capsys, monkeypatch) -> None:
     out = ["--out", str(tmp_path / "out")]
     whole = program(capsys, *QUICK, *file, *out)

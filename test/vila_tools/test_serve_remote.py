@@ -84,7 +84,16 @@ def test_replies_are_written_and_the_card_tells_what_the_navigator_must_know(ser
     reply = backend.generate(Prompt(text, tuple(Visual(frame) for frame in frames)), 32)
     assert reply in SENTENCES
     info = served.backend.info
-    for name in ("name", "num_frames", "history_tokens", "prompt_style", "visual_tokens", "max_tokens", "describes"):
+    for name in (
+        "name",
+        "num_frames",
+        "history_tokens",
+        "prompt_style",
+        "visual_tokens",
+        "max_tokens",
+        "describes",
+        "vocabulary",
+    ):
         assert getattr(backend.info, name) == getattr(info, name), name
     backend.close()
 

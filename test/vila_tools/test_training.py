@@ -14,14 +14,18 @@ from vila_core.engine.torch_backend import TorchBackend
 from vila_core.errors import ConfigError
 from vila_core.models.checkpoint import load_checkpoint
 from vila_tools.training.loop import schedule
-from vila_tools.training.recipe import ModelSizes, Recipe, StageRecipe
+from vila_tools.training.recipe import DataRecipe, ModelSizes, Recipe, StageRecipe, read_recipe
 from vila_tools.training.samples import VISUAL, Sampler, prompt_ids
-from vila_tools.training.shards import grid_objects, read_rollouts
+from vila_tools.training.shards import grid_objects, joined, read_rollouts
 from vila_tools.training.train import corpus, create_model, train
 
 KINDS, COLOURS = ("chair", "floor_lamp"), ("red", "blue")
 RECIPE = Recipe(
-    sizes=ModelSizes(vision_width=32, vision_layers=1, vision_heads=1, width=32, layers=1, heads=1, kv_heads=1),
+    sizes=ModelSizes(
+        **{"image_size": 96, "patch_size": 12, "vision_width": 32, "vision_layers": 1, "vision_heads": 1},
+        **{"width": 32, "layers": 1, "heads": 1, "kv_heads": 1, "num_frames": 4},
+    ),
+    driven=DataRecipe(frames=0),
     vision=StageRecipe(4, 8, 1e-3, warmup_steps=1),
     policy=StageRecipe(100, 16, 5e-3, warmup_steps=5),
     joint=StageRecipe(2, 4, 1e-4, 1e-4, warmup_steps=1),
@@ -76,6 +80,39 @@ def test_shards_are_joined_with_each_frame_at_its_episode(data):
     assert (data.labels[data.slots < 0] == -1).all()
 
 
+def test_two_sets_become_one_with_each_frame_at_its_own_episode(data):
+    both = joined(data, data)
+    assert len(both) == len(both.images) == 240
+    assert both.first[[119, 120, 239]].tolist() == [110, 120, 230]
+    rows = np.array([5, 125, 119, 239, -1])
+    np.testing.assert_array_equal(both.images[rows], data.images[np.array([5, 5, 119, 119, 119])])
+    with pytest.raises(ConfigError, match="other kind_names"):
+        joined(data, dataclasses.replace(data, kind_names=("bed",)))
+
+
+def test_a_recipe_in_a_file_says_what_differs(tmp_path):
+    file = tmp_path / "recipe.yaml"
+    file.write_text("seed: 3\nvision: {steps: 7}\nsizes:\n  width: 64\n")
+    recipe = read_recipe(file)
+    assert recipe == dataclasses.replace(
+        Recipe(),
+        seed=3,
+        vision=dataclasses.replace(Recipe().vision, steps=7),
+        sizes=dataclasses.replace(Recipe().sizes, width=64),
+    )
+    for text, words in (
+        ("visoin: {steps: 7}", "did you mean 'vision'"),
+        ("vision: {step: 7}", "did you mean 'steps'"),
+        ("vision: 7", "vision = 7: expected names and values"),
+        ("seed: many", "Recipe.seed = 'many': expected int"),
+        ("[1, 2]", "expected names and values, got list"),
+        ("a: [", "is no YAML"),
+    ):
+        file.write_text(text)
+        with pytest.raises(ConfigError, match=words):
+            read_recipe(file)
+
+
 def test_a_batch_lines_up_words_pictures_and_labels(data, tmp_path):
     model = create_model(tmp_path, RECIPE.sizes, corpus(data), 0)
     sampler = Sampler(model, data, dataclasses.replace(RECIPE, nonsense_share=0.0), range(100))
@@ -93,7 +130,7 @@ def test_a_batch_lines_up_words_pictures_and_labels(data, tmp_path):
     assert batch.grounding[1].sum() == 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_training_learns_resumes_exactly_and_leaves_a_checkpoint(data, tmp_path):
     device = torch.device("cpu")
     whole = train(data, RECIPE, _folder(tmp_path / "a"), tmp_path / "a" / "checkpoint", device)

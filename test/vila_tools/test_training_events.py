@@ -148,7 +148,7 @@ def test_a_picture_that_stays_is_encoded_once():
     assert once.tolist() == [0, 2, 4] and again.tolist() == [0, 0, 1, 1, 2]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_it_learns_and_a_stopped_run_goes_on_exactly(model, clips, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "SAVE_EVERY", 20)
     whole, cut = tmp_path / "whole", tmp_path / "cut"

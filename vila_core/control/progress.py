@@ -55,6 +55,11 @@ class Progress:
             self.spot += 1
             self.turned_rad = self._least_rad = self._most_rad = 0.0
 
+    def look_anew(self) -> None:
+        """Count turns and idle motions from here on: something else is looked for."""
+        self.turned_rad = self._least_rad = self._most_rad = self._swept_rad = 0.0
+        self.idle_motions = 0
+
     def note_motion(self) -> None:
         """Take the end of a motion, and count it if it showed nothing new."""
         swept_rad = self._most_rad - self._least_rad

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from vila_core.errors import BackendError
-from vila_core.types import Choice, Frame, Prompt
+from vila_core.types import Choice, Frame, Prompt, Vocabulary
 
 EMBEDDED_CHECKPOINT = Path(__file__).resolve().parents[1] / "checkpoints" / "vila_nano"
 
@@ -36,7 +36,9 @@ class ModelInfo:
     several; None if that is not known, or frames keep their shape. precision_reason: in one line why it is the
     precision, or that it is computed slowly here; "" if it was asked for and is computed well. kernels: what it runs
     on a CPU, or why that is slower than it could be; "" if it does not run there. describes: whether `generate` may be
-    asked anything; False for a model that knows its own sentences alone.
+    asked anything; False for a model that knows its own sentences alone. vocabulary: the words that it knows, None for
+    one that may be told anything. computed_on: what the last bits of its results depend on beside the weights, see
+    machine.computing; "" if that is not known. threads: that torch computes in.
     """
 
     name: str
@@ -54,6 +56,9 @@ class ModelInfo:
     precision_reason: str = ""
     kernels: str = ""
     describes: bool = True
+    vocabulary: Vocabulary | None = None
+    computed_on: str = ""
+    threads: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 
 from vila_core.errors import BackendError
 from vila_core.models.vlm import Segment
-from vila_core.types import Visual
+from vila_core.types import NAVIGATION_SLOT, Visual
+
+_ROUND = 128  # rows: a history that grows does not push others away at each decision
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,9 @@ class PrefixCache:
     """Cache slots, each with the rows of its last prompt; a prefix that prompts share lies in the same rows.
 
     A slot's new prompt takes over the longest prefix that any slot holds; what its old one had besides is free
-    at once. When rows run out the slots not used for longest are forgotten.
+    at once. When rows run out the slots not used for longest are forgotten. Navigation has the first rows, as if it
+    were alone: sums over keys are rounded in the order of their rows, and a decision is to be the same whatever else
+    was asked.
     """
 
     def __init__(self, rows: int) -> None:
@@ -71,6 +75,8 @@ class PrefixCache:
         self.prefilled = 0  # tokens whose keys and values were computed
         self.forgotten: set[str] = set()  # slots that lost their rows to others
         self._kept: OrderedDict[str, _Kept] = OrderedDict()  # the slot used last stands last
+        self._reserved = 0  # the most rows that navigation has needed, rounded up: others take them only if they must
+        self._needed = 0  # rows that its last prompt needed
 
     def place(self, cache_slot: str, pieces: Sequence[Piece], scratch: int = 0, *, least_new: int = 1) -> Placement:
         """Find rows for a prompt and for `scratch` more tokens.
@@ -81,9 +87,12 @@ class PrefixCache:
         length = sum(piece.count for piece in pieces)
         if length + scratch > self.rows:
             raise BackendError(f"the prompt and its reply need {length + scratch} tokens, the cache has {self.rows}")
-        shared = self._longest(pieces, length - least_new)
-        self._kept.pop(cache_slot, None)
-        free = self._free(shared, length - len(shared) + scratch)
+        if cache_slot == NAVIGATION_SLOT:
+            shared, free = self._first_rows(pieces, length - least_new, length + scratch)
+        else:
+            shared = self._longest(pieces, length - least_new)
+            self._kept.pop(cache_slot, None)
+            free = self._free(shared, length - len(shared) + scratch)
         new = free[: length - len(shared)]
         self.reused += len(shared)
         self.prefilled += len(new)
@@ -109,6 +118,23 @@ class PrefixCache:
         """Name the slots that hold something, the one used last at the end."""
         return tuple(self._kept)
 
+    def _first_rows(
+        self, pieces: Sequence[Piece], most: int, needed: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the first rows: those that hold what navigation's last prompt began with, and those to be filled.
+
+        Slots that have one of the latter are forgotten; as navigation's rows are never fewer than before, that ends.
+        """
+        last = self._kept.pop(NAVIGATION_SLOT, None)
+        count = 0 if last is None else max(0, min(common_tokens(last.pieces, pieces), most))
+        for slot in [slot for slot, kept in self._kept.items() if ((kept.rows >= count) & (kept.rows < needed)).any()]:
+            del self._kept[slot]
+            self.forgotten.add(slot)
+        self._needed = needed
+        self._reserved = max(self._reserved, _ROUND * -(-needed // _ROUND))
+        rows = np.arange(needed)
+        return rows[:count], rows[count:]
+
     def _longest(self, pieces: Sequence[Piece], most: int) -> NDArray[np.int64]:
         """Return the rows of the longest prefix that a slot holds; that slot counts as used."""
         best, rows = "", np.empty(0, np.int64)
@@ -122,15 +148,20 @@ class PrefixCache:
 
     def _free(self, shared: NDArray[np.int64], count: int) -> NDArray[np.int64]:
         """Return the lowest free rows; slots are forgotten until there are enough."""
+        room = self.rows - len(shared) - count
+        reserved = next(rows for rows in (self._reserved, self._needed, 0) if rows <= room or not rows)
         while True:
             taken = np.zeros(self.rows, dtype=bool)
+            taken[:reserved] = True
             taken[shared] = True
             for kept in self._kept.values():
                 taken[kept.rows] = True
             free = np.flatnonzero(~taken)
             if len(free) >= count:
                 return free[:count]
-            self.forgotten.add(self._kept.popitem(last=False)[0])
+            oldest = next(slot for slot in self._kept if slot != NAVIGATION_SLOT or not reserved)
+            del self._kept[oldest]
+            self.forgotten.add(oldest)
 
 
 def pieces_of(segments: Sequence[Segment], visuals: Sequence[Visual], visual_tokens: int) -> tuple[Piece, ...]:

@@ -25,6 +25,7 @@ from vila_core.engine.visual_cache import VisualCache
 from vila_core.errors import BackendError, NotFiniteError
 from vila_core.kernels.library import kernels_status
 from vila_core.kernels.linear import KERNEL_TYPES
+from vila_core.machine.computing import computed_on
 from vila_core.machine.precision import AUTO
 from vila_core.models.checkpoint import load_checkpoint
 from vila_core.models.encoders import frame_tokens
@@ -86,6 +87,7 @@ def model_info(model: VisionLanguageModel, precision: str, precision_reason: str
         history_tokens=navigation.history_tokens,
         prompt_style=navigation.prompt_style,
         describes=navigation.describes,
+        vocabulary=navigation.vocabulary,
         chat_template=navigation.chat_template,
         visual_tokens=frame_tokens(config),
         max_tokens=config.language.max_positions,
@@ -94,6 +96,8 @@ def model_info(model: VisionLanguageModel, precision: str, precision_reason: str
         picture_px=picture_px(model),
         pool=max(sizes, key=lambda size: size[0] * size[1] * size[2]) if sizes else None,
         kernels=kernels_status().text() if model.device.type == "cpu" else "",
+        computed_on=computed_on(model.device),
+        threads=torch.get_num_threads(),
     )
 
 

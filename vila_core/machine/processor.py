@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from pathlib import Path
 
 _CPUINFO = Path("/proc/cpuinfo")
@@ -16,3 +17,9 @@ def processor(cpuinfo: Path = _CPUINFO) -> dict[str, str]:
         return {}
     pairs = (line.partition(":") for line in lines)
     return {name.strip().lower(): value.strip() for name, _, value in pairs if name.strip().lower() in _FACTS}
+
+
+def processor_name(cpuinfo: Path = _CPUINFO) -> str:
+    """Return the model of the first processor, what kind it is where the system does not tell."""
+    facts = processor(cpuinfo)
+    return facts.get("model name") or facts.get("cpu part") or platform.machine()

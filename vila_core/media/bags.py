@@ -6,7 +6,7 @@ import functools
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vila_core.errors import FrameError, MediaError
+from vila_core.errors import CutMediaError, FrameError, MediaError
 from vila_core.media.bag_storage.common import (
     MCAP_MAGIC,
     ROS1_MAGIC,
@@ -40,11 +40,13 @@ _FREE_SHARE = 0.9  # of the free space that an unpacked bag may take
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BagImage:
-    """An image of a bag: [H, W, 3] uint8 RGB, its topic and when it was recorded."""
+    """An image of a bag: [H, W, 3] uint8 RGB, its topic, when it was recorded, and when it was taken by its header."""
 
     topic: str
     time_ns: int
     image: NDArray[np.uint8]
+    stamp_ns: int = 0
+    frame_id: str = ""
 
 
 def bag_images(path: Path, topics: Sequence[str] = ()) -> Iterator[BagImage]:
@@ -66,7 +68,7 @@ def bag_images(path: Path, topics: Sequence[str] = ()) -> Iterator[BagImage]:
             progress.file = file
             for stored in _stored_messages(file, selection):
                 progress.take(stored)
-                yield BagImage(stored.topic.name, stored.time_ns, _decoded(stored, progress))
+                yield _decoded(stored, progress)
     _check_topics(path, selection)
     for topic in sorted(selection.asked & plan.promised.keys() if topics else plan.promised):
         if progress.counts[topic] < plan.promised[topic]:
@@ -106,6 +108,32 @@ def bag_records(path: Path, kinds: Sequence[str], definitions: Mapping[str, str]
                 yield BagRecord(stored.topic.name, stored.topic.kind, stored.time_ns, message)
 
 
+def stamp_ns(stamp: Any) -> int:
+    """Return a time of a message, sec and nanosec, in nanoseconds."""
+    return int(stamp.sec) * 10**9 + int(stamp.nanosec)
+
+
+def image_topics(path: Path) -> Iterator[str]:
+    """Yield the topic of each image, in order of time; nothing is decoded. Raises MediaError as `bag_images`."""
+    progress, selection = _Progress(path), Selection(frozenset())
+    with _told(progress):
+        for file in bag_plan(path).files:
+            progress.file = file
+            for stored in _stored_messages(file, selection):
+                progress.take(stored)
+                yield stored.topic.name
+
+
+def only_topic(path: Path, images: Iterable[BagImage]) -> Iterator[BagImage]:
+    """Pass on images of one topic; MediaError, naming both, where a second one comes."""
+    topic = ""
+    for image in images:
+        topic = topic or image.topic
+        if image.topic != topic:
+            raise MediaError(f"{path} holds images on {shown(topic)} and {shown(image.topic)}; name one with --topic")
+        yield image
+
+
 @dataclass(slots=True)
 class _Progress:
     """How far a bag has been read."""
@@ -138,7 +166,7 @@ def _told(progress: _Progress) -> Iterator[None]:
     except MediaError:
         raise
     except CutError as err:
-        raise MediaError(f"{progress.file} is cut {progress}: {err}") from err
+        raise CutMediaError(f"{progress.file} is cut {progress}: {err}") from err
     except RefusedError as err:
         raise MediaError(f"{progress.file} cannot be read as a bag: {err}") from err
     except BagError as err:
@@ -191,12 +219,13 @@ def _packed_messages(file: Path, selection: Selection) -> Iterator[StoredMessage
         yield from _stored_messages(plain, selection)
 
 
-def _decoded(stored: StoredMessage, progress: _Progress) -> NDArray[np.uint8]:
+def _decoded(stored: StoredMessage, progress: _Progress) -> BagImage:
+    topic = stored.topic
     try:
-        message = _deserialized(stored, f"sensor_msgs/msg/{stored.topic.kind}")
-        if stored.topic.kind == "Image":
-            return decode_image(message, stored.topic.name)
-        return decode_compressed(message)
+        message = _deserialized(stored, f"sensor_msgs/msg/{topic.kind}")
+        image = decode_image(message, topic.name) if topic.kind == "Image" else decode_compressed(message)
+        header = message.header
+        return BagImage(topic.name, stored.time_ns, image, stamp_ns(header.stamp), str(header.frame_id))
     except (FrameError, BagError) as err:
         others = "; to pass this topic over, name those to read" if len(progress.counts) > 1 else ""
         raise MediaError(f"{progress.file}: {progress.of_last()}: {err}{others}") from err

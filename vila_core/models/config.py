@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vila_core.models.families import Generation, TokenOrder
+from vila_core.types import Vocabulary
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +135,8 @@ class NavigationConfig:
     """How the navigator prompts a checkpoint: key `vila_nav` of config.json, or its family's custom.
 
     num_frames: the current one included. history_tokens: visual tokens of an older frame, None for all. describes:
-    whether the model answers freely; False for one that knows its own sentences alone.
+    whether the model answers freely; False for one that knows its own sentences alone. vocabulary: the words that it
+    knows, None for a model that may be told anything.
     """
 
     prompt_style: str
@@ -142,6 +144,7 @@ class NavigationConfig:
     num_frames: int
     history_tokens: int | None
     describes: bool = True
+    vocabulary: Vocabulary | None = None
 
 
 @dataclass(frozen=True, slots=True)

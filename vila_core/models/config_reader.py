@@ -44,6 +44,7 @@ from vila_core.models.families import (
 )
 from vila_core.models.layouts import Layout, open_layout, read_json_if_there
 from vila_core.models.projector import downsample_rate
+from vila_core.types import Vocabulary
 
 
 def read_checkpoint_config(path: Path, *, token_order: TokenOrder | None = None) -> CheckpointConfig:
@@ -434,4 +435,16 @@ def _navigation_config(top: JsonObject, family: Family, template: str) -> Naviga
         num_frames=top.integer("num_video_frames", 8, most=MOST_FRAMES),
         history_tokens=own.integer("history_tokens") if own.has("history_tokens") else None,
         describes=family.describes,
+        vocabulary=_vocabulary(own.object("vocabulary")) if own.has("vocabulary") else None,
     )
+
+
+def _vocabulary(own: JsonObject) -> Vocabulary:
+    def words(key: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        table = own.object(key)
+        return tuple((name, table.texts(name)) for name in table.raw)
+
+    try:
+        return Vocabulary(own.text("form"), words("colours"), words("kinds"))
+    except ValueError as err:
+        raise own.wrong("form", "a sentence with {thing} once") from err

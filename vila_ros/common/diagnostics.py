@@ -38,6 +38,9 @@ class Health:
     backend: str
     precision: str
     kernels: str  # of the CPU, or why there are none; empty if the backend does not run there
+    history_policy: str
+    computed_on: str  # the processor or GPU, its instructions, and the library
+    threads: int  # that compute
     latency_ms: float
     images: str  # their topic, and how many publish there
     image_age_s: float

@@ -14,13 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from vila_core.config import from_mapping
 from vila_core.control.governor.config import GovernorConfig
 from vila_core.control.governor.obstacle_config import ObstacleConfig
 from vila_core.errors import ConfigError
-from vila_core.files.reading import is_file, read_text
+from vila_core.files.reading import is_file
+from vila_core.files.yaml_file import read_yaml
 
 GENERIC = "generic"
 BLIND_MPS = 0.2  # top speed of a robot without a sensor for obstacles
@@ -66,14 +65,20 @@ class RobotDescription:
     camera_pitch_deg: float = math.nan  # downward; NaN: not known
     camera_hfov_deg: float = math.nan  # horizontal field of view; NaN: not known
     odometry: str = ""  # what it is measured by, and how far to trust it
+    command_timeout_s: float = math.nan  # the base stops so long after its last command; 0: never; NaN: not known
 
     def __post_init__(self) -> None:
         for name, (low, high) in _RANGES.items():
             value = getattr(self, name)
             if not (low < value <= high or math.isnan(value)):
                 raise ConfigError(f"{name} = {value!r}: must be above {low:g} and at most {high:g}")
+        if not (0.0 <= self.command_timeout_s <= _MOST_TIMEOUT_S or math.isnan(self.command_timeout_s)):
+            raise ConfigError(
+                f"command_timeout_s = {self.command_timeout_s!r}: must be from 0, never, to {_MOST_TIMEOUT_S:g}"
+            )
 
 
+_MOST_TIMEOUT_S = 60.0
 _RANGES = {
     "max_linear_mps": (0.0, 20.0),
     "max_angular_rps": (0.0, 20.0),
@@ -133,7 +138,7 @@ def load_recipe(robot: str, folder: Path, *, blind: bool = False, more: Path | N
     source = path
     if more is not None:
         source = Path(f"{path} with {more}")
-        governor |= _of_governor(_yaml(more))
+        governor |= _of_governor(read_yaml(more))
     _check_limits(source, description, governor)
     recipe = RobotRecipe(path.stem, path, description, topics, sections, not _sources(source, governor))
     if recipe.is_blind:
@@ -155,7 +160,7 @@ def _find(robot: str, folder: Path) -> Path:
 
 def _sections(path: Path) -> dict[str, dict[str, Any]]:
     """The parameters of each node, by their dotted names."""
-    told = _yaml(path)
+    told = read_yaml(path)
     if not isinstance(told, dict) or list(told) != [_ANYWHERE] or not isinstance(told[_ANYWHERE], dict):
         raise ConfigError(f"{path}: must hold {_ANYWHERE!r} alone, and in it the nodes; see docs/robots.md")
     known = (_ROBOT, *NODES, *MORE_NODES)
@@ -171,13 +176,6 @@ def _sections(path: Path) -> dict[str, dict[str, Any]]:
             raise ConfigError(f"{path}: {name} must hold {_PARAMETERS!r} alone, and in it its parameters")
         sections[name] = dict(_flat(content[_PARAMETERS]))
     return sections
-
-
-def _yaml(path: Path) -> Any:
-    try:
-        return yaml.safe_load(read_text(path, error=ConfigError))
-    except yaml.YAMLError as err:
-        raise ConfigError(f"{path} is no YAML: {' '.join(str(err).split())}") from err
 
 
 def _of_governor(content: Any, name: str = "") -> dict[str, Any]:

@@ -211,6 +211,8 @@ class ActiveNavigator:
         if current.mission.end is None:
             self.motion.carry_out(decision, message)  # behind what waits for its report
         self._outputs.publish_frames(decision)
+        anchor = self.decisions.odometry_at(decision.stamp_ns)
+        self._outputs.debug.publish(decision, None if anchor is None else anchor.pose)
         self.missions.settle()
 
     def _decision_context(self) -> DecisionContext:
@@ -246,6 +248,7 @@ class ActiveNavigator:
             return
         self.latest.odometry = odometry
         self.decisions.note_odometry(odometry)
+        self._outputs.debug.note_odometry(odometry, self._outputs.mission_id)
         self.motion.note_odometry(message, odometry, self._sources.of(message, info))
         if self.missions.current is not None:
             self.missions.current.mission.on_odometry(odometry, time.monotonic_ns())
@@ -349,6 +352,9 @@ class ActiveNavigator:
             backend=config.backend,
             precision=precision_text(info),
             kernels=info.kernels,
+            history_policy=self._configured.history.policy,
+            computed_on=info.computed_on,
+            threads=info.threads,
             latency_ms=outputs.latency_ms,
             images=topic_text(self._node, self._camera.topic),
             image_age_s=age_s,

@@ -73,9 +73,10 @@ class Decisions:
             self._timing.begin(None, None, None)
             return
         self._timing.note_decision(decision.stamp_ns, self._now_ns())
-        self._timing.begin(decision.action, self._odometry_at(decision.stamp_ns), newest)
+        self._timing.begin(decision.action, self.odometry_at(decision.stamp_ns), newest)
 
-    def _odometry_at(self, stamp_ns: int) -> Odometry | None:
+    def odometry_at(self, stamp_ns: int) -> Odometry | None:
+        """Return where the robot was at a time, None if that is not known."""
         try:
             return Odometry(stamp_ns, self._poses.at(stamp_ns))
         except LookupError:  # the controller, which has the same poses, refuses the action

@@ -152,6 +152,7 @@ class Mission:
         self._bad_replies = self._backend_errors = 0
         self._failures = MotionFailures(config.max_aborts, config.max_aborts_total)
         self._progress, self._search = Progress(config.progress_m), Search()
+        self._step = 0  # of the instruction
         self._stop_words = ""  # what the model's stop was like
         self._standstill = Standstill(config.still_mps, config.still_rps)
 
@@ -211,6 +212,9 @@ class Mission:
         if decision.action is None:
             self._count_hold(decision, now_ns)
             return
+        if decision.step != self._step:  # the one before is done: what is next is looked for anew
+            self._step, self._search = decision.step, Search()
+            self._progress.look_anew()
         self.decisions += 1
         self._bad_replies = self._backend_errors = 0
         self._image_hold_ns = None

@@ -19,6 +19,7 @@ from vila_core.types import Decision, FrameKey, HoldReason, Prompt
 from vila_ros.common.conversions import image_from_frame, message_from_decision, stamp_from_ns
 from vila_ros.common.diagnostics import Health, diagnostic_array, waiting_array
 from vila_ros.common.qos import reliable_qos
+from vila_ros.navigator.debug_outputs import DebugOutputs
 
 _FRAMES = 16  # images of a decision that may wait for who listens
 _REMEMBERED = 256  # images that are not published again
@@ -39,7 +40,10 @@ class DecisionContext:
 
 
 class NavigatorOutputs:
-    """Publishers of ~/action, ~/stats, ~/frames, ~/heartbeat and /diagnostics, and the counters in them."""
+    """Publishers of ~/action, ~/stats, ~/frames, ~/heartbeat and /diagnostics, and the counters in them.
+
+    debug: what shows decisions to people.
+    """
 
     def __init__(self, node: Node, odometry_frame: str) -> None:
         self._node = node
@@ -50,6 +54,7 @@ class NavigatorOutputs:
         self._published: deque[FrameKey] = deque(maxlen=_REMEMBERED)
         self._heartbeat = node.create_publisher(Header, "~/heartbeat", reliable_qos(1))
         self._diagnostics = node.create_publisher(DiagnosticArray, "/diagnostics", reliable_qos())
+        self.debug = DebugOutputs(node, odometry_frame)
         self._id = 0
         self.mission_id = 0  # of the actions to come
         self.holds = 0
@@ -59,6 +64,7 @@ class NavigatorOutputs:
 
     def destroy(self) -> None:
         """Take the publishers off the graph."""
+        self.debug.destroy()
         for publisher in (self._diagnostics, self._heartbeat, self._frames, self._stats, self._action):
             self._node.destroy_publisher(publisher)
 

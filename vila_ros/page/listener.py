@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -29,6 +30,8 @@ _STATES = ("commanded", "running", "done", "refused", "aborted")  # in the order
 _OUTCOMES = ("reached", "stopped", "failed")  # in that of NavigateInstruction's OUTCOME_...
 _STATUS = ("inactive", "loading", "ready", "navigating")  # in that of NavigatorStatus.STATE_...
 _LEVELS = ("ok", "warning", "error", "stale")
+_RECORDER = {"file", "lost_messages", "removed_files"}  # what a recorder tells of itself
+_PLAIN_PATH = re.compile(r"/[\w./+@-]{1,500}", re.ASCII)
 _REPORTED = 8  # decisions whose motions may still be reported on
 _METHODS = ("", "relevance head", "time tokens", "timestamps")  # in the order of TemporalEvent.METHOD_...
 
@@ -190,6 +193,14 @@ class Listener:
         for status in message.status[:20]:
             level = _word(_LEVELS, status.level[0] if isinstance(status.level, bytes) else status.level)
             self._board.put(f"health/{status.name}", {"name": status.name, "level": level, "message": status.message})
+            values = {pair.key: pair.value for pair in status.values[:20]}
+            if values.keys() >= _RECORDER:
+                self._board.put("recording", {"folder": _folder_of(values["file"])})
+
+
+def _folder_of(file: str) -> str:
+    """The folder of a recorder's file, "" for one that a command could not name as it is: it came from the network."""
+    return file.rpartition("/")[0] if _PLAIN_PATH.fullmatch(file) else ""
 
 
 def words(action: Action | None) -> str:

@@ -61,7 +61,8 @@ _DEPTH, _IMAGE_DEPTH = 200, 8
 class RecorderConfig:
     """The parameters of the recorder."""
 
-    folder: str = ""  # where runs are kept, a folder each; empty: vila_nav in ROS's own folder, ~/.ros
+    # where runs are kept, a folder each; empty: vila_nav in ROS's own folder, ~/.ros, there in that of the namespace
+    folder: str = ""
     more_topics: str = ""  # topics to keep beside the usual ones, with spaces between them
     frames: bool = True  # keep the images that decisions were made of, every bit of them
     video_rate_hz: Annotated[float, Bounds(least=0, most=120)] = 5.0  # of the camera's images, to look at; 0: none
@@ -102,7 +103,7 @@ class RecorderNode(Node):
         super().__init__("recorder", parameter_overrides=list(parameter_overrides), cli_args=list(arguments))
         refuse_unknown(self, declare(self, RecorderConfig))
         config = read(self, RecorderConfig)
-        folder = _folder(config.folder)
+        folder = _folder(config.folder, self.get_namespace())
         open_run = partial(RunFolder, folder, _limits(config))
         self.writer = BagWriter(open_run, round(config.max_waiting_mb * MB), config.flush_s)
         self._missing = _wanted(config)
@@ -192,9 +193,12 @@ def _limits(config: RecorderConfig) -> DiskLimits:
     return DiskLimits(round(config.max_total_mb * MB), round(config.max_file_mb * MB), config.max_file_s)
 
 
-def _folder(given: str) -> Path:
-    """Return where runs are kept. Raises ConfigError if nothing can be made there."""
-    ours = Path(os.environ.get("ROS_HOME") or Path.home() / ".ros") / "vila_nav"
+def _folder(given: str, namespace: str) -> Path:
+    """Return where runs are kept: of each robot in a place of its own, as its runs are bounded together.
+
+    Raises ConfigError if nothing can be made there.
+    """
+    ours = Path(os.environ.get("ROS_HOME") or Path.home() / ".ros") / "vila_nav" / namespace.strip("/")
     folder = Path(given).expanduser().absolute() if given else ours
     there = next(path for path in (folder, *folder.parents) if path.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):

@@ -8,7 +8,6 @@ from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
 
-import av
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFont
@@ -23,6 +22,8 @@ ACCENT, GOOD, BAD, BAR = (255, 176, 32), (72, 199, 116), (240, 90, 80), (70, 120
 
 def write_video(path: Path, pictures: Iterable[NDArray[np.uint8]]) -> None:
     """Write pictures [720, 1280, 3] RGB as H.264 video, 10 a second."""
+    import av  # of an extra that what only draws does without
+
     with written_whole(path) as made, av.open(str(made), "w") as container:
         stream = container.add_stream("libx264", rate=Fraction(FPS), options={"preset": "veryfast", "crf": "23"})
         stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"

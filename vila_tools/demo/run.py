@@ -57,6 +57,7 @@ class DemoOptions:
     timeout_s: float = field(default=120.0, metadata=option("seconds for the way (%(default)s)", flag="--timeout"))
     page: bool = field(default=False, metadata=option("serve the page too, and go on until Ctrl-C"))
     page_port: int = field(default=8088, metadata=option("port of the page, 0: a free one (%(default)s)"))
+    record: bool = field(default=False, metadata=option("keep the run in OUT/recording, for `vila replay`"))
     navigator: str = field(default=NAVIGATOR, metadata=option(None))
 
 
@@ -111,8 +112,11 @@ def node_specs(options: DemoOptions) -> tuple[NodeSpec, ...]:
     parameters = share_file("config/simulation.yaml")
     world = {"seed": options.seed, "instruction": options.instruction}
     page = NodeSpec("page", "vila_ros.page.node", parameters, {"port": options.page_port}, CAMERA)
+    kept = {"folder": str((options.out / "recording").absolute()), "video_rate_hz": 2.0}
+    recorder = NodeSpec("recorder", "vila_ros.recorder.node", parameters, kept, CAMERA)
     return (
         *([page] if options.page else []),
+        *([recorder] if options.record else []),
         NodeSpec("simulator", "vila_ros.simulator.node", parameters, world),
         NodeSpec("controller", "vila_ros.controller.node", parameters),
         NodeSpec("governor", "vila_ros.governor.node", parameters),

@@ -7,7 +7,6 @@ import math
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
@@ -20,6 +19,7 @@ from vila_core.types import Action, Decision, Frame, Instruction, MoveForward, O
 from vila_sim.environment import FlatEnv
 from vila_sim.instructions import NEUTRAL_INSTRUCTION
 from vila_sim.oracle import oracle_action
+from vila_sim.policy import Policy
 
 _OWN_HISTORY = ("streaming", "window")  # ours, with the history policy of that name
 POLICIES = (
@@ -30,22 +30,6 @@ AGAINST = "against"  # ours again, with another checkpoint
 DEFAULT_POLICIES = tuple(name for name in POLICIES if name not in (*_OWN_HISTORY, "plain_greedy"))
 MODEL_POLICIES = frozenset({*POLICIES[:6], AGAINST})  # these need a checkpoint
 SEEING_POLICIES = MODEL_POLICIES - {"image_blind"}  # for the others nothing need be rendered
-
-
-class Policy(Protocol):
-    """A driver: told the task, shown every unit step's frame, asked for the next action."""
-
-    def start(self, instruction: str) -> None:
-        """Begin an episode."""
-        ...
-
-    def observe(self, frame: Frame, odometry: Odometry) -> None:
-        """Take what the robot sees and measures after each unit step, and at the start."""
-        ...
-
-    def decide(self) -> Decision:
-        """What to do next, or to hold."""
-        ...
 
 
 def make_policy(
@@ -59,7 +43,8 @@ def make_policy(
     if name in MODEL_POLICIES:
         if backend is None:
             raise ConfigError(f"policy {name!r} needs a checkpoint")
-        config = NavigatorConfig(avoid_repeats=name != "plain_greedy")
+        wording = "verbatim" if name in _NEUTRAL else "auto"
+        config = NavigatorConfig(avoid_repeats=name != "plain_greedy", wording=wording)
         history = history or HistoryConfig()
         if name in _OWN_HISTORY:
             history = dataclasses.replace(history, policy=name)

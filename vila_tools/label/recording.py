@@ -80,11 +80,19 @@ def read_drives(bag: Path, sources: Sources) -> list[Drive]:
 
 
 def _pose(bag: Path, row: BagRecord) -> Pose:
-    place, turn = row.message.pose.pose.position, row.message.pose.pose.orientation
-    yaw_rad = math.atan2(2.0 * (turn.w * turn.z + turn.x * turn.y), turn.w**2 + turn.x**2 - turn.y**2 - turn.z**2)
+    pose = pose_of(row.message)
+    if pose is None:
+        raise MediaError(f"{bag}: odometry on {row.topic} at {row.time_ns} ns is not finite, or was never set")
+    return pose
+
+
+def pose_of(message: Any) -> Pose | None:
+    """Return the planar pose of an Odometry message; None if it is not finite, or was never set."""
+    place, turn = message.pose.pose.position, message.pose.pose.orientation
     numbers = (place.x, place.y, turn.x, turn.y, turn.z, turn.w)
     if not all(map(math.isfinite, numbers)) or not any((turn.x, turn.y, turn.z, turn.w)):
-        raise MediaError(f"{bag}: odometry on {row.topic} at {row.time_ns} ns is not finite, or was never set")
+        return None
+    yaw_rad = math.atan2(2.0 * (turn.w * turn.z + turn.x * turn.y), turn.w**2 + turn.x**2 - turn.y**2 - turn.z**2)
     return Pose(float(place.x), float(place.y), yaw_rad)
 
 

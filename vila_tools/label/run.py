@@ -14,9 +14,9 @@ from typing import Any
 
 from tqdm import tqdm
 
-from vila_core.errors import ConfigError, MediaError
+from vila_core.errors import ConfigError
 from vila_core.files.writing import require_unused, write_text, written_whole
-from vila_core.media.bags import bag_images
+from vila_core.media.bags import bag_images, only_topic
 from vila_tools.finetune.annotations import FRAMES, Annotation, write_annotations
 from vila_tools.label.recording import Sources, read_drives
 from vila_tools.label.samples import Report, annotate, plan_drives, write_frames
@@ -51,17 +51,8 @@ def _label(args: argparse.Namespace, folder: Path, report: Report) -> list[Annot
     drives = read_drives(args.bag, Sources(args.instruction, args.instruction_topic, args.odometry))
     planned = plan_drives(drives, report)
     images = tqdm(bag_images(args.bag, (args.topic,) if args.topic else ()), desc="images", unit="image", disable=None)
-    names = write_frames(folder, _of_one_topic(args.bag, images), planned)
+    names = write_frames(folder, only_topic(args.bag, images), planned)
     return annotate(planned, names, report)
-
-
-def _of_one_topic(bag: Path, images: Any) -> Any:
-    topic = ""
-    for image in images:
-        topic = topic or image.topic
-        if image.topic != topic:
-            raise MediaError(f"{bag} holds images on {topic} and {image.topic}; name one with --topic")
-        yield image
 
 
 def _summary(report: Report, samples: int) -> dict[str, Any]:

@@ -159,7 +159,9 @@ def _driver(name: str, room: MiniWorldRoom, backend: Backend | None, seed: int) 
         assert backend is not None
         neutral = NEUTRAL_INSTRUCTION if name == "instruction_blind" else None
         blank = name == "image_blind"
-        return ModelPolicy(backend, NavigatorConfig(), HistoryConfig(), blank_images=blank, instruction=neutral)
+        return ModelPolicy(
+            backend, NavigatorConfig(wording="verbatim"), HistoryConfig(), blank_images=blank, instruction=neutral
+        )
     return {
         "beeline": lambda: _Baseline(lambda: _beeline(room)),
         "forward": lambda: _Baseline(lambda: Stop() if room.collisions else MoveForward(0.25)),

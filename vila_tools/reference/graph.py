@@ -96,7 +96,30 @@ def started_nodes(*arguments: str, governor: Sequence[Parameter] = ()) -> Iterat
         for make in (_navigator, _controller, lambda: _governor(governor), _watchdog, _page, _recorder, _simulator):
             nodes.append(make())
             stack.callback(nodes[-1][0].destroy_node)
+        for node, _ in nodes:
+            _require_complete(node)
         yield nodes
+
+
+def _require_complete(node: Node) -> None:
+    """Wait until the graph knows all that the node has: what is read of it too early would lack rights.
+
+    Raises VilaError if it does not within READY_S.
+    """
+    own = {one.topic_name for one in node.publishers} | {one.topic_name for one in node.subscriptions}
+    until_s = time.monotonic() + READY_S
+    while missing := own - _known(node):
+        if time.monotonic() > until_s:
+            raise VilaError(f"the graph does not tell {', '.join(sorted(missing))} of {node.get_name()}; try again")
+        time.sleep(0.05)
+
+
+def _known(node: Node) -> set[str]:
+    name = node.get_name()
+    if (name, NAMESPACE) not in node.get_node_names_and_namespaces():
+        return set()
+    lists = (node.get_publisher_names_and_types_by_node, node.get_subscriber_names_and_types_by_node)
+    return {topic for names_and_types in lists for topic, _ in names_and_types(name, NAMESPACE)}
 
 
 @contextmanager

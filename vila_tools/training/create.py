@@ -21,10 +21,15 @@ from vila_tools.training.recipe import ModelSizes
 BOS, EOS = "<s>", "</s>"
 
 
-def create_model(path: Path, sizes: ModelSizes, corpus: Iterable[str], seed: int) -> VisionLanguageModel:
-    """Write the configuration and tokenizer of a vila-nano and return the model with random weights."""
+def create_model(
+    path: Path, sizes: ModelSizes, corpus: Iterable[str], seed: int, *, vocabulary: dict[str, Any] | None = None
+) -> VisionLanguageModel:
+    """Write the configuration and tokenizer of a vila-nano and return the model with random weights.
+
+    vocabulary: the words that it will know, as config.json has them; None: it may be told anything.
+    """
     with naming_output(path):
-        write_config(path, sizes)
+        write_config(path, sizes, vocabulary)
         train_tokenizer(corpus, sizes.vocab_size).save(str(path / "llm" / "tokenizer.json"))
     torch.manual_seed(seed)
     config = read_checkpoint_config(path)
@@ -48,7 +53,7 @@ def train_tokenizer(corpus: Iterable[str], vocab_size: int) -> FastTokenizer:
     return fast
 
 
-def write_config(path: Path, sizes: ModelSizes) -> None:
+def write_config(path: Path, sizes: ModelSizes, vocabulary: dict[str, Any] | None = None) -> None:
     """Write every JSON file of the official layout."""
     llm = _language_json(sizes)
     vision = _vision_json(sizes)
@@ -78,6 +83,7 @@ def write_config(path: Path, sizes: ModelSizes) -> None:
             "prompt_style": "nano",
             "chat_template": "nano",
             "history_tokens": sizes.history_tokens,
+            **({} if vocabulary is None else {"vocabulary": vocabulary}),
         },
         "vision_tower_cfg": vision,
     }

@@ -11,6 +11,7 @@ from tqdm import tqdm
 from vila_core.models.preprocess import normalise_pixels
 from vila_core.models.projector import pool_tokens
 from vila_core.models.vlm import VisionLanguageModel
+from vila_tools.training.autocast import autocast
 from vila_tools.training.recipe import Recipe, StageRecipe
 from vila_tools.training.samples import VISUAL, Batch, Sampler
 from vila_tools.training.shards import Rollouts
@@ -54,9 +55,11 @@ class PolicyStage(nn.Module):
     def loss(self, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
         """Loss and figures of one random batch."""
         batch = self.sampler.draw(self.stage.batch_size, rng).to(self.model.device)
-        hidden, visual_hidden = self._run(batch, rng)
         asked = batch.targets >= 0
-        logits = self.model.language_model.logits(hidden[asked])
+        with autocast(self.model.device, self.recipe.precision):
+            hidden, visual_hidden = self._run(batch, rng)
+            logits = self.model.language_model.logits(hidden[asked]).float()
+        hidden, visual_hidden = hidden.float(), visual_hidden.float()
         weights = batch.weights[asked]
         spoken = (F.cross_entropy(logits, batch.targets[asked], reduction="none") * weights).sum() / weights.sum()
         grounding = F.binary_cross_entropy_with_logits(
@@ -93,13 +96,19 @@ class PolicyStage(nn.Module):
         if self.features is not None:
             features = self.features[batch.frames.flatten().cpu()].to(self.model.device).float()
         else:
-            features = self._see(batch.frames.flatten().cpu().numpy(), rng)
+            features = self._see(batch.frames.cpu().numpy(), rng).flatten(0, 1)
         tokens = self.model.projector(features).unflatten(0, (count, frames))  # [B, F, N, D]
         least = self.model.config.navigation.history_tokens
         older = tokens[:, :-1] if least is None else pool_tokens(tokens[:, :-1], least)
         return torch.cat((older.flatten(1, 2), tokens[:, -1]), dim=1)
 
     def _see(self, rows: np.ndarray, rng: np.random.Generator) -> Tensor:
+        """[B, F, P, C]: the tower learns from the current frames alone, which have most of the tokens."""
+        with torch.no_grad():
+            older = self._features(rows[:, :-1].flatten(), rng).unflatten(0, (len(rows), -1))
+        return torch.cat((older, self._features(rows[:, -1], rng)[:, None]), dim=1)
+
+    def _features(self, rows: np.ndarray, rng: np.random.Generator) -> Tensor:
         images = augment(torch.from_numpy(self.rollouts.images[rows]), rng)
         images[torch.from_numpy(rows < 0)] = 0.0
         images = images.to(self.model.device)

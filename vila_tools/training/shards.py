@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from vila_core.files.reading import require_file
 class Rollouts:
     """All frames of a data directory, shards joined. S object slots a frame; a slot is an object of the room."""
 
-    images: NDArray[np.uint8]  # [N, S, S, 3]
+    images: Pictures  # [N, S, S, 3] uint8
     seg: NDArray[np.uint8]  # [N, 48, 48] flat object index, 255 none
     labels: NDArray[np.int8]  # [N, S] index of the sentence, -1 for an empty slot
     visible: NDArray[np.bool_]  # [N, S]
@@ -38,6 +40,44 @@ class Rollouts:
         return len(self.labels)
 
 
+class Pictures:
+    """The pictures of several shards as one array [N, S, S, 3] uint8; they stay on disk until they are asked for."""
+
+    def __init__(self, parts: Sequence[NDArray[np.uint8]]) -> None:
+        self._parts = parts
+        self._starts = np.cumsum([0, *map(len, parts)])
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def followed_by(self, others: Pictures) -> Pictures:
+        """Put others behind these."""
+        return Pictures([*self._parts, *others._parts])
+
+    def __getitem__(self, rows: NDArray[np.int64] | slice) -> NDArray[np.uint8]:
+        """Read the pictures of these rows; those below 0 count from the end."""
+        wanted = np.arange(len(self))[rows]
+        out = np.empty((len(wanted), *self._parts[0].shape[1:]), np.uint8)
+        for place, row in enumerate(wanted):
+            part = int(np.searchsorted(self._starts, row, "right")) - 1
+            out[place] = self._parts[part][row - self._starts[part]]
+        return out
+
+
+def joined(first: Rollouts, second: Rollouts) -> Rollouts:
+    """Put the rollouts of two data sets one behind the other; ConfigError if they know other things or words."""
+    for name in ("kind_names", "colour_names", "templates", "sentences"):
+        if getattr(first, name) != getattr(second, name):
+            raise ConfigError(f"two data sets have other {name}; make both anew")
+    arrays: dict[str, Any] = {
+        field.name: np.concatenate([getattr(first, field.name), getattr(second, field.name)])
+        for field in dataclasses.fields(Rollouts)
+        if isinstance(getattr(first, field.name), np.ndarray)
+    }
+    arrays["first"][len(first) :] += len(first)
+    return dataclasses.replace(first, **arrays, images=first.images.followed_by(second.images))
+
+
 def read_rollouts(folder: Path) -> Rollouts:
     """Join the shards of a data directory; ConfigError if there are none or meta.json is missing."""
     meta_file = folder / "meta.json"
@@ -49,9 +89,11 @@ def read_rollouts(folder: Path) -> Rollouts:
     offsets = np.cumsum([0] + [len(part["labels"]) for part in parts])
     for part, offset in zip(parts, offsets, strict=False):
         part["first"] = part["first"] + offset
+    images = Pictures([part.pop("images") for part in parts])
     joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     return Rollouts(
         **joined,
+        images=images,
         kind_names=meta.texts("kinds"),
         colour_names=meta.texts("colours"),
         templates=meta.texts("train_templates"),
@@ -68,7 +110,7 @@ def _read_shard(shard: Path) -> dict[str, NDArray[Any]]:
     flat = load("flat").astype(np.int64)[episode]
     objects = load("objects").astype(np.int64)[flat]  # [N, 64, 2]
     return {
-        "images": load("images"),
+        "images": load_array(shard / "images.npy", mapped=True),
         "seg": load("seg"),
         "labels": load("labels"),
         "visible": load("visible"),

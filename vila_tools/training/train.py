@@ -1,4 +1,4 @@
-"""`vila train`: from a data directory to a vila-nano checkpoint."""
+"""`vila train`: from nothing to a vila-nano checkpoint, by a recipe."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import json
 import shutil
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +20,13 @@ from vila_core.models.checkpoint import save_weights
 from vila_core.models.vlm import VisionLanguageModel
 from vila_core.prompts.navigation import nano_text
 from vila_tools.training.create import create_model
+from vila_tools.training.data_sets import make_episodes
 from vila_tools.training.loop import train_stage
 from vila_tools.training.policy_stage import PolicyStage, frozen_features
-from vila_tools.training.recipe import Recipe, StageRecipe
-from vila_tools.training.shards import Rollouts, read_rollouts
+from vila_tools.training.recipe import Recipe, StageRecipe, read_recipe
+from vila_tools.training.shards import Rollouts, joined, read_rollouts
 from vila_tools.training.vision_stage import VisionStage
+from vila_tools.training.vocabulary import vocabulary
 
 VALIDATION_SHARE = 0.03  # of the frames, the last ones: flats that are not trained on
 VALIDATION_BATCHES = 4
@@ -33,34 +36,64 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Train, resuming what is in --out; the last line on stdout is one JSON object."""
     args = _parser().parse_args(argv)
     torch.set_num_threads(args.threads)
-    recipe = scaled(dataclasses.replace(Recipe(), seed=args.seed), args.scale)
+    recipe = read_recipe(args.recipe) if args.recipe else Recipe()
+    recipe = scaled(recipe if args.seed is None else dataclasses.replace(recipe, seed=args.seed), args.scale)
+    make_episodes(args.data, recipe.data, args.threads)
     rollouts = read_rollouts(args.data)
     write_text(args.out / "recipe.json", json.dumps(dataclasses.asdict(recipe), indent=2) + "\n")
     began = time.monotonic()
     checkpoint = args.out / "checkpoint"
-    figures = train(rollouts, recipe, args.out, checkpoint, pick_device(args.device))
+    figures = train(rollouts, recipe, args.out, checkpoint, pick_device(args.device), workers=args.threads)
     size = sum(file.stat().st_size for file in checkpoint.rglob("*") if file.is_file())
     summary = {"checkpoint": str(checkpoint), "mb": round(size / 1e6, 2), "seconds": round(time.monotonic() - began)}
     print(json.dumps(summary | figures))
     return 0
 
 
-def train(rollouts: Rollouts, recipe: Recipe, folder: Path, checkpoint: Path, device: torch.device) -> dict[str, float]:
-    """Run the stages and write the checkpoint after each but the first; returns validation figures."""
+@dataclass(frozen=True, slots=True)
+class Lessons:
+    """Rollouts, and which of their rows are learned from; the others are held out."""
+
+    rollouts: Rollouts
+    rows: range
+    held_out: range
+
+    @classmethod
+    def of(cls, rollouts: Rollouts) -> Lessons:
+        """Hold out the last ones."""
+        cut = int(len(rollouts) * (1 - VALIDATION_SHARE))
+        return cls(rollouts, range(cut), range(cut, len(rollouts)))
+
+    def behind(self, more: Rollouts) -> Lessons:
+        """Put more, to be learned from, before these."""
+        shift, end = len(more), len(more) + len(self.rollouts)
+        cut = shift + self.rows.stop
+        return Lessons(joined(more, self.rollouts), range(cut), range(cut, end))
+
+
+def train(
+    rollouts: Rollouts, recipe: Recipe, folder: Path, checkpoint: Path, device: torch.device, *, workers: int = 2
+) -> dict[str, float]:
+    """Run the stages and write the checkpoint after each but the first; returns validation figures.
+
+    workers: processes that drive the model for the last one.
+    """
     described = folder / ".description"  # the checkpoint without its weights
-    model = create_model(described, recipe.sizes, corpus(rollouts), recipe.seed).to(device)
-    cut = int(len(rollouts) * (1 - VALIDATION_SHARE))
-    rows, held_out = range(cut), range(cut, len(rollouts))
+    words = vocabulary(rollouts.kind_names, rollouts.colour_names)
+    model = create_model(described, recipe.sizes, corpus(rollouts), recipe.seed, vocabulary=words).to(device)
+    lessons = Lessons.of(rollouts)
 
     torch.manual_seed(recipe.seed)
-    trained, checked = (VisionStage(model, rollouts, recipe, part).to(device) for part in (rows, held_out))
+    trained, checked = (
+        VisionStage(model, rollouts, recipe, part).to(device) for part in (lessons.rows, lessons.held_out)
+    )
     _run("vision", trained, checked, recipe.vision, recipe, folder)
 
     def policy(stage: StageRecipe, features: torch.Tensor | None) -> tuple[PolicyStage, PolicyStage]:
         torch.manual_seed(recipe.seed)
         trained, checked = (
-            PolicyStage(model, rollouts, recipe, part, stage=stage, features=features).to(device)
-            for part in (rows, held_out)
+            PolicyStage(model, lessons.rollouts, recipe, part, stage=stage, features=features).to(device)
+            for part in (lessons.rows, lessons.held_out)
         )
         return trained, checked
 
@@ -68,11 +101,15 @@ def train(rollouts: Rollouts, recipe: Recipe, folder: Path, checkpoint: Path, de
     figures = _run("policy", *frozen_eyed, recipe.policy, recipe, folder)
     _keep(model, described, checkpoint)
     for name, stage in (("joint", recipe.joint), ("joint_again", recipe.joint_again)):
-        if stage.steps:
-            open_eyed = policy(stage, None)
-            _share_heads(frozen_eyed[0], open_eyed[0])
-            figures = _run(name, *open_eyed, stage, recipe, folder)
-            _keep(model, described, checkpoint)
+        if not stage.steps:
+            continue
+        if name == "joint_again" and recipe.driven.frames:
+            make_episodes(folder / "driven", recipe.driven, workers, driver=checkpoint)
+            lessons = lessons.behind(read_rollouts(folder / "driven"))
+        open_eyed = policy(stage, None)
+        _share_heads(frozen_eyed[0], open_eyed[0])
+        figures = _run(name, *open_eyed, stage, recipe, folder)
+        _keep(model, described, checkpoint)
     return figures
 
 
@@ -142,12 +179,15 @@ def _share_heads(stage: torch.nn.Module, checked: torch.nn.Module) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="vila train", description=__doc__)
-    parser.add_argument("--data", type=Path, default=Path("data/nano"), help="directory that `vila data` wrote")
+    parser.add_argument("--recipe", type=Path, metavar="FILE.yaml", help="what differs from the shipped model's")
+    parser.add_argument(
+        "--data", type=Path, default=Path("data/nano"), help="folder of the data set; what is missing of it is made"
+    )
     parser.add_argument(
         "--out", type=Path, default=Path("out/nano"), help="states, log and checkpoint; resumed if there"
     )
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, help="instead of the recipe's")
     parser.add_argument("--scale", type=float, default=1.0, help="multiply all step counts, for a quick trial")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=2, help="processors to compute on")
     return parser

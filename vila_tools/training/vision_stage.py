@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -10,6 +12,7 @@ from torch.nn import functional as F
 
 from vila_core.models.preprocess import normalise_pixels
 from vila_core.models.vlm import VisionLanguageModel
+from vila_tools.training.autocast import autocast
 from vila_tools.training.recipe import Recipe
 from vila_tools.training.shards import Rollouts, grid_objects
 
@@ -43,9 +46,15 @@ class VisionStage(nn.Module):
         objects = grid_objects(rollouts.seg[rows], grid, CELL_SHARE)  # [B, P]
         kind_target = self._target(rollouts.kinds[rows], objects)
         colour_target = self._target(rollouts.colours[rows], objects)
-        images = augment(torch.from_numpy(rollouts.images[rows]), rng).to(self.model.device)
-        features = self.norm(self.model.vision_tower(normalise_pixels(images, self.model.config.vision, torch.float32)))
-        kind_logits, colour_logits = self.kind_head(features), self.colour_head(features)
+        pictures = rollouts.images[rows]
+        if rng.random() < 0.5:  # what is where, in a mirror: but for left and right the world is the same
+            pictures = pictures[:, :, ::-1].copy()
+            kind_target, colour_target = _mirrored(kind_target), _mirrored(colour_target)
+        images = augment(torch.from_numpy(pictures), rng).to(self.model.device)
+        with autocast(self.model.device, self.recipe.precision):
+            seen = self.model.vision_tower(normalise_pixels(images, self.model.config.vision, torch.float32))
+            features = self.norm(seen)
+            kind_logits, colour_logits = self.kind_head(features).float(), self.colour_head(features).float()
         loss = _balanced(kind_logits, kind_target) + _balanced(colour_logits, colour_target)
         return loss, {
             "kind_accuracy": _accuracy(kind_logits, kind_target),
@@ -56,6 +65,12 @@ class VisionStage(nn.Module):
         """[B, P] class + 1 of the object in each patch, 0 for none; classes: [B, 64] by object."""
         of_patch = np.take_along_axis(classes, objects.clip(0), 1)
         return torch.from_numpy(np.where(objects >= 0, of_patch + 1, 0)).to(self.model.device)
+
+
+def _mirrored(patches: Tensor) -> Tensor:
+    """The same of the mirrored picture. patches: [B, P], row by row."""
+    side = math.isqrt(patches.shape[1])
+    return patches.unflatten(1, (side, side)).flip(2).flatten(1)
 
 
 def augment(images: Tensor, rng: np.random.Generator) -> Tensor:

@@ -75,6 +75,7 @@ def test_the_overhead_is_what_the_decision_does_not_take() -> None:
     assert (figures.image_serialise_ms, figures.image_deserialise_ms) == (0.1, 0.2)
 
 
+@pytest.mark.long
 def test_the_program_leaves_its_figures_as_json(navigator, tmp_path, capsys) -> None:
     file = tmp_path / "out" / "ros.json"
     arguments = ["--decisions", "10", "--width", "64", "--height", "48", "--json", str(file)]

@@ -25,7 +25,7 @@ class Heard:
         self.holds = Counter(LATE_DECISION=2, NO_INSTRUCTION=1)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_both_navigators_are_measured(ros_environment, tmp_path, capsys) -> None:
     file = tmp_path / "soak.json"
     arguments = ["--minutes", "0.2", "--rate", "10", "--width", "160", "--height", "120", "--watch", "the door opens"]

@@ -21,15 +21,18 @@ from rosbags.highlevel import AnyReader
 
 from vila_core.actions.grammar import SENTENCES, format_action
 from vila_core.errors import WorldError
+from vila_core.media.bags import bag_images
 from vila_core.types import MoveForward, Pose, Stop, Turn, wrap_angle
 from vila_sim.scenario import Scenario, make_scenario, named_pair
 from vila_tools.demo import run as demo
+from vila_tools.replay.recording import read_recording
 from vila_tools.session.processes import ProcessError
 
 pytestmark = pytest.mark.slow
 INSTRUCTION = "go to the green plant"
 TURN_RAD, STEP_M = math.radians(15), 0.25
 ROOM_M, SIDES_M = 0.15, (-0.2, 0.0, 0.2)
+FRAMES = ("/navigator/frames/compressed",)
 NAVIGATOR = """
 import sys
 from pathlib import Path
@@ -111,14 +114,18 @@ def run_demo(tmp_path, monkeypatch, capsys):
     return run
 
 
+@pytest.mark.long
 def test_a_robot_that_drives_to_the_goal_and_stops_has_reached_it(run_demo) -> None:
     seed, replies = next((s, plan) for s in range(50) if (plan := straight_plan(make_scenario(INSTRUCTION, s))))
-    status, result, out = run_demo(seed, replies)
+    status, result, out = run_demo(seed, replies, "--record")
     assert status == 0 and result["reached"] and result["error"] == "NONE", result
     assert result["distance_to_goal_m"] < 1.0 and result["decisions"] == len(replies)
     assert result["path_m"] == pytest.approx(sum("forward" in r and int(r.split()[-2]) / 100 for r in replies), abs=0.2)
     check_film(out / "demo.mp4", result)
     check_bag(out / "run.mcap", len(replies))
+    (kept,) = (out / "recording").iterdir()
+    said = [one.reply for one in read_recording(kept, "", iter).decisions if one.reply]
+    assert said == replies and len({image.stamp_ns for image in bag_images(kept, FRAMES)}) >= len(replies)
     assert Image.open(out / "trajectory.png").width > 500
     kept = json.loads((out / "run.json").read_text())
     assert kept["reached"] and len(kept["decisions_log"]) >= len(replies) and len(kept["trajectory"]) > 50

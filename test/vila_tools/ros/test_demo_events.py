@@ -72,7 +72,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_who_is_told_the_truth_publishes_it(tmp_path, monkeypatch, capsys) -> None:
     scenario = demo_events.make_patrol(SEED, DURATION_S)
     questions = {query.text: [query.verb, query.colour, query.kind] for query in scenario.queries}

@@ -68,6 +68,7 @@ def start(bag: Path, tmp_path: Path, ros_environment: dict[str, str]) -> Iterato
         process.wait()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("arguments", "processes", "number", "status"),
     [

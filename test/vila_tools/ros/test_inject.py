@@ -277,7 +277,7 @@ def test_a_running_node_is_found_by_its_command_line_and_domain(tmp_path: Path) 
         FoundProcesses("7", tmp_path).find("governor")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_short_form_is_carried_out_and_leaves_no_robot_moving(tmp_path: Path, capsys) -> None:
     file = tmp_path / "drill.json"
     run.main(["--quick", "--simulator", "--json", str(file), "--out", str(tmp_path)])  # whatever its times are

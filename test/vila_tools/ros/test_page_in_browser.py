@@ -240,9 +240,14 @@ def test_text_from_outside_is_never_html(page):
         tab.say(box, attack)
     tab.until(lambda: attack in tab.text("notes") and attack in tab.text("mission") + tab.text("notes"))
     assert tab.to_front().execute_script("return window.hacked === undefined")
+    assert not tab.text("explanation")
+    tab.click("explain")
+    tab.say("instruction", "go to the red chair")
+    tab.until(lambda: tab.text("explanation").startswith("Nothing is recorded: start with record:=true. Then: vila"))
     assert tab.to_front().execute_script("return document.querySelectorAll('li img, dd img, main script').length") == 0
 
 
+@pytest.mark.long
 def test_a_query_is_added_and_removed_and_a_question_answered_for_both_tabs(page):
     one, other = page(), page()
     one.until(lambda: "ready" in one.text("navigator"))

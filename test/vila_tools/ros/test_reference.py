@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from rcl_interfaces.msg import ParameterType
@@ -13,7 +15,7 @@ from rcl_interfaces.msg import ParameterType
 from vila_core.errors import ConfigError, VilaError
 from vila_ros.common.parameters import ALWAYS_KNOWN, field_comments, meaning_of
 from vila_tools import cli
-from vila_tools.reference import page, run
+from vila_tools.reference import graph, page, run
 from vila_tools.reference.graph import node_faces, started_nodes
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -142,3 +144,34 @@ def test_comments_are_read_from_the_source():
         "both": "behind wins",
     }
     assert field_comments(dataclasses.make_dataclass("WithoutSource", [("plain", int, 1)])) == {}
+
+
+class SlowGraph:
+    """A node of which the graph tells nothing at first, as on a busy machine."""
+
+    publishers, subscriptions = (SimpleNamespace(topic_name="/robot/navigator/action"),), ()
+
+    def __init__(self, after: float) -> None:
+        self.looks, self.after = 0, after
+
+    def get_name(self) -> str:
+        return "navigator"
+
+    def get_node_names_and_namespaces(self) -> list[tuple[str, str]]:
+        return [("navigator", "/robot")]
+
+    def get_publisher_names_and_types_by_node(self, name: str, namespace: str) -> list[tuple[str, list[str]]]:
+        self.looks += 1
+        return [("/robot/navigator/action", ["a/msg/B"])] if self.looks > self.after else []
+
+    def get_subscriber_names_and_types_by_node(self, name: str, namespace: str) -> list[tuple[str, list[str]]]:
+        return []
+
+
+def test_a_graph_that_does_not_know_all_yet_is_waited_for_and_never_written(monkeypatch):
+    slow = SlowGraph(3)
+    graph._require_complete(slow)
+    assert slow.looks == 4
+    monkeypatch.setattr(graph, "READY_S", 0.1)
+    with pytest.raises(VilaError, match="does not tell /robot/navigator/action of navigator"):
+        graph._require_complete(SlowGraph(math.inf))

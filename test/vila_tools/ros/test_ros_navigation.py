@@ -106,7 +106,7 @@ def robot(control, tmp_path, episodes) -> Iterator[ProcessGroup]:
         yield processes
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_episodes_of_a_file_are_driven_by_what_runs_and_told_as_in_this_process(
     robot: ProcessGroup, control, episodes, tmp_path, capsys
 ) -> None:

@@ -16,7 +16,7 @@ from vila_core.engine.remote.forms import form_of
 from vila_core.engine.remote.logprobs import Token, reply_probabilities
 from vila_core.engine.remote.sent_pictures import SentPictures
 from vila_core.errors import BackendError, RemoteModelError, RemoteReplyError, ReplyError
-from vila_core.types import IMAGE_TOKEN, Choice, Frame, Prompt, Visual
+from vila_core.types import IMAGE_TOKEN, Choice, Frame, Prompt, Visual, Vocabulary
 
 _OURS = "vila_nav"  # owned_by, of models that `vila serve` serves
 _NOT_KEPT = "picture_not_kept"
@@ -215,9 +215,19 @@ def _info(name: str, config: RemoteConfig, told: Mapping[str, Any]) -> ModelInfo
             time_tokens=tuple(map(str, told["time_tokens"])),
             picture_px=None if told["picture_px"] is None else _count(told["picture_px"]),
             describes=bool(told["describes"]),
+            vocabulary=_vocabulary(told.get("vocabulary")),
         )
     except (KeyError, TypeError, ValueError) as err:
         raise RemoteReplyError(f"{config.base_url}/models does not tell what a navigator must know: {err}") from err
+
+
+def _vocabulary(told: Mapping[str, Any] | None) -> Vocabulary | None:
+    if told is None:
+        return None
+    colours, kinds = (
+        tuple((str(name), tuple(map(str, others))) for name, others in told[key]) for key in ("colours", "kinds")
+    )
+    return Vocabulary(str(told["form"]), colours, kinds)
 
 
 def _count(value: object) -> int:

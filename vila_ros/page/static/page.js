@@ -141,11 +141,20 @@ function showDecision() {
   setText("seen-caption", `decision ${decision.id}: ${why}${ages}`);
   setText("reply", [decision.reply && `“${decision.reply}”`, decision.detail].filter(Boolean).join(" "));
   showProbabilities(decision);
+  showExplanation(decision);
   if (decision.key !== shownKey) {
     shownKey = decision.key;
     view.send({ do: "picture", id: decision.key });
   }
   showDecisions();
+}
+
+// The robot's processor has other things to do: the command is to be run where the bag is.
+function showExplanation(decision) {
+  const folder = values.get("recording")?.folder;
+  setText("explanation", !decision.reply ? "The model was not asked."
+    : folder ? `vila explain ${folder} --decision ${decision.id}`
+    : `Nothing is recorded: start with record:=true. Then: vila explain RUN --decision ${decision.id}`);
 }
 
 function showDoing(decision) {
@@ -306,7 +315,7 @@ const SHOWS = {
   robot: () => setText("robot", values.get("robot").name),
   actions: showDecision, decision: showDecision, path: showMap, pose: showMap, mission: showMissions, governor: showGovernor,
   navigator: showNavigator, event: showEvents, query: showQueries, question: showQuestions, stats: showNumbers,
-  health: showHealth, note: showNotes,
+  health: showHealth, recording: showDecision, note: showNotes,
 };
 
 setInterval(() => {
@@ -333,6 +342,11 @@ onSubmit("watch", "watched", (text) => ({ do: "watch", text }));
 onSubmit("ask", "asked", (text) => ({ do: "ask", text }));
 byId("cancel").addEventListener("click", () => view.send({ do: "cancel" }));
 byId("follow").addEventListener("click", () => choose(null));
+byId("explain").addEventListener("click", (event) => {
+  const isShown = byId("explanation").hidden;
+  byId("explanation").hidden = !isShown;
+  event.target.setAttribute("aria-expanded", String(isShown));
+});
 byId("login").addEventListener("submit", (event) => {
   event.preventDefault();
   token = byId("token").value.trim();

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
-SOURCES = Path(__file__).resolve().parent / "interfaces"
-KEPT = Path(__file__).resolve().parents[1] / "out" / "test-interfaces"
+ROOT = Path(__file__).resolve().parents[2]
+SOURCES, KEPT = ROOT / "test" / "interfaces", ROOT / "out" / "test-interfaces"
 
 
 def imported(package: str) -> types.ModuleType:

@@ -105,7 +105,7 @@ def places(folder: Path) -> Iterator[tuple[Path, tuple[Any, ...]]]:
     """Yield the file and the keys of each value of a checkpoint's JSON files."""
     for file in sorted(folder.rglob("*.json")):
         if file.name not in ("tokenizer.json", "vocab.json"):
-            yield from ((file, keys) for keys in _keys(json.loads(file.read_text())) if len(keys) < 5)
+            yield from ((file, keys) for keys in _keys(json.loads(file.read_text())) if len(keys) < 6)
 
 
 def _keys(value: Any) -> Iterator[tuple[Any, ...]]:

@@ -1,0 +1,234 @@
+"""The doctor finds mistakes that are seeded into a simulated run, and says nothing of a healthy one; bags are read."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+
+import pytest
+
+pytest.importorskip("mujoco")
+
+from vila_core.actions.grammar import ACTIONS
+from vila_core.doctor.checks import CHECKS, Case, examine
+from vila_core.doctor.findings import Level
+from vila_core.doctor.gather import Gatherer
+from vila_core.doctor.observations import MachineFacts, Observations
+from vila_core.testing import ScriptedBackend
+from vila_core.types import Choice
+from vila_tools.cli import main
+from vila_tools.doctor.facts import machine_facts
+from vila_tools.doctor.mistakes import MISTAKES
+from vila_tools.doctor.simulated import healthy_run
+
+_RENDERED = ("camera height", "camera pitch", "camera heading", "field of view")
+BY_NAME = {check.name: check for check in CHECKS}
+
+
+def answers():
+    """What a model might say: unlike from picture to picture, the same for a mirror image."""
+    for place in range(1000):
+        row = [0.05] * len(ACTIONS)
+        row[1] = 0.55 - 0.01 * (place % 7)
+        row[2] += 0.01 * (place % 7)
+        yield Choice(1, tuple(row))
+
+
+@pytest.fixture(scope="module")
+def run():
+    with healthy_run(0, ScriptedBackend(*answers())) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def case(run):
+    return Case(run.observed)
+
+
+def test_a_healthy_run_is_green(case):
+    told = {name: finding for name, finding in examine(case).items() if finding.level is not Level.GREEN}
+    assert not told
+
+
+def test_every_check_has_a_mistake():
+    assert {mistake.check for mistake in MISTAKES} == set(BY_NAME)
+
+
+def cells():
+    for mistake in MISTAKES:
+        marks = [pytest.mark.slow] if mistake.check in _RENDERED else []
+        yield pytest.param(mistake, marks=marks, id=f"{mistake.check}: {mistake.about}")
+
+
+@pytest.mark.parametrize("mistake", list(cells()))
+def test_a_mistake_is_found_and_told_with_a_remedy(mistake, run, case):
+    finding = examine_one(mistake.check, Case(mistake.seed(run), case))
+    assert finding.is_alarm, finding
+    assert finding.remedy and finding.text
+
+
+def examine_one(name, case):
+    return BY_NAME[name].judge(case)
+
+
+def test_nothing_observed_is_nothing_known():
+    told = examine(Case(Observations("nothing", is_live=False)))
+    assert {finding.level for finding in told.values()} == {Level.UNKNOWN}
+    assert all(finding.text.startswith("not checked: ") for finding in told.values())
+
+
+def test_a_picture_of_few_corners_says_nothing_of_motion(run):
+    flat = tuple(dataclasses.replace(frame, image=frame.image * 0 + 128) for frame in run.observed.frames)
+    case = Case(dataclasses.replace(run.observed, frames=flat))
+    assert case.pairs == () and math.isnan(case.motion.turn_ratio)
+    assert examine_one("orientation", case).level is Level.UNKNOWN
+
+
+def test_pitch_height_and_heading_are_those_of_the_simulated_camera(run, case):
+    assert -math.degrees(math.atan(case.motion.horizon_y)) == pytest.approx(run.camera.pitch_deg, abs=2.0)
+    assert 1 / case.motion.floor_rate == pytest.approx(run.camera.height_m, rel=0.25)
+    assert case.motion.ahead_x == pytest.approx(0.0, abs=0.05)
+    assert case.motion.turn_ratio == pytest.approx(1.0, abs=0.05)
+
+
+def test_this_machine_tells_of_itself(tmp_path):
+    facts = machine_facts(tmp_path)
+    assert isinstance(facts, MachineFacts) and facts.torch and facts.free_bytes
+
+
+def test_a_machine_that_tells_nothing(tmp_path):
+    facts = machine_facts(tmp_path, root=tmp_path)
+    assert facts.cpu_governor == "" and not facts.has_nvidia and facts.strain.heat == ()
+    assert "no shared memory" in facts.shared_memory_flaws[0]
+
+
+@pytest.fixture
+def bag(run, tmp_path):
+    """A bag of the first ten seconds, as rosbag2 has it."""
+    pytest.importorskip("rosbags")
+    from bag_files import TYPES, write_mcap
+
+    def kind(name):
+        return TYPES.types[name]
+
+    def header(stamp_ns, frame):
+        stamp = kind("builtin_interfaces/msg/Time")(sec=stamp_ns // 10**9, nanosec=stamp_ns % 10**9)
+        return kind("std_msgs/msg/Header")(stamp=stamp, frame_id=frame)
+
+    def image(frame):
+        height, width, _ = frame.image.shape
+        data = frame.image.ravel()
+        made = kind("sensor_msgs/msg/Image")
+        return made(header(frame.stamp_ns, "eye"), height, width, "rgb8", is_bigendian=0, step=3 * width, data=data)
+
+    messages = [(frame.arrival_ns, "/image_raw", image(frame)) for frame in run.observed.frames[:100]]
+    messages += [(heard.arrival_ns, "/odom", odometry_message(kind, header, heard)) for heard in run.observed.odometry]
+    return write_mcap(tmp_path / "a.mcap", sorted(messages, key=lambda one: one[0]))
+
+
+def odometry_message(kind, header, heard):
+    import numpy as np
+
+    told = heard.odometry
+    vector, point = kind("geometry_msgs/msg/Vector3"), kind("geometry_msgs/msg/Point")
+    turn = kind("geometry_msgs/msg/Quaternion")(
+        0.0, 0.0, math.sin(told.pose.yaw_rad / 2), math.cos(told.pose.yaw_rad / 2)
+    )
+    pose = kind("geometry_msgs/msg/Pose")(point(told.pose.x_m, told.pose.y_m, 0.0), turn)
+    twist = kind("geometry_msgs/msg/Twist")(vector(told.linear_mps, 0.0, 0.0), vector(0.0, 0.0, told.angular_rps))
+    none = np.zeros(36)
+    return kind("nav_msgs/msg/Odometry")(
+        header(told.stamp_ns, "odom"),
+        "base_link",
+        kind("geometry_msgs/msg/PoseWithCovariance")(pose, none),
+        kind("geometry_msgs/msg/TwistWithCovariance")(twist, none),
+    )
+
+
+def told(capsys):
+    out = capsys.readouterr().out.splitlines()
+    return out, json.loads(out[-1])
+
+
+def test_a_bag_is_judged(bag, capsys):
+    assert main(["doctor", "--bag", str(bag)]) == 0
+    lines, report = told(capsys)
+    found = {name: finding["level"] for name, finding in report["findings"].items()}
+    green = (
+        "image rate",
+        "picture",
+        "orientation",
+        "odometry rate",
+        "odometry velocity",
+        "camera clock",
+        "camera delay",
+    )
+    assert [found[name] for name in green] == ["green"] * len(green), report
+    assert found["disk"] == found["dds profile"] == found["qos"] == "unknown"
+    assert report["red"] == 0 and any("image rate" in line for line in lines)
+
+
+def test_a_bag_without_such_a_topic_is_one_line(bag, capsys):
+    assert main(["doctor", "--bag", str(bag), "--image", "/rear"]) == 2
+    assert "holds no images on /rear; it holds them on /image_raw" in capsys.readouterr().err
+
+
+def test_a_bag_without_images_is_one_line(run, tmp_path, capsys):
+    pytest.importorskip("rosbags")
+    from bag_files import TYPES, write_mcap
+
+    text = TYPES.types["std_msgs/msg/String"]("hello")
+    file = write_mcap(tmp_path / "b.mcap", [(1, "/words", text)])
+    assert main(["doctor", "--bag", str(file)]) == 2
+    assert capsys.readouterr().err.strip().endswith("b.mcap holds no images")
+
+
+def test_a_bag_that_is_cut_is_one_line(bag, capsys):
+    bag.write_bytes(bag.read_bytes()[: bag.stat().st_size // 2])
+    assert main(["doctor", "--bag", str(bag)]) == 2
+    assert "is cut" in capsys.readouterr().err
+
+
+def test_options_that_make_no_sense_are_refused(tmp_path, capsys):
+    assert main(["doctor", "--bag", str(tmp_path), "--drive"]) == 2
+    assert main(["doctor", "--seconds", "0"]) == 2
+    assert "--drive needs a robot" in capsys.readouterr().err
+
+
+def test_odometry_that_is_not_finite_is_passed_over():
+    from types import SimpleNamespace as Made
+
+    gatherer, zero = Gatherer(), Made(x=0.0, y=0.0, z=0.0)
+    pose = Made(position=Made(x=math.nan, y=0.0, z=0.0), orientation=Made(x=0.0, y=0.0, z=0.0, w=1.0))
+    stamp = Made(sec=1, nanosec=0)
+    message = Made(
+        header=Made(stamp=stamp, frame_id="odom"),
+        child_frame_id="base",
+        pose=Made(pose=pose),
+        twist=Made(twist=Made(linear=zero, angular=zero)),
+    )
+    gatherer.take("nav_msgs/msg/Odometry", "odom", message, 1)
+    assert gatherer.is_silent
+
+
+def test_a_bag_whose_writer_had_another_clock_is_not_blamed_for_it(run):
+    """`ros2 bag record` beside a simulation writes wall time."""
+
+    def simulated(observed, *, camera_ns, odometry_ns):
+        frames = [dataclasses.replace(one, stamp_ns=one.stamp_ns - camera_ns) for one in observed.frames]
+        heard = [
+            dataclasses.replace(
+                one, odometry=dataclasses.replace(one.odometry, stamp_ns=one.odometry.stamp_ns - odometry_ns)
+            )
+            for one in observed.odometry
+        ]
+        return dataclasses.replace(observed, is_live=False, frames=tuple(frames), odometry=tuple(heard))
+
+    far_ns = run.observed.frames[0].stamp_ns - 10**9
+    same = Case(simulated(run.observed, camera_ns=far_ns, odometry_ns=far_ns))
+    assert examine_one("camera clock", same).level is Level.UNKNOWN
+    assert examine_one("odometry clock", same).level is Level.UNKNOWN
+    other = Case(simulated(run.observed, camera_ns=far_ns, odometry_ns=0))
+    assert examine_one("camera clock", other).level is Level.RED
+    assert examine_one("odometry clock", other).level is Level.GREEN

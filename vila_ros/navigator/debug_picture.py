@@ -1,0 +1,75 @@
+"""The picture of a decision for people: what the model saw, what it chose, how sure it was."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from vila_core.actions.grammar import SENTENCES
+from vila_core.history.policy import is_blank
+from vila_core.types import Decision, Frame
+
+_WIDTH_PX = 640
+_TILE_PX, _TILES = 64, 9  # of the older pictures, the newest of them last
+_LINE_PX, _SHOWN = 20, 4  # replies, the most probable first
+_BAR_PX = 120
+_FONT, _SIZE = cv2.FONT_HERSHEY_SIMPLEX, 0.45
+_DARK, _WHITE, _GREY, _GREEN = (24, 24, 24), (240, 240, 240), (150, 150, 150), (60, 200, 90)
+_QUALITY = 85
+
+Picture = NDArray[np.uint8]
+
+
+def debug_jpeg(decision: Decision) -> bytes:
+    """Return the picture of a decision as JPEG; empty for one that the model was not asked for."""
+    if decision.prompt is None or not decision.prompt.visuals:
+        return b""
+    picture = cv2.cvtColor(debug_picture(decision), cv2.COLOR_RGB2BGR)
+    is_packed, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
+    return data.tobytes() if is_packed else b""
+
+
+def debug_picture(decision: Decision) -> Picture:
+    """Draw it, [H, 640, 3] RGB: the newest image, below it the older ones that were shown, and the best replies."""
+    assert decision.prompt is not None
+    frames = [frame for visual in decision.prompt.visuals for frame in visual.frames]
+    newest = _wide(frames[-1].image)
+    cv2.putText(newest, _title(decision, len(frames)), (8, 20), _FONT, 0.5, (0, 0, 0), 3, cv2.LINE_AA)
+    cv2.putText(newest, _title(decision, len(frames)), (8, 20), _FONT, 0.5, _WHITE, 1, cv2.LINE_AA)
+    return np.concatenate([newest, _tiles(frames[:-1]), _replies(decision)])
+
+
+def _title(decision: Decision, shown: int) -> str:
+    reply = decision.reply or f"hold: {decision.hold.name}"
+    return f"{reply}  {decision.probability:.2f}  {decision.latency_ms:.0f} ms, {shown} images"
+
+
+def _wide(image: Picture) -> Picture:
+    height, width, _ = image.shape
+    size = (_WIDTH_PX, max(32, round(height * _WIDTH_PX / width)))
+    way = cv2.INTER_AREA if width > _WIDTH_PX else cv2.INTER_NEAREST  # the very pixels of a small one
+    return np.array(cv2.resize(image, size, interpolation=way), np.uint8)
+
+
+def _tiles(frames: list[Frame]) -> Picture:
+    strip = np.full((_TILE_PX + 8, _WIDTH_PX, 3), _DARK, np.uint8)
+    step = _WIDTH_PX // _TILES
+    for place, frame in enumerate(frames[-_TILES:]):
+        if not is_blank(frame):
+            tile = cv2.resize(frame.image, (_TILE_PX, _TILE_PX), interpolation=cv2.INTER_AREA)
+            strip[4 : 4 + _TILE_PX, place * step + 4 : place * step + 4 + _TILE_PX] = tile
+    return strip
+
+
+def _replies(decision: Decision) -> Picture:
+    panel = np.full((_SHOWN * _LINE_PX + 8, _WIDTH_PX, 3), _DARK, np.uint8)
+    rows = sorted(zip(decision.probabilities, SENTENCES, strict=False), reverse=True)[:_SHOWN]
+    for row, (probability, sentence) in enumerate(rows):
+        top = 4 + row * _LINE_PX
+        colour = _GREEN if sentence == decision.reply else _GREY
+        length = round(_BAR_PX * probability)
+        cv2.rectangle(panel, (8, top + 3), (8 + length, top + _LINE_PX - 4), colour, -1)
+        text = f"{probability:.3f}  {sentence}"
+        cv2.putText(panel, text, (16 + _BAR_PX, top + 15), _FONT, _SIZE, _WHITE, 1, cv2.LINE_AA)
+    return panel

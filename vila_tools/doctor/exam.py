@@ -1,0 +1,100 @@
+"""`vila doctor --exam`: each check beside mistakes seeded into simulated runs, and beside the runs without any."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from vila_core.doctor.checks import CHECKS, Case, examine
+from vila_core.doctor.findings import Level
+from vila_core.engine.backend import EMBEDDED_CHECKPOINT, load_backend
+from vila_tools.doctor.mistakes import MISTAKES
+from vila_tools.doctor.simulated import healthy_run
+
+
+@dataclass(slots=True)
+class Row:
+    """A check and a mistake: in how many runs it was found, and missed; and which other checks spoke too."""
+
+    check: str
+    about: str
+    found: int = 0
+    missed: int = 0
+    others: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Exam:
+    """All rows, and for each check the healthy runs that it judged, and those that it raised an alarm in."""
+
+    runs: int
+    rows: list[Row]
+    judged: dict[str, int]
+    false: dict[str, int]
+    false_words: list[str]
+
+    @property
+    def is_passed(self) -> bool:
+        """True if everything was found and nothing else said."""
+        return not sum(row.missed for row in self.rows) and not sum(self.false.values())
+
+
+def take_exam(runs: int) -> Exam:
+    """Drive the runs and seed every mistake into each."""
+    torch.set_num_threads(1)  # a small model waits longer for a second thread than that helps
+    backend = load_backend("torch", EMBEDDED_CHECKPOINT)
+    names = [check.name for check in CHECKS]
+    exam = Exam(runs, [Row(mistake.check, mistake.about) for mistake in MISTAKES], {}, {}, [])
+    exam.judged, exam.false = dict.fromkeys(names, 0), dict.fromkeys(names, 0)
+    try:
+        for number in tqdm(range(runs), desc="runs", unit="run"):
+            with healthy_run(number, backend) as run:
+                healthy = Case(run.observed)
+                for name, finding in examine(healthy).items():
+                    exam.judged[name] += finding.level is not Level.UNKNOWN
+                    exam.false[name] += finding.is_alarm
+                    if finding.is_alarm:
+                        exam.false_words.append(f"run {number}: {name}: {finding.text}")
+                for mistake, row in zip(MISTAKES, exam.rows, strict=True):
+                    found = examine(Case(mistake.seed(run), healthy))
+                    row.found += found[mistake.check].is_alarm
+                    row.missed += not found[mistake.check].is_alarm
+                    for name in (name for name, finding in found.items() if finding.is_alarm):
+                        if name != mistake.check:
+                            row.others[name] = row.others.get(name, 0) + 1
+    finally:
+        backend.close()
+    return exam
+
+
+def lines(exam: Exam) -> Sequence[str]:
+    """Return the table as Markdown."""
+    told = [
+        f"{exam.runs} simulated runs, each healthy and with every mistake",
+        "",
+        "| check | seeded mistake | found | missed | false alarms in healthy runs | also told by |",
+        "|---|---|---|---|---|---|",
+    ]
+    named: set[str] = set()
+    for row in sorted(exam.rows, key=lambda row: [check.name for check in CHECKS].index(row.check)):
+        false = "" if row.check in named else f"{exam.false[row.check]} of {exam.judged[row.check]}"
+        named.add(row.check)
+        others = ", ".join(f"{name} ({count})" for name, count in sorted(row.others.items(), key=lambda one: -one[1]))
+        told.append(f"| {row.check} | {row.about} | {row.found} | {row.missed} | {false} | {others} |")
+    return [*told, *exam.false_words]
+
+
+def as_json(exam: Exam) -> dict[str, Any]:
+    """Return it for the last line."""
+    return {
+        "runs": exam.runs,
+        "mistakes": len(exam.rows),
+        "found": sum(row.found for row in exam.rows),
+        "missed": sum(row.missed for row in exam.rows),
+        "false": sum(exam.false.values()),
+        "judged": sum(exam.judged.values()),
+    }
