@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 import math
 import socket
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from fake_openai import Answer, Fake, Handler, completion, faking, reply
 
 from vila_core.actions.grammar import SENTENCES
 from vila_core.config import HistoryConfig, NavigatorConfig
@@ -22,6 +21,7 @@ from vila_core.engine.backend import load_backend
 from vila_core.engine.remote.backend import OpenAIBackend
 from vila_core.engine.remote.config import RemoteConfig, read_remote_config
 from vila_core.engine.remote.logprobs import Token, reply_probabilities
+from vila_core.engine.remote.sent_pictures import SentPictures
 from vila_core.errors import (
     BackendError,
     CheckpointError,
@@ -40,75 +40,12 @@ from vila_core.navigator import Navigator
 from vila_core.types import Frame, HoldReason, Instruction, Odometry, Pose, Prompt, Visual
 
 HANG_S = 60.0
-Answer = Callable[["Handler"], None]
-
-
-class Handler(BaseHTTPRequestHandler):
-    """Answers as the test says, and notes what was asked."""
-
-    protocol_version = "HTTP/1.1"
-    server: Fake
-
-    def do_GET(self) -> None:
-        self.send_json({"object": "list", "data": self.server.cards})
-
-    def do_POST(self) -> None:
-        self.body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        self.server.asked.append(self.body)
-        self.server.tokens.append(self.headers.get("authorization"))
-        self.server.answer(self)
-
-    def send_json(self, data: object, status: int = 200) -> None:
-        self.send_bytes(json.dumps(data).encode(), status)
-
-    def send_bytes(self, data: bytes, status: int = 200, length: int | None = None) -> None:
-        self.send_response(status)
-        self.send_header("content-length", str(len(data) if length is None else length))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *args: object) -> None:
-        pass
-
-
-class Fake(ThreadingHTTPServer):
-    """A server of the OpenAI form that is not ours. answer: to each question."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.cards: list[dict[str, Any]] = [{"id": "nvila", "object": "model", "owned_by": "sglang"}]
-        self.asked: list[dict[str, Any]] = []
-        self.tokens: list[str | None] = []
-        self.answer: Answer = reply(SENTENCES[1])
-        self.over = threading.Event()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}/v1"
 
 
 @pytest.fixture
 def fake() -> Iterator[Fake]:
-    server = Fake()
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    yield server
-    server.over.set()
-    server.shutdown()
-    server.server_close()
-
-
-def completion(text: object, tokens: list[dict[str, Any]] | None = None, **fields: object) -> dict[str, Any]:
-    if tokens is None:
-        tokens = [{"token": text, "logprob": -0.1, "top_logprobs": [{"token": text, "logprob": -0.1}]}]
-    choice = {"index": 0, "message": {"content": text}, "finish_reason": "stop", "logprobs": {"content": tokens}}
-    return {"model": "nvila", "choices": [choice]} | fields
-
-
-def reply(text: object, **fields: object) -> Answer:
-    return lambda handler: handler.send_json(completion(text, **fields))
+    with faking() as server:
+        yield server
 
 
 @contextmanager
@@ -186,6 +123,21 @@ def test_large_pictures_are_jpeg(fake):
         assert backend.encode(large.visuals[0].frame) and not backend.encode(large.visuals[0].frame)
         backend.choose(large, SENTENCES)
     assert fake.asked[0]["messages"][0]["content"][0]["image_url"]["url"].startswith("data:image/jpeg")
+
+
+def test_what_arrived_is_named_and_what_may_not_have_is_sent_again():
+    pictures = SentPictures("auto", are_kept=True)
+    first, second = (visual.frame for visual in prompt(2).visuals)
+    whole, named = pictures.url(first), pictures.url(first)
+    assert whole.startswith("data:image/png") and named.startswith("sha256:")  # twice in one question
+    pictures.confirm()
+    assert pictures.url(first) == named and pictures.url(second).startswith("data:")
+    pictures.abandon()  # refused for lack of room, or no answer
+    assert pictures.url(first) == named and pictures.url(second).startswith("data:")
+    pictures.forget()  # the server does not have one of them
+    assert pictures.url(first) == pictures.url(first) == whole
+    pictures.confirm()
+    assert pictures.url(first) == named
 
 
 # --- what may come back ----------------------------------------------------------------------------

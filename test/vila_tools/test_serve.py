@@ -8,9 +8,11 @@ import hashlib
 import json
 import random
 import shutil
+import signal
 import socket
 import struct
 import subprocess
+import sys
 import threading
 import urllib.request
 import zlib
@@ -28,6 +30,10 @@ import openai
 from serving import Served, data_url, image_part, picture, serving, text_part, wait_until
 
 from vila_core.actions.grammar import SENTENCES
+from vila_core.engine.backend import EMBEDDED_CHECKPOINT
+from vila_core.engine.remote.backend import OpenAIBackend
+from vila_core.engine.remote.config import RemoteConfig
+from vila_core.errors import RemoteError
 from vila_core.types import Frame, Prompt, Visual
 from vila_tools.server.finite_schema import ACTIONS_SCHEMA
 
@@ -300,6 +306,23 @@ def test_who_goes_away_is_not_written_for(served, client, monkeypatch):
     wait_until(lambda: served.metric("vila_requests_running") == 0)
 
 
+def test_a_choice_does_not_wait_for_replies_that_are_written(served, client, monkeypatch):
+    monkeypatch.setattr("vila_tools.server.tasks.stop_ids", lambda *args: frozenset())  # they go on and on
+    messages = [{"role": "user", "content": "x"}]
+    streams = [
+        client.chat.completions.create(model="", messages=messages, max_tokens=900, stream=True, seed=1, temperature=2)
+        for _ in range(3)
+    ]
+    for stream in streams:
+        next(stream)
+    replied = served.metric("vila_tokens_total", kind="reply")
+    assert served.ask(NANO, guided_choice=list(SENTENCES))[0] == 200
+    assert served.metric("vila_tokens_total", kind="reply") - replied < 900  # none of the three is over
+    for stream in streams:
+        stream.close()
+    wait_until(lambda: served.metric("vila_requests_running") == 0)
+
+
 @pytest.mark.skipif(shutil.which("curl") is None, reason="no curl")
 def test_curl_is_served(served):
     body = json.dumps({"messages": [{"role": "user", "content": "hello"}], "max_tokens": 3, "stream": True})
@@ -347,6 +370,7 @@ def test_health_and_metrics_are_told(served):
         ({"messages": [{"role": "user", "content": "<image>"}]}, 400, "<image>"),
         ({"messages": [{"role": "user", "content": [{"type": "audio"}]}]}, 400, "messages"),
         ({"messages": [{"role": "user", "content": "word " * 3000}]}, 400, "1024"),
+        ({"messages": [{"role": "user", "content": "word " * 1_000_000}]}, 400, "5000000 characters"),
     ],
 )
 def test_what_cannot_be_done_is_refused_by_name(served, fields, status, word):
@@ -552,3 +576,39 @@ def test_a_fault_of_the_engine_is_one_request_s_own(served, monkeypatch):
         status, answer = served.ask("hello", max_tokens=2)
     assert status == 500 and "bug" not in answer["error"]["message"]
     assert served.ask("hello", max_tokens=2)[0] == 200
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_the_program_serves_until_a_signal_and_tells_what_it_answered(number, status, tmp_path):
+    command = [sys.executable, "-m", "vila_tools.cli", "serve", str(EMBEDDED_CHECKPOINT), "--port", "0"]
+    with subprocess.Popen([*command, "--generate-token"], stdout=subprocess.PIPE, text=True) as process:
+        address = process.stdout.readline().split()[-1]
+        token = process.stdout.readline().split()[-1]
+        client = openai.OpenAI(base_url=address, api_key=token, max_retries=0)
+        client.chat.completions.create(model="", messages=[{"role": "user", "content": "x"}], max_tokens=2)
+        process.send_signal(number)
+        told = process.stdout.read()
+        assert process.wait(60) == status
+    assert json.loads(told.splitlines()[-1])["requests"] == {"200": 1}
+
+
+@pytest.mark.slow
+def test_https_is_served_with_a_certificate(tmp_path):
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl")
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    words = f"req -x509 -newkey rsa:2048 -nodes -keyout {key} -out {cert} -days 2 -subj /CN=localhost"
+    more = ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+    subprocess.run(["openssl", *words.split(), *more], check=True, capture_output=True, timeout=60)
+    command = [sys.executable, "-m", "vila_tools.cli", "serve", str(EMBEDDED_CHECKPOINT), "--port", "0"]
+    command += ["--tls-cert", str(cert), "--tls-key", str(key)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        address = process.stdout.readline().split()[-1]
+        assert address.startswith("https://")
+        backend = OpenAIBackend(RemoteConfig(address, ca_file=str(cert), timeout_s=30.0))
+        assert backend.generate(Prompt("x"), 3)
+        backend.close()
+        with pytest.raises(RemoteError):
+            OpenAIBackend(RemoteConfig(address, timeout_s=30.0))
+        process.terminate()

@@ -130,3 +130,15 @@ def test_vila_decide_asks_it(served, tmp_path, capsys):
     assert reports[0]["action"] == reports[1]["action"]
     found, expected = (list(report["probabilities"].values()) for report in reports)
     assert np.allclose(found, expected, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_vila_bench_nav_drives_by_it_as_by_the_model_here(served, tmp_path, capsys):
+    pytest.importorskip("mujoco")
+    file, reports = tmp_path / "remote.yaml", []
+    file.write_text(f"base_url: {served.url}\ntimeout_s: 30\n")
+    for checkpoint, backend in ((file, "openai"), (EMBEDDED_CHECKPOINT, "torch")):
+        words = ["bench", "nav", "--policies", "ours", "--episodes", "1", "--workers", "1"]
+        assert main([*words, "--backend", backend, "--checkpoint", str(checkpoint)]) == 0
+        reports.append(json.loads(capsys.readouterr().out.splitlines()[-1]))
+    assert reports[0]["sr"] == reports[1]["sr"] and reports[0]["spl"] == reports[1]["spl"]

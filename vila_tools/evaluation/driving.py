@@ -73,6 +73,7 @@ class Drive:
     slowed_s: float
     waited_s: float  # the robot stood and a decision was waited for
     holds: int = 0  # answers of the model that were none
+    answers_ms: tuple[float, ...] = ()  # what each of them took here
 
     @property
     def is_success(self) -> bool:
@@ -182,6 +183,7 @@ def drive(episode: Episode, backend: Backend | None, setup: Setup, begun_ns: int
             chain.slowed_ticks * _TICK_NS / 1e9,
             chain.waited_ticks * _TICK_NS / 1e9,
             chain.holds,
+            tuple(chain.answers_ms),
         )
     finally:
         simulator.close()
@@ -189,7 +191,7 @@ def drive(episode: Episode, backend: Backend | None, setup: Setup, begun_ns: int
 
 def summary(drives: Sequence[Drive]) -> dict[str, Any]:
     """Sum up the drives of one setup."""
-    count = len(drives)
+    count, answers_ms = len(drives), [ms for drive in drives for ms in drive.answers_ms]
     return {
         "sr": round(sum(drive.is_success for drive in drives) / count, 4),
         "contacts": sum(drive.contacts for drive in drives),
@@ -201,6 +203,7 @@ def summary(drives: Sequence[Drive]) -> dict[str, Any]:
         "waiting_ratio": round(sum(drive.waited_s for drive in drives) / sum(drive.seconds for drive in drives), 4),
         "decisions": round(statistics.mean(drive.end.decisions for drive in drives), 1),
         "holds": sum(drive.holds for drive in drives),
+        "answer_ms": round(statistics.median(answers_ms or [0.0]), 1),
     }
 
 
@@ -235,6 +238,7 @@ class _Chain:
         self._passed = VelocityCommand()
         self._governor_watch = GovernorWatch(setup.control.governor_timeout_s)
         self.holds = 0  # answers that were none
+        self.answers_ms: list[float] = []
         self.contacts = self.stopped_ticks = self.slowed_ticks = self.waited_ticks = 0
         self.mission = Mission(MissionConfig(), self._now_ns, decides_moving=self._timing.is_continuous)
         self._governor.on_mission(1, running=False, steady_ns=self._now_ns)
@@ -290,8 +294,9 @@ class _Chain:
             if self._ticks % _SENSOR_TICKS == 0 and (is_due or self.mission.wants_decision):
                 began_ns = time.perf_counter_ns()
                 decision = self._navigator.decide(now_ns)
-                taken_ns = time.perf_counter_ns() - began_ns if self._is_measured else 0
-                self._decision = now_ns + self._latency_ns + taken_ns, decision
+                taken_ns = time.perf_counter_ns() - began_ns
+                self.answers_ms.append(taken_ns / 1e6)
+                self._decision = now_ns + self._latency_ns + (taken_ns if self._is_measured else 0), decision
                 self.holds += decision.action is None
             return
         ready_ns, decision = self._decision

@@ -40,6 +40,7 @@ from vila_tools.evaluation.result_file import ResultFile
 from vila_tools.report import tell, with_kernels
 
 RESULTS, REPORT, DOCUMENT, SHEET = "results.jsonl", "report.json", "report.md", "failures.png"
+_OF_TORCH = ("torch", "torch-naive")  # backends whose checkpoint is of the family's own layout
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -90,8 +91,8 @@ def _settings(args: argparse.Namespace, against: Path | None) -> Settings:
 
 
 def chosen_precision(args: argparse.Namespace, names: Sequence[str]) -> str:
-    """Return what the model computes in, told here and not by every worker; that of engines they tell themselves."""
-    if not MODEL_POLICIES & set(names) or args.backend == "tensorrt":
+    """Return what the model computes in, told here and not by every worker; other backends tell it themselves."""
+    if not MODEL_POLICIES & set(names) or args.backend not in _OF_TORCH:
         return str(args.precision)
     from vila_tools.options import told_precision  # imports torch, needed for a model alone
 

@@ -21,6 +21,7 @@ from vila_tools.server.limits import Limits
 from vila_tools.server.pictures import MediaReader
 
 _MOST_STOPS = 8
+_MOST_TOKEN_CHARS = 64  # a text of more for each token that the model reads is not even tokenised
 _MOST_CHOICE_CHARS = 400
 
 
@@ -49,6 +50,7 @@ class PromptReader:
     def __init__(self, config: CheckpointConfig, template: str, media: MediaReader, limits: Limits) -> None:
         self._config, self._template, self._media, self._limits = config, template, media, limits
         self._is_native = variant_of(config) == "native"
+        self._most_chars = _MOST_TOKEN_CHARS * config.language.max_positions
 
     def read(self, request: ChatRequest) -> Question:
         """Return what is asked. Raises RefusedError for what cannot be."""
@@ -75,6 +77,10 @@ class PromptReader:
             if (message.role == "assistant") != bool(len(turns) % 2):
                 raise _refused("user and assistant speak in turn, the user first")
             turns.append(text)
+        count = len(system or "") + sum(map(len, turns))
+        if count > self._most_chars:
+            why = f"{count} characters, more than this model reads in {self._config.language.max_positions} tokens"
+            raise RefusedError(BAD_REQUEST, why, "context_length_exceeded")
         if len(turns) % 2 == 0:
             raise _refused("the last message is the user's")
         return system, turns, visuals

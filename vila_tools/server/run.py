@@ -61,10 +61,13 @@ def main(argv: Sequence[str] | None = None) -> int:
                 print(f"token: {next(iter(tokens.values()))}", flush=True)
             logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
             began_s = time.monotonic()
-            counts = server.serve(bound, tls)
+            try:
+                server.serve(bound, tls)
+            finally:  # a signal ends it
+                seconds = round(time.monotonic() - began_s, 1)
+                print(json.dumps({"model": server.model.name, "seconds": seconds, "requests": server.counts()}))
         finally:
             backend.close()
-    print(json.dumps({"model": server.model.name, "seconds": round(time.monotonic() - began_s, 1), **counts}))
     return 0
 
 

@@ -60,15 +60,14 @@ class Server:
         gauge("vila_prefix_computed_tokens", "Tokens that were prefilled", lambda: prefixes.prefixes.prefilled)
         gauge("vila_kept_picture_bytes", "Pictures that requests may name", lambda: store.bytes)
 
-    def serve(self, bound: socket.socket, tls: tuple[Path, Path] | None = None) -> dict[str, int]:
-        """Serve until a signal ends it; returns how many requests were answered, by status."""
+    def serve(self, bound: socket.socket, tls: tuple[Path, Path] | None = None) -> None:
+        """Serve until a signal ends it, which is raised again."""
         server = self.web_server(tls)
         self.worker.start()
         try:
             asyncio.run(server.serve(sockets=[bound]))
         finally:
             self.worker.stop()
-        return self.counts()
 
     def web_server(self, tls: tuple[Path, Path] | None = None) -> uvicorn.Server:
         """Return the web server, which `serve(sockets=...)` runs. Raises ConfigError for a certificate of no use."""

@@ -105,20 +105,18 @@ class OpenAIBackend:
         self._require_open()
         deadline_s = time.monotonic() + self._config.timeout_s
         try:
-            answer = self._send(prompt, fields, deadline_s)
-        except StatusError as err:
-            self._pictures.forget()
-            if err.code != _NOT_KEPT:
-                raise refused(self._config.base_url, err) from err
             try:
                 answer = self._send(prompt, fields, deadline_s)
-            except StatusError as again:
+            except StatusError as err:
+                if err.code != _NOT_KEPT:
+                    raise
                 self._pictures.forget()
-                raise refused(self._config.base_url, again) from again
-        except BaseException:
-            self._pictures.forget()
-            raise
-        self._pictures.confirm()
+                answer = self._send(prompt, fields, deadline_s)
+            self._pictures.confirm()
+        except StatusError as err:
+            raise refused(self._config.base_url, err) from err
+        finally:
+            self._pictures.abandon()
         self._require_same_model(answer)
         choices = answer.get("choices")
         if not isinstance(choices, list) or len(choices) != 1 or not isinstance(choices[0], dict):

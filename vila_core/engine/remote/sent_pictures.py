@@ -69,8 +69,13 @@ class SentPictures:
         self._asked.clear()
         self._is_again = False
 
+    def abandon(self) -> None:
+        """Note that the question may not have arrived; what came with it is sent again, what came before is there."""
+        self._asked.clear()
+        self._is_again = False
+
     def forget(self) -> None:
-        """Send everything again, until a question arrives: the server does not have it, or it is not known."""
+        """Send everything again, until a question arrives: the server does not have it."""
         self._sent.clear()
         self._asked.clear()
         self._is_again = True
