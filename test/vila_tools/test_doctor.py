@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 
+import numpy as np
 import pytest
 
 pytest.importorskip("mujoco")
@@ -128,8 +129,6 @@ def bag(run, tmp_path):
 
 
 def odometry_message(kind, header, heard):
-    import numpy as np
-
     told = heard.odometry
     vector, point = kind("geometry_msgs/msg/Vector3"), kind("geometry_msgs/msg/Point")
     turn = kind("geometry_msgs/msg/Quaternion")(
@@ -194,6 +193,36 @@ def test_options_that_make_no_sense_are_refused(tmp_path, capsys):
     assert main(["doctor", "--bag", str(tmp_path), "--drive"]) == 2
     assert main(["doctor", "--seconds", "0"]) == 2
     assert "--drive needs a robot" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("floor", ["base_link", "base_footprint"])
+def test_tf_tells_where_the_camera_is(floor):
+    """As the simulator publishes it: the body of the camera looks down, its optical frame is turned in that."""
+    from types import SimpleNamespace as Made
+
+    def transform(parent, child, z, x_y_z_w):
+        turn = Made(**dict(zip("xyzw", x_y_z_w, strict=True)))
+        moved = Made(translation=Made(x=0.0, y=0.0, z=z), rotation=turn)
+        return Made(header=Made(frame_id=parent), child_frame_id=child, transform=moved)
+
+    half = math.radians(12.0) / 2
+    chain = [
+        transform(floor, "camera_link", 0.9, (0.0, math.sin(half), 0.0, math.cos(half))),
+        transform("/camera_link", "/eye", 0.0, (-0.5, 0.5, -0.5, 0.5)),
+    ]
+    gatherer = Gatherer()
+    gatherer.take("tf2_msgs/msg/TFMessage", "/tf_static", Made(transforms=chain), 1)
+    pixels = np.zeros((48, 64, 3), np.uint8)
+    stamp = Made(sec=1, nanosec=0)
+    image = Made(
+        header=Made(stamp=stamp, frame_id="eye"), height=48, width=64, encoding="rgb8", is_bigendian=0, step=192
+    )
+    image.data = pixels.tobytes()
+    gatherer.take("sensor_msgs/msg/Image", "/image_raw", image, 1)
+    mounting = gatherer.observations("test", is_live=True).mounting
+    assert mounting.height_m == pytest.approx(0.9)
+    assert math.degrees(mounting.pitch_rad) == pytest.approx(12.0, abs=0.01)
+    assert mounting.yaw_rad == pytest.approx(0.0, abs=1e-3)
 
 
 def test_odometry_that_is_not_finite_is_passed_over():

@@ -55,7 +55,7 @@ class Gatherer:
         self._optics: Optics | None = None
         self._camera_frame = ""
         self._transforms = StaticTransforms()
-        self._children: set[str] = set()
+        self._known: set[str] = set()  # frames of tf
         self.instruction = ""
 
     @property
@@ -162,9 +162,9 @@ class Gatherer:
             t, q = stamped.transform.translation, stamped.transform.rotation
             transform = from_quaternion((t.x, t.y, t.z), (q.x, q.y, q.z, q.w))
             if transform is not None:
-                child = str(stamped.child_frame_id).lstrip("/")
-                self._transforms.note(str(stamped.header.frame_id).lstrip("/"), child, transform)
-                self._children.add(child)
+                parent, child = (str(name).lstrip("/") for name in (stamped.header.frame_id, stamped.child_frame_id))
+                self._transforms.note(parent, child, transform)
+                self._known |= {parent, child}
 
     def _take_stats(self, message: Any, arrival_ns: int) -> None:
         told = HeardDecision(
@@ -179,11 +179,9 @@ class Gatherer:
 
     def _mounting(self) -> Mounting | None:
         """Where tf has the camera, None if it does not tell."""
-        for base in _FLOORS:
-            if base not in self._children and base != _FLOORS[-2]:
-                continue
+        for base in (base for base in _FLOORS if base in self._known and base != self._camera_frame):
             found = self._transforms.find(base, self._camera_frame)
-            if found is not None and base != self._camera_frame:
+            if found is not None:
                 body = found.rotation @ BODY_FROM_OPTICAL.rotation.T  # of the camera, x ahead
                 pitch_rad = -math.asin(max(-1.0, min(1.0, float(body[2, 0]))))
                 return Mounting(float(found.translation[2]), pitch_rad, math.atan2(body[1, 0], body[0, 0]))
