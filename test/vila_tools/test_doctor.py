@@ -49,7 +49,7 @@ def case(run):
 
 def test_a_healthy_run_is_green(case):
     told = {name: finding for name, finding in examine(case).items() if finding.level is not Level.GREEN}
-    assert not told
+    assert set(told) <= {"colour order"} and not any(finding.is_alarm for finding in told.values()), told
 
 
 def test_every_check_has_a_mistake():
@@ -64,9 +64,24 @@ def cells():
 
 @pytest.mark.parametrize("mistake", list(cells()))
 def test_a_mistake_is_found_and_told_with_a_remedy(mistake, run, case):
+    if mistake.check == "colour order":  # which not every flat has enough of
+        run = dataclasses.replace(run, observed=wooden(run.observed))
     finding = examine_one(mistake.check, Case(mistake.seed(run), case))
     assert finding.is_alarm, finding
     assert finding.remedy and finding.text
+
+
+def wooden(observed):
+    """The run in a room with a wooden floor."""
+    frames = [dataclasses.replace(frame, image=frame.image.copy()) for frame in observed.frames]
+    for frame in frames:
+        frame.image[-80:-40] = (170, 140, 110)
+        frame.image[-40:] = (170, 110, 60)
+    return dataclasses.replace(observed, frames=tuple(frames))
+
+
+def test_a_wooden_floor_is_no_swapped_one(run):
+    assert examine_one("colour order", Case(wooden(run.observed))).level is Level.GREEN
 
 
 def examine_one(name, case):
