@@ -32,8 +32,8 @@ from vila_core.types import Odometry, Pose, VelocityCommand
 IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 INFO, ODOMETRY = "sensor_msgs/msg/CameraInfo", "nav_msgs/msg/Odometry"
 TWIST, TWIST_STAMPED = "geometry_msgs/msg/Twist", "geometry_msgs/msg/TwistStamped"
-TF, STATS, WORDS = "tf2_msgs/msg/TFMessage", "vila_nav/msg/DecisionStats", "vila_nav/msg/Mission"
-KINDS = (IMAGE, COMPRESSED, INFO, ODOMETRY, TWIST, TWIST_STAMPED, TF, STATS, WORDS)
+TF, STATS, MISSION = "tf2_msgs/msg/TFMessage", "vila_nav/msg/DecisionStats", "vila_nav/msg/Mission"
+KINDS = (IMAGE, COMPRESSED, INFO, ODOMETRY, TWIST, TWIST_STAMPED, TF, STATS, MISSION)
 
 KEPT_PX = 320  # width in which pictures are kept
 _MOST_FRAMES = 1500  # 350 MB
@@ -80,23 +80,20 @@ class Gatherer:
 
     def take(self, kind: str, topic: str, message: Any, arrival_ns: int) -> None:
         """Take a message; what no check needs is passed over."""
-        match kind:
-            case "sensor_msgs/msg/Image" | "sensor_msgs/msg/CompressedImage":
-                self._take_image(kind, topic, message, arrival_ns)
-            case "nav_msgs/msg/Odometry":
-                self._take_odometry(message, arrival_ns)
-            case "sensor_msgs/msg/CameraInfo":
-                self._optics = Optics(int(message.width), int(message.height), float(_matrix(message)[0]))
-            case "geometry_msgs/msg/Twist":
-                self._take_twist(message, arrival_ns)
-            case "geometry_msgs/msg/TwistStamped":
-                self._take_twist(message.twist, arrival_ns)
-            case "tf2_msgs/msg/TFMessage":
-                self._take_transforms(message)
-            case "vila_nav/msg/DecisionStats":
-                self._take_stats(message, arrival_ns)
-            case "vila_nav/msg/Mission":
-                self.instruction = str(message.instruction) or self.instruction
+        if kind in (IMAGE, COMPRESSED):
+            self._take_image(kind, topic, message, arrival_ns)
+        elif kind == ODOMETRY:
+            self._take_odometry(message, arrival_ns)
+        elif kind == INFO:
+            self._optics = Optics(int(message.width), int(message.height), float(_matrix(message)[0]))
+        elif kind in (TWIST, TWIST_STAMPED):
+            self._take_twist(message if kind == TWIST else message.twist, arrival_ns)
+        elif kind == TF:
+            self._take_transforms(message)
+        elif kind == STATS:
+            self._take_stats(message, arrival_ns)
+        elif kind == MISSION:
+            self.instruction = str(message.instruction) or self.instruction
 
     def observations(
         self,

@@ -16,7 +16,7 @@ from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from vila_nav.msg import DecisionStats, Mission
 
-from vila_core.doctor.gather import COMPRESSED, IMAGE, INFO, ODOMETRY, STATS, TF, WORDS, Gatherer
+from vila_core.doctor.gather import COMPRESSED, IMAGE, INFO, MISSION, ODOMETRY, STATS, TF, Gatherer
 from vila_core.doctor.observations import Endpoint, Limits
 from vila_core.errors import VilaError
 from vila_ros.common.qos import latched_qos, sensor_qos
@@ -68,7 +68,7 @@ class DoctorNode(Node):
         self._hear(CameraInfo, f"{raw.rpartition('/')[0]}/camera_info", INFO)
         self._hear(Odometry, self._names["odom"], ODOMETRY)
         self._hear(DecisionStats, "navigator/stats", STATS)
-        self._hear(Mission, MISSIONS, WORDS)
+        self._hear(Mission, MISSIONS, MISSION)
         self._hear_commands()
         self._hear_transforms()
         if self._asks.service_is_ready():
