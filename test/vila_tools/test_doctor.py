@@ -69,12 +69,33 @@ def test_a_mistake_is_found_and_told_with_a_remedy(mistake, run, case):
     finding = examine_one(mistake.check, Case(mistake.seed(run), case))
     assert finding.is_alarm, finding
     assert finding.remedy and finding.text
+    assert WORDS.get(mistake.about, "") in finding.text
+
+
+WORDS = {  # that a mistake must be told by
+    "mirrored": "the picture is mirrored",
+    "upside down": "upside down",
+    "turned to the left by 90 degrees": "turned to the left by 90 degrees",
+    "turned to the right by 90 degrees": "turned to the right by 90 degrees",
+    "looks 20 degrees to the left": "20 degrees right of the middle",
+    "turns are reversed": "to the left",
+    "half of the distance": "driven 0.",
+    "degrees a second": "turning of its velocity is 57",
+    "stamped 0.35 s late": "0.3",
+    "stamps are the time since boot": "time since boot",
+    "the camera offers best effort": "/camera offers best_effort, /viewer asks for reliable",
+    "two of odometry": "/base, /ekf",
+    "engines of another TensorRT": "10.0.1",
+    "5 s a decision": "5.00 s",
+    "prefers left": "to the left",
+}
 
 
 def wooden(observed):
     """The run in a room with a wooden floor."""
     frames = [dataclasses.replace(frame, image=frame.image.copy()) for frame in observed.frames]
     for frame in frames:
+        frame.image[:-80] = 128
         frame.image[-80:-40] = (170, 140, 110)
         frame.image[-40:] = (170, 110, 60)
     return dataclasses.replace(observed, frames=tuple(frames))

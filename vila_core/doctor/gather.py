@@ -16,6 +16,7 @@ from vila_core.doctor.observations import (
     HeardCommand,
     HeardDecision,
     HeardOdometry,
+    HostClocks,
     Limits,
     MachineFacts,
     Mounting,
@@ -105,6 +106,7 @@ class Gatherer:
         machine: MachineFacts | None = None,
         robot: RobotFacts | None = None,
         mounting: Mounting | None = None,
+        clocks: HostClocks | None = None,
         limits: Limits | None = None,
     ) -> Observations:
         """Return what was taken so far; mounting: of the camera, where tf does not tell."""
@@ -122,6 +124,7 @@ class Gatherer:
             probes=tuple(probes),
             machine=machine,
             robot=robot,
+            clocks=clocks or HostClocks(),
             limits=limits or Limits(),
         )
 

@@ -149,6 +149,7 @@ def _of_graph(options: DoctorOptions, recipe: RobotRecipe) -> Observations:
             machine=machine_facts(Path.home() / ".ros", options.checkpoint),
             robot=_robot(options, recipe),
             mounting=_mounting(recipe),
+            clocks=node.clocks(),
             limits=node.limits,
         )
 

@@ -17,6 +17,7 @@ from vila_core.doctor.observations import (
     HeardCommand,
     HeardDecision,
     HeardOdometry,
+    HostClocks,
     MachineFacts,
     Mounting,
     Observations,
@@ -38,6 +39,7 @@ from vila_tools.doctor.probe import probe
 
 FAMILIES = (PLAIN, RICH, HELD_OUT)
 _BEGIN_NS = 1_790_000_000 * 10**9  # wall time
+_SINCE_BOOT_NS = 5000 * 10**9
 _TICK_S = 0.02
 _IMAGE_TICKS, _ODOMETRY_TICKS, _DECISION_TICKS = 5, 2, 75
 _TURN_RPS, _SPEED_MPS = 0.6, 0.3
@@ -167,6 +169,7 @@ class _Recorder:
             probes=probe(self._backend, self.frames, self._instruction),
             machine=HEALTHY_MACHINE,
             robot=RobotFacts("simulated", 0.3),
+            clocks=HostClocks(steady_ahead_ns=_SINCE_BOOT_NS - _BEGIN_NS),
         )
 
     def _freest(self) -> tuple[float, float]:
