@@ -19,12 +19,13 @@ pytest.importorskip("vila_nav")
 from action_msgs.msg import GoalStatus
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from nav_msgs.msg import Odometry as OdometryMsg
+from nav_msgs.msg import Path
 from parameter_client import ParameterClient
 from rclpy.action import ActionClient
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.node import Node
 from rclpy.parameter import Parameter
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header, String
 from vila_nav.action import NavigateInstruction
 from vila_nav.msg import DecisionStats, NavAction, NavigatorStatus
@@ -531,6 +532,19 @@ def test_what_the_model_was_asked_is_told_so_that_it_can_be_asked_again(start, g
     assert [ns_from_stamp(frame.header.stamp) for frame in frames] == sorted(real)  # each once
     for frame in frames:
         assert np.array_equal(frame_from_image(frame).image, real[ns_from_stamp(frame.header.stamp)])
+
+
+def test_decisions_are_shown_to_who_listens(start, goal, wait_until) -> None:
+    robot, pictures, paths = start(ScriptedBackend(FORWARD, FORWARD, STOP)), [], []
+    robot.create_subscription(CompressedImage, "navigator/debug_image/compressed", pictures.append, reliable_qos())
+    robot.create_subscription(Path, "navigator/path", paths.append, reliable_qos())
+    wait_until(lambda: robot.navigator.configured.outputs.debug.wants_pictures)
+    robot.speed_mps = 0.2
+    goal(robot).result()
+    wait_until(lambda: len(pictures) == len(robot.stats) == 3 and paths)
+    assert [picture.header.stamp for picture in pictures] == [stats.header.stamp for stats in robot.stats]
+    assert frame_from_image(pictures[-1]).image.shape[1] == 640
+    assert paths[-1].header.frame_id == "odom"
 
 
 def test_refused_actions_are_counted_and_end_the_mission_by_their_fault(start, goal, wait_until) -> None:

@@ -32,8 +32,11 @@ class Case:
 
     @cached_property
     def motion(self) -> PictureMotion:
-        """How the pictures moved."""
-        return picture_motion(self.pairs, self.pitch_rad)
+        """How the pictures moved; where nobody tells how far the camera looks down, the horizon does."""
+        motion = picture_motion(self.pairs, self.pitch_rad)
+        if self.observed.mounting is None and not math.isnan(motion.horizon_y):
+            return picture_motion(self.pairs, -math.atan(motion.horizon_y))
+        return motion
 
     @property
     def pitch_rad(self) -> float:

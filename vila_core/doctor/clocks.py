@@ -9,7 +9,7 @@ import numpy as np
 from vila_core.control.limits import MAX_FUTURE_S
 from vila_core.control.stamp_watch import Clocks, StampWatch
 from vila_core.doctor.findings import Finding, graded, green, red, unknown
-from vila_core.doctor.observations import Observations
+from vila_core.doctor.observations import HostClocks, Observations
 from vila_core.doctor.picture_motion import PicturePair, turn_rates
 
 _S = 1_000_000_000
@@ -38,7 +38,7 @@ def _clock(observed: Observations, what: str, stamps: Sequence[tuple[int, int]],
         return unknown(f"no {what}")
     if not observed.is_live and _writer_had_another(observed):
         return unknown("who wrote the bag had another clock than camera and odometry, which have one")
-    if text := _fault(what, stamps, max_age_s):
+    if text := _fault(observed.clocks, what, stamps, max_age_s):
         return red(text, "docs/architecture.md, Clocks")
     ages = [arrival - stamp for stamp, arrival in stamps]
     return green(f"stamps of {what} are {np.median(ages) / 1e6:.0f} ms before their arrival")
@@ -54,11 +54,13 @@ def _writer_had_another(observed: Observations) -> bool:
     return is_one and abs(image.arrival_ns - image.stamp_ns) > _APART_NS
 
 
-def _fault(what: str, stamps: Iterable[tuple[int, int]], max_age_s: float) -> str:
+def _fault(host: HostClocks, what: str, stamps: Iterable[tuple[int, int]], max_age_s: float) -> str:
     """What is wrong with stamps for half a second or longer, in the words of the watch that the navigator has."""
     watch = StampWatch(what, max_age_s)
     for stamp_ns, arrival_ns in stamps:
-        clocks = Clocks(arrival_ns, arrival_ns, arrival_ns, is_simulated=False, max_future_s=MAX_FUTURE_S)
+        steady_ns = arrival_ns + (host.steady_ahead_ns or 0)
+        wall_ns = arrival_ns + host.wall_ahead_ns
+        clocks = Clocks(arrival_ns, wall_ns, steady_ns, host.is_simulated, MAX_FUTURE_S)
         watch.note(stamp_ns // _S, stamp_ns % _S, clocks)
         if watch.fault:
             return watch.fault

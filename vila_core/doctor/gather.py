@@ -16,6 +16,7 @@ from vila_core.doctor.observations import (
     HeardCommand,
     HeardDecision,
     HeardOdometry,
+    HostClocks,
     Limits,
     MachineFacts,
     Mounting,
@@ -32,8 +33,8 @@ from vila_core.types import Odometry, Pose, VelocityCommand
 IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 INFO, ODOMETRY = "sensor_msgs/msg/CameraInfo", "nav_msgs/msg/Odometry"
 TWIST, TWIST_STAMPED = "geometry_msgs/msg/Twist", "geometry_msgs/msg/TwistStamped"
-TF, STATS, WORDS = "tf2_msgs/msg/TFMessage", "vila_nav/msg/DecisionStats", "vila_nav/msg/Mission"
-KINDS = (IMAGE, COMPRESSED, INFO, ODOMETRY, TWIST, TWIST_STAMPED, TF, STATS, WORDS)
+TF, STATS, MISSION = "tf2_msgs/msg/TFMessage", "vila_nav/msg/DecisionStats", "vila_nav/msg/Mission"
+KINDS = (IMAGE, COMPRESSED, INFO, ODOMETRY, TWIST, TWIST_STAMPED, TF, STATS, MISSION)
 
 KEPT_PX = 320  # width in which pictures are kept
 _MOST_FRAMES = 1500  # 350 MB
@@ -55,7 +56,7 @@ class Gatherer:
         self._optics: Optics | None = None
         self._camera_frame = ""
         self._transforms = StaticTransforms()
-        self._children: set[str] = set()
+        self._known: set[str] = set()  # frames of tf
         self.instruction = ""
 
     @property
@@ -80,23 +81,20 @@ class Gatherer:
 
     def take(self, kind: str, topic: str, message: Any, arrival_ns: int) -> None:
         """Take a message; what no check needs is passed over."""
-        match kind:
-            case "sensor_msgs/msg/Image" | "sensor_msgs/msg/CompressedImage":
-                self._take_image(kind, topic, message, arrival_ns)
-            case "nav_msgs/msg/Odometry":
-                self._take_odometry(message, arrival_ns)
-            case "sensor_msgs/msg/CameraInfo":
-                self._optics = Optics(int(message.width), int(message.height), float(_matrix(message)[0]))
-            case "geometry_msgs/msg/Twist":
-                self._take_twist(message, arrival_ns)
-            case "geometry_msgs/msg/TwistStamped":
-                self._take_twist(message.twist, arrival_ns)
-            case "tf2_msgs/msg/TFMessage":
-                self._take_transforms(message)
-            case "vila_nav/msg/DecisionStats":
-                self._take_stats(message, arrival_ns)
-            case "vila_nav/msg/Mission":
-                self.instruction = str(message.instruction) or self.instruction
+        if kind in (IMAGE, COMPRESSED):
+            self._take_image(kind, topic, message, arrival_ns)
+        elif kind == ODOMETRY:
+            self._take_odometry(message, arrival_ns)
+        elif kind == INFO:
+            self._optics = Optics(int(message.width), int(message.height), float(_matrix(message)[0]))
+        elif kind in (TWIST, TWIST_STAMPED):
+            self._take_twist(message if kind == TWIST else message.twist, arrival_ns)
+        elif kind == TF:
+            self._take_transforms(message)
+        elif kind == STATS:
+            self._take_stats(message, arrival_ns)
+        elif kind == MISSION:
+            self.instruction = str(message.instruction) or self.instruction
 
     def observations(
         self,
@@ -108,6 +106,7 @@ class Gatherer:
         machine: MachineFacts | None = None,
         robot: RobotFacts | None = None,
         mounting: Mounting | None = None,
+        clocks: HostClocks | None = None,
         limits: Limits | None = None,
     ) -> Observations:
         """Return what was taken so far; mounting: of the camera, where tf does not tell."""
@@ -125,6 +124,7 @@ class Gatherer:
             probes=tuple(probes),
             machine=machine,
             robot=robot,
+            clocks=clocks or HostClocks(),
             limits=limits or Limits(),
         )
 
@@ -162,9 +162,9 @@ class Gatherer:
             t, q = stamped.transform.translation, stamped.transform.rotation
             transform = from_quaternion((t.x, t.y, t.z), (q.x, q.y, q.z, q.w))
             if transform is not None:
-                child = str(stamped.child_frame_id).lstrip("/")
-                self._transforms.note(str(stamped.header.frame_id).lstrip("/"), child, transform)
-                self._children.add(child)
+                parent, child = (str(name).lstrip("/") for name in (stamped.header.frame_id, stamped.child_frame_id))
+                self._transforms.note(parent, child, transform)
+                self._known |= {parent, child}
 
     def _take_stats(self, message: Any, arrival_ns: int) -> None:
         told = HeardDecision(
@@ -179,11 +179,9 @@ class Gatherer:
 
     def _mounting(self) -> Mounting | None:
         """Where tf has the camera, None if it does not tell."""
-        for base in _FLOORS:
-            if base not in self._children and base != _FLOORS[-2]:
-                continue
+        for base in (base for base in _FLOORS if base in self._known and base != self._camera_frame):
             found = self._transforms.find(base, self._camera_frame)
-            if found is not None and base != self._camera_frame:
+            if found is not None:
                 body = found.rotation @ BODY_FROM_OPTICAL.rotation.T  # of the camera, x ahead
                 pitch_rad = -math.asin(max(-1.0, min(1.0, float(body[2, 0]))))
                 return Mounting(float(found.translation[2]), pitch_rad, math.atan2(body[1, 0], body[0, 0]))

@@ -12,6 +12,7 @@ from vila_core.doctor.picture_motion import PictureMotion
 FEWEST_TURNS, FEWEST_DRIVES = 8, 12  # pairs of pictures
 _SAME_DEG = 8.0  # tf and picture
 _ALMOST, _WRONG_UP = 0.5, 0.8
+_TELLS_RAD = math.radians(4.0)  # a camera that is more level shows the horizon in the middle either way up
 _OFF_PITCH_DEG, _FAR_PITCH_DEG = 14.0, 30.0
 
 
@@ -21,15 +22,16 @@ def orientation(observed: Observations, motion: PictureMotion) -> Finding:
         return unknown("the robot must turn on the spot, 20 degrees or more, while images and odometry come")
     across, down = motion.turn_ratio, motion.aside_ratio
     if abs(down) > max(_ALMOST, 1.5 * abs(across)):
-        way = "left" if down > 0 else "right"
+        way = "right" if down > 0 else "left"  # what moves to the right by a turn to the left moves down, turned right
         return red(f"as the robot turns the picture moves up and down: it is turned to the {way} by 90 degrees", _TURN)
     if across > -_ALMOST:
         return green(f"as the robot turns the picture moves as it should ({across:.2f} of it)")
     if _turns_against_commands(observed):
         return green("the picture turns as commanded; it is odometry that does not, see odometry sign")
-    if motion.drive_pairs >= FEWEST_DRIVES and motion.lower_ratio < _WRONG_UP:
-        return red("the picture is upside down: what is below does not move faster when the robot drives", _TURN)
-    if motion.drive_pairs >= FEWEST_DRIVES:
+    is_upside_down = _is_upside_down(observed, motion)
+    if is_upside_down:
+        return red("the picture is upside down: it moves the wrong way, and its horizon is below the middle", _TURN)
+    if is_upside_down is not None:
         return red("the picture is mirrored: it moves the wrong way as the robot turns", _MIRROR)
     return red("the picture moves the wrong way as the robot turns: mirrored, or upside down", f"{_MIRROR} {_TURN}")
 
@@ -94,6 +96,20 @@ def camera_heading(observed: Observations, motion: PictureMotion) -> Finding:
         is_amber=abs(off_deg) > 8,
         is_red=abs(off_deg) > 35,
     )
+
+
+def _is_upside_down(observed: Observations, motion: PictureMotion) -> bool | None:
+    """Whether the floor is above: by where the horizon is of a camera that looks down, else by which half moves faster.
+
+    None if the robot did not drive.
+    """
+    if motion.drive_pairs < FEWEST_DRIVES or math.isnan(motion.horizon_y):
+        return None
+    told = observed.mounting
+    pitch_rad = math.radians(observed.trained.pitch_deg) if told is None else told.pitch_rad
+    if abs(pitch_rad) > _TELLS_RAD:
+        return abs(motion.horizon_y - math.tan(pitch_rad)) < abs(motion.horizon_y + math.tan(pitch_rad))
+    return None if math.isnan(motion.lower_ratio) else motion.lower_ratio < _WRONG_UP
 
 
 def _turns_against_commands(observed: Observations) -> bool:

@@ -135,6 +135,18 @@ class RobotFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class HostClocks:
+    """How far the host's other clocks are ahead of the one that arrivals are told by, which may be a simulated one.
+
+    wall_ahead_ns: since 1970. steady_ahead_ns: since boot; None if that is not known, as in a bag.
+    """
+
+    is_simulated: bool = False
+    wall_ahead_ns: int = 0
+    steady_ahead_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """What the navigator holds its inputs and its answers to."""
 
@@ -172,5 +184,6 @@ class Observations:
     probes: tuple[ProbedFrame, ...] = ()
     machine: MachineFacts | None = None
     robot: RobotFacts | None = None
+    clocks: HostClocks = HostClocks()
     limits: Limits = Limits()
     trained: Trained = Trained()

@@ -31,7 +31,7 @@ _TURN_RAD, _MOST_TURN_RAD = math.radians(0.7), math.radians(16.0)  # a turn to j
 _STILL_M, _STRAIGHT_RAD = 0.02, math.radians(0.6)
 _DRIVE_M = 0.012
 _FLOOR_Q = 0.35  # points of the floor from so far below the horizon on
-_FLOOR_SHARE = 0.3  # what stands on the floor moves faster: so many of the points are slower than the floor's noise
+_LOWEST_M, _HIGHEST_M, _BINS = 0.08, 4.0, 40  # heights of cameras, and how finely they are told apart
 _SEEN_PX = 0.4  # a motion that can be told from noise
 
 Points = NDArray[np.float64]  # [N, 2]
@@ -103,8 +103,8 @@ def picture_motion(pairs: Sequence[PicturePair], pitch_rad: float) -> PictureMot
     turn_ratio = _median([_turn_ratio(pair, pitch_rad) for pair in turns])
     aside = _median([float(np.median(pair.flow[:, 1])) / pair.turned_rad for pair in turns])
     ahead_x, horizon_y, lower = _ahead(drives)
-    floor = _median([rate for pair in drives if not math.isnan(rate := _floor_rate(pair, pitch_rad))])
-    return PictureMotion(turn_ratio, aside, len(turns), horizon_y, ahead_x, lower, floor, len(drives))
+    floor_rate = _floor_rate(drives, pitch_rad)
+    return PictureMotion(turn_ratio, aside, len(turns), horizon_y, ahead_x, lower, floor_rate, len(drives))
 
 
 def turn_rates(pairs: Sequence[PicturePair], pitch_rad: float) -> tuple[tuple[int, float], ...]:
@@ -182,16 +182,26 @@ def _turn_ratio(pair: PicturePair, pitch_rad: float) -> float:
     return float(np.median(pair.flow[:, 0] / _turn_basis(pair.points, pitch_rad))) / pair.turned_rad
 
 
-def _floor_rate(pair: PicturePair, pitch_rad: float) -> float:
-    """1/h by the points that may lie on the floor; NaN if there are few."""
-    below = math.sin(pitch_rad) + math.cos(pitch_rad) * pair.points[:, 1]
-    is_floor = below > _FLOOR_Q
-    if is_floor.sum() < 5:
+def _floor_rate(drives: Sequence[PicturePair], pitch_rad: float) -> float:
+    """1/h by where most rates of points below the horizon lie: the floor's are alike, those of what stands on it not.
+
+    NaN if there are few.
+    """
+    found = [np.empty(0)]
+    for pair in drives:
+        below = math.sin(pitch_rad) + math.cos(pitch_rad) * pair.points[:, 1]
+        is_floor = below > _FLOOR_Q
+        q, x = below[is_floor], pair.points[is_floor, 0]
+        basis = np.stack([x * q, q * q], axis=1)
+        found.append((pair.flow[is_floor] * basis).sum(axis=1) / (basis * basis).sum(axis=1) / pair.moved_m)
+    rates = np.concatenate(found)
+    rates = np.log(rates[(rates > 1 / _HIGHEST_M) & (rates < 1 / _LOWEST_M)])
+    if len(rates) < 5 * _LEAST_CORNERS:
         return math.nan
-    q, x = below[is_floor], pair.points[is_floor, 0]
-    basis = np.stack([x * q, q * q], axis=1)
-    rates = (pair.flow[is_floor] * basis).sum(axis=1) / (basis * basis).sum(axis=1)
-    return float(np.quantile(rates, _FLOOR_SHARE)) / pair.moved_m
+    counts, edges = np.histogram(rates, _BINS, (math.log(1 / _HIGHEST_M), math.log(1 / _LOWEST_M)))
+    best = int(np.argmax(np.convolve(counts, np.ones(3), "same")))
+    near = rates[(rates >= edges[max(0, best - 1)]) & (rates <= edges[min(_BINS, best + 2)])]
+    return math.exp(float(np.median(near)))
 
 
 def _ahead(drives: Sequence[PicturePair]) -> tuple[float, float, float]:

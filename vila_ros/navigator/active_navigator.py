@@ -40,7 +40,7 @@ from vila_ros.navigator.missions import MissionParts, Missions, topic_text
 from vila_ros.navigator.motion_output import tell_mission
 from vila_ros.navigator.outputs import DecisionContext
 from vila_ros.navigator.readiness import Readiness
-from vila_ros.navigator.worker import InferenceWorker
+from vila_ros.navigator.worker import InferenceWorker, Urgency
 
 _WARN_EVERY_S = 5.0
 
@@ -211,9 +211,15 @@ class ActiveNavigator:
         if current.mission.end is None:
             self.motion.carry_out(decision, message)  # behind what waits for its report
         self._outputs.publish_frames(decision)
-        anchor = self.decisions.odometry_at(decision.stamp_ns)
-        self._outputs.debug.publish(decision, None if anchor is None else anchor.pose)
+        self._show(decision)
         self.missions.settle()
+
+    def _show(self, decision: Decision) -> None:
+        """Show a decision to who listens; its picture is made in the worker's thread, when nobody waits for that."""
+        debug, anchor = self._outputs.debug, self.decisions.odometry_at(decision.stamp_ns)
+        debug.publish_markers(decision, None if anchor is None else anchor.pose)
+        if debug.wants_pictures:
+            self._worker.post(partial(debug.publish_picture, decision), _note_nothing, Urgency.STANDING)
 
     def _decision_context(self) -> DecisionContext:
         cache = self._backend.cache_counts()
@@ -382,3 +388,7 @@ class ActiveNavigator:
 
     def _now_ns(self) -> int:
         return self._node.get_clock().now().nanoseconds
+
+
+def _note_nothing(_: object) -> None:
+    """Take that a picture was made."""

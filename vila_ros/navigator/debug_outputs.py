@@ -5,11 +5,10 @@ from __future__ import annotations
 import array
 import math
 import time
-from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
-from geometry_msgs.msg import Point
+from geometry_msgs.msg import Point, PoseStamped
 from nav_msgs.msg import Path as PathMsg
 from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage
@@ -21,7 +20,7 @@ from vila_ros.common.qos import reliable_qos
 from vila_ros.navigator.debug_picture import debug_jpeg
 
 _STEP_M, _STEP_RAD = 0.05, math.radians(10.0)  # between two points of the path
-_MOST_POINTS = 2000  # then every second one is left out
+_MOST_POINTS = 600  # then every second one is left out: all of them are published in a few milliseconds
 _PATH_S = 0.5  # between two times that it is published
 _LIFE_S = 10  # of markers: a decision that is older is over
 _ARC_M, _ARC_POINTS = 0.4, 9
@@ -45,7 +44,8 @@ class DebugOutputs:
         else:
             self._markers = node.create_publisher(self._messages.MarkerArray, "~/markers", reliable_qos(1))
         self._mission_id = 0
-        self._poses: list[Pose] = []
+        self._last: Pose | None = None  # of the path
+        self._way: list[PoseStamped] = []  # the path, as messages: to make one takes longer than to publish it
         self._told_s = 0.0  # when the path was published last, steady
 
     def destroy(self) -> None:
@@ -57,27 +57,35 @@ class DebugOutputs:
     def note_odometry(self, odometry: Odometry, mission_id: int) -> None:
         """Take where the robot is; the path begins anew with each mission."""
         if mission_id != self._mission_id:
-            self._mission_id, self._poses = mission_id, []
-        if not self._poses or _is_step(self._poses[-1], odometry.pose):
-            self._poses.append(odometry.pose)
-        if len(self._poses) > _MOST_POINTS:
-            del self._poses[1::2]
+            self._mission_id, self._last, self._way = mission_id, None, []
+        if self._last is None or _is_step(self._last, odometry.pose):
+            self._last = odometry.pose
+            self._way.append(pose_message(odometry.pose, self._frame, odometry.stamp_ns))
+        if len(self._way) > _MOST_POINTS:
+            del self._way[1::2]
         if time.monotonic() - self._told_s >= _PATH_S and self._path.get_subscription_count():
             self._told_s = time.monotonic()
             self._path.publish(self._path_message(odometry.stamp_ns))
 
-    def publish(self, decision: Decision, anchor: Pose | None) -> None:
-        """Show a decision; anchor: where the robot was when its image was taken, None if that is not known."""
-        stamp = stamp_from_ns(decision.stamp_ns)
-        if self._image.get_subscription_count() and (data := debug_jpeg(decision)):
+    @property
+    def wants_pictures(self) -> bool:
+        """True if anybody subscribes to pictures."""
+        return bool(self._image.get_subscription_count())
+
+    def publish_picture(self, decision: Decision) -> None:
+        """Publish the picture of a decision that the model was asked for; takes ten milliseconds, in any thread."""
+        if data := debug_jpeg(decision):
             message = CompressedImage(format="jpeg", data=array.array("B", data))
-            message.header.stamp = stamp
+            message.header.stamp = stamp_from_ns(decision.stamp_ns)
             self._image.publish(message)
+
+    def publish_markers(self, decision: Decision, anchor: Pose | None) -> None:
+        """Show a decision; anchor: where the robot was when its image was taken, None if that is not known."""
         if self._markers is not None and self._markers.get_subscription_count():
             self._markers.publish(self._marker_array(decision, anchor))
 
     def _path_message(self, stamp_ns: int) -> PathMsg:
-        message = PathMsg(poses=[pose_message(pose, self._frame, stamp_ns) for pose in self._poses])
+        message = PathMsg(poses=self._way)
         message.header.frame_id, message.header.stamp = self._frame, stamp_from_ns(stamp_ns)
         return message
 
@@ -86,8 +94,8 @@ class DebugOutputs:
         clear = kind(action=kind.DELETEALL)  # the decision before may have had more of them
         clear.header.frame_id = self._frame
         markers = [clear]
-        if len(self._poses) > 1:
-            markers.append(self._line("path", self._poses, _BLUE, decision))
+        if len(self._way) > 1:
+            markers.append(self._line("path", [stamped.pose.position for stamped in self._way], _BLUE, decision))
         if anchor is not None:
             arrow = self._marker(kind.ARROW, "anchor", decision)
             arrow.pose = pose_message(anchor, self._frame, decision.stamp_ns).pose
@@ -95,7 +103,8 @@ class DebugOutputs:
             arrow.color = _colour(_WHITE)
             markers += [arrow, self._words(decision, anchor)]
             if isinstance(decision.action, MoveForward | Turn):
-                markers.append(self._line("action", _way(decision.action, anchor), _GREEN, decision))
+                points = [Point(x=pose.x_m, y=pose.y_m, z=0.02) for pose in _way(decision.action, anchor)]
+                markers.append(self._line("action", points, _GREEN, decision))
         return self._messages.MarkerArray(markers=markers)
 
     def _words(self, decision: Decision, anchor: Pose) -> Any:
@@ -108,11 +117,11 @@ class DebugOutputs:
         marker.color = _colour(_RED if decision.action is None or isinstance(decision.action, Stop) else _WHITE)
         return marker
 
-    def _line(self, name: str, poses: Sequence[Pose], colour: tuple[float, float, float], decision: Decision) -> Any:
+    def _line(self, name: str, points: list[Point], colour: tuple[float, float, float], decision: Decision) -> Any:
         marker = self._marker(self._messages.Marker.LINE_STRIP, name, decision)
         marker.scale.x = 0.04
         marker.color = _colour(colour)
-        marker.points = [Point(x=float(pose.x_m), y=float(pose.y_m), z=0.02) for pose in poses]
+        marker.points = points
         return marker
 
     def _marker(self, kind: int, name: str, decision: Decision) -> Any:

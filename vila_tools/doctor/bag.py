@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from vila_core.doctor.gather import COMPRESSED, IMAGE, INFO, KINDS, STATS, WORDS, Gatherer
+from vila_core.doctor.gather import (
+    COMPRESSED,
+    IMAGE,
+    INFO,
+    KINDS,
+    MISSION,
+    ODOMETRY,
+    STATS,
+    TWIST,
+    TWIST_STAMPED,
+    Gatherer,
+)
 from vila_core.errors import ConfigError, MediaError
-from vila_core.media.bags import bag_records
+from vila_core.media.bags import BagRecord, bag_records
 from vila_ros.common.resources import share_file
 from vila_ros.common.topics import COMPRESSED_SUFFIX, FRAMES
 
-_OURS = {STATS: "msg/DecisionStats.msg", WORDS: "msg/Mission.msg"}
+_OURS = {STATS: "msg/DecisionStats.msg", MISSION: "msg/Mission.msg"}
 
 
 def gather_bag(bag: Path, topics: Mapping[str, str], image: str, seconds: float) -> tuple[Gatherer, str]:
@@ -21,33 +33,44 @@ def gather_bag(bag: Path, topics: Mapping[str, str], image: str, seconds: float)
     topics: of odometry and commands, as the recipe names them ("odom", "cmd_vel"). image: the topic of images; empty:
     the one that holds most of them. Raises MediaError for a bag without images, cut or damaged, or without that topic.
     """
-    known = _image_topics(bag, seconds)
-    chosen = _chosen(bag, known, image)
-    gatherer, begin_ns = Gatherer(), None
+    chosen = _chosen(bag, _image_topics(bag, seconds), image)
+    gatherer = Gatherer()
     info = chosen.removesuffix(COMPRESSED_SUFFIX).rpartition("/")[0] + "/camera_info"
-    for record in bag_records(bag, KINDS, _definitions()):
-        begin_ns = record.time_ns if begin_ns is None else begin_ns
-        if record.time_ns - begin_ns > seconds * 1e9:
-            break
+    for record in _records(bag, [kind for kind in KINDS if kind not in _OURS], seconds):
         is_other = record.kind in (IMAGE, COMPRESSED) and record.topic != chosen
         is_other |= record.kind == INFO and record.topic != info
-        is_other |= "Twist" in record.kind and not _is(record.topic, topics["cmd_vel"])
-        is_other |= "Odometry" in record.kind and not _is(record.topic, topics["odom"])
+        is_other |= record.kind in (TWIST, TWIST_STAMPED) and not _is(record.topic, topics["cmd_vel"])
+        is_other |= record.kind == ODOMETRY and not _is(record.topic, topics["odom"])
         if not is_other:
             gatherer.take(record.kind, record.topic, record.message, record.time_ns)
+    _gather_ours(gatherer, bag, seconds)
     return gatherer, chosen
+
+
+def _gather_ours(gatherer: Gatherer, bag: Path, seconds: float) -> None:
+    """Add what our navigator told; another release may have had other fields, and the rest is judged without."""
+    try:
+        for record in _records(bag, list(_OURS), seconds, _definitions()):
+            gatherer.take(record.kind, record.topic, record.message, record.time_ns)
+    except MediaError as err:
+        print(f"the navigator's own messages are not judged: {err}", file=sys.stderr)
+
+
+def _records(
+    bag: Path, kinds: Sequence[str], seconds: float, definitions: Mapping[str, str] | None = None
+) -> Iterator[BagRecord]:
+    """The messages of some types of the first seconds."""
+    begin_ns = None
+    for record in bag_records(bag, kinds, definitions):
+        begin_ns = record.time_ns if begin_ns is None else begin_ns
+        if record.time_ns - begin_ns > seconds * 1e9:
+            return
+        yield record
 
 
 def _image_topics(bag: Path, seconds: float) -> Counter[str]:
     """How many images each topic holds of the first seconds."""
-    counts: Counter[str] = Counter()
-    begin_ns = None
-    for record in bag_records(bag, (IMAGE, COMPRESSED)):
-        begin_ns = record.time_ns if begin_ns is None else begin_ns
-        if record.time_ns - begin_ns > seconds * 1e9:
-            break
-        counts[record.topic] += 1
-    return counts
+    return Counter(record.topic for record in _records(bag, (IMAGE, COMPRESSED), seconds))
 
 
 def _chosen(bag: Path, known: Counter[str], image: str) -> str:

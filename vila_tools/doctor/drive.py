@@ -46,9 +46,8 @@ class OdometryDrive:
 
     def __init__(self, node: Node, topic: str, setting: str) -> None:
         self._node = node
-        name = node.resolve_topic_name(topic)
-        infos = node.get_publishers_info_by_topic(name)
-        if others := sorted({f"{info.node_namespace.rstrip('/')}/{info.node_name}" for info in infos}):
+        self._topic = name = node.resolve_topic_name(topic)
+        if others := self._others():
             raise VilaError(
                 f"no drive: {', '.join(others)} publishes {name} too; stop our nodes, and whoever else drives, and run "
                 "--drive beside the robot's drivers alone, 2 m free around it and a hand on its stop button"
@@ -69,6 +68,9 @@ class OdometryDrive:
         if newest is None or age_s > _SILENCE_S:
             self._end("odometry fell silent" if newest is not None else "no odometry comes")
             return
+        if others := self._others():  # the graph may have been late to show them
+            self._end(f"{', '.join(others)} publishes {self._topic} too")
+            return
         self._begun = self._begun or newest.pose
         if newest.pose.distance_m(self._begun) > _MOST_M:
             self._end(f"odometry measured more than {_MOST_M:g} m of {DISTANCE_M:g} m")
@@ -83,6 +85,13 @@ class OdometryDrive:
         """Have the robot stand."""
         for _ in range(_ZEROS):
             self._publish(VelocityCommand())
+
+    def _others(self) -> list[str]:
+        """Who else publishes velocities."""
+        infos = self._node.get_publishers_info_by_topic(self._topic)
+        names = {(info.node_namespace, info.node_name) for info in infos}
+        own = (self._node.get_namespace(), self._node.get_name())
+        return sorted(f"{namespace.rstrip('/')}/{name}" for namespace, name in names - {own})
 
     def _end(self, fault: str) -> None:
         self.is_over, self.fault = True, fault

@@ -13,7 +13,7 @@ from vila_core.doctor.checks import CHECKS, Case, examine
 from vila_core.doctor.findings import Level
 from vila_core.engine.backend import EMBEDDED_CHECKPOINT, load_backend
 from vila_tools.doctor.mistakes import MISTAKES
-from vila_tools.doctor.simulated import healthy_run
+from vila_tools.doctor.simulated import SimulatedRun, healthy_run
 
 
 @dataclass(slots=True)
@@ -32,6 +32,7 @@ class Exam:
     """All rows, and for each check the healthy runs that it judged, and those that it raised an alarm in."""
 
     runs: int
+    healthy: int
     rows: list[Row]
     judged: dict[str, int]
     false: dict[str, int]
@@ -43,38 +44,46 @@ class Exam:
         return not sum(row.missed for row in self.rows) and not sum(self.false.values())
 
 
-def take_exam(runs: int) -> Exam:
-    """Drive the runs and seed every mistake into each."""
+def take_exam(runs: int, healthy: int = 0) -> Exam:
+    """Drive the runs and seed every mistake into each; healthy: more of them, without mistakes."""
     torch.set_num_threads(1)  # a small model waits longer for a second thread than that helps
     backend = load_backend("torch", EMBEDDED_CHECKPOINT)
     names = [check.name for check in CHECKS]
-    exam = Exam(runs, [Row(mistake.check, mistake.about) for mistake in MISTAKES], {}, {}, [])
+    exam = Exam(runs, runs + healthy, [Row(mistake.check, mistake.about) for mistake in MISTAKES], {}, {}, [])
     exam.judged, exam.false = dict.fromkeys(names, 0), dict.fromkeys(names, 0)
     try:
-        for number in tqdm(range(runs), desc="runs", unit="run"):
+        for number in tqdm(range(runs + healthy), desc="runs", unit="run"):
             with healthy_run(number, backend) as run:
-                healthy = Case(run.observed)
-                for name, finding in examine(healthy).items():
-                    exam.judged[name] += finding.level is not Level.UNKNOWN
-                    exam.false[name] += finding.is_alarm
-                    if finding.is_alarm:
-                        exam.false_words.append(f"run {number}: {name}: {finding.text}")
-                for mistake, row in zip(MISTAKES, exam.rows, strict=True):
-                    found = examine(Case(mistake.seed(run), healthy))
-                    row.found += found[mistake.check].is_alarm
-                    row.missed += not found[mistake.check].is_alarm
-                    for name in (name for name, finding in found.items() if finding.is_alarm):
-                        if name != mistake.check:
-                            row.others[name] = row.others.get(name, 0) + 1
+                plain = Case(run.observed)
+                _judge_healthy(exam, number, plain)
+                if number < runs:
+                    _judge_mistakes(exam, run, plain)
     finally:
         backend.close()
     return exam
 
 
+def _judge_healthy(exam: Exam, number: int, plain: Case) -> None:
+    for name, finding in examine(plain).items():
+        exam.judged[name] += finding.level is not Level.UNKNOWN
+        exam.false[name] += finding.is_alarm
+        if finding.is_alarm:
+            exam.false_words.append(f"run {number}: {name}: {finding.text}")
+
+
+def _judge_mistakes(exam: Exam, run: SimulatedRun, plain: Case) -> None:
+    for mistake, row in zip(MISTAKES, exam.rows, strict=True):
+        found = examine(Case(mistake.seed(run), plain))
+        row.found += found[mistake.check].is_alarm
+        row.missed += not found[mistake.check].is_alarm
+        for name in (name for name, finding in found.items() if finding.is_alarm and name != mistake.check):
+            row.others[name] = row.others.get(name, 0) + 1
+
+
 def lines(exam: Exam) -> Sequence[str]:
     """Return the table as Markdown."""
     told = [
-        f"{exam.runs} simulated runs, each healthy and with every mistake",
+        f"{exam.healthy} healthy simulated runs, {exam.runs} of them with every mistake too",
         "",
         "| check | seeded mistake | found | missed | false alarms in healthy runs | also told by |",
         "|---|---|---|---|---|---|",
@@ -92,6 +101,7 @@ def as_json(exam: Exam) -> dict[str, Any]:
     """Return it for the last line."""
     return {
         "runs": exam.runs,
+        "healthy": exam.healthy,
         "mistakes": len(exam.rows),
         "found": sum(row.found for row in exam.rows),
         "missed": sum(row.missed for row in exam.rows),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
@@ -16,8 +17,8 @@ from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from vila_nav.msg import DecisionStats, Mission
 
-from vila_core.doctor.gather import COMPRESSED, IMAGE, INFO, ODOMETRY, STATS, TF, WORDS, Gatherer
-from vila_core.doctor.observations import Endpoint, Limits
+from vila_core.doctor.gather import COMPRESSED, IMAGE, INFO, MISSION, ODOMETRY, STATS, TF, Gatherer
+from vila_core.doctor.observations import Endpoint, HostClocks, Limits
 from vila_core.errors import VilaError
 from vila_ros.common.qos import latched_qos, sensor_qos
 from vila_ros.common.topics import COMPRESSED_SUFFIX, MISSIONS
@@ -68,7 +69,7 @@ class DoctorNode(Node):
         self._hear(CameraInfo, f"{raw.rpartition('/')[0]}/camera_info", INFO)
         self._hear(Odometry, self._names["odom"], ODOMETRY)
         self._hear(DecisionStats, "navigator/stats", STATS)
-        self._hear(Mission, MISSIONS, WORDS)
+        self._hear(Mission, MISSIONS, MISSION)
         self._hear_commands()
         self._hear_transforms()
         if self._asks.service_is_ready():
@@ -94,6 +95,11 @@ class DoctorNode(Node):
             f"nothing was heard in {seconds:g} s; publishers of {counts}. Does the robot's driver run, in domain "
             f"{os.environ.get('ROS_DOMAIN_ID', '0')}, and under these names (--robot, --image, --namespace)?"
         )
+
+    def clocks(self) -> HostClocks:
+        """How far the clocks of this machine are ahead of the robot's."""
+        now_ns, is_simulated = self.now_ns(), bool(self.get_parameter("use_sim_time").value)
+        return HostClocks(is_simulated, time.time_ns() - now_ns, time.monotonic_ns() - now_ns)
 
     def now_ns(self) -> int:
         """The time by the clock that the robot's nodes have."""

@@ -23,6 +23,7 @@ from vila_core.types import Frame, Odometry, Pose, VelocityCommand
 from vila_ros.common.conversions import image_from_frame, message_from_odometry
 from vila_ros.common.qos import reliable_qos, sensor_qos
 from vila_ros.common.velocity import velocity_from_message
+from vila_tools.doctor.drive import OdometryDrive
 
 _PERIOD_S = 0.05
 
@@ -115,3 +116,28 @@ def test_nobody_drives_beside_another(ros, ros_environment, spinner):
     done = doctor(ros_environment, "--seconds", "1", "--drive")
     assert done.returncode == 2 and "no drive: /driver publishes /cmd_vel too" in done.stderr
     assert not base.commands
+
+
+def test_a_drive_ends_when_odometry_falls_silent_runs_away_or_another_drives(ros, spinner, wait_until):
+    base, node = spinner.add(Base()), spinner.add(Node("doctor"))
+    wait_until(lambda: node.get_subscriptions_info_by_topic("/cmd_vel"))
+    here = Odometry(1, Pose())
+
+    silent = OdometryDrive(node, "cmd_vel", "stamped")
+    silent.tick(here, 0.0)
+    silent.tick(here, 1.0)
+    assert silent.is_over and "fell silent" in silent.fault
+
+    away = OdometryDrive(node, "cmd_vel", "stamped")
+    away.tick(here, 0.0)
+    away.tick(Odometry(2, Pose(0.9)), 0.0)
+    assert away.is_over and "more than 0.8 m" in away.fault
+
+    drive = OdometryDrive(node, "cmd_vel", "stamped")
+    drive.tick(here, 0.0)
+    assert not drive.is_over
+    other = spinner.add(Node("other"))
+    other.create_publisher(TwistStamped, "cmd_vel", 1)
+    wait_until(lambda: (drive.tick(here, 0.0), drive.is_over)[1])
+    assert "/other publishes /cmd_vel too" in drive.fault
+    wait_until(lambda: base.commands and base.commands[-1].is_zero)
