@@ -43,6 +43,7 @@ FROM_PIP = {
     "gym": {"gymnasium"},
     "worlds": {"gymnasium", "minigrid", "miniworld", "pyglet"},
     "page": {"fastapi", "uvicorn"},
+    "voice": {"pocketsphinx", "sounddevice"},
     "video": {"av"},
     "isaac": {"pxr"},
     "export": {"ml_dtypes", "onnx", "onnxruntime", "onnxscript"},

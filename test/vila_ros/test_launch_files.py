@@ -31,6 +31,7 @@ from vila_ros.navigator.node import NavigatorNode
 from vila_ros.page.config import PageConfig
 from vila_ros.page.node import PageNode
 from vila_ros.recorder.node import RecorderNode
+from vila_ros.voice.node import VoiceNode
 from vila_ros.watchdog.node import WatchdogNode
 from vila_tools.demo.run import DemoOptions, node_specs
 
@@ -39,6 +40,7 @@ NODES = {
     "controller": ControllerNode,
     "governor": GovernorNode,
     "page": PageNode,
+    "voice": VoiceNode,
     "watchdog": WatchdogNode,
     "recorder": RecorderNode,
 }
