@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -121,5 +122,5 @@ class Dialogue:
 
 
 def spoken(text: str) -> str:
-    """Return an instruction as the robot may repeat it: it must not hear itself say "stop"."""
-    return " ".join("halting" if word in ("stop", "halt", "freeze") else word for word in text.split())
+    """Return a text as the robot may say it: it must not hear itself say "stop"."""
+    return re.sub(r"\b(?:stop|halt)(?:ped|s)?\b", "wait", text, flags=re.IGNORECASE)

@@ -23,7 +23,8 @@ _END = (  # behind it
 _AT = ("stop when you are at", "stop when you are next to")
 _CHAINS = ("go to {thing} and then to {thing}", "go to {thing} then to {thing}")
 _STOPS, _BEFORE_STOP, _BEHIND_STOP = ("stop", "halt"), ("please",), ("now",)
-_BEFORE_OTHER = ("a", "the", "at", "of", "on", "in")
+_BEFORE_OTHER = ("a", "the", "at", "on", "in")
+_STOP_WEIGHT = 0.999  # a stop that is not heard is worse than one that nobody said
 _ANSWERS = {
     "yes": ("yes", "yes please", "yes go", "yes that is right"),
     "no": ("no", "no that is wrong"),
@@ -32,27 +33,11 @@ _ANSWERS = {
 _WORD = re.compile(r"[a-z]+(?:'[a-z]+)?")
 # Words that sound like "stop" or "halt", and some that people say alone: what is nearer to one of them is no stop.
 OTHER_WORDS = (
-    *("shop", "top", "stock", "step", "stomp", "sop", "slop", "swap", "stamp", "start", "stuff", "staff", "star"),
-    *("spot", "strap", "stab", "sob", "chop", "drop", "pop", "hop", "cop", "stay", "store", "still", "stand", "stone"),
-    *(
-        "state",
-        "stick",
-        "stack",
-        "hall",
-        "hold",
-        "salt",
-        "fault",
-        "hot",
-        "held",
-        "called",
-        "box",
-        "shot",
-        "what",
-        "so",
-        "go",
-    ),
-    *("the", "a", "and", "or", "it", "is", "in", "to", "that", "this", "on", "for", "with", "as", "at", "by", "not"),
-    *("can", "one", "all", "be", "of", "its", "has", "are", "from", "which", "if", "then", "yes", "out", "there"),
+    *("shop", "top", "stock", "step", "sop", "slop", "swap", "stamp", "start", "stuff", "staff", "star"),
+    *("spot", "strap", "stab", "sob", "chop", "drop", "pop", "hop", "cop", "stay", "store", "stand", "stone"),
+    *("state", "stick", "stack", "hall", "hold", "salt", "hot", "held", "box", "shot", "what", "so", "the"),
+    *("a", "and", "or", "it", "is", "in", "to", "that", "this", "on", "for", "with", "as", "at", "by", "not"),
+    *("can", "one", "all", "be", "its", "has", "are", "from", "which", "if", "then", "yes", "out", "there"),
     *("they", "you", "we", "i", "he", "she"),
 )
 
@@ -114,7 +99,11 @@ def phrases_for(vocabulary: Vocabulary, *, wake_word: str = "") -> Phrases:
     lines = [f"<{name}> = {rule};" for name, rule in rules.items()]
     everything = _jsgf("said", lines, f"<instruction> | <answer> | {stop}")
     others = f"<other> = {_alternatives(OTHER_WORDS)};"
-    beside = _jsgf("stop", [others], f"/0.5/ ({stop}) | /0.5/ [{_alternatives(_BEFORE_OTHER)}] <other>")
+    beside = _jsgf(
+        "stop",
+        [others],
+        f"/{_STOP_WEIGHT}/ ({stop}) | /{1 - _STOP_WEIGHT:.3f}/ [{_alternatives(_BEFORE_OTHER)}] <other>",
+    )
     words = sorted({word for text in (*rules.values(), stop) for word in _WORD.findall(re.sub(r"<\w+>", "", text))})
     return Phrases(everything, beside, tuple(dict.fromkeys((*words, *OTHER_WORDS))), _pattern(rules, "instruction"))
 

@@ -25,8 +25,8 @@ _PRONUNCIATIONS = {
 # Wider beams and lighter grammar than its own: a phrase that is wrong then scores less, and is asked about.
 _SEARCH = {"lw": 1.0, "pip": 0.5, "wip": 0.3, "beam": 1e-64, "wbeam": 1e-48, "pbeam": 1e-64}
 _LOG_BASE = math.log(1.0001)  # of its scores, which are relative to the best sound of each 10 ms
-_EVEN_SCORE, _SCORE_SCALE = -38.0, 3.5  # measured with `vila bench voice`: half of what scores so was said
-_LEAST_STOP = 0.92
+_EVEN_SCORE, _SCORE_SCALE = -34.0, 2.5  # by `vila bench voice`: what scores -30 and better was mostly said so
+_LEAST_STOP, _LEAST_STOP_BESIDE_ALL = 0.17, 0.48  # beside words that sound like it; beside instructions
 
 
 class PocketsphinxRecogniser:
@@ -55,8 +55,11 @@ class PocketsphinxRecogniser:
 
     def is_stop(self, samples: NDArray[np.int16]) -> bool:
         """Return True if a short utterance is the wish that the robot stops, nearer to that than to other words."""
-        found = self._decode(samples, "stop")
-        return is_stop(found.text) and found.probability >= _LEAST_STOP
+        for grammar, least in (("stop", _LEAST_STOP), ("everything", _LEAST_STOP_BESIDE_ALL)):
+            found = self._decode(samples, grammar)
+            if is_stop(found.text) and found.probability >= least:
+                return True
+        return False
 
     def _decode(self, samples: NDArray[np.int16], grammar: str) -> Recognition:
         if not len(samples):

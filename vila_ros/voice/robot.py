@@ -13,6 +13,8 @@ from std_srvs.srv import SetBool
 from vila_nav.action import NavigateInstruction
 from vila_nav.srv import CancelInstruction
 
+from vila_core.voice.dialogue import spoken
+
 SOURCE = "voice"  # who tells an instruction, as the mission says
 _PERIOD_S, _UNANSWERED_S = 0.05, 0.3
 
@@ -29,7 +31,7 @@ class Robot:
         self._node, self._tell = node, tell
         self._pressed_s: float | None = None  # since when it is wanted and not confirmed
         self._pending: Any = None
-        self._goals = 0
+        self._goals = self._stopped_goals = 0  # sent; of these before the last stop, whose end is no news
         self._stop: Any = node.create_client(SetBool, "governor/emergency_stop")
         self._cancel: Any = node.create_client(CancelInstruction, "navigator/cancel_instruction")
         self._navigate: Any = ActionClient(node, NavigateInstruction, "navigator/navigate")
@@ -37,7 +39,7 @@ class Robot:
 
     def press(self) -> None:
         """Stop the robot, until somebody releases it by hand."""
-        self._pressed_s = time.monotonic()
+        self._pressed_s, self._stopped_goals = time.monotonic(), self._goals
         self._work()
 
     def go(self, text: str) -> None:
@@ -69,8 +71,8 @@ class Robot:
     def _on_end(self, number: int, result: NavigateInstruction.Result) -> None:
         if result.outcome == result.OUTCOME_REACHED and number == self._goals:
             self._tell("I am there.")
-        elif result.outcome == result.OUTCOME_FAILED and result.error_code != result.ERROR_EMERGENCY_STOP:
-            self._tell(f"I did not get there: {result.error_msg.split(';')[0]}")
+        elif result.outcome == result.OUTCOME_FAILED and number > self._stopped_goals:
+            self._tell(spoken(f"I did not get there: {result.error_msg.split(';')[0]}"))
 
     def _work(self) -> None:
         """Press the emergency stop, if it is wanted and the governor has not answered."""
