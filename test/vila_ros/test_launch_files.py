@@ -523,3 +523,11 @@ def test_the_dds_profile_is_as_measured() -> None:
     assert text["useBuiltinTransports"] == "false"
     kinds = {element.text for element in root.iter() if element.tag.endswith("}type")}
     assert kinds == {"SHM", "UDPv4"}
+
+
+def test_the_voice_listens_only_if_it_is_asked_to(monkeypatch) -> None:
+    description = described(ROOT / "launch" / "navigation.launch.py", monkeypatch)
+    arguments = {call.args[0]: call.kwargs for call in of(description, "DeclareLaunchArgument")}
+    assert arguments["voice"]["default_value"] == "false" and arguments["voice"]["choices"] == ["true", "false"]
+    voice = next(node for node in of(description, "Node") if node.kwargs["name"] == "voice")
+    assert voice.kwargs["condition"].args[0].args == ("voice",)

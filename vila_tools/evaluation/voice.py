@@ -169,9 +169,8 @@ def _understanding(
         right, errors = right + is_right, errors + word_errors(one.text, best.text if best else "")
         asked += is_goal and best is not None and not is_sure and best.probability >= config.least_probability
         wrong += is_goal and is_sure and not is_right
-    return Understanding(
-        voice, snr_db, count, *(round(n / count, 4) for n in (right, asked, wrong)), round(errors / words, 4)
-    )
+    rates = [round(n / count, 4) for n in (right, asked, wrong)]
+    return Understanding(voice, snr_db, count, rates[0], rates[1], rates[2], round(errors / words, 4))
 
 
 def _means(vocabulary: Vocabulary, heard: Understood, text: str) -> bool:
