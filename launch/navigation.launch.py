@@ -51,6 +51,7 @@ def generate_launch_description() -> LaunchDescription:
                 goal_frame=word("goal_frame"),
                 image_transport=word("image_transport"),
             ),
+            robot_node("voice", condition=IfCondition(LaunchConfiguration("voice"))),
             robot_node("page", condition=IfCondition(LaunchConfiguration("page")), port=number("page_port")),
         ]
     )

@@ -45,6 +45,7 @@ FROM_PIP = {
     "worlds": {"gymnasium", "minigrid", "miniworld", "pyglet"},
     "page": {"fastapi", "uvicorn"},
     "server": {"fastapi", "prometheus_client", "pydantic", "uvicorn"},
+    "voice": {"pocketsphinx", "sounddevice"},
     "video": {"av"},
     "isaac": {"pxr"},
     "export": {"ml_dtypes", "onnx", "onnxruntime", "onnxscript"},

@@ -21,10 +21,15 @@ FORBIDDEN = {  # roots of modules that open a door: to a shell, the network, obj
 FORBIDDEN_PARTS = {"urllib.request", "multiprocessing.managers", "torch.hub"}
 STARTS = {f"os.{name}" for name in ("system", "popen", "fork", "forkpty", "posix_spawn", "posix_spawnp", "startfile")}
 STARTS |= {f"os.{kind}{way}" for kind in ("exec", "spawn") for way in ("l", "le", "lp", "lpe", "v", "ve", "vp", "vpe")}
-PROGRAMS = {"vila_core/kernels/build.py"}  # the only file that starts a program: the compiler, by a list of words
+PROGRAMS = {  # the only files that start a program, by a list of words: the compiler; what speaks
+    "vila_core/kernels/build.py",
+    "vila_core/voice/speakers.py",
+}
 BY_NAME = {  # the only files that import by a name: from a table of ours, or one that is written there
     "vila_core/engine/backend.py",
     "vila_core/export/runtimes.py",
+    "vila_core/voice/recognisers.py",
+    "vila_core/voice/whisper_recogniser.py",  # what no extra brings
     "vila_ros/governor/mounts.py",
     "vila_ros/simulator/standard_services.py",
     "vila_ros/simulator/transforms.py",
@@ -44,6 +49,7 @@ CALLS = {  # the only files that ask another node for something, under names tha
     "vila_ros/navigator/nav2_client.py": {"ActionClient"},
     "vila_ros/page/commands.py": {"ActionClient", "create_client"},
     "vila_ros/page/emergency.py": {"create_client"},
+    "vila_ros/voice/robot.py": {"ActionClient", "create_client"},
 }
 NAMED_ELSEWHERE = {"vila_ros/navigator/nav2_client.py"}  # by a parameter: the name of Nav2's action
 CLIENTS = {"create_client": 1, "create_generic_client": 1, "create_generic_publisher": 1, "ActionClient": 2}

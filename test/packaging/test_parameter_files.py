@@ -30,6 +30,7 @@ NODES = {
     "page": "vila_ros.page.node:PageNode",
     "recorder": "vila_ros.recorder.node:RecorderNode",
     "simulator": "vila_ros.simulator.node:SimulatorNode",
+    "voice": "vila_ros.voice.node:VoiceNode",
     "watchdog": "vila_ros.watchdog.node:WatchdogNode",
 }
 

@@ -16,7 +16,7 @@ from conftest import HANG_S
 from vila_ros.common.resources import share_folder
 
 ROOT = Path(__file__).resolve().parents[2]
-NODES = ("navigator", "controller", "governor", "watchdog", "page", "recorder", "simulator")
+NODES = ("navigator", "controller", "governor", "watchdog", "page", "voice", "recorder", "simulator")
 
 
 @pytest.fixture(scope="module")

@@ -31,6 +31,7 @@ from vila_ros.navigator.node import NavigatorNode
 from vila_ros.page.config import PageConfig
 from vila_ros.page.node import PageNode
 from vila_ros.recorder.node import RecorderNode
+from vila_ros.voice.node import VoiceNode
 from vila_ros.watchdog.node import WatchdogNode
 from vila_tools.demo.run import DemoOptions, node_specs
 
@@ -39,6 +40,7 @@ NODES = {
     "controller": ControllerNode,
     "governor": GovernorNode,
     "page": PageNode,
+    "voice": VoiceNode,
     "watchdog": WatchdogNode,
     "recorder": RecorderNode,
 }
@@ -521,3 +523,11 @@ def test_the_dds_profile_is_as_measured() -> None:
     assert text["useBuiltinTransports"] == "false"
     kinds = {element.text for element in root.iter() if element.tag.endswith("}type")}
     assert kinds == {"SHM", "UDPv4"}
+
+
+def test_the_voice_listens_only_if_it_is_asked_to(monkeypatch) -> None:
+    description = described(ROOT / "launch" / "navigation.launch.py", monkeypatch)
+    arguments = {call.args[0]: call.kwargs for call in of(description, "DeclareLaunchArgument")}
+    assert arguments["voice"]["default_value"] == "false" and arguments["voice"]["choices"] == ["true", "false"]
+    voice = next(node for node in of(description, "Node") if node.kwargs["name"] == "voice")
+    assert voice.kwargs["condition"].args[0].args == ("voice",)

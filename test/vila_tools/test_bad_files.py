@@ -24,6 +24,7 @@ NEEDS = {
     "bench video": "rclpy",
     "bench ros": "rclpy",
     "bench soak": "rclpy",
+    "bench voice": "pocketsphinx",
     "demo": "rclpy",
 }
 NEEDS |= {
@@ -101,6 +102,8 @@ ROWS = [
     "episodes --splits absent --episodes 1 --workers 1 --out BAD/out",
     "bench signs --checkpoint BAD --episodes 1",
     "bench signs --episode-file BAD",
+    "bench voice --checkpoint BAD",
+    "bench voice --text BAD --instructions 1 --speeds 150 --snr-db 20 --minutes 0.1",
     "bench drive --checkpoint BAD --episodes 1",
     "bench drive --episode-file BAD",
     "bench miniworld --checkpoint BAD --episodes 1",

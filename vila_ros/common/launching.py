@@ -30,6 +30,7 @@ RUN_ARGUMENTS: tuple[Argument, ...] = (
     ("autostart", "true", "bring the navigator up; false leaves that to a lifecycle manager"),
     ("page", "false", "serve the page, a view of the robot for browsers, on this machine"),
     ("page_port", "8088", "port of the page"),
+    ("voice", "false", "hear spoken instructions and stop, and speak, by this machine's sound card"),
     ("record", "false", "true: keep what was seen, decided and done, in bags in ~/.ros/vila_nav"),
 )
 ROBOT_ARGUMENTS: tuple[Argument, ...] = (
@@ -50,6 +51,7 @@ CHOICES = {
     "blind": YES_OR_NO,
     "record": YES_OR_NO,
     "page": YES_OR_NO,
+    "voice": YES_OR_NO,
     "output": ["velocity", "goal_pose", "nav2"],
     "image_transport": ["raw", "compressed", "auto"],
 }  # others open the door

@@ -24,7 +24,7 @@ from vila_core.files.yaml_file import read_yaml
 GENERIC = "generic"
 BLIND_MPS = 0.2  # top speed of a robot without a sensor for obstacles
 NODES = ("controller", "governor", "navigator", "watchdog")
-MORE_NODES = ("page", "recorder")  # that are started only if they are asked for
+MORE_NODES = ("page", "recorder", "voice")  # that are started only if they are asked for
 _ANYWHERE, _ROBOT, _PARAMETERS, _TOPICS = "/**", "robot", "ros__parameters", "topics"
 _NAME = re.compile(r"/?[A-Za-z_]\w*(/[A-Za-z_]\w*)*", re.ASCII)
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import rclpy
@@ -28,6 +29,7 @@ from vila_ros.page.node import PageNode
 from vila_ros.recorder.node import RecorderNode
 from vila_ros.simulator.node import SimulatorNode
 from vila_ros.simulator.world import PATROL
+from vila_ros.voice.node import VoiceNode
 from vila_ros.watchdog.node import WatchdogNode
 from vila_tools.session.domain import leased_domain
 from vila_tools.session.processes import node_environment
@@ -93,7 +95,8 @@ def started_nodes(*arguments: str, governor: Sequence[Parameter] = ()) -> Iterat
         rclpy.init(args=given, domain_id=domain)
         stack.callback(rclpy.try_shutdown)
         nodes = []
-        for make in (_navigator, _controller, lambda: _governor(governor), _watchdog, _page, _recorder, _simulator):
+        governed = partial(_governor, governor)
+        for make in (_navigator, _controller, governed, _watchdog, _page, _voice, _recorder, _simulator):
             nodes.append(make())
             stack.callback(nodes[-1][0].destroy_node)
         for node, _ in nodes:
@@ -187,6 +190,12 @@ def _recorder() -> Started:
 def _page() -> Started:
     """The page, as it hears the robot; nobody is served."""
     node = PageNode()
+    return node, _parameters(node)
+
+
+def _voice() -> Started:
+    """The voice, which does not listen."""
+    node = VoiceNode()
     return node, _parameters(node)
 
 

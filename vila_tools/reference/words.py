@@ -27,6 +27,11 @@ NODES = {
         "A view of the robot for browsers, and its commands from there: see [The page](page.md). It only hears, calls\n"
         "what the navigator offers, and presses the governor's emergency stop; the robot drives without it."
     ),
+    "voice": (
+        'Hears spoken instructions and "stop", reads back, and speaks: see [Voice](voice.md). Started with\n'
+        "`voice:=true`; it calls what the navigator offers, and presses the governor's emergency stop. The robot\n"
+        "drives without it."
+    ),
     "recorder": (
         "Keeps what the robot saw, decided and did, in bags of a bounded size: see [Recording](recording.md). Started\n"
         "with `record:=true`; it only listens. What it hears is what somebody publishes by then, so it is not listed\n"
@@ -97,6 +102,10 @@ ENDPOINTS = {
     ("watchdog", "governor/state"): "that the governor lives",
     ("watchdog", "cmd_vel"): "zeros, when the governor does not",
     ("watchdog", "~/heartbeat"): "that the watchdog lives",
+    ("voice", "~/audio"): "sound, where `source` is topic: one channel, 8 to 192 kHz",
+    ("voice", "~/say"): "what the robot is to say",
+    ("voice", "~/heard"): "what somebody said, what it was for, and how sure that is",
+    ("voice", "~/speech"): "what the robot says, as sound, where `output` is topic",
     ("page", "image_raw"): "the camera; or the topic with `/compressed` behind, which costs less",
     ("page", "odom"): "where the robot is",
     ("page", "navigator/action"): "each decision",

@@ -18,6 +18,7 @@ from vila_ros.navigator.camera_config import CAMERAS
 from vila_ros.navigator.config import STAGES, NavigatorNodeConfig
 from vila_ros.page.config import PageConfig
 from vila_ros.recorder.node import RecorderConfig
+from vila_ros.voice.config import VoiceConfig
 from vila_ros.watchdog.node import WatchdogConfig
 
 KINDS: dict[str, dict[str, type]] = {  # of each node's parameters, by their prefix
@@ -31,6 +32,7 @@ KINDS: dict[str, dict[str, type]] = {  # of each node's parameters, by their pre
     "navigator": {"": NavigatorNodeConfig} | STAGES,
     "page": {"": PageConfig},
     "recorder": {"": RecorderConfig},
+    "voice": {"": VoiceConfig},
     "watchdog": {"": WatchdogConfig},
 }
 

@@ -121,11 +121,11 @@ def full(node: str, name: str) -> str:
         ("publish", "odom", {"simulator"}),
         ("publish", "/clock", {"simulator"}),
         ("request", "navigator/set_instruction", {"operator"}),
-        ("request", "navigator/cancel_instruction", {"operator", "page"}),
-        ("request", "governor/emergency_stop", {"operator", "page"}),
+        ("request", "navigator/cancel_instruction", {"operator", "page", "voice"}),
+        ("request", "governor/emergency_stop", {"operator", "page", "voice"}),
         ("request", "navigator/change_state", set()),
         ("request", "governor/set_parameters", set()),
-        ("call", "navigator/*", {"operator", "page"}),
+        ("call", "navigator/*", {"operator", "page", "voice"}),
     ],
 )
 def test_who_may_command(granted, does, name, who):
@@ -159,7 +159,7 @@ def test_wildcards_stand_for_what_a_node_offers_itself_and_for_the_navigators_ac
         *((node, "service", "reply", "~/*") for node in nodes),
         *((node, "service", "reply", COMMAND_LINE) for node in ("operator", "viewer")),
         ("navigator", "action", "execute", "~/*"),
-        *((node, "action", "call", "navigator/*") for node in ("operator", "page")),
+        *((node, "action", "call", "navigator/*") for node in ("operator", "page", "voice")),
     }
 
 

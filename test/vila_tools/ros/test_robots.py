@@ -20,6 +20,7 @@ from vila_ros.navigator.camera_config import CAMERAS
 from vila_ros.navigator.node import NavigatorNode
 from vila_ros.page.node import PageNode
 from vila_ros.recorder.node import RecorderNode
+from vila_ros.voice.node import VoiceNode
 from vila_ros.watchdog.node import WatchdogNode
 from vila_tools.robots.check import KINDS
 from vila_tools.robots.run import main
@@ -75,6 +76,7 @@ def test_it_knows_the_parameters_that_the_nodes_declare(name: str, ros) -> None:
         "watchdog": WatchdogNode,
         "page": PageNode,
         "recorder": RecorderNode,
+        "voice": VoiceNode,
     }
     node = makers[name]()
     declared = {key for key in node._parameters if key.split(".")[0] not in ALWAYS_KNOWN}
