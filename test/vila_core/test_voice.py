@@ -117,7 +117,7 @@ def said(text: str, probability: float = 0.95, now_s: float = 0.0) -> Utterance:
 
 @pytest.fixture
 def dialogue() -> Dialogue:
-    return Dialogue(DialogueConfig())
+    return Dialogue(DialogueConfig(sure_probability=0.8))
 
 
 def test_a_sure_instruction_is_read_back_and_sent(dialogue: Dialogue) -> None:

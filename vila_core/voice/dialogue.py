@@ -16,7 +16,7 @@ from vila_core.voice.phrases import Meaning
 class DialogueConfig:
     """How sure the robot must be of what it heard."""
 
-    sure_probability: Annotated[float, Bounds(least=0, most=1)] = 0.8  # below it an instruction needs a yes
+    sure_probability: Annotated[float, Bounds(least=0, most=1)] = 1.0  # below it an instruction needs a yes; 1: each
     least_probability: Annotated[float, Bounds(least=0, most=1)] = 0.4  # below it nothing was said to the robot
     answer_s: Annotated[float, Bounds(least=1, most=120)] = 10.0  # a yes that comes later is none
 
@@ -114,7 +114,8 @@ class Dialogue:
         self._asked_s = now_s
 
     def _instruct(self, said: Utterance) -> tuple[Deed, ...]:
-        if said.probability < self._config.sure_probability:
+        sure = self._config.sure_probability
+        if said.probability < sure or sure >= 1.0:
             self._asked, self._asked_s = said, said.now_s
             return (Say(f"Did I hear: {spoken(said.text)}? Yes or no?"),)
         self._asked = None

@@ -29,7 +29,7 @@ class VoiceConfig:
     speaker_voice: str = ""  # of espeak-ng, such as en-us+f3; of piper the voice's .onnx file
     speaker_speed: Annotated[int, Bounds(least=80, most=300)] = 150  # words a minute, of espeak-ng
     wake_word: str = ""  # what an instruction must begin with, such as robot; empty: nothing. "stop" needs none
-    sure_probability: Annotated[float, Bounds(least=0, most=1)] = 0.8  # below it an instruction needs a yes
+    sure_probability: Annotated[float, Bounds(least=0, most=1)] = 1.0  # below it an instruction needs a yes; 1: each
     least_probability: Annotated[float, Bounds(least=0, most=1)] = 0.4  # below it nothing was said to the robot
     answer_s: Annotated[float, Bounds(least=1, most=120)] = 10.0  # a yes that comes later is none
 

@@ -34,6 +34,7 @@ from vila_sim.instructions import HELD_OUT_TEMPLATES, TRAIN_TEMPLATES, render_in
 from vila_tools.report import tell
 
 FLOOR, STOPS_FLOOR = 0.85, 0.9  # of instructions that are spoken quietly and understood
+SURE = 0.8  # how sure an instruction must be to need no yes: what a careful user might set; by default each needs one
 MOST_FALSE_STOPS = 1
 MOST_LATE_S = 0.7
 STOPS = ("stop", "stop now", "please stop", "stop stop")
@@ -157,7 +158,7 @@ def _instructions(vocabulary: Vocabulary, args: argparse.Namespace) -> list[str]
 def _understanding(
     listener: VoiceListener, vocabulary: Vocabulary, spoken: Sequence[Spoken], voice: str, snr_db: float | None
 ) -> Understanding:
-    config = DialogueConfig()
+    config = DialogueConfig(sure_probability=SURE)
     right = asked = wrong = errors = words = count = 0
     for seed, one in enumerate(tqdm([each for each in spoken if each.voice == voice], desc=f"{voice} {snr_db}")):
         heard = [each for each in listener.put(in_a_room(one.sound(), snr_db, seed)) if each.text]
@@ -213,7 +214,7 @@ def _other_talk(
     listener: VoiceListener, talk: Sequence[str], voices: Sequence[str], minutes: float
 ) -> tuple[int, int, float]:
     """False stops and instructions that would be sent without a yes, and the minutes of talk."""
-    config = DialogueConfig()
+    config = DialogueConfig(sure_probability=SURE)
     samples, stops, goals = 0, 0, 0
     with tqdm(total=minutes, desc="other talk, minutes", bar_format="{desc}: {n:.1f}/{total_fmt}") as bar:
         for k, text in enumerate(cycle(talk)):
