@@ -47,7 +47,7 @@ test: style  ## ruff, mypy, import contracts, tests; ALL=1: whole runs of ten se
 	@mkdir -p out
 	@$(MAKE) --no-print-directory types >out/types.txt 2>&1 & types=$$!; \
 	nice -n 5 $(MAKE) --no-print-directory test-avx2 WORKERS=0 >out/avx2.txt 2>&1 & avx2=$$!; \
-	$(if $(ALL),nice -n 10 $(MAKE) --no-print-directory fuzz,true) >out/fuzz.txt 2>&1 & fuzz=$$!; \
+	$(if $(ALL),nice -n 10 $(MAKE) --no-print-directory fuzz FUZZ_SECONDS=120,true) >out/fuzz.txt 2>&1 & fuzz=$$!; \
 	failed=0; $(PYTEST) $(if $(ALL),,-m "not long") --lines-run --junit-xml=out/tests.xml || failed=$$?; \
 	wait $$types || failed=$$?; cat out/types.txt; \
 	wait $$avx2 || failed=$$?; cat out/avx2.txt; \
