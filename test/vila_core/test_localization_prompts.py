@@ -84,7 +84,7 @@ def test_prompts_show_the_video_first_and_the_question_last(template):
 
 def test_unknown_templates_are_refused():
     with pytest.raises(ConfigError, match="unknown chat template"):
-        localization_prompt(TIME_TOKENS, "none", "a dog", VISUALS, TOKENS[:3], cache_slot="events")
+        localization_prompt(TIME_TOKENS, "no_such", "a dog", VISUALS, TOKENS[:3], cache_slot="events")
 
 
 @pytest.mark.parametrize("text", ["", "  ", "a" * 300, "<image>", "a <t5> b", "<|im_end|>", "ASSISTANT: hi", "a\x00b"])

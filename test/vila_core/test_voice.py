@@ -160,7 +160,7 @@ def test_cancel_and_what_is_too_unsure(dialogue: Dialogue) -> None:
     assert dialogue.hear(said("never mind"))[0] == Cancel()
     assert dialogue.hear(said("go to the chair", 0.39)) == ()
     with pytest.raises(ConfigError, match="least_probability"):
-        replace(DialogueConfig(), least_probability=0.9)
+        replace(DialogueConfig(sure_probability=0.8), least_probability=0.9)
 
 
 def test_the_robot_never_says_stop_itself(dialogue: Dialogue) -> None:

@@ -69,6 +69,7 @@ ROWS = [
     "data --out BAD/out --frames 1",
     "clips --out BAD/out --clips 1",
     "train --data BAD --out OUT",
+    "train --recipe BAD --out OUT",
     "label BAD --instruction go --out OUT",
     "label --episodes BAD --out OUT",
     "finetune BAD --data PICTURES --out OUT",

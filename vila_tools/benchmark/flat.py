@@ -109,7 +109,7 @@ def flat_run(backend: TorchBackend, history: HistoryConfig, frames: int) -> dict
 
 def run(backend: TorchBackend, history: HistoryConfig, frames: int, marks: Sequence[int] = ()) -> Run:
     """Decide on each of `frames` new frames, a quarter of a metre apart. marks: steps whose memory is noted."""
-    navigator = Navigator(backend, NavigatorConfig(), history)
+    navigator = Navigator(backend, NavigatorConfig(wording="verbatim"), history)
     navigator.start(INSTRUCTION)
     steps_ms, resident = [], {}
     for number in tqdm(range(1, frames + 1), desc="steps", disable=None):

@@ -117,10 +117,11 @@ def _rights(node: Node, name: str) -> Iterator[Right]:
 
 
 def _users(nodes: Sequence[Profile]) -> tuple[Profile, Profile]:
-    """The operator and a viewer: both hear all that is published, one commands."""
+    """The operator and a viewer: both hear all that is published but the robot's voice, one commands."""
     usual = frozenset.intersection(*(one.rights for one in nodes if one.node == one.enclave))
     usual |= {Right("service", "reply", COMMAND_LINE)}
     heard = {Right("topic", "subscribe", _from_outside(one, of)) for one, of in _of(nodes, "publish")}
+    heard -= {Right("topic", "subscribe", "voice/speech")}  # sound: for loudspeakers alone
     called = {Right("action", "call", _from_outside(one, of)) for one, of in _of(nodes, "execute")}
     asked = {
         Right("service", "request", _from_outside(one, of))

@@ -36,9 +36,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Train, resuming what is in --out; the last line on stdout is one JSON object."""
     args = _parser().parse_args(argv)
     torch.set_num_threads(args.threads)
-    recipe = read_recipe(args.recipe) if args.recipe else Recipe()
+    recipe = Recipe() if args.recipe is None else read_recipe(args.recipe)
     recipe = scaled(recipe if args.seed is None else dataclasses.replace(recipe, seed=args.seed), args.scale)
-    make_episodes(args.data, recipe.data, args.threads)
+    if args.recipe is not None:
+        make_episodes(args.data, recipe.data, args.threads)
     rollouts = read_rollouts(args.data)
     write_text(args.out / "recipe.json", json.dumps(dataclasses.asdict(recipe), indent=2) + "\n")
     began = time.monotonic()
@@ -179,10 +180,10 @@ def _share_heads(stage: torch.nn.Module, checked: torch.nn.Module) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="vila train", description=__doc__)
-    parser.add_argument("--recipe", type=Path, metavar="FILE.yaml", help="what differs from the shipped model's")
     parser.add_argument(
-        "--data", type=Path, default=Path("data/nano"), help="folder of the data set; what is missing of it is made"
+        "--recipe", type=Path, metavar="FILE.yaml", help="from nothing: what is missing of the data is made"
     )
+    parser.add_argument("--data", type=Path, default=Path("data/nano"), help="folder of the data set, see `vila data`")
     parser.add_argument(
         "--out", type=Path, default=Path("out/nano"), help="states, log and checkpoint; resumed if there"
     )
