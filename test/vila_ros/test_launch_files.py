@@ -111,7 +111,7 @@ def chosen(description: list[Call], action: Call, **given: str) -> list[Call]:
 
 def test_they_are_all_here() -> None:
     names = [path.name.removesuffix(".launch.py") for path in LAUNCH_FILES]
-    assert names == sorted(("fleet", "navigation", "recorder", *SIMULATORS))
+    assert names == sorted(("fleet", "navigation", "page", "recorder", *SIMULATORS))
 
 
 def test_the_usual_arguments_are_there_and_every_used_one_is_declared(description) -> None:

@@ -132,6 +132,14 @@ def test_a_fleet_comes_up_with_pages_and_bags_and_ends(launched, spinner, wait_u
     assert runs == ["vila_nav/robot_0", "vila_nav/robot_1"]
 
 
+def test_a_page_is_served_beside_a_robot_that_runs(launched, wait_until) -> None:
+    port = two_free_ports()
+    launch, output = launched("page.launch.py", f"page_port:={port}")
+    wait_until(lambda: serves_a_page(port), output.read_text)
+    os.killpg(launch.pid, signal.SIGINT)
+    assert launch.wait(HANG_S) == 0, output.read_text()
+
+
 def test_a_recorder_is_started_beside_a_robot_that_runs(launched, spinner, wait_until, tmp_path) -> None:
     robot = spinner.add(Onlooker())
     robot.create_publisher(NavigatorStatus, "navigator/status", latched_qos(1)).publish(NavigatorStatus())
