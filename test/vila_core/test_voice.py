@@ -84,6 +84,13 @@ def test_a_checkpoint_that_names_no_words_is_refused(tmp_path) -> None:
         vocabulary_of(tmp_path)
 
 
+def test_a_form_without_its_thing_is_named_by_file_and_key(tmp_path) -> None:
+    words = {"form": "go", "colours": {}, "kinds": {"sofa": []}}
+    (tmp_path / "config.json").write_text(json.dumps({"vila_nav": {"vocabulary": words}}))
+    with pytest.raises(CheckpointError, match=r"vila_nav\.vocabulary\.form 'go' is not a sentence"):
+        vocabulary_of(tmp_path)
+
+
 def marks(pattern: str, pauses: Pauses | None = None) -> tuple[list[tuple[int, Mark]], Endpointer]:
     """The marks of frames, each '#' speech; frames are numbered by their samples."""
     ears = Endpointer(pauses)

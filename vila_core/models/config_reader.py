@@ -9,6 +9,7 @@ from pathlib import Path
 from vila_core.errors import CheckpointError
 from vila_core.files.json_object import JsonObject, parse_object, show
 from vila_core.files.reading import is_there, read_text
+from vila_core.files.vocabulary import read_vocabulary
 from vila_core.models.config import (
     CheckpointConfig,
     DecodingConfig,
@@ -44,7 +45,6 @@ from vila_core.models.families import (
 )
 from vila_core.models.layouts import Layout, open_layout, read_json_if_there
 from vila_core.models.projector import downsample_rate
-from vila_core.types import Vocabulary
 
 
 def read_checkpoint_config(path: Path, *, token_order: TokenOrder | None = None) -> CheckpointConfig:
@@ -435,16 +435,5 @@ def _navigation_config(top: JsonObject, family: Family, template: str) -> Naviga
         num_frames=top.integer("num_video_frames", 8, most=MOST_FRAMES),
         history_tokens=own.integer("history_tokens") if own.has("history_tokens") else None,
         describes=family.describes,
-        vocabulary=_vocabulary(own.object("vocabulary")) if own.has("vocabulary") else None,
+        vocabulary=read_vocabulary(own),
     )
-
-
-def _vocabulary(own: JsonObject) -> Vocabulary:
-    def words(key: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
-        table = own.object(key)
-        return tuple((name, table.texts(name)) for name in table.raw)
-
-    try:
-        return Vocabulary(own.text("form"), words("colours"), words("kinds"))
-    except ValueError as err:
-        raise own.wrong("form", "a sentence with {thing} once") from err

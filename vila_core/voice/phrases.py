@@ -11,6 +11,7 @@ from pathlib import Path
 from vila_core.errors import CheckpointError, ConfigError
 from vila_core.files.json_object import JsonObject, parse_object
 from vila_core.files.reading import read_text
+from vila_core.files.vocabulary import read_vocabulary
 from vila_core.types import Vocabulary
 
 _GO = (  # in front of a thing
@@ -140,16 +141,13 @@ def vocabulary_of(checkpoint: Path) -> Vocabulary:
     """
     file = checkpoint / "config.json"
     own = JsonObject(parse_object(read_text(file), file), file).object("vila_nav", {})
-    if not own.has("vocabulary"):
+    vocabulary = read_vocabulary(own)
+    if vocabulary is None:
         raise CheckpointError(
             f"{file} names no vocabulary, so no grammar can be made for it; leave the parameter `checkpoint` of the"
             " voice empty for vila-nano's words, or choose a recogniser that takes any words"
         )
-    told = own.object("vocabulary")
-    colours, kinds = (
-        tuple((name, told.object(key).texts(name)) for name in told.object(key).raw) for key in ("colours", "kinds")
-    )
-    return Vocabulary(told.text("form"), colours, kinds)
+    return vocabulary
 
 
 def _spellings(names: tuple[tuple[str, tuple[str, ...]], ...]) -> list[str]:
