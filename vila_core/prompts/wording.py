@@ -19,69 +19,17 @@ _WORD = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)?")
 _ARTICLES = frozenset(("a", "an", "the"))
 _NEXT = frozenset(("and", "then", "afterwards", "next", "finally"))  # between two things: first the one
 # What turns a sentence about a thing into one about something else; it is refused, as the model would not notice.
-_BEYOND = frozenset(
-    (
-        "not",
-        "no",
-        "never",
-        "don't",
-        "dont",
-        "doesn't",
-        "can't",
-        "cannot",
-        "without",
-        "except",
-        "unless",
-        "avoid",
-        "away",
-    )
-    + (
-        "from",
-        "until",
-        "if",
-        "or",
-        "either",
-        "neither",
-        "nor",
-        "left",
-        "right",
-        "behind",
-        "between",
-        "opposite",
-        "under",
-    )
-    + ("above", "inside", "around", "past", "other", "another", "second", "third", "every", "all", "each", "both")
-)
-_COLOURS = frozenset(
-    (
-        "red",
-        "green",
-        "blue",
-        "yellow",
-        "orange",
-        "purple",
-        "violet",
-        "pink",
-        "magenta",
-        "white",
-        "black",
-        "grey",
-        "gray",
-    )
-    + (
-        "brown",
-        "beige",
-        "cyan",
-        "turquoise",
-        "teal",
-        "golden",
-        "gold",
-        "silver",
-        "transparent",
-        "colourful",
-        "colorful",
-    )
-)
+_BEYOND = frozenset((
+    "not", "no", "never", "don't", "dont", "doesn't", "can't", "cannot", "without", "except", "unless", "avoid",
+    "away", "from", "until", "if", "or", "either", "neither", "nor", "left", "right", "behind", "between", "opposite",
+    "under", "above", "inside", "around", "past", "other", "another", "second", "third", "every", "all", "each",
+    "both",
+))  # fmt: skip
+_COLOURS = frozenset((
+    "red", "green", "blue", "yellow", "orange", "purple", "violet", "pink", "magenta", "white", "black", "grey",
+    "gray", "brown", "beige", "cyan", "turquoise", "teal", "golden", "gold", "silver", "transparent", "colourful",
+    "colorful",
+))  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
