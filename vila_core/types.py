@@ -114,6 +114,23 @@ class Vocabulary:
 
 
 @dataclass(frozen=True, slots=True)
+class Thing:
+    """A kind of thing, and its colour if one was named."""
+
+    colour: str
+    kind: str
+
+    @property
+    def text(self) -> str:
+        """As a sentence says it."""
+        return f"{self.colour} {self.kind}".strip().replace("_", " ")
+
+    def is_a(self, other: Thing) -> bool:
+        """Return True if it is what the other names."""
+        return self.kind == other.kind and other.colour in ("", self.colour)
+
+
+@dataclass(frozen=True, slots=True)
 class MoveForward:
     """Drive straight ahead."""
 

@@ -77,6 +77,9 @@ COMMANDS = {
     "bench flat": Command("vila_tools.benchmark.flat:main", "time and memory of a step over a run of 2,000 frames"),
     "bench nav": Command("vila_tools.ros_navigation.choose:main", "navigate unseen episodes; here, or with --ros"),
     "bench drive": Command("vila_tools.evaluation.driving:main", "the whole chain without ROS, with physics"),
+    "bench recall": Command(
+        "vila_tools.evaluation.recall:main", "where was it last seen? unseen flats beside baselines"
+    ),
     "bench voice": Command("vila_tools.evaluation.voice:main", "spoken instructions, stops, and other talk"),
     "bench signs": Command("vila_tools.evaluation.signs:main", "navigate with and without words on the walls"),
     "bench miniworld": Command(

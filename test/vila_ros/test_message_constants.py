@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("vila_nav")
 
-from vila_nav.action import Describe, LocalizeEvent, NavigateInstruction
+from vila_nav.action import Describe, LocalizeEvent, NavigateInstruction, Recall, Tag
 from vila_nav.msg import GovernorState, NavAction, TemporalEvent
 from vila_nav.srv import UnwatchEvent, WatchEvent
 
@@ -43,7 +43,10 @@ def test_constants_are_those_of_the_enumeration(message: Any, prefix: str, kind:
     assert constants(message, prefix) == {one.name: int(one) for one in kind}
 
 
-@pytest.mark.parametrize("message", [Describe.Result, LocalizeEvent.Result, WatchEvent.Response, UnwatchEvent.Response])
+@pytest.mark.parametrize(
+    "message",
+    [Describe.Result, LocalizeEvent.Result, Recall.Result, Tag.Result, WatchEvent.Response, UnwatchEvent.Response],
+)
 def test_errors_of_events_are_among_those_of_the_enumeration(message: Any) -> None:
     known = {error.name: int(error) for error in EventError}
     found = constants(message, "ERROR")

@@ -6,7 +6,10 @@ import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
 
 from vila_core.errors import BackendError
 from vila_core.types import Choice, Frame, Prompt, Vocabulary
@@ -107,6 +110,21 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Free the model's memory; further calls raise BackendError."""
+        ...
+
+
+@runtime_checkable
+class CellBackend(Protocol):
+    """A backend whose model tells apart what the cells of a picture show, see models.relevance; few do."""
+
+    info: ModelInfo
+
+    def cells(self, frame: Frame) -> NDArray[np.float32]:
+        """Return what each of a frame's cells shows, row by row: [M, F]. BackendError without a relevance head."""
+        ...
+
+    def cell_query(self, question: str) -> NDArray[np.float32]:
+        """Return what a cell is multiplied with, and last what is added, to tell if the question's thing is in it."""
         ...
 
 

@@ -7,6 +7,7 @@ a short pass through time.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -20,13 +21,14 @@ from vila_core.engine.finite import require_finite
 from vila_core.engine.frame_encoder import FrameEncoder
 from vila_core.engine.visual_cache import VisualCache
 from vila_core.errors import BackendError
-from vila_core.models.relevance import RelevanceHead, thumbnail
-from vila_core.models.relevance_parts import compared_with
+from vila_core.models.relevance import PLACE_MAP, RelevanceHead, thumbnail
+from vila_core.models.relevance_parts import LAGS, compared_with
 from vila_core.models.vlm import VisionLanguageModel
 from vila_core.types import Frame, FrameKey
 
 _QUESTIONS = 64  # more than stand and are asked in turn: an evaluation would begin anew for each of them
 _FRAMES = 640  # as many as have visual tokens
+_RUN = 1 + len(LAGS)  # a frame, and those that it is compared with
 _AT_ONCE = 16  # frames that are worked out together: more would take memory, not be quicker
 
 Sight = tuple[FrameKey, ...]  # a frame, and those that it is compared with
@@ -57,6 +59,22 @@ class RelevanceScorer:
         scores = head.over_time(told[None, None], asked.vector)[0, 0]
         require_finite(scores, "the relevance scores")
         return tuple(scores.sigmoid().tolist())
+
+    def cells(self, frame: Frame) -> NDArray[np.float32]:
+        """Return what each cell of a frame shows by itself, beside no other frame: [M, F]."""
+        run = (frame,) * _RUN
+        cells = self._see(self._head(), {_sight(run): run})[0, 0]
+        del self._cells[_sight(run)]  # no question will be asked about it
+        require_finite(cells, "the cells")
+        return cells.numpy(force=True)
+
+    def cell_query(self, question: str) -> NDArray[np.float32]:
+        """Return what the question's place map looks for, and its threshold: [F + 1]."""
+        head = self._head()
+        asked = head.asked(self._read_question(question).vector)[0, 0].unflatten(-1, (head.config.maps, -1))[PLACE_MAP]
+        wanted = torch.cat((asked[:-1] / math.sqrt(head.config.cell_width), asked[-1:]))
+        require_finite(wanted, "a question's map")
+        return wanted.numpy(force=True)
 
     def forget(self) -> None:
         """Drop all that is kept of frames and questions."""

@@ -7,7 +7,9 @@ from contextlib import contextmanager
 from functools import lru_cache, partial
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from vila_core.engine.backend import CacheCounts, ModelInfo
@@ -249,6 +251,19 @@ class TorchBackend:
         model = self.model
         with self._finite(lambda: model.encode_frames(frames), "the relevance head"):
             return self._scorer.score(question, frames)
+
+    @torch.inference_mode()
+    def cells(self, frame: Frame) -> NDArray[np.float32]:
+        """What each of a frame's cells shows; see CellBackend.cells."""
+        model = self.model
+        with self._finite(lambda: model.encode_frames([frame]), "the relevance head"):
+            return self._scorer.cells(frame)
+
+    @torch.inference_mode()
+    def cell_query(self, question: str) -> NDArray[np.float32]:
+        """What cells are looked for where the question's thing is; see CellBackend.cell_query."""
+        self._require_open()
+        return self._scorer.cell_query(question)
 
     def close(self) -> None:
         """Drop the weights and caches."""

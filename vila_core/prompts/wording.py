@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from vila_core.errors import InstructionError
-from vila_core.types import Vocabulary
+from vila_core.types import Thing, Vocabulary
 
 MAX_STEPS = 8
 _WORD = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)?")
@@ -44,6 +44,14 @@ class _Named:
 def in_words_of(vocabulary: Vocabulary, text: str) -> tuple[str, ...]:
     """Return the steps of an instruction, one sentence for each thing that it names, in the model's own words.
 
+    Raises InstructionError as things_in does.
+    """
+    return tuple(vocabulary.form.format(thing=thing.text) for thing in things_in(vocabulary, text))
+
+
+def things_in(vocabulary: Vocabulary, text: str) -> tuple[Thing, ...]:
+    """Return the things that a text names, in order.
+
     Raises InstructionError, naming what the model knows, for a text that names nothing known or too many things, says a
     thing's colour twice, or holds a word such as "not" or "behind", which would make it mean another place.
     """
@@ -64,7 +72,7 @@ def in_words_of(vocabulary: Vocabulary, text: str) -> tuple[str, ...]:
     said = [[colours[(word,)] for word in _beside(words, one) if (word,) in colours] for one in named]
     if sum(map(len, said)) < sum((word,) in colours for word in words):
         raise InstructionError(f"{text!r} holds a colour without a thing; say the things one by one")
-    return tuple(_sentence(vocabulary, text, one, set(its)) for one, its in zip(named, said, strict=True))
+    return tuple(_thing(text, one, set(its)) for one, its in zip(named, said, strict=True))
 
 
 def _named(vocabulary: Vocabulary, words: list[str]) -> Iterator[_Named]:
@@ -89,10 +97,10 @@ def _is_at(words: list[str], place: int, spelling: tuple[str, ...]) -> bool:
     return here == spelling or (here[:-1], here[-1:]) == (spelling[:-1], (f"{spelling[-1]}s",))
 
 
-def _sentence(vocabulary: Vocabulary, text: str, thing: _Named, colours: set[str]) -> str:
+def _thing(text: str, thing: _Named, colours: set[str]) -> Thing:
     if len(colours) > 1:
         raise InstructionError(f"{text!r} gives {thing.kind!r} the colours {' and '.join(sorted(colours))}; say one")
-    return vocabulary.form.format(thing=" ".join((*colours, thing.kind.replace("_", " "))))
+    return Thing("".join(colours), thing.kind)
 
 
 def _beside(words: list[str], thing: _Named) -> Iterator[str]:

@@ -56,7 +56,7 @@ class ActiveNavigator:
 
     def __init__(self, node: Node, configured: Configured, undo_later: UndoLater) -> None:
         self._node, self._configured, self._undo_later = node, configured, undo_later
-        self._outputs, self._events = configured.outputs, configured.events
+        self._outputs, self._events, self._recall = configured.outputs, configured.events, configured.recall
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._refused_actions = 0  # by who drives
         self.latest = Latest(configured.navigation.max_image_age_s)
@@ -83,6 +83,8 @@ class ActiveNavigator:
         self._worker = InferenceWorker(self.decisions.decide, self._deliver, self._log_error, self._navigator.idle)
         self._events.activate(self._backend, self._worker, self._wake.trigger)
         self._undo_later(self._events.deactivate)
+        self._recall.activate(self._backend, self._worker, self._wake.trigger)
+        self._undo_later(self._recall.deactivate)
         self._undo_later(self._worker.stop)
         self._worker.start()
         return self._backend
@@ -149,11 +151,13 @@ class ActiveNavigator:
     # --- the camera's thread ---------------------------------------------------------------------
 
     def _observe(self, frame: Frame) -> None:
-        self._navigator.observe(frame, self.latest.odometry_at(frame.stamp_ns))
+        odometry = self.latest.odometry_at(frame.stamp_ns)
+        self._navigator.observe(frame, odometry)
         self.latest.note_image(frame.stamp_ns, self._navigator.camera_fault)
         self._wake.trigger()
         self._worker.nudge()
         self._events.observe(frame)
+        self._recall.observe(frame, odometry)
 
     def _on_bad_frame(self, err: FrameError) -> None:
         self.latest.image_fault = str(err)
@@ -177,6 +181,7 @@ class ActiveNavigator:
         for decision in self.decisions.answers():
             self._apply(decision)
         self._events.on_wake()
+        self._recall.on_wake()
         self.motion.on_wake()
         current = self.missions.current
         if current is None or not self.latest.is_image_fresh or self.readiness.fault() is not None:

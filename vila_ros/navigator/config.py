@@ -11,6 +11,7 @@ from vila_core.control.goal_watch import GoalConfig
 from vila_core.engine.backend import BACKENDS, EMBEDDED_CHECKPOINT, Backend
 from vila_core.errors import CheckpointError, ConfigError, MissingDependencyError
 from vila_core.fields import AT_ONCE, Bounds, OneOf
+from vila_core.recall.config import MemoryConfig
 from vila_ros.common.conversions import ODOMETRY_TWISTS
 from vila_ros.common.qos import RELIABILITIES
 from vila_ros.common.topics import IMAGE, TRANSPORTS
@@ -25,6 +26,7 @@ STAGES = {
     "history": HistoryConfig,
     "mission": MissionConfig,
     "events": EventsConfig,
+    "memory": MemoryConfig,
     "machine": StrainConfig,
     "goal": GoalConfig,
 }

@@ -12,6 +12,7 @@ from vila_ros.navigator.config import LoadBackend, NavigatorNodeConfig
 from vila_ros.navigator.events import EventServer
 from vila_ros.navigator.motion_outputs import MakeOutput
 from vila_ros.navigator.outputs import NavigatorOutputs
+from vila_ros.navigator.recall import RecallServer
 from vila_ros.navigator.status import StatusPublisher
 
 
@@ -33,3 +34,4 @@ class Configured:
     status: StatusPublisher
     outputs: NavigatorOutputs
     events: EventServer
+    recall: RecallServer

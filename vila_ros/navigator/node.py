@@ -22,6 +22,7 @@ from vila_core.control.goal_watch import GoalConfig
 from vila_core.engine.backend import load_backend
 from vila_core.errors import VilaError
 from vila_core.machine.memory import trim_heap
+from vila_core.recall.config import MemoryConfig
 from vila_ros.common.lifecycle import ManagedNode
 from vila_ros.common.node_main import run_node
 from vila_ros.common.only_one import OnlyOne
@@ -37,6 +38,7 @@ from vila_ros.navigator.mission import MissionError
 from vila_ros.navigator.mission_config import MissionConfig
 from vila_ros.navigator.motion_outputs import output_maker
 from vila_ros.navigator.outputs import NavigatorOutputs
+from vila_ros.navigator.recall import RecallServer
 from vila_ros.navigator.status import StatusPublisher
 
 
@@ -81,6 +83,9 @@ class NavigatorNode(ManagedNode):
         cameras = (config.camera, *self._more_cameras)
         events = EventServer(self, read(self, EventsConfig, "events"), navigation.decision_deadline_s, cameras)
         self._undo_later(events.destroy)
+        most = read(self, EventsConfig, "events").max_queries
+        recall = RecallServer(self, read(self, MemoryConfig, "memory"), config.odometry_frame, most)
+        self._undo_later(recall.destroy)
         self.configured = Configured(
             node=config,
             navigation=navigation,
@@ -93,6 +98,7 @@ class NavigatorNode(ManagedNode):
             status=status,
             outputs=outputs,
             events=events,
+            recall=recall,
         )
         self._undo_later(partial(setattr, self, "configured", None))
         self._follow_parameters(self.configured)
@@ -118,6 +124,7 @@ class NavigatorNode(ManagedNode):
         self._undo_later(self._running.follow(NavigatorConfig, use_navigation, "navigator"))
         self._undo_later(self._running.follow(MissionConfig, use_mission, "mission"))
         self._undo_later(self._running.follow(EventsConfig, configured.events.reconfigure, "events"))
+        self._undo_later(self._running.follow(MemoryConfig, configured.recall.reconfigure, "memory"))
 
     # --- activate --------------------------------------------------------------------------------
 
