@@ -197,3 +197,35 @@ def test_a_quantized_checkpoint_keeps_its_head(checkpoint, head, tmp_path) -> No
 @pytest.mark.parametrize("frames", [1, 2, 3])
 def test_a_run_may_be_shorter_than_the_lag_of_a_comparison(head, frames) -> None:
     assert scores(head, *inputs(2, frames)).shape == (2, frames)
+
+
+def test_a_cell_times_a_query_is_the_heads_own_map(checkpoint) -> None:
+    """What is kept of a picture answers later as the head would have answered then."""
+    backend = load_backend("torch", checkpoint, precision="float32")
+    frame, question = make_frame(3, height=120, width=160), "the red chair is in view"
+    cells, query = backend.cells(frame), backend.cell_query(question)
+    assert cells.shape == (SIZES.grid**2, SIZES.cell_width) and query.shape == (SIZES.cell_width + 1,)
+    head, model = backend.model.relevance_head, backend.model
+    with torch.inference_mode():
+        words = model.embed_ids(model.tokenizer.encode(question)).float()
+        vector = head.question(words[None], torch.ones((1, len(words)), dtype=torch.bool))[None]
+        maps = head.maps(torch.from_numpy(cells)[None, None], vector, first=1)[0, 0, 0, :, 0]
+    torch.testing.assert_close(torch.from_numpy(cells @ query[:-1] + query[-1]), maps, rtol=1e-4, atol=1e-5)
+
+
+def test_cells_of_a_frame_cost_nothing_after_a_question_about_it(checkpoint) -> None:
+    backend = load_backend("torch", checkpoint, precision="float32")
+    frames = [make_frame(stamp) for stamp in range(4)]
+    backend.relevance("the red chair is in view", frames)
+    looked = backend.model.relevance_head.eyes.forward = lambda *_: pytest.fail("the eyes looked again")
+    assert looked and backend.cells(frames[2]).shape[1] == SIZES.cell_width
+
+
+def test_cells_of_a_model_without_a_head_are_refused(tmp_path) -> None:
+    folder = tmp_path / "bare"
+    shutil.copytree(EMBEDDED_CHECKPOINT, folder, ignore=shutil.ignore_patterns(FOLDER))
+    backend = load_backend("torch", folder, precision="float32")
+    with pytest.raises(BackendError, match="no relevance head"):
+        backend.cells(make_frame(0))
+    with pytest.raises(BackendError, match="no relevance head"):
+        backend.cell_query("the red chair is in view")

@@ -103,6 +103,7 @@ ROWS = [
     "episodes --splits absent --episodes 1 --workers 1 --out BAD/out",
     "bench signs --checkpoint BAD --episodes 1",
     "bench signs --episode-file BAD",
+    "bench recall --checkpoint BAD --flats 1 --steps 1 --entries 1",
     "bench voice --checkpoint BAD",
     "bench voice --text BAD --instructions 1 --speeds 150 --snr-db 20 --minutes 0.1",
     "bench drive --checkpoint BAD --episodes 1",

@@ -76,6 +76,8 @@ ENDPOINTS = {
     ("navigator", "~/unwatch"): "look out for it no longer",
     ("navigator", "~/localize"): "when was it? times with probabilities, or not seen",
     ("navigator", "~/describe"): "a question about the past, answered in words",
+    ("navigator", "~/recall"): "where was a thing last seen? pose, time, picture, or not seen",
+    ("navigator", "~/tag"): "give a name to what is seen, to find it again",
     ("controller", "/diagnostics"): "whether it is ready to drive, and if not, what is wrong with clock or stamps",
     ("controller", "~/instance"): "who it is and since when, latched: a second one of its name does not work",
     ("controller", "odom"): "where the robot is",
