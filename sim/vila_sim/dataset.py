@@ -56,16 +56,20 @@ from vila_sim.scene import Flat
 from vila_sim.shards import shard_path, write_shard
 
 FORMAT_VERSION = 3
-FRAMES_PER_FLAT = 125
+FRAMES_PER_FLAT, VIEWS_PER_FLAT = 125, 20
 FRAMES_PER_SHARD = 2000
 
 
 @dataclass(frozen=True, slots=True)
 class DataOptions:
-    """What a data set shows: the families that its flats are of, in turn, and one camera or one drawn each episode."""
+    """What a data set shows: the families that its flats are of, in turn, and one camera or one drawn each episode.
+
+    views: single frames from anywhere, few of each flat, instead of drives: more flats for as many frames.
+    """
 
     families: tuple[str, ...] = (PLAIN,)
     cameras: CameraRandomization | None = None
+    views: bool = False
 
     def __post_init__(self) -> None:
         wrong = [name for name in self.families if name not in TRAINING_FAMILIES]
@@ -74,6 +78,11 @@ class DataOptions:
                 f"families {','.join(self.families)!r}: choose from {', '.join(TRAINING_FAMILIES)};"
                 " others are for testing"
             )
+
+    @property
+    def frames_per_flat(self) -> int:
+        """How many frames are recorded of a flat."""
+        return VIEWS_PER_FLAT if self.views else FRAMES_PER_FLAT
 
 
 def make_shard(
@@ -89,12 +98,13 @@ def make_shard(
 
     driver: goes where it thinks right, and the oracle says at each frame what would have been; None: the oracle drives.
     The same seed, index, options and driver give the same shard. Raises WorldError if frames is no multiple of
-    FRAMES_PER_FLAT.
+    the frames that are recorded of a flat.
     """
     options = options or DataOptions()
-    if frames <= 0 or frames % FRAMES_PER_FLAT:
-        raise WorldError(f"a shard of {frames} frames: must be a multiple of {FRAMES_PER_FLAT}")
-    flats = frames // FRAMES_PER_FLAT
+    per_flat = options.frames_per_flat
+    if frames <= 0 or frames % per_flat:
+        raise WorldError(f"a shard of {frames} frames: must be a multiple of {per_flat}")
+    flats = frames // per_flat
     shard = ShardRows()
     for number in range(flats):
         layout = index * flats + number
@@ -104,7 +114,7 @@ def make_shard(
         shard.add(shard.flats, objects=_object_table(flat), flat_seed=flat.seed, flat_family=family)
         cameras = Cameras(options.cameras, [seed, index, number, 1])
         with Recorder(flat, rng, shard, cameras, driver) as recorder:
-            recorder.record(FRAMES_PER_FLAT)
+            (recorder.record_views if options.views else recorder.record)(per_flat)
     return write_shard(shard_path(out, index), shard.save)
 
 
@@ -131,7 +141,8 @@ def dataset_meta(seed: int, options: DataOptions | None = None, driver: str = "o
         "render_px": CameraConfig().width_px,
         "seg_px": SEG_PX,
         "slots": SLOTS,
-        "frames_per_flat": FRAMES_PER_FLAT,
+        "frames_per_flat": options.frames_per_flat,
+        "views": options.views,
         "driver": driver,
         "noise": NOISE,
         "through_door": THROUGH_DOOR,

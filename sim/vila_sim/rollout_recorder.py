@@ -144,6 +144,13 @@ class Recorder:
                 if self.rng.random() >= CONTINUE or room not in rooms:
                     pose = None
 
+    def record_views(self, frames: int) -> None:
+        """Record so many frames, each from another place: an episode of one frame."""
+        rooms = [room for room in self.flat.rooms if len(self._own(room)) >= 2]
+        for _ in range(frames):
+            room = rooms[self.rng.integers(len(rooms))]
+            self._episode(room, self._draw_target(room, -1), self._random_pose(room), 1)
+
     def _draw_target(self, room: Room, visited: int) -> int:
         """Draw a slot of the room's, but not the thing that was visited last."""
         own = self._own(room)  # their slots come first

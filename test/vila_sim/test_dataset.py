@@ -15,7 +15,7 @@ from vila_core.errors import WorldError
 from vila_core.types import Decision, Frame, MoveForward, Odometry, Stop
 from vila_sim import dataset
 from vila_sim.cameras import CameraRandomization
-from vila_sim.dataset import FRAMES_PER_FLAT, SLOTS, DataOptions, make_shard, shard_path
+from vila_sim.dataset import FRAMES_PER_FLAT, SLOTS, VIEWS_PER_FLAT, DataOptions, make_shard, shard_path
 from vila_sim.episodes import held_out_pairs, split_flat
 from vila_sim.rollout_recorder import small_segmentation
 from vila_sim.tasks import is_the_only_one, next_rooms
@@ -116,6 +116,19 @@ def test_same_seed_gives_the_same_shard(shard: Shard, tmp_path: Path) -> None:
     for name, array in shard.items():
         np.testing.assert_array_equal(array, again[name], err_msg=name)
     assert [path.name for path in tmp_path.iterdir()] == ["shard_00000"]
+
+
+def test_views_are_single_frames_from_anywhere_of_many_flats(tmp_path: Path) -> None:
+    options = DataOptions(("plain",), CameraRandomization(), views=True)
+    views = load(make_shard(tmp_path, 0, 7, frames=2 * VIEWS_PER_FLAT, options=options))
+    count = 2 * VIEWS_PER_FLAT
+    assert views["flat"].tolist() == [0] * VIEWS_PER_FLAT + [1] * VIEWS_PER_FLAT
+    assert views["episode"].tolist() == list(range(count)) and not views["step"].any()
+    assert len(np.unique(views["pose"], axis=0)) == count
+    assert (views["seg"] < 255).any(axis=(1, 2)).mean() > 0.5
+    assert dataset.dataset_meta(7, options) != dataset.dataset_meta(7, DataOptions(("plain",), CameraRandomization()))
+    with pytest.raises(WorldError, match="a shard of 30 frames: must be a multiple of 20"):
+        make_shard(tmp_path, 1, 7, frames=30, options=options)
 
 
 @pytest.mark.long

@@ -14,10 +14,12 @@ from vila_core.engine.torch_backend import TorchBackend
 from vila_core.errors import ConfigError
 from vila_core.models.checkpoint import load_checkpoint
 from vila_tools.training.loop import schedule
+from vila_tools.training.policy_stage import PolicyStage, frozen_features
 from vila_tools.training.recipe import DataRecipe, ModelSizes, Recipe, StageRecipe, read_recipe
 from vila_tools.training.samples import VISUAL, Sampler, prompt_ids
 from vila_tools.training.shards import grid_objects, joined, read_rollouts
 from vila_tools.training.train import corpus, create_model, train
+from vila_tools.training.vision_stage import zoomed
 
 KINDS, COLOURS = ("chair", "floor_lamp"), ("red", "blue")
 RECIPE = Recipe(
@@ -78,6 +80,68 @@ def test_shards_are_joined_with_each_frame_at_its_episode(data):
     assert len(data) == 120
     assert data.first[[0, 9, 10, 60, 119]].tolist() == [0, 0, 10, 60, 110]
     assert (data.labels[data.slots < 0] == -1).all()
+
+
+def test_a_part_is_shown_with_what_is_where_in_it():
+    """The pictures are their own segmentation, so that whatever part is shown both must agree."""
+    rng = np.random.default_rng(0)
+    seg = rng.integers(0, 4, (3, 6, 6)).repeat(8, 1).repeat(8, 2).astype(np.uint8)  # [3, 48, 48]
+    pictures = (60 * seg).repeat(4, 1).repeat(4, 2)[..., None].repeat(3, -1)  # [3, 192, 192, 3]
+    sides = set()
+    for _ in range(40):
+        shown, where = zoomed(pictures, seg, rng)
+        assert shown.shape == pictures.shape and where.shape == seg.shape and shown.dtype == np.uint8
+        middles = shown[:, 2::4, 2::4, 0].astype(int)
+        assert (np.abs(middles - 60 * where.astype(int)) <= 15).mean() > 0.85  # but for what is between two
+        sides.add(int((where[0, 0] == where[0, 0, 0]).argmin()))
+    assert len(sides) > 3
+
+
+def test_views_are_learned_from_beside_the_drives(data, tmp_path, monkeypatch):
+    counts = {}
+
+    def note(name, stage, *_, **__):
+        counts[name] = len(stage.rollouts)
+
+    monkeypatch.setattr("vila_tools.training.train.train_stage", note)
+    train(data, RECIPE, tmp_path, tmp_path / "checkpoint", torch.device("cpu"), views=data)
+    assert counts == {"vision": 240, "policy": 240, "joint": 240, "joint_again": 240}
+
+
+def test_in_a_mirror_left_is_right(data, tmp_path):
+    model = create_model(tmp_path / "m", RECIPE.sizes, corpus(data), seed=0)
+    sampler = Sampler(model, data, dataclasses.replace(RECIPE, nonsense_share=0.0), range(100))
+    rows, slots = np.array([12, 12]), np.array([0, 0])
+    plain, mirrored = (
+        sampler.batch(rows, slots, np.random.default_rng(0), np.array([is_mirrored, False]))
+        for is_mirrored in (False, True)
+    )
+    turned = {0: 0, 4: 7, 7: 4}
+    assert mirrored.labels[0] == turned[int(plain.labels[0])] and mirrored.labels[1] == plain.labels[1]
+    grid = model.config.vision.grid // model.projector.rate
+    assert torch.equal(mirrored.grounding[0].view(grid, grid), plain.grounding[0].view(grid, grid).flip(1))
+    assert mirrored.aim[0, 0] == -plain.aim[0, 0] and mirrored.aim[0, 1:].equal(plain.aim[0, 1:])
+    is_real = plain.frames[0] >= 0
+    assert (mirrored.frames[0][is_real] == plain.frames[0][is_real] + len(data) + 1).all()
+    assert mirrored.frames[1].equal(plain.frames[1])
+
+
+def test_open_eyes_see_what_frozen_ones_saw(data, tmp_path, monkeypatch):
+    """Mirrored rows, black ones and all: the same tokens whether features were kept or are computed anew."""
+    monkeypatch.setattr("vila_tools.training.policy_stage.augment", lambda images, rng: images.float())
+    recipe = dataclasses.replace(RECIPE, precision="float32")
+    model = create_model(tmp_path / "m", recipe.sizes, corpus(data), seed=0)
+    frozen = frozen_features(model, data, "float32")
+    stages = [
+        PolicyStage(model, data, recipe, range(100), stage=recipe.policy, features=features)
+        for features in (frozen, None)
+    ]
+    batch = stages[0].sampler.batch(
+        np.array([12, 25]), np.array([0, 1]), np.random.default_rng(0), np.array([True, False])
+    )
+    with torch.inference_mode():
+        kept, anew = (stage._visual_tokens(batch, np.random.default_rng(0)) for stage in stages)
+    torch.testing.assert_close(kept, anew, rtol=1e-2, atol=1e-2)
 
 
 def test_two_sets_become_one_with_each_frame_at_its_own_episode(data):

@@ -43,8 +43,9 @@ def episodes_main(argv: Sequence[str] | None = None) -> int:
         default=default.cameras,
         help="random: another one in each episode; mixed: in each second episode, by chance",
     )
+    parser.add_argument("--views", action="store_true", help="single frames from anywhere, of more flats; no drives")
     args = parser.parse_args(argv)
-    recipe = DataRecipe(args.frames, args.families, args.cameras, args.seed)
+    recipe = DataRecipe(args.frames, args.families, args.cameras, args.seed, args.views)
     made, count, seconds = make_episodes(args.out, recipe, args.workers)
     summary = {
         "shards": count,
@@ -66,7 +67,7 @@ def make_episodes(out: Path, recipe: DataRecipe, workers: int, driver: Path | No
     if recipe.cameras not in CAMERAS:
         raise ConfigError(f"cameras {recipe.cameras!r}: choose from {', '.join(CAMERAS)}")
     families = tuple(name for name in recipe.families.split(",") if name)
-    options = dataset.DataOptions(families, CAMERAS[recipe.cameras])
+    options = dataset.DataOptions(families, CAMERAS[recipe.cameras], recipe.views)
     make = functools.partial(_make_shard, out, seed=recipe.seed, options=options, driver=driver)
     count = math.ceil(recipe.frames / dataset.FRAMES_PER_SHARD)
     meta = dataset.dataset_meta(recipe.seed, options, "oracle" if driver is None else "model")

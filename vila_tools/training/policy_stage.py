@@ -36,7 +36,7 @@ class PolicyStage(nn.Module):
         stage: StageRecipe,
         features: Tensor | None,
     ) -> None:
-        """features: [frames + 1, P, C] of a frozen tower, the last row black; None trains the tower too."""
+        """features: of a frozen tower, see `frozen_features`; None trains the tower too."""
         super().__init__()
         self.model, self.rollouts, self.recipe, self.stage = model, rollouts, recipe, stage
         self.features = features
@@ -109,20 +109,30 @@ class PolicyStage(nn.Module):
         return torch.cat((older, self._features(rows[:, -1], rng)[:, None]), dim=1)
 
     def _features(self, rows: np.ndarray, rng: np.random.Generator) -> Tensor:
-        images = augment(torch.from_numpy(self.rollouts.images[rows]), rng)
-        images[torch.from_numpy(rows < 0)] = 0.0
+        frames, is_mirrored = rows % (len(self.rollouts) + 1), rows > len(self.rollouts)
+        is_black = frames == len(self.rollouts)  # that row, or BLANK, the last
+        pictures = self.rollouts.images[np.where(is_black, 0, frames)]
+        pictures[is_mirrored] = pictures[is_mirrored][:, :, ::-1]
+        images = augment(torch.from_numpy(pictures), rng)
+        images[torch.from_numpy(is_black)] = 0.0
         images = images.to(self.model.device)
         return self.model.vision_tower(normalise_pixels(images, self.model.config.vision, torch.float32))
 
 
 @torch.inference_mode()
-def frozen_features(model: VisionLanguageModel, rollouts: Rollouts) -> Tensor:
-    """The tower's features of every frame, and of a black one last: [N + 1, P, C] float16."""
-    config, size = model.config.vision, 256
-    black = torch.zeros((1, config.image_size, config.image_size, 3), dtype=torch.uint8)
-    out = torch.empty((len(rollouts) + 1, config.grid**2, config.hidden_size), dtype=torch.float16)
+def frozen_features(model: VisionLanguageModel, rollouts: Rollouts, precision: str) -> Tensor:
+    """The tower's features of every frame and of a black one, then the same mirrored: [2 (N + 1), P, C] float16."""
+    config, size, half = model.config.vision, 256, len(rollouts) + 1
+    out = torch.empty((2 * half, config.grid**2, config.hidden_size), dtype=torch.float16)
+
+    def see(images: Tensor) -> Tensor:
+        with autocast(model.device, precision):
+            seen: Tensor = model.vision_tower(normalise_pixels(images.to(model.device), config, torch.float32))
+        return seen
+
     for start in tqdm(range(0, len(rollouts), size), desc="features", unit="batch"):
-        images = torch.from_numpy(rollouts.images[start : start + size]).to(model.device)
-        out[start : start + len(images)] = model.vision_tower(normalise_pixels(images, config, torch.float32))
-    out[-1] = model.vision_tower(normalise_pixels(black.to(model.device), config, torch.float32))[0]
+        images = torch.from_numpy(rollouts.images[start : start + size])
+        out[start : start + len(images)] = see(images)
+        out[half + start : half + start + len(images)] = see(images.flip(2))
+    out[[half - 1, -1]] = see(torch.zeros((1, config.image_size, config.image_size, 3), dtype=torch.uint8)).half()
     return out.clone()

@@ -46,24 +46,30 @@ class StageRecipe:
 
 @dataclass(frozen=True, slots=True)
 class DataRecipe:
-    """What is driven by the oracle, and seen, to learn from; see `vila data`."""
+    """What is driven by the oracle, and seen, to learn from; see `vila data`.
+
+    views: no drives, but single frames from anywhere, of many more flats.
+    """
 
     frames: int = 60_000
     families: str = "plain,rich"
     cameras: str = "mixed"
     seed: int = 0
+    views: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """The stages: see what is where, follow words with frozen eyes, then both together, twice.
 
+    views: beside the drives, of so many more flats that none is learned by heart; none if frames are 0.
     Before the last stage the model so far drives, and the oracle says at each frame what would have been right there
     (DAgger, Ross et al. 2011): it learns from where it gets to by itself. driven: that data, none if frames are 0.
     """
 
     sizes: ModelSizes = field(default_factory=ModelSizes)
     data: DataRecipe = field(default_factory=DataRecipe)
+    views: DataRecipe = field(default_factory=lambda: DataRecipe(frames=40_000, seed=2, views=True))
     driven: DataRecipe = field(default_factory=lambda: DataRecipe(frames=20_000, seed=1))
     vision: StageRecipe = field(default_factory=lambda: StageRecipe(12_000, 64, 1e-3, warmup_steps=300))
     policy: StageRecipe = field(default_factory=lambda: StageRecipe(2800, 128, 1.5e-3))
@@ -74,6 +80,8 @@ class Recipe:
     forced_token_weight: float = 0.05
     own_target_share: float = 0.5  # of samples that ask for the target that the robot was driving to
     nonsense_share: float = 0.2  # of instructions whose filler words are replaced by nonsense
+    mirrored_share: float = 0.5  # of samples with the thing in view, of which left and right are exchanged
+    zoomed_share: float = 0.5  # of the first stage's batches, of which a part is shown, enlarged
     precision: str = "auto"  # of torch's autocast: bfloat16 where that is quicker; weights and sums stay float32
     seed: int = 0
 

@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vila_core.actions.grammar import SENTENCES
+from vila_core.actions.grammar import ACTIONS, SENTENCES, action_index
 from vila_core.history.navila_policy import BLANK, select_frames
 from vila_core.models.vlm import VisionLanguageModel
 from vila_core.prompts.navigation import navigation_prompt
-from vila_core.types import Frame, Instruction, Visual
+from vila_core.types import Frame, Instruction, Turn, Visual
 from vila_tools.training.recipe import Recipe
 from vila_tools.training.shards import Rollouts, grid_objects
 
@@ -30,7 +30,7 @@ class Batch:
     targets: Tensor  # [B, L] int64: the token that follows; -100 where it is not asked
     weights: Tensor  # [B, L] float32: loss weight of that token
     ask: Tensor  # [B] int64: position of the prompt's last token
-    frames: Tensor  # [B, F] int64 row of rollouts.images; BLANK for a black one
+    frames: Tensor  # [B, F] int64 row of rollouts.images; BLANK for a black one; see `mirrored_row`
     grounding: Tensor  # [B, N] float32: 1 where the current frame's visual token shows the named object
     aim: Tensor  # [B, 3] float32: sine, cosine of the bearing, log of 1 + distance
     aim_known: Tensor  # [B] bool: the object is in the image
@@ -40,6 +40,16 @@ class Batch:
         """The same batch on the device."""
         moved = {field.name: getattr(self, field.name).to(device) for field in dataclasses.fields(self)}
         return Batch(**moved)
+
+
+_MIRRORED = np.array(
+    [action_index(Turn(-action.angle_rad)) if isinstance(action, Turn) else n for n, action in enumerate(ACTIONS)]
+)
+
+
+def mirrored_row(rows: NDArray[np.int64], mirrored: NDArray[np.bool_], count: int) -> NDArray[np.int64]:
+    """Return the rows of mirrored frames, which follow those of the `count` frames and the black one; BLANK stays."""
+    return np.where(mirrored & (rows != BLANK), rows + count + 1, rows)
 
 
 class Sampler:
@@ -66,24 +76,35 @@ class Sampler:
     def draw(self, count: int, rng: np.random.Generator) -> Batch:
         """Draw a batch at random."""
         picks = np.searchsorted(self.cumulative, rng.random(count)).clip(max=len(self.frame_of) - 1)
-        return self.batch(self.frame_of[picks], self.slot_of[picks], rng)
+        rows, slots = self.frame_of[picks], self.slot_of[picks]
+        mirrored = self.rollouts.visible[rows, slots] & (rng.random(count) < self.recipe.mirrored_share)
+        return self.batch(rows, slots, rng, mirrored)
 
-    def batch(self, rows: NDArray[np.int64], slots: NDArray[np.int64], rng: np.random.Generator) -> Batch:
-        """The batch of the given frames and object slots."""
+    def batch(
+        self,
+        rows: NDArray[np.int64],
+        slots: NDArray[np.int64],
+        rng: np.random.Generator,
+        mirrored: NDArray[np.bool_] | None = None,
+    ) -> Batch:
+        """The batch of the given frames and object slots; those that are mirrored have left and right exchanged."""
         rollouts = self.rollouts
+        mirrored = np.zeros(len(rows), bool) if mirrored is None else mirrored
         labels = rollouts.labels[rows, slots].astype(np.int64)
+        labels = np.where(mirrored, _MIRRORED[labels], labels)
         objects = rollouts.slots[rows, slots]
         prompts = [self._prompt_ids(row, item, rng) for row, item in zip(rows, objects, strict=True)]
         ids, targets, weights, ask = self._rows(prompts, labels)
         cells = grid_objects(rollouts.seg[rows], self.grid, GROUNDING_SHARE)
-        bearing = rollouts.bearing_rad[rows, slots]
+        cells = np.where(mirrored[:, None], _in_a_mirror(cells, self.grid), cells)
+        bearing = rollouts.bearing_rad[rows, slots] * np.where(mirrored, -1, 1)
         aim = np.stack([np.sin(bearing), np.cos(bearing), np.log1p(rollouts.distance_m[rows, slots])], axis=-1)
         return Batch(
             ids=ids,
             targets=targets,
             weights=weights,
             ask=ask,
-            frames=torch.from_numpy(self._frames(rows)),
+            frames=torch.from_numpy(mirrored_row(self._frames(rows), mirrored[:, None], len(rollouts))),
             grounding=torch.from_numpy((cells == objects[:, None]).astype(np.float32)),
             aim=torch.from_numpy(np.nan_to_num(aim, posinf=0.0).astype(np.float32)),
             aim_known=torch.from_numpy(rollouts.visible[rows, slots]),
@@ -144,6 +165,11 @@ def prompt_ids(model: VisionLanguageModel, instruction: str) -> list[int]:
     for run in model.segments(prompt.text):
         ids += run.ids if run.visual is None else [VISUAL] * counts[run.visual]
     return ids
+
+
+def _in_a_mirror(cells: NDArray[np.int64], grid: int) -> NDArray[np.int64]:
+    """The same of the mirrored picture. cells: [B, N], row by row."""
+    return cells.reshape(-1, grid, grid)[:, :, ::-1].reshape(cells.shape)
 
 
 def _branch_steps(reply: tuple[int, ...], replies: list[tuple[int, ...]]) -> list[bool]:

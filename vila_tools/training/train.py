@@ -38,13 +38,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     torch.set_num_threads(args.threads)
     recipe = Recipe() if args.recipe is None else read_recipe(args.recipe)
     recipe = scaled(recipe if args.seed is None else dataclasses.replace(recipe, seed=args.seed), args.scale)
+    views = None
     if args.recipe is not None:
         make_episodes(args.data, recipe.data, args.threads)
+        if recipe.views.frames:
+            make_episodes(args.data / "views", recipe.views, args.threads)
+    if (args.data / "views").is_dir():
+        views = read_rollouts(args.data / "views")
     rollouts = read_rollouts(args.data)
     write_text(args.out / "recipe.json", json.dumps(dataclasses.asdict(recipe), indent=2) + "\n")
     began = time.monotonic()
     checkpoint = args.out / "checkpoint"
-    figures = train(rollouts, recipe, args.out, checkpoint, pick_device(args.device), workers=args.threads)
+    figures = train(rollouts, recipe, args.out, checkpoint, pick_device(args.device), workers=args.threads, views=views)
     size = sum(file.stat().st_size for file in checkpoint.rglob("*") if file.is_file())
     summary = {"checkpoint": str(checkpoint), "mb": round(size / 1e6, 2), "seconds": round(time.monotonic() - began)}
     print(json.dumps(summary | figures))
@@ -73,11 +78,18 @@ class Lessons:
 
 
 def train(
-    rollouts: Rollouts, recipe: Recipe, folder: Path, checkpoint: Path, device: torch.device, *, workers: int = 2
+    rollouts: Rollouts,
+    recipe: Recipe,
+    folder: Path,
+    checkpoint: Path,
+    device: torch.device,
+    *,
+    workers: int = 2,
+    views: Rollouts | None = None,
 ) -> dict[str, float]:
     """Run the stages and write the checkpoint after each but the first; returns validation figures.
 
-    workers: processes that drive the model for the last one.
+    workers: processes that drive the model for the last one. views: of more flats, learned from besides.
     """
     described = folder / ".description"  # the checkpoint without its weights
     words = vocabulary(rollouts.kind_names, rollouts.colour_names)
@@ -85,9 +97,10 @@ def train(
     lessons = Lessons.of(rollouts)
 
     torch.manual_seed(recipe.seed)
-    trained, checked = (
-        VisionStage(model, rollouts, recipe, part).to(device) for part in (lessons.rows, lessons.held_out)
-    )
+    lessons = lessons if views is None else lessons.behind(views)
+    whole = dataclasses.replace(recipe, zoomed_share=0.0)
+    trained = VisionStage(model, lessons.rollouts, recipe, lessons.rows).to(device)
+    checked = VisionStage(model, lessons.rollouts, whole, lessons.held_out).to(device)
     _run("vision", trained, checked, recipe.vision, recipe, folder)
 
     def policy(stage: StageRecipe, features: torch.Tensor | None) -> tuple[PolicyStage, PolicyStage]:
@@ -98,7 +111,7 @@ def train(
         )
         return trained, checked
 
-    frozen_eyed = policy(recipe.policy, frozen_features(model, rollouts))
+    frozen_eyed = policy(recipe.policy, frozen_features(model, lessons.rollouts, recipe.precision))
     figures = _run("policy", *frozen_eyed, recipe.policy, recipe, folder)
     _keep(model, described, checkpoint)
     for name, stage in (("joint", recipe.joint), ("joint_again", recipe.joint_again)):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -17,6 +15,7 @@ from vila_tools.training.recipe import Recipe
 from vila_tools.training.shards import Rollouts, grid_objects
 
 CELL_SHARE = 0.2  # of a patch, that an object must cover to be its label
+LEAST_ZOOMED = 0.6  # of a picture's side, that a part of it is shown of
 
 
 class VisionStage(nn.Module):
@@ -42,15 +41,15 @@ class VisionStage(nn.Module):
         """Loss and figures of one random batch."""
         rollouts = self.rollouts
         rows = rng.integers(self.rows.start, self.rows.stop, self.recipe.vision.batch_size)
-        grid = self.model.config.vision.grid
-        objects = grid_objects(rollouts.seg[rows], grid, CELL_SHARE)  # [B, P]
+        pictures, seg = rollouts.images[rows], rollouts.seg[rows]
+        if rng.random() < 0.5:  # what is where, in a mirror: but for left and right the world is the same
+            pictures, seg = pictures[:, :, ::-1], seg[:, :, ::-1]
+        if rng.random() < self.recipe.zoomed_share:
+            pictures, seg = zoomed(pictures, seg, rng)
+        objects = grid_objects(seg, self.model.config.vision.grid, CELL_SHARE)  # [B, P]
         kind_target = self._target(rollouts.kinds[rows], objects)
         colour_target = self._target(rollouts.colours[rows], objects)
-        pictures = rollouts.images[rows]
-        if rng.random() < 0.5:  # what is where, in a mirror: but for left and right the world is the same
-            pictures = pictures[:, :, ::-1].copy()
-            kind_target, colour_target = _mirrored(kind_target), _mirrored(colour_target)
-        images = augment(torch.from_numpy(pictures), rng).to(self.model.device)
+        images = augment(torch.from_numpy(np.ascontiguousarray(pictures)), rng).to(self.model.device)
         with autocast(self.model.device, self.recipe.precision):
             seen = self.model.vision_tower(normalise_pixels(images, self.model.config.vision, torch.float32))
             features = self.norm(seen)
@@ -67,10 +66,20 @@ class VisionStage(nn.Module):
         return torch.from_numpy(np.where(objects >= 0, of_patch + 1, 0)).to(self.model.device)
 
 
-def _mirrored(patches: Tensor) -> Tensor:
-    """The same of the mirrored picture. patches: [B, P], row by row."""
-    side = math.isqrt(patches.shape[1])
-    return patches.unflatten(1, (side, side)).flip(2).flatten(1)
+def zoomed(
+    pictures: NDArray[np.uint8], seg: NDArray[np.uint8], rng: np.random.Generator
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Show a square part of all pictures [B, S, S, 3] at their full size, and of their segmentations [B, G, G]."""
+    size, cells = pictures.shape[1], seg.shape[1]
+    side = int(rng.integers(round(LEAST_ZOOMED * cells), cells))
+    top, left = (int(start) for start in rng.integers(0, cells - side + 1, 2))
+    step = size // cells
+    rows, columns = (slice(start * step, (start + side) * step) for start in (top, left))
+    part = torch.from_numpy(np.ascontiguousarray(pictures[:, rows, columns])).permute(0, 3, 1, 2)
+    whole = F.interpolate(part.float(), (size, size), mode="bilinear", align_corners=False)
+    nearest = np.minimum(((np.arange(cells) + 0.5) * side / cells).astype(np.intp), side - 1)
+    shown = seg[:, top : top + side, left : left + side][:, nearest][:, :, nearest]
+    return whole.round().to(torch.uint8).permute(0, 2, 3, 1).numpy(), shown
 
 
 def augment(images: Tensor, rng: np.random.Generator) -> Tensor:
