@@ -60,6 +60,11 @@ class Server:
         gauge("vila_prefix_computed_tokens", "Tokens that were prefilled", lambda: prefixes.prefixes.prefilled)
         gauge("vila_kept_picture_bytes", "Pictures that requests may name", lambda: store.bytes)
 
+    @property
+    def guarded(self) -> Guard:
+        """The application behind its guard, for a web server of another kind; `worker.start()` comes first."""
+        return Guard(self.app, self._access, (*READING, "POST"))
+
     def serve(self, bound: socket.socket, tls: tuple[Path, Path] | None = None) -> None:
         """Serve until a signal ends it, which is raised again."""
         server = self.web_server(tls)
@@ -71,9 +76,8 @@ class Server:
 
     def web_server(self, tls: tuple[Path, Path] | None = None) -> uvicorn.Server:
         """Return the web server, which `serve(sockets=...)` runs. Raises ConfigError for a certificate of no use."""
-        guarded = Guard(self.app, self._access, (*READING, "POST"))
         config = uvicorn.Config(
-            guarded,  # type: ignore[arg-type]
+            self.guarded,  # type: ignore[arg-type]
             lifespan="off",
             http=impatient_protocol(self._limits.stall_timeout_s),
             ws="none",
