@@ -21,6 +21,7 @@ from vila_core.recall.sightings import MOST, QUESTION, Sighting
 from vila_core.recall.store import View
 from vila_core.scene_memory import Recalled, SceneMemory
 from vila_core.types import Pose, Thing
+from vila_sim.environment import bearing_rad
 from vila_sim.episodes import layout_seed, split_flat
 from vila_sim.furniture import COLOURS, KINDS
 from vila_sim.robot import CameraConfig
@@ -243,9 +244,8 @@ def _shown(memory: SceneMemory, drive: Drive, pair: Pair, at: int) -> Sighting |
     """The sighting of the thing in a picture, by where it really is in it; None if nothing was made of it."""
     sight = drive.sights[at]
     thing = next(thing for thing in drive.flat.objects if (thing.colour, thing.kind) == pair)
-    pose = sight.odometry.pose
-    bearing = math.atan2(thing.y_m - pose.y_m, thing.x_m - pose.x_m) - pose.yaw_rad
-    across = 0.5 - math.tan(bearing) / (2 * math.tan(math.radians(CameraConfig().hfov_deg) / 2))
+    camera = CameraConfig()
+    across = 0.5 - math.tan(bearing_rad(sight.odometry.pose, thing)) * camera.focal_px / camera.width_px
     seen = [one for one in memory.look(sight.frame) if abs(one.middle - across) < _SAME_PLACE]
     return min(seen, key=lambda one: abs(one.middle - across), default=None)
 
