@@ -85,6 +85,7 @@ class Missions:
         now_ns = self._node.get_clock().now().nanoseconds
         try:
             instruction = Instruction(sanitize(text, self._configured.navigation.max_instruction_chars), now_ns, source)
+            self._parts.navigator.told_as(text)
         except InstructionError as err:
             refusal: Refusal | None = (MissionError.BAD_INSTRUCTION, str(err))
         else:
