@@ -129,6 +129,11 @@ class Navigator:
         known = self._backend.info.vocabulary if self._config.wording == "auto" else None
         return (text,) if known is None else in_words_of(known, text)
 
+    def trust_camera(self) -> None:
+        """Give the camera another chance, as `start` does: a fault that is still there shows again in motion."""
+        with self._lock:
+            self._watch.restart()
+
     def stop(self) -> None:
         """Follow nothing; a decision that is being made becomes void."""
         with self._lock:
