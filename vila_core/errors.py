@@ -59,6 +59,10 @@ class UnsupportedQueryError(QueryError):
     """A question of a kind that the loaded model cannot be asked."""
 
 
+class WayError(VilaError, LookupError):
+    """A time, or a driven way to a place, that is not remembered; or a way that the robot has left."""
+
+
 class ReplyError(VilaError):
     """A model reply that is not one of the sentences of the grammar."""
 

@@ -109,17 +109,30 @@ class Navigator:
         """Follow an instruction from here on; the history of the one before is forgotten.
 
         The camera gets another chance: a fault that is still there shows again as soon as the robot moves.
-        Raises InstructionError, and changes nothing, if `sanitize` refuses the text, or if the model knows some words
-        alone and `in_words_of` finds others.
+        Raises InstructionError as `told_as` does, and changes nothing then.
         """
+        steps = self.told_as(instruction.text)
         text = sanitize(instruction.text, self._config.max_instruction_chars)
-        known = self._backend.info.vocabulary if self._config.wording == "auto" else None
-        steps = (text,) if known is None else in_words_of(known, text)
         with self._lock:
             self._reset()
             self._watch.restart()
             self._instruction = dataclasses.replace(instruction, text=text)
             self._steps, self._step = tuple(dataclasses.replace(instruction, text=step) for step in steps), 0
+
+    def told_as(self, text: str) -> tuple[str, ...]:
+        """Return the steps in which the model would be told an instruction.
+
+        Raises InstructionError if `sanitize` refuses the text, or if the model knows some words alone and `in_words_of`
+        finds others.
+        """
+        text = sanitize(text, self._config.max_instruction_chars)
+        known = self._backend.info.vocabulary if self._config.wording == "auto" else None
+        return (text,) if known is None else in_words_of(known, text)
+
+    def trust_camera(self) -> None:
+        """Give the camera another chance, as `start` does: a fault that is still there shows again in motion."""
+        with self._lock:
+            self._watch.restart()
 
     def stop(self) -> None:
         """Follow nothing; a decision that is being made becomes void."""

@@ -57,8 +57,8 @@ class Recalled:
 class SceneMemory:
     """Remembers views in a file, and finds in it what is asked for.
 
-    `is_due` may be called by any thread; all else belongs to the one that asks the model. frame: what poses are given
-    in. Raises UnsupportedQueryError for a model that cannot tell things apart by their names; ConfigError and
+    `is_due` and `recall` may be called by any thread; all else belongs to the one that asks the model. frame: what
+    poses are given in. Raises UnsupportedQueryError for a model that cannot tell things apart by their names; ConfigError and
     OutputError as Store does.
     """
 
@@ -74,7 +74,8 @@ class SceneMemory:
         self._names = NameTable(backend, vocabulary)
         probe = np.concatenate((self._names.vectors, self._names.thresholds[:, None]), axis=1)[:8]
         self._store = Store(Path(config.file).expanduser(), probe, now_ns, frame)
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # of what is due
+        self._kept = threading.Lock()  # of the file and what was read from it
         self._last: tuple[int, Pose] | None = None
         self._added = 0
         self._latest: Frame | None = None
@@ -118,16 +119,21 @@ class SceneMemory:
     def add(self, view: View, seen: Sequence[Sighting]) -> None:
         """Keep a view of this run, and the things that it shows."""
         view = dataclasses.replace(view, run=self._store.run)
-        self._index.add(_rows(self._store.add(view, seen), view, seen, self.vector_width))
-        self._added += 1
-        if self._added % _PRUNE_EVERY == 0 and self._forget(view.stamp_ns):
-            self._index = Index(self._store.rows())
+        with self._kept:
+            self._index.add(_rows(self._store.add(view, seen), view, seen, self.vector_width))
+            self._added += 1
+            if self._added % _PRUNE_EVERY == 0 and self._forget(view.stamp_ns):
+                self._index = Index(self._store.rows())
 
     def recall(self, text: str) -> Recalled:
         """Return where a thing was last seen: one that was tagged, or one by its kind and, where told, its colour.
 
         Raises QueryError for a text that names neither, and NoImagesError while nothing was seen yet.
         """
+        with self._kept:
+            return self._recall(text)
+
+    def _recall(self, text: str) -> Recalled:
         if not self._index.count:
             raise NoImagesError("nothing has been seen yet")
         rows = self._index.rows
@@ -157,8 +163,9 @@ class SceneMemory:
         if found is None:
             raise QueryError(f"the picture shows nothing that could be told from wall and floor; {name!r} was not kept")
         tag = Tag(name, found.vector, frame.stamp_ns, self._jpeg(frame))
-        self._store.tag(tag)
-        self._tags[name.lower()] = tag
+        with self._kept:
+            self._store.tag(tag)
+            self._tags[name.lower()] = tag
         return found.thing.text
 
     def likest_tag(self, seen: Sighting) -> str:

@@ -19,6 +19,7 @@ from vila_ros.common.conversions import image_from_frame, message_from_odometry,
 from vila_ros.common.qos import reliable_qos, sensor_qos
 
 TIMER_S = 0.05
+STEP_NS = 50_000_000
 MPS, RPS = 0.4, 1.5
 
 
@@ -33,6 +34,7 @@ class GoalRobot(Node):
         self.odometry_stamped = True
         self.pose, self.target = Pose(), None
         self.path_m = 0.0
+        self._stepped_ns = self.now_ns()
         self.actions: list[NavAction] = []
         self.reports: list[NavAction] = []
         self.picture = lambda: make_frame(self.now_ns()).image  # what the camera shows
@@ -64,7 +66,16 @@ class GoalRobot(Node):
         return self.get_clock().now().nanoseconds
 
     def _on_timer(self) -> None:
-        before, now_ns = self.pose, self.now_ns()
+        """Catch up on what a busy machine left out: the base moves on, and tells of each step."""
+        now_ns = self.now_ns()
+        while self._stepped_ns + STEP_NS <= now_ns:
+            self._stepped_ns += STEP_NS
+            self._step(self._stepped_ns)
+        if self.images_on:
+            self._image.publish(image_from_frame(Frame(self.picture(), now_ns + self.offset_ns)))
+
+    def _step(self, now_ns: int) -> None:
+        before = self.pose
         if self.target is not None:
             self.pose = _nearer(before, self.target)
         step_m, turned_rad = before.distance_m(self.pose), wrap_angle(self.pose.yaw_rad - before.yaw_rad)
@@ -73,8 +84,6 @@ class GoalRobot(Node):
             stamp_ns = now_ns if self.odometry_stamped else 0
             odometry = Odometry(stamp_ns, self.pose, step_m / TIMER_S, turned_rad / TIMER_S)
             self._odometry.publish(message_from_odometry(odometry, self.odometry_frame))
-        if self.images_on:
-            self._image.publish(image_from_frame(Frame(self.picture(), now_ns + self.offset_ns)))
 
 
 def _nearer(pose: Pose, target: Pose) -> Pose:

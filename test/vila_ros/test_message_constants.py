@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("vila_nav")
 
-from vila_nav.action import Describe, LocalizeEvent, NavigateInstruction, Recall, Tag
+from vila_nav.action import Describe, GoBack, LocalizeEvent, NavigateInstruction, Recall, Tag
 from vila_nav.msg import GovernorState, NavAction, TemporalEvent
 from vila_nav.srv import UnwatchEvent, WatchEvent
 
@@ -34,13 +34,20 @@ def constants(message: Any, prefix: str) -> dict[str, int]:
         (GovernorState, "REASON", StopReason),
         (GovernorState, "STATE", State),
         (TemporalEvent, "METHOD", LocalizationMethod),
-        (NavigateInstruction.Result, "ERROR", MissionError),
         (NavigateInstruction.Result, "OUTCOME", Outcome),
+        (GoBack.Result, "OUTCOME", Outcome),
     ],
     ids=lambda value: value if isinstance(value, str) else value.__name__,
 )
 def test_constants_are_those_of_the_enumeration(message: Any, prefix: str, kind: type[enum.IntEnum]) -> None:
     assert constants(message, prefix) == {one.name: int(one) for one in kind}
+
+
+def test_errors_of_missions_are_those_of_the_enumeration() -> None:
+    of_actions = [constants(action.Result, "ERROR") for action in (NavigateInstruction, GoBack)]
+    known = {error.name: int(error) for error in MissionError}
+    assert of_actions[0] | of_actions[1] == known and all(found.items() <= known.items() for found in of_actions)
+    assert of_actions[1].keys() - of_actions[0].keys() == {MissionError.NOT_REMEMBERED.name}
 
 
 @pytest.mark.parametrize(

@@ -21,12 +21,12 @@ WRITTEN_STOP = Decision(Stop(), stamp_ns=10)
 class Story:
     """A mission with a clock; each step advances it by 0.1 s and keeps image and odometry coming."""
 
-    def __init__(self, config: MissionConfig = CONFIG) -> None:
+    def __init__(self, config: MissionConfig = CONFIG, *, is_search: bool = True) -> None:
         self.now = 100 * S
         self.id = 0
         self.pose = Pose()
         self.images = self.odometry = self.controller = True
-        self.mission = Mission(config, self.now)
+        self.mission = Mission(config, self.now, is_search=is_search)
 
     def tick(self, seconds: float = 0.1, velocity: float = 0.0) -> None:
         for _ in range(round(seconds / 0.1)):
@@ -86,8 +86,8 @@ class Story:
         return None if self.mission.end is None else self.mission.end.error
 
 
-def end_of(script, config: MissionConfig = CONFIG) -> MissionError | None:
-    story = Story(config)
+def end_of(script, config: MissionConfig = CONFIG, *, is_search: bool = True) -> MissionError | None:
+    story = Story(config, is_search=is_search)
     script(story)
     return story.error
 
@@ -162,6 +162,24 @@ UNPARSEABLE, FAILED = H.UNPARSEABLE_REPLY, H.BACKEND_ERROR
 )  # fmt: skip
 def test_how_a_mission_ends(script, error: MissionError | None) -> None:
     assert end_of(script) is error
+
+
+@pytest.mark.parametrize(
+    ("script", "searching", "knowing"),
+    [
+        pytest.param(lambda s: turn(s, 405), E.STUCK_ROTATING, None, id="round and round"),
+        pytest.param(lambda s: s.turns(*[45] * 9), E.NOT_FOUND, None, id="turns that were decided"),
+        pytest.param(lambda s: s.wanders(9), E.NOT_FOUND, None, id="turns in many places"),
+        pytest.param(lambda s: s.decide(UNSURE_STOP), E.NOT_MOVED, E.NONE, id="a stop where it began"),
+        pytest.param(lambda s: s.moves(3, MotionReport.ABORTED), E.STUCK, E.STUCK, id="it does not move"),
+        pytest.param(lambda s: s.moves(20), E.NO_PROGRESS, E.NO_PROGRESS, id="motions that lead nowhere"),
+        pytest.param(lambda s: lose(s, "images", 3.2), E.IMAGE_LOST, E.IMAGE_LOST, id="image lost"),
+    ],
+)
+def test_a_mission_that_knows_its_way_is_not_held_to_the_rules_of_a_search(script, searching, knowing) -> None:
+    config = MissionConfig(max_decisions=1000)
+    assert end_of(script, config) is searching
+    assert end_of(script, config, is_search=False) is knowing
 
 
 def test_limits_of_time_and_way() -> None:

@@ -36,7 +36,7 @@ from vila_core.control.reasons import MotionFault
 from vila_core.errors import BackendError, CheckpointError, ConfigError, NotFiniteError, VilaError
 from vila_core.history.policy import is_blank
 from vila_core.testing import SCRIPTED_INFO, ScriptedBackend, make_frame
-from vila_core.types import Frame, HoldReason, Odometry, Pose
+from vila_core.types import Frame, HoldReason, Odometry, Pose, Vocabulary
 from vila_ros.common.conversions import frame_from_image, image_from_frame, message_from_odometry, ns_from_stamp
 from vila_ros.common.qos import latched_qos, reliable_qos, sensor_qos
 from vila_ros.navigator.client_watch import ClientWatch
@@ -243,6 +243,19 @@ def test_a_bad_instruction_is_refused_by_every_door(start, goal, wait_until, tex
     wait_until(future.done)
     assert (future.result().success, future.result().error_code) == (False, Result.ERROR_BAD_INSTRUCTION)
     assert robot.actions == []
+
+
+def test_what_the_model_does_not_know_is_refused_and_the_mission_that_runs_goes_on(start, goal, wait_until) -> None:
+    known = Vocabulary("go to the {thing}", colours=(("red", ()),), kinds=(("chair", ()),))
+    backend = ScriptedBackend(LEFT, info=dataclasses.replace(SCRIPTED_INFO, vocabulary=known))
+    robot = start(backend, mission__max_rotation_rad=1000.0, mission__max_decisions=1000)
+    running = goal(robot, "go to the red chair")
+    _, result = goal(robot, "water the flowers").result()
+    assert result.error_code == Result.ERROR_BAD_INSTRUCTION and "it knows 1 kinds of things" in result.error_msg
+    count = len(robot.moves())
+    wait_until(lambda: len(robot.moves()) > count, "the mission to go on")
+    running.handle.cancel_goal_async()
+    assert running.result()[1].error_code == Result.ERROR_CANCELED
 
 
 def test_limits_that_make_no_sense_are_a_bad_instruction(start, goal) -> None:

@@ -18,8 +18,9 @@ from rclpy.node import Node
 from rclpy.timer import Timer
 from vila_nav.msg import NavAction, NavigatorStatus
 
+from vila_core.control.driven_path import DrivenPath
 from vila_core.engine.backend import Backend, ModelInfo
-from vila_core.errors import FrameError
+from vila_core.errors import FrameError, WayError
 from vila_core.navigator import Navigator
 from vila_core.types import Decision, Frame, HoldReason
 from vila_ros.common.conversions import OdometryError, ns_from_stamp, odometry_from_message
@@ -101,7 +102,9 @@ class ActiveNavigator:
         required = configured.node.require_governor
         self.governor = GovernorLink(node, required=required, is_passed=self.motion.is_governed)
         self._undo_later(self.governor.close)
-        parts = MissionParts(self._navigator, self.decisions, self.motion, self.governor, self.readiness, self.latest)
+        self._driven = DrivenPath()
+        inputs = (self.readiness, self.latest, self._driven)
+        parts = MissionParts(self._navigator, self.decisions, self.motion, self.governor, *inputs)
         self.missions = Missions(node, configured, parts)
 
     def _subscribe(self) -> None:
@@ -178,8 +181,7 @@ class ActiveNavigator:
     def _on_wake(self) -> None:
         """Take over what the other threads left: answers of the worker, then the newest image."""
         self._watch_camera()
-        for decision in self.decisions.answers():
-            self._apply(decision)
+        self._take_answers()
         self._events.on_wake()
         self._recall.on_wake()
         self.motion.on_wake()
@@ -200,8 +202,21 @@ class ActiveNavigator:
         current = self.missions.current
         if current is None:
             return
-        if job := self.decisions.ask(current.number, current.mission, self._strain.verdict.decision_delay_s):
+        job = self.decisions.ask(current.number, current.mission, self._strain.verdict.decision_delay_s)
+        if job is None:
+            return
+        if current.task.guide is None:
             self._worker.submit(job)
+            return
+        try:
+            self.decisions.deliver(job, current.task.guide.decide(job.stamp_ns))
+        except WayError as err:
+            self.missions.stop(MissionError.STUCK, str(err))
+        self._take_answers()
+
+    def _take_answers(self) -> None:
+        for decision in self.decisions.answers():
+            self._apply(decision)
 
     def _apply(self, decision: Decision) -> None:
         current = self.missions.current
@@ -260,7 +275,9 @@ class ActiveNavigator:
         self.latest.odometry = odometry
         self.decisions.note_odometry(odometry)
         self._outputs.debug.note_odometry(odometry, self._outputs.mission_id)
-        self.motion.note_odometry(message, odometry, self._sources.of(message, info))
+        source = self._sources.of(message, info)
+        self._driven.add(odometry, source.frame)
+        self.motion.note_odometry(message, odometry, source)
         if self.missions.current is not None:
             self.missions.current.mission.on_odometry(odometry, time.monotonic_ns())
             self.missions.settle()

@@ -16,8 +16,6 @@ from rclpy.node import Node
 from vila_nav.action import NavigateInstruction
 from vila_nav.msg import NavAction
 
-from vila_ros.navigator.mission import MissionEnd, Outcome
-
 
 class GoalServer:
     """Passes goals and cancel requests of an action on; every goal is accepted, and ends with a typed result.
@@ -54,11 +52,6 @@ class GoalServer:
         return CancelResponse.ACCEPT
 
 
-def finish_goal(handle: ServerGoalHandle, end: MissionEnd) -> None:
-    """Give the mission's goal its final state and result."""
-    conclude(handle, result_from_end(end), is_success=end.outcome is Outcome.REACHED)
-
-
 def conclude(handle: ServerGoalHandle, result: Any, *, is_success: bool) -> None:
     """Give the goal its final state and result; done by the executor after the present callback."""
 
@@ -72,30 +65,6 @@ def conclude(handle: ServerGoalHandle, result: Any, *, is_success: bool) -> None
         return result
 
     handle.execute(settle)
-
-
-def result_from_end(end: MissionEnd) -> NavigateInstruction.Result:
-    """Return the mission's end as the action's result."""
-    return NavigateInstruction.Result(
-        outcome=int(end.outcome),
-        error_code=int(end.error),
-        error_msg=end.message,
-        distance_m=float(end.distance_m),
-        decisions=end.decisions,
-        duration_s=float(end.duration_s),
-    )
-
-
-def feedback(command: NavAction, latency_ms: float, decisions: int, distance_m: float) -> NavigateInstruction.Feedback:
-    """Return the feedback on one decision."""
-    return NavigateInstruction.Feedback(
-        decision=command,
-        probability=command.probability,
-        latency_ms=float(latency_ms),
-        image_stamp=command.header.stamp,
-        decisions=decisions,
-        distance_m=float(distance_m),
-    )
 
 
 def is_of_decision(told: NavigateInstruction.Feedback) -> bool:

@@ -13,11 +13,12 @@ from vila_nav.srv import CancelInstruction, SetInstruction
 
 from vila_core.errors import ConfigError
 from vila_core.prompts.instruction import source_of
-from vila_ros.navigator.goals import GoalServer, finish_goal
-from vila_ros.navigator.mission import MissionEnd, MissionError, Outcome
+from vila_ros.navigator.goal_clients import NAVIGATE, GoalClient, NavigateClient
+from vila_ros.navigator.goals import GoalServer
+from vila_ros.navigator.mission import MissionError
 from vila_ros.navigator.mission_config import MissionConfig, limited
 
-Begin = Callable[[str, str, MissionConfig, "ServerGoalHandle | None"], tuple[MissionError, str]]
+Begin = Callable[[str, str, MissionConfig, "GoalClient | None"], tuple[MissionError, str]]
 Cancel = Callable[[str, "ServerGoalHandle | None"], bool]
 
 
@@ -31,7 +32,7 @@ class InstructionInputs:
 
     def __init__(self, node: Node, config: MissionConfig, begin: Begin, cancel: Cancel) -> None:
         self._node, self.config, self._begin, self._cancel = node, config, begin, cancel
-        goals = GoalServer(node, NavigateInstruction, "~/navigate", self._on_goal, self._on_cancel_goal)
+        goals = GoalServer(node, NavigateInstruction, NAVIGATE, self._on_goal, self._on_cancel_goal)
         self._undo: list[Callable[[], object]] = [goals.destroy]
         for kind, name, callback in (
             (SetInstruction, "~/set_instruction", self._on_set_instruction),
@@ -49,7 +50,7 @@ class InstructionInputs:
         self._begin(message.data, source_of("topic", ""), self.config, None)
 
     def _on_goal(self, goal: ServerGoalHandle) -> None:
-        request = goal.request
+        request, client = goal.request, NavigateClient(self._node, goal)
         try:
             config = limited(
                 self.config,
@@ -58,11 +59,11 @@ class InstructionInputs:
                 max_distance_m=request.max_distance_m,
             )
         except ConfigError as err:
-            finish_goal(goal, _refused(MissionError.BAD_INSTRUCTION, str(err)))
+            client.refuse(MissionError.BAD_INSTRUCTION, str(err))
             return
-        error, message = self._begin(request.instruction, source_of("action", request.source), config, goal)
+        error, message = self._begin(request.instruction, source_of("action", request.source), config, client)
         if error is not MissionError.NONE:
-            finish_goal(goal, _refused(error, message))
+            client.refuse(error, message)
 
     def _on_cancel_goal(self, goal: ServerGoalHandle) -> None:
         self._cancel("canceled by the client", goal)
@@ -81,7 +82,3 @@ class InstructionInputs:
         response.success = self._cancel("canceled by the service", None)
         response.error_msg = "" if response.success else "no instruction is being followed"
         return response
-
-
-def _refused(error: MissionError, message: str) -> MissionEnd:
-    return MissionEnd(Outcome.FAILED, error, message, distance_m=0.0, decisions=0, duration_s=0.0)

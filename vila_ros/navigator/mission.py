@@ -25,7 +25,7 @@ from vila_ros.navigator.mission_config import MissionConfig
 
 
 class MissionError(enum.IntEnum):
-    """Why a mission did not succeed; the numbers of the action NavigateInstruction."""
+    """Why a mission did not succeed; the numbers of the actions NavigateInstruction and GoBack."""
 
     NONE = 0
     BAD_INSTRUCTION = 701
@@ -54,11 +54,12 @@ class MissionError(enum.IntEnum):
     OVERHEATED = 734
     CLIENT_GONE = 735
     NOT_FOUND = 736
+    NOT_REMEMBERED = 737
     UNKNOWN = 799
 
 
 class Outcome(enum.IntEnum):
-    """How a mission ended; the numbers of the action NavigateInstruction."""
+    """How a mission ended; the numbers of the actions NavigateInstruction and GoBack."""
 
     REACHED = 0
     STOPPED = 1
@@ -128,13 +129,20 @@ class Mission:
     """The state of one mission. Every `on_...` and `tick` may end it: see `end`.
 
     decides_moving: a decision may come, and replace the running action, while the robot moves. driver: who carries
-    actions out, in words; called the controller below, whoever it is.
+    actions out, in words; called the controller below, whoever it is. is_search: what decides looks for something; if
+    not, it knows its way, and may turn on the spot and stop where it began.
     """
 
     def __init__(
-        self, config: MissionConfig, now_ns: int, *, decides_moving: bool = False, driver: str = "the controller"
+        self,
+        config: MissionConfig,
+        now_ns: int,
+        *,
+        decides_moving: bool = False,
+        driver: str = "the controller",
+        is_search: bool = True,
     ) -> None:
-        self.config, self._driver = config, driver
+        self.config, self._driver, self._is_search = config, driver, is_search
         self._decides_moving = decides_moving
         self.state = MissionState.WAITING
         self.end: MissionEnd | None = None
@@ -199,7 +207,10 @@ class Mission:
         self._progress.note_pose(odometry.pose)
         self._standstill.note(odometry, now_ns)
         if self.state is MissionState.STOPPING and self._standstill.is_still and now_ns > self._stop_ns:
-            message = f"the model said stop{self._stop_words} and the robot stands still"
+            arrival = (
+                f"the model said stop{self._stop_words} and" if self._is_search else "it is back where it was, and"
+            )
+            message = f"{arrival} the robot stands still"
             self._finish(Outcome.REACHED, MissionError.NONE, message, now_ns)
 
     def on_decision(self, decision: Decision, decision_id: int, now_ns: int) -> None:
@@ -284,7 +295,7 @@ class Mission:
 
     def _on_stop(self, decision: Decision, now_ns: int) -> None:
         """Begin to stop; a robot that has not moved has arrived only if the model was sure of that at once."""
-        if not self._progress.has_moved:
+        if self._is_search and not self._progress.has_moved:
             when = "at once" if self.decisions == 1 else "before the robot moved"
             how = f"with probability {decision.probability:.2f}" if decision.probabilities else "in words without one"
             least = self.config.stop_at_start_probability
@@ -327,8 +338,9 @@ class Mission:
         stopping = self.state is MissionState.STOPPING
         search = self._search
         turned_rad, idle = self._progress.turned_rad, self._progress.idle_motions
-        turned = abs(turned_rad) > c.max_rotation_rad
+        turned = self._is_search and abs(turned_rad) > c.max_rotation_rad
         looked = turned and search.explains(turned_rad)
+        searched = self._is_search and search.turned_rad > c.max_search_rad
         arrival = f"an arrival was at most {search.arrival:.2f} probable"
         image_ns = self._image_ns if self._image_hold_ns is None else min(self._image_ns, self._image_hold_ns)
         image_fault = f": {self._image_fault}" if self._image_fault else ""
@@ -348,7 +360,7 @@ class Mission:
              f"drove {self.distance_m:.2f} m, more than {c.max_distance_m:g} m"),
             (looked, MissionError.NOT_FOUND,
              f"looked round once, in {search.turns} turns, and saw nothing to drive to; {arrival}"),
-            (search.turned_rad > c.max_search_rad, MissionError.NOT_FOUND,
+            (searched, MissionError.NOT_FOUND,
              f"turned {math.degrees(search.turned_rad):.0f} degrees in all and did not find it; {arrival}"),
             (turned, MissionError.STUCK_ROTATING,
              f"turned {math.degrees(turned_rad):.0f} degrees without moving {c.progress_m:g} m"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from dataclasses import dataclass
 
@@ -10,16 +11,18 @@ from rclpy.action.server import ServerGoalHandle
 from rclpy.node import Node
 from vila_nav.msg import NavAction, NavigatorStatus
 
+from vila_core.control.driven_path import DrivenPath
 from vila_core.control.forward_jump import MissionClocks
-from vila_core.errors import InstructionError
+from vila_core.control.way_back import WayBack
+from vila_core.errors import InstructionError, WayError
 from vila_core.navigator import Navigator
 from vila_core.prompts.instruction import sanitize
-from vila_core.types import Decision, HoldReason, Instruction
-from vila_ros.navigator.client_watch import ClientWatch
+from vila_core.types import Decision, HoldReason, Instruction, Pose
 from vila_ros.navigator.configured import Configured
 from vila_ros.navigator.decisions import Decisions
-from vila_ros.navigator.goals import feedback, finish_goal
+from vila_ros.navigator.goal_clients import GoalClient, GoBackClient
 from vila_ros.navigator.governor_link import GovernorLink
+from vila_ros.navigator.guide import Guide
 from vila_ros.navigator.latest import Latest
 from vila_ros.navigator.mission import Mission, MissionEnd, MissionError, Outcome
 from vila_ros.navigator.mission_config import MissionConfig
@@ -27,39 +30,56 @@ from vila_ros.navigator.motion_output import MotionOutput
 from vila_ros.navigator.readiness import Readiness
 
 Refusal = tuple[MissionError, str]
+_LEAST_DECISIONS, _DECISIONS_PER_M = 30, 8  # of a way back: more is no way but a fault
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What a mission is about: what it is called, its limits, and the client of the goal, if it came as one.
+
+    guide: who decides; None for the model, which is told the instruction.
+    """
+
+    instruction: Instruction
+    config: MissionConfig
+    client: GoalClient | None = None
+    guide: Guide | None = None
 
 
 @dataclass(slots=True)
 class ActiveMission:
-    """The mission that runs, its number, and the goal that it answers, if it came as one.
+    """The mission that runs, and its number.
 
     is_held: the robot was told to stand until its inputs are good again.
     """
 
     number: int
     mission: Mission
-    instruction: Instruction
+    task: Task
     clocks: MissionClocks
-    goal: ServerGoalHandle | None = None
-    client: ClientWatch | None = None
     is_held: bool = False
+
+    @property
+    def instruction(self) -> Instruction:
+        """What it is called."""
+        return self.task.instruction
 
     def tell_client(self, message: NavAction, latency_ms: float) -> None:
         """Give the goal's client feedback on an action."""
-        if self.goal is not None and self.goal.is_active:
-            mission = self.mission
-            self.goal.publish_feedback(feedback(message, latency_ms, mission.decisions, mission.distance_m))
+        if self.task.client is not None:
+            self.task.client.tell(message, latency_ms, self.mission)
 
     def client_fault(self) -> str:
         """Return that the goal's client is gone, in words; empty if it is not, or there is none."""
-        if self.client is None or not self.client.is_gone():
-            return ""
-        return f"the client of the goal has left the graph for {self.mission.config.client_timeout_s:g} s"
+        return "" if self.task.client is None else self.task.client.fault
 
 
 @dataclass(slots=True)
 class MissionParts:
-    """What a mission's beginning and end set going: what decides, who drives, who lets it pass, and the inputs."""
+    """What a mission's beginning and end set going: what decides, who drives, who lets it pass, and the inputs.
+
+    driven: where the robot has been.
+    """
 
     navigator: Navigator
     decisions: Decisions
@@ -67,6 +87,7 @@ class MissionParts:
     governor: GovernorLink
     readiness: Readiness
     latest: Latest
+    driven: DrivenPath
 
 
 class Missions:
@@ -80,21 +101,56 @@ class Missions:
         self._count = 0
         self.current: ActiveMission | None = None
 
-    def begin(self, text: str, source: str, config: MissionConfig, goal: ServerGoalHandle | None) -> Refusal:
-        """Start a mission; a running one is preempted only if the new instruction is good."""
-        now_ns = self._node.get_clock().now().nanoseconds
+    def begin(self, text: str, source: str, config: MissionConfig, client: GoalClient | None) -> Refusal:
+        """Start a mission that the model leads; a running one is preempted only if the new instruction is good."""
         try:
-            instruction = Instruction(sanitize(text, self._configured.navigation.max_instruction_chars), now_ns, source)
+            instruction = self._instruction(text, source)
+            self._parts.navigator.told_as(instruction.text)
         except InstructionError as err:
-            refusal: Refusal | None = (MissionError.BAD_INSTRUCTION, str(err))
-        else:
-            refusal = self._refusal()
-        if refusal is not None:
-            self._node.get_logger().error(f"instruction of {source} refused: {refusal[1]}")
-            return refusal
+            return self._refuse(source, MissionError.BAD_INSTRUCTION, str(err))
+        return self._begin(Task(instruction, config, client))
+
+    def go_back(self, stamp_ns: int, text: str, source: str, config: MissionConfig, client: GoBackClient) -> Refusal:
+        """Start a mission that leads to where the robot was at a time; text: what it is called.
+
+        A running one is preempted only if there is a way.
+        """
+        parts = self._parts
+        try:
+            instruction = self._instruction(text, source)
+            way = WayBack(parts.driven, self._pose(), parts.driven.at(stamp_ns))
+        except InstructionError as err:
+            return self._refuse(source, MissionError.BAD_INSTRUCTION, str(err))
+        except WayError as err:
+            return self._refuse(source, MissionError.NOT_REMEMBERED, str(err))
+        if 0 < config.max_distance_m < way.length_m:
+            message = f"the way back is {way.length_m:.1f} m, more than max_distance_m = {config.max_distance_m:g} m"
+            return self._refuse(source, MissionError.TOO_FAR, message)
+        guide = Guide(way, parts.decisions, parts.latest)
+        client.place_ns, client.remaining_m = way.place.since_ns, guide.remaining_m
+        decisions = max(config.max_decisions, _LEAST_DECISIONS + math.ceil(way.length_m * _DECISIONS_PER_M))
+        return self._begin(Task(instruction, dataclasses.replace(config, max_decisions=decisions), client, guide))
+
+    def _instruction(self, text: str, source: str) -> Instruction:
+        now_ns = self._node.get_clock().now().nanoseconds
+        return Instruction(sanitize(text, self._configured.navigation.max_instruction_chars), now_ns, source)
+
+    def _pose(self) -> Pose:
+        odometry = self._parts.latest.odometry
+        if odometry is None:
+            raise WayError("no place is remembered yet: there was no odometry")
+        return odometry.pose
+
+    def _begin(self, task: Task) -> Refusal:
+        if (refusal := self._refusal()) is not None:
+            return self._refuse(task.instruction.source, *refusal)
         self.stop(MissionError.PREEMPTED, "a newer instruction came")
-        self._start(instruction, config, goal)
+        self._start(task)
         return MissionError.NONE, ""
+
+    def _refuse(self, source: str, error: MissionError, message: str) -> Refusal:
+        self._node.get_logger().error(f"instruction of {source} refused: {message}")
+        return error, message
 
     def _refusal(self) -> Refusal | None:
         """Return why no mission may begin now."""
@@ -107,22 +163,25 @@ class Missions:
             return MissionError.EMERGENCY_STOP, emergency
         return parts.motion.rival
 
-    def _start(self, instruction: Instruction, config: MissionConfig, goal: ServerGoalHandle | None) -> None:
-        parts = self._parts
-        parts.navigator.start(instruction)
+    def _start(self, task: Task) -> None:
+        parts, instruction = self._parts, task.instruction
+        if task.guide is None:
+            parts.navigator.start(instruction)
+        else:
+            parts.navigator.trust_camera()
         self._configured.events.begin_mission()
         parts.latest.camera_fault = None
-        continuous, driver = parts.decisions.is_continuous, parts.motion.driver
-        watched = goal is not None and config.client_timeout_s
+        if task.client is not None:
+            task.client.watch(task.config.client_timeout_s)
         self._count += 1
-        self.current = ActiveMission(
-            self._count,
-            Mission(config, time.monotonic_ns(), decides_moving=continuous, driver=driver),
-            instruction,
-            MissionClocks(instruction.stamp_ns),
-            goal,
-            ClientWatch(self._node, "~/navigate", config.client_timeout_s) if watched else None,
+        mission = Mission(
+            task.config,
+            time.monotonic_ns(),
+            decides_moving=parts.decisions.is_continuous,
+            driver=parts.motion.driver,
+            is_search=task.guide is None,
         )
+        self.current = ActiveMission(self._count, mission, task, MissionClocks(instruction.stamp_ns))
         parts.governor.begin(instruction.text, instruction.source)
         self._configured.outputs.mission_id = parts.governor.mission_id
         self._tell(NavigatorStatus.STATE_NAVIGATING, instruction.source)
@@ -132,7 +191,8 @@ class Missions:
     def cancel(self, words: str, goal: ServerGoalHandle | None) -> bool:
         """End the present mission, if it is that goal's, or any for None; return whether there was one."""
         current = self.current
-        if current is None or (goal is not None and current.goal != goal):
+        client = None if current is None else current.task.client
+        if current is None or (goal is not None and (client is None or client.handle != goal)):
             return False
         self.stop(MissionError.CANCELED, words)
         return True
@@ -159,8 +219,8 @@ class Missions:
         words = f"{end.outcome.name}, {end.error.name}: {end.message}"
         self._node.get_logger().info(words)
         self._tell(NavigatorStatus.STATE_READY, words)
-        if current.goal is not None:
-            finish_goal(current.goal, end)
+        if current.task.client is not None:
+            current.task.client.finish(end)
 
     def _explained(self, end: MissionEnd) -> MissionEnd:
         end = self._parts.governor.explained(end)

@@ -20,7 +20,7 @@ from vila_nav.msg import NavigatorStatus
 from vila_core.config import EventsConfig, HistoryConfig, NavigatorConfig, StrainConfig
 from vila_core.control.goal_watch import GoalConfig
 from vila_core.engine.backend import load_backend
-from vila_core.errors import VilaError
+from vila_core.errors import QueryError, VilaError
 from vila_core.machine.memory import trim_heap
 from vila_core.recall.config import MemoryConfig
 from vila_ros.common.lifecycle import ManagedNode
@@ -33,6 +33,8 @@ from vila_ros.navigator.camera_config import declare_cameras, read_cameras
 from vila_ros.navigator.config import STAGES, LoadBackend, NavigatorNodeConfig
 from vila_ros.navigator.configured import Configured
 from vila_ros.navigator.events import EventServer
+from vila_ros.navigator.go_back import GoBackInput, Wanted
+from vila_ros.navigator.goal_clients import GoalClient, GoBackClient
 from vila_ros.navigator.instruction_inputs import InstructionInputs
 from vila_ros.navigator.mission import MissionError
 from vila_ros.navigator.mission_config import MissionConfig
@@ -40,6 +42,8 @@ from vila_ros.navigator.motion_outputs import output_maker
 from vila_ros.navigator.outputs import NavigatorOutputs
 from vila_ros.navigator.recall import RecallServer
 from vila_ros.navigator.status import StatusPublisher
+
+_NOT_ACTIVE = MissionError.NOT_ACTIVE, "the navigator is not active"
 
 
 class NavigatorNode(ManagedNode):
@@ -80,6 +84,8 @@ class NavigatorNode(ManagedNode):
         self._undo_later(outputs.destroy)
         self._inputs = InstructionInputs(self, read(self, MissionConfig, "mission"), self._begin, self._cancel)
         self._undo_later(self._inputs.destroy)
+        self._go_backs = GoBackInput(self, self._inputs.config, self._go_back, self._cancel)
+        self._undo_later(self._go_backs.destroy)
         cameras = (config.camera, *self._more_cameras)
         events = EventServer(self, read(self, EventsConfig, "events"), navigation.decision_deadline_s, cameras)
         self._undo_later(events.destroy)
@@ -118,7 +124,7 @@ class NavigatorNode(ManagedNode):
                 self.active.reconfigure()
 
         def use_mission(config: MissionConfig) -> None:
-            self._inputs.config = config
+            self._inputs.config = self._go_backs.config = config
 
         self._undo_later(self._running.follow(NavigatorNodeConfig, use_node))
         self._undo_later(self._running.follow(NavigatorConfig, use_navigation, "navigator"))
@@ -151,11 +157,20 @@ class NavigatorNode(ManagedNode):
     # --- instructions ----------------------------------------------------------------------------
 
     def _begin(
-        self, text: str, source: str, config: MissionConfig, goal: ServerGoalHandle | None
+        self, text: str, source: str, config: MissionConfig, client: GoalClient | None
     ) -> tuple[MissionError, str]:
         if self.active is None:
-            return MissionError.NOT_ACTIVE, "the navigator is not active"
-        return self.active.missions.begin(text, source, config, goal)
+            return _NOT_ACTIVE
+        return self.active.missions.begin(text, source, config, client)
+
+    def _go_back(self, wanted: Wanted, config: MissionConfig, client: GoBackClient) -> tuple[MissionError, str]:
+        if self.active is None or self.configured is None:
+            return _NOT_ACTIVE
+        try:
+            stamp_ns = wanted.stamp_ns or self.configured.recall.seen_ns(wanted.text)
+        except QueryError as err:
+            return MissionError.NOT_REMEMBERED, str(err)
+        return self.active.missions.go_back(stamp_ns, wanted.title, wanted.source, config, client)
 
     def _cancel(self, words: str, goal: ServerGoalHandle | None) -> bool:
         return self.active is not None and self.active.missions.cancel(words, goal)

@@ -72,6 +72,7 @@ ENDPOINTS = {
     ("navigator", "~/set_instruction"): "follow this, without an action client",
     ("navigator", "~/cancel_instruction"): "stop following it",
     ("navigator", "~/navigate"): "follow an instruction; result: outcome, `error_code`, metres, decisions",
+    ("navigator", "~/go_back"): "drive back to where it was at a time, or when it last saw a thing; no model is asked",
     ("navigator", "~/watch"): "look out for something, until told otherwise",
     ("navigator", "~/unwatch"): "look out for it no longer",
     ("navigator", "~/localize"): "when was it? times with probabilities, or not seen",
