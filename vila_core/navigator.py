@@ -165,12 +165,13 @@ class Navigator:
         now_ns: the robot's time, on the clock of the frames' stamps. max_future_s: how far ahead of it the newest frame
         may be stamped.
         """
-        while (decision := self._decide(now_ns, max_future_s)) is None:
-            pass
-        return decision
+        finished: list[float] = []
+        while isinstance(decision := self._decide(now_ns, max_future_s), float):
+            finished.append(decision)
+        return dataclasses.replace(decision, finished=tuple(finished)) if finished else decision
 
-    def _decide(self, now_ns: int, max_future_s: float) -> Decision | None:
-        """Decide as `decide` does; None if the model finished a step that is not the last."""
+    def _decide(self, now_ns: int, max_future_s: float) -> Decision | float:
+        """Decide as `decide` does; how sure the model was if it finished a step that is not the last."""
         with self._lock:
             # 1. Copy the state: other threads observe, start and stop while the model is asked.
             if self._last_ns is not None and now_ns < self._last_ns:
@@ -220,7 +221,7 @@ class Navigator:
                 self._history.keep_newest()
                 self._policy.reset()
                 self._repetition_guard = RepetitionGuard()
-                return None
+                return decision.probability
         return decision
 
     def idle(self) -> bool:

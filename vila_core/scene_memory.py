@@ -58,8 +58,8 @@ class SceneMemory:
     """Remembers views in a file, and finds in it what is asked for.
 
     `is_due` and `recall` may be called by any thread; all else belongs to the one that asks the model. frame: what
-    poses are given in. Raises UnsupportedQueryError for a model that cannot tell things apart by their names; ConfigError and
-    OutputError as Store does.
+    poses are given in. Raises UnsupportedQueryError for a model that cannot tell things apart by their names;
+    ConfigError and OutputError as Store does.
     """
 
     def __init__(self, backend: Backend, config: MemoryConfig, *, now_ns: int, frame: str = "odom") -> None:
@@ -168,11 +168,10 @@ class SceneMemory:
             self._tags[name.lower()] = tag
         return found.thing.text
 
-    def likest_tag(self, seen: Sighting) -> str:
-        """Return the name that was given to what looks most like it; empty if nothing does."""
-        likeness = {tag.name: float(_likeness(seen.vector[None], tag.vector)[0]) for tag in self._tags.values()}
-        name = max(likeness, key=lambda name: likeness[name], default="")
-        return name if likeness.get(name, 0.0) >= self.config.min_likeness else ""
+    def likest_tag(self, seen: Sighting) -> tuple[str, float]:
+        """Return the name that was given to what looks most like it, and how like that is; "" where none was given."""
+        likeness = [(tag.name, float(_likeness(seen.vector[None], tag.vector)[0])) for tag in self._tags.values()]
+        return max(likeness, key=lambda row: row[1], default=("", 0.0))
 
     def close(self) -> None:
         """Close the file."""

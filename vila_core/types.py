@@ -297,6 +297,7 @@ class Decision:
     action is None exactly if the robot is to hold; hold then says why.
     probabilities: one for each of the ten replies of actions.grammar, or empty. allowed: likewise, those that were not
     ruled out, as they had just led nowhere. step: of the instruction, that the model was asked about; the first is 0.
+    finished: how sure it was of the steps that it called finished for the same frame, before this one.
     prompt: what it was asked, None if it was not asked.
     """
 
@@ -311,6 +312,7 @@ class Decision:
     frames_used: tuple[int, ...] = field(default=())  # stamps_ns of the history, oldest first
     allowed: tuple[bool, ...] = ()
     step: int = 0
+    finished: tuple[float, ...] = ()
     prompt: Prompt | None = field(default=None, repr=False, compare=False)
 
     @classmethod

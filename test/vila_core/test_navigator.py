@@ -82,6 +82,7 @@ def test_a_stop_begins_the_next_step_and_the_last_one_is_the_stop():
         (ACTIONS[2], 1),
         (ACTIONS[0], 1),
     ]
+    assert [decision.finished for decision in decisions] == [(), (1.0,), ()]
     assert decisions[1].detail == "step 2 of 2, told as 'go to the blue sofa'"
     assert decisions[1].frames_used == (2 * S,) and navigator.instruction.text.startswith("Please")
 

@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import pytest
@@ -312,6 +313,27 @@ def test_an_arrival_needs_a_robot_that_moved_or_a_model_that_was_sure_at_once(sc
     end = story.mission.end
     assert end is not None and end.error is error and words in end.message
     assert (end.outcome is Outcome.REACHED) == (error is E.NONE)
+
+
+@pytest.mark.parametrize(
+    ("finished", "script", "error"),
+    [
+        ((0.93,), lambda s: None, None),
+        ((0.42,), lambda s: None, E.NOT_MOVED),
+        ((0.93, 0.42), lambda s: None, E.NOT_MOVED),
+        ((0.0,), pushed, E.NOT_MOVED),
+        ((0.42,), lambda s: s.drives(0.25), None),
+    ],
+)
+def test_a_step_is_finished_by_a_robot_that_moved_or_a_model_that_was_sure(finished, script, error) -> None:
+    story = Story()
+    story.tick()
+    script(story)
+    story.decide(dataclasses.replace(MOVE, step=len(finished), finished=finished))
+    end = story.mission.end
+    assert (None if end is None else end.error) is error
+    if end is not None:
+        assert f"step {len(finished)} is finished before the robot moved, with probability" in end.message
 
 
 def test_how_sure_a_stop_at_once_must_be_is_a_parameter() -> None:

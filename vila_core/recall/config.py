@@ -31,7 +31,7 @@ class MemoryConfig:
     # an answer of ~/recall that is less probable is "not seen"
     min_probability: Annotated[float, Bounds(above=0, below=1), AT_ONCE] = 0.88
     # what was tagged must be so like to be found again: cosine
-    min_likeness: Annotated[float, Bounds(above=0, below=1), AT_ONCE] = 0.75
+    min_likeness: Annotated[float, Bounds(above=0, below=1), AT_ONCE] = 0.8
     # longer side of the pictures that are kept
     picture_px: Annotated[int, Bounds(least=32, most=4096), AT_ONCE] = 320
     # odometry_frame outlasts a restart, as a map does; else places of earlier runs are told as such

@@ -223,6 +223,8 @@ class Mission:
         if decision.action is None:
             self._count_hold(decision, now_ns)
             return
+        if self._is_finished_unmoved(decision, now_ns):
+            return
         if decision.step != self._step:  # the one before is done: what is next is looked for anew
             self._step, self._search = decision.step, Search()
             self._progress.look_anew()
@@ -291,6 +293,18 @@ class Mission:
         if self.decisions < self.config.max_decisions:
             return False
         self._fail(MissionError.TOO_MANY_DECISIONS, f"no stop after {self.decisions} decisions", now_ns)
+        return True
+
+    def _is_finished_unmoved(self, decision: Decision, now_ns: int) -> bool:
+        """End the mission if a step was called finished, not surely enough, where the robot has not moved yet."""
+        least = self.config.stop_at_start_probability
+        if not decision.finished or self._progress.has_moved or min(decision.finished) >= least:
+            return False
+        message = (
+            f"the model said that step {decision.step} is finished before the robot moved, with probability"
+            f" {min(decision.finished):.2f}; an arrival without a motion needs {least:g}"
+        )
+        self._fail(MissionError.NOT_MOVED, message, now_ns)
         return True
 
     def _on_stop(self, decision: Decision, now_ns: int) -> None:

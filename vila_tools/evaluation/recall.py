@@ -235,7 +235,7 @@ def _name(memory: SceneMemory, drive: Drive, rng: np.random.Generator, counts: l
         memory.tag(names[pair], drive.sights[int(example)].frame, across=shown[0].across, down=shown[0].down)
     for pair, name in names.items():
         counts[0] += 1
-        counts[1] += memory.likest_tag(others[pair]) == name
+        counts[1] += memory.likest_tag(others[pair])[0] == name
         told = memory.recall(f"where is {name}")
         counts[2] += told.view is not None and drive.distance_m(pair, told.x_m, told.y_m) <= NEAR_M
 
