@@ -422,12 +422,6 @@ def test_a_goal_has_its_own_limits() -> None:
         limited(CONFIG, max_decisions=0, max_duration_s=0.0, max_distance_m=math.nan)
 
 
-def test_codes_are_those_of_the_action() -> None:
-    result = pytest.importorskip("vila_nav.action").NavigateInstruction.Result
-    assert {e.name: e.value for e in E} == {e.name: getattr(result, f"ERROR_{e.name}") for e in E}
-    assert {o.name: o.value for o in Outcome} == {o.name: getattr(result, f"OUTCOME_{o.name}") for o in Outcome}
-
-
 @pytest.mark.parametrize(
     ("decision", "state"),
     [
