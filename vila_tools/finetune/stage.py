@@ -52,7 +52,7 @@ class FinetuneStage:
         share = self.ranks.share(self.batch)
         if self.augments:  # by what of the light's changes is drawn for the whole batch
             whole = [self.examiner.ask(self.samples[pick]) for pick in picks]
-            asked, changes = whole[share.rows], Changes(rng, whole)
+            asked, changes = share.of(whole), Changes(rng, whole)
         else:
             asked, changes = [self.examiner.ask(self.samples[pick]) for pick in picks[share.rows]], None
         with autocast(self.model.device, self.precision):

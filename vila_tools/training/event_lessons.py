@@ -48,7 +48,7 @@ class Lesson:
         return Lesson(
             self.clips[rows],
             self.frames,
-            self.texts[share.times(each).rows],
+            share.times(each).of(self.texts),
             *(getattr(self, name)[rows] for name in ("active", "certain", "covered", "weights", "verbs")),
         )
 

@@ -12,6 +12,7 @@ import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ from torch import distributed as dist
 
 from vila_core.errors import ConfigError
 
+Item = TypeVar("Item")
 _WAIT = datetime.timedelta(hours=2)  # for the first process, which alone validates and writes
 
 
@@ -33,6 +35,11 @@ class Share:
     def whole(cls, count: int) -> Share:
         """All rows."""
         return cls(slice(0, count), count)
+
+    def of(self, items: Sequence[Item]) -> list[Item]:
+        """Return the share of the batch's items."""
+        own = range(self.count)[self.rows] if isinstance(self.rows, slice) else self.rows
+        return [items[at] for at in own]
 
     def times(self, many: int) -> Share:
         """The same where each row of the batch has become so many, one behind the other."""
@@ -109,7 +116,9 @@ class Ranks:
         """Give all processes the first one's weights."""
         if self.count > 1:
             for weight in weights:
-                dist.broadcast(weight.detach(), 0)
+                packed = weight.detach().contiguous()
+                dist.broadcast(packed, 0)
+                weight.detach().copy_(packed)
 
     def agreed(self, choice: str) -> str:
         """Return the first process's choice."""

@@ -6,7 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -180,5 +180,6 @@ class _Actors:
     def close(self) -> None:
         """End all actors, whatever they do."""
         for actor in self._actors.values():
-            self._ray.kill(actor)
+            with suppress(self._ray.exceptions.RayError):  # a cluster that is gone
+                self._ray.kill(actor)
         self._actors.clear()
