@@ -107,6 +107,10 @@ class WorldError(VilaError):
     """A simulated world that cannot be built, or a target that it does not hold."""
 
 
+class WorkerError(VilaError):
+    """Worker processes that end again and again, while they start or with the same job."""
+
+
 class MissingDependencyError(VilaError):
     """An optional library is not installed; the message says how to install it."""
 

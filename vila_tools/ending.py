@@ -33,6 +33,7 @@ EXTRAS = {
     "prometheus_client": "server",
     "pydantic": "server",
     "pxr": "isaac",
+    "ray": "ray",
     "rclpy": "ros",
     "scipy": "sim",
     "uvicorn": "page",

@@ -1,19 +1,16 @@
-"""Data sets in shards: each a folder that is complete once it exists, made by several processes, resumable."""
+"""Data sets in shards: each a folder that is complete once it exists, so that making them can be resumed."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import json
-import multiprocessing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from vila_core.errors import WorldError
 from vila_core.files.json_object import read_object
 from vila_core.files.writing import write_text, written_whole
-
-_SHARDS_PER_PROCESS = 8
 
 
 def shard_path(out: Path, index: int) -> Path:
@@ -31,16 +28,6 @@ def write_shard(target: Path, write: Callable[[Path], None]) -> Path:
         unfinished.mkdir()
         write(unfinished)
     return target
-
-
-def make_shards(make: Callable[[int], Path], indices: Sequence[int], workers: int) -> Iterator[Path]:
-    """Yield the finished shards; each process renders in an EGL context of its own. `make` must be picklable."""
-    if workers <= 1 or len(indices) <= 1:
-        yield from map(make, indices)
-        return
-    processes = min(workers, len(indices))
-    with multiprocessing.get_context("spawn").Pool(processes, maxtasksperchild=_SHARDS_PER_PROCESS) as pool:
-        yield from pool.imap_unordered(make, indices)
 
 
 def write_meta(path: Path, meta: dict[str, Any]) -> None:

@@ -51,6 +51,7 @@ FROM_PIP = {
     "export": {"ml_dtypes", "onnx", "onnxruntime", "onnxscript"},
     "peers": {"gguf", "llama_cpp", "nncf", "openvino", "transformers"},
     "transformers": {"transformers"},
+    "ray": {"ray"},
     "gpu-check": {"triton"},
 }
 FROM_PIP_ALONE = set().union(*FROM_PIP.values())

@@ -153,7 +153,7 @@ def test_where_it_stands_already_it_is_at_once(start) -> None:
         pytest.param(
             {"stamp_ns": LONG_AGO_NS, "text": "the door"}, Result.ERROR_BAD_INSTRUCTION, "both are", id="both"
         ),
-        pytest.param({"text": "the door"}, Result.ERROR_NOT_REMEMBERED, "memory.enabled is false", id="no memory"),
+        pytest.param({"text": "the door"}, Result.ERROR_NOT_REMEMBERED, "memory.file is empty", id="no memory"),
         pytest.param(
             {"stamp_ns": LONG_AGO_NS, "max_distance_m": -1.0},
             Result.ERROR_BAD_INSTRUCTION,

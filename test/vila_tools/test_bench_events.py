@@ -14,7 +14,7 @@ from vila_core.config import EventsConfig
 from vila_core.errors import ConfigError
 from vila_core.testing import SCRIPTED_INFO, ScriptedBackend
 from vila_sim.event_queries import ClipQuery
-from vila_tools.evaluation import events
+from vila_tools.evaluation import event_films, events
 from vila_tools.evaluation.events import Answered, Patrol, overlap, patrol_summary, summary
 
 pytestmark = pytest.mark.slow
@@ -71,7 +71,7 @@ def test_reports_of_a_patrol_are_judged_by_the_truth() -> None:
     }
     queries = [query((10.0, 14.0), (40.0, 42.0)), query(text="it sings")]
     clip = type("Clip", (), {"images": np.zeros((240, 8, 8, 3), np.uint8)})()
-    patrol = events._watch(backend, clip, queries, first_ns=0)
+    patrol = event_films._watch(backend, clip, queries, first_ns=0)
     assert (patrol.happened, patrol.reported, patrol.false_alarms) == (2, 1, 1)
     assert len(patrol.delays_s) == 1 and 0.5 < patrol.delays_s[0] < 3 / EventsConfig().rate_hz + 1.5
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from ranks_apart import assert_the_same
 from safetensors.torch import load_file, save_file
 
 from vila_core.actions.grammar import SENTENCES
@@ -205,6 +206,18 @@ def test_rates_are_the_parts_own_and_the_usual_tower_is_ten_times_slower(data):
     plan = Plan(decoder_rate=1e-3)
     made = stage.FinetuneStage(model, read_samples(data, None, 0), apply_plan(model, plan), plan.rates, batch=2)
     assert [rate for _, rate in made.groups()] == [1e-3, 1e-3, pytest.approx(1e-4)]
+
+
+@pytest.mark.parametrize("augments", [False, True])
+def test_ranks_that_share_a_batch_learn_what_one_process_does(data, augments):
+    model = load_checkpoint(TINY, precision="float32")
+    plan, samples = Plan(decoder_rate=1e-3), read_samples(data, None, 0)
+    trained = apply_plan(model, plan)
+
+    def stage_of(ranks):
+        return stage.FinetuneStage(model, samples, trained, plan.rates, batch=3, augments=augments, ranks=ranks)
+
+    assert_the_same(stage_of, batch=3)
 
 
 def test_answers_end_as_the_chat_template_ends_them():

@@ -4,22 +4,32 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
+import yaml
+from ranks_apart import assert_the_same
 
 from vila_core.actions.grammar import SENTENCES
 from vila_core.engine.torch_backend import TorchBackend
 from vila_core.errors import ConfigError
 from vila_core.models.checkpoint import load_checkpoint
+from vila_sim.dataset import DataOptions, dataset_meta
+from vila_tools.training.curves import read_log
 from vila_tools.training.loop import schedule
 from vila_tools.training.policy_stage import PolicyStage, frozen_features
+from vila_tools.training.ranks import Ranks, Share
 from vila_tools.training.recipe import DataRecipe, ModelSizes, Recipe, StageRecipe, read_recipe
 from vila_tools.training.samples import VISUAL, Sampler, prompt_ids
 from vila_tools.training.shards import grid_objects, joined, read_rollouts
 from vila_tools.training.train import corpus, create_model, train
-from vila_tools.training.vision_stage import zoomed
+from vila_tools.training.train import main as train_main
+from vila_tools.training.vision_stage import VisionStage, zoomed
 
 KINDS, COLOURS = ("chair", "floor_lamp"), ("red", "blue")
 RECIPE = Recipe(
@@ -36,7 +46,12 @@ RECIPE = Recipe(
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory):
+def data(data_folder):
+    return read_rollouts(data_folder)
+
+
+@pytest.fixture(scope="module")
+def data_folder(tmp_path_factory):
     """Two shards: the image is bright where slot 0 is to be turned to, dark where the robot is to stop."""
     folder = tmp_path_factory.mktemp("data")
     meta = {
@@ -73,7 +88,7 @@ def data(tmp_path_factory):
         }
         for name, array in arrays.items():
             np.save(shard / f"{name}.npy", array)
-    return read_rollouts(folder)
+    return folder
 
 
 def test_shards_are_joined_with_each_frame_at_its_episode(data):
@@ -128,7 +143,7 @@ def test_in_a_mirror_left_is_right(data, tmp_path):
 
 def test_open_eyes_see_what_frozen_ones_saw(data, tmp_path, monkeypatch):
     """Mirrored rows, black ones and all: the same tokens whether features were kept or are computed anew."""
-    monkeypatch.setattr("vila_tools.training.policy_stage.augment", lambda images, rng: images.float())
+    monkeypatch.setattr("vila_tools.training.policy_stage.augment", lambda images, rng, share: images.float())
     recipe = dataclasses.replace(RECIPE, precision="float32")
     model = create_model(tmp_path / "m", recipe.sizes, corpus(data), seed=0)
     frozen = frozen_features(model, data, "float32")
@@ -140,7 +155,7 @@ def test_open_eyes_see_what_frozen_ones_saw(data, tmp_path, monkeypatch):
         np.array([12, 25]), np.array([0, 1]), np.random.default_rng(0), np.array([True, False])
     )
     with torch.inference_mode():
-        kept, anew = (stage._visual_tokens(batch, np.random.default_rng(0)) for stage in stages)
+        kept, anew = (stage._visual_tokens(batch, np.random.default_rng(0), Share.whole(2)) for stage in stages)
     torch.testing.assert_close(kept, anew, rtol=1e-2, atol=1e-2)
 
 
@@ -205,6 +220,84 @@ def test_training_learns_resumes_exactly_and_leaves_a_checkpoint(data, tmp_path)
     assert resumed == whole
     backend = TorchBackend(load_checkpoint(tmp_path / "a" / "checkpoint"), "float32")
     assert (backend.info.prompt_style, backend.info.num_frames, backend.info.history_tokens) == ("nano", 4, 4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["vision", "frozen", "open"])
+def test_ranks_that_share_a_batch_learn_what_one_process_does(name, data, tmp_path):
+    recipe = dataclasses.replace(RECIPE, precision="float32", vision=StageRecipe(1, 3, 1e-3))
+    model = create_model(tmp_path, recipe.sizes, corpus(data), 0)
+    features = frozen_features(model, data, recipe.precision) if name == "frozen" else None
+    steps = StageRecipe(1, 3, 1e-3, 0.0 if name == "frozen" else 1e-4)
+
+    def stage_of(ranks):
+        torch.manual_seed(0)
+        if name == "vision":
+            stage = VisionStage(model, data, recipe, range(100), ranks=ranks)
+        else:
+            stage = PolicyStage(model, data, recipe, range(100), stage=steps, features=features, ranks=ranks)
+        for part, head in made.items():
+            setattr(stage, part, head)
+        return stage
+
+    made = {}
+    made |= {part: head for part, head in stage_of(Ranks()).named_children() if part != "model"}
+    assert_the_same(stage_of, batch=3)
+
+
+def test_a_batch_of_fewer_rows_than_processes_is_refused():
+    with pytest.raises(ConfigError, match="3 processes for a batch of 2"):
+        Ranks(0, 3).share(2)
+
+
+@pytest.mark.long
+def test_torchrun_gives_the_curve_of_one_process_and_goes_on_from_its_states(data_folder, tmp_path, capsys):
+    steps = {"vision": [40, 5], "policy": [40, 7], "joint": [3, 3], "joint_again": [0, 3]}
+    recipe = {name: {"steps": count, "batch_size": batch, "warmup_steps": 1} for name, (count, batch) in steps.items()}
+    recipe |= {"sizes": dataclasses.asdict(RECIPE.sizes), "driven": {"frames": 0}, "precision": "float32"}
+    recipe |= {"data": {"frames": 4000, "families": "plain", "cameras": "fixed"}}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    shutil.copytree(data_folder, tmp_path / "data")
+    (tmp_path / "data" / "meta.json").write_text(json.dumps(dataset_meta(0, DataOptions())))
+
+    def arguments(out):
+        files = {"recipe": "recipe.yaml", "data": "data", "out": out}
+        named = [word for name, file in files.items() for word in (f"--{name}", str(tmp_path / file))]
+        return [*named, "--device", "cpu", "--threads", "1"]
+
+    def together(out):
+        command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "vila_tools.cli"]
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(
+            [sys.executable, *command, "train", *arguments(out)], env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        assert len(done.stdout.splitlines()) == 1  # the first process's alone
+        return json.loads(done.stdout)
+
+    def lines(out):
+        kept = [line for name in steps for line in read_log(tmp_path / out / "log.jsonl", name)]
+        return [{key: value for key, value in line.items() if key not in ("seconds", "stage")} for line in kept]
+
+    def assert_alike(out):
+        assert len(lines(out)) == len(lines("one")) == 5
+        for got, expected in zip(lines(out), lines("one"), strict=True):
+            assert got == pytest.approx(expected, rel=1e-3, abs=2e-4)  # logs have 4 digits
+
+    assert train_main(arguments("one")) == 0
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert together("two")["joint_spoken"] == pytest.approx(told["joint_spoken"], abs=1e-3)
+    assert_alike("two")
+    # what two processes left is gone on with by one, and the other way round
+    shutil.copytree(tmp_path / "one", tmp_path / "one_then_two")
+    for out in ("two", "one_then_two"):
+        (tmp_path / out / "joint.pt").unlink()
+        log = tmp_path / out / "log.jsonl"
+        log.write_text("".join(line for line in log.read_text().splitlines(True) if '"joint"' not in line))
+    assert train_main(arguments("two")) == 0
+    assert_alike("two")
+    together("one_then_two")
+    assert_alike("one_then_two")
 
 
 def test_a_cell_belongs_to_the_object_that_covers_enough_of_it():

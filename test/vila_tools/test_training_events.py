@@ -14,15 +14,17 @@ pytest.importorskip("torch")
 pytest.importorskip("tqdm")
 
 import torch
+from ranks_apart import assert_the_same
 
 from vila_core.engine.backend import EMBEDDED_CHECKPOINT
 from vila_core.errors import ConfigError
 from vila_core.models.checkpoint import load_checkpoint
 from vila_core.models.relevance_files import FOLDER
 from vila_tools.training import loop, train_events
-from vila_tools.training.clip_features import still_frames
+from vila_tools.training.clip_features import clip_features, still_frames
 from vila_tools.training.clips import active_frames, read_clips
 from vila_tools.training.event_lessons import Lessons, cells
+from vila_tools.training.event_stage import Course, EventStage, NameStage
 from vila_tools.training.recipe import EventRecipe, StageRecipe
 
 RECIPE = EventRecipe(
@@ -139,6 +141,23 @@ def test_the_eyes_begin_as_the_tower_in_each_quarter_of_the_picture(model):
         seen = eyes.embeddings(picture).unflatten(1, (16, 16))
         quarter = model.vision_tower.embeddings(picture[..., :96, 96:]).unflatten(1, (8, 8))
     torch.testing.assert_close(seen[:, :8, 8:], quarter)
+
+
+@pytest.mark.slow
+def test_ranks_that_share_a_batch_learn_what_one_process_does(clips, model, tmp_path):
+    rates = StageRecipe(1, 2, 1e-3, 1e-4)
+    recipe = dataclasses.replace(RECIPE, names=rates, events=rates, named_clips=2, precision="float32", frames=3)
+    torch.manual_seed(0)
+    head = train_events.new_head(model, clips.period_s)
+    lessons = Lessons(clips, range(2), recipe, head.config.grid)
+    few = dataclasses.replace(clips, things=clips.things[:2])
+    features = clip_features(model, head, few, tmp_path, recipe)
+
+    def course(ranks):
+        return Course(model, head, clips, lessons, recipe, ranks)
+
+    assert_the_same(lambda ranks: NameStage(course(ranks)), batch=2)
+    assert_the_same(lambda ranks: EventStage(course(ranks), features), batch=2)
 
 
 def test_a_picture_that_stays_is_encoded_once():

@@ -1,10 +1,10 @@
-"""Policies on episodes in worker processes; what they do is the same with any number of them."""
+"""Policies on episodes by a pool of workers; what they do is the same with any number of them, wherever they run."""
 
 from __future__ import annotations
 
-import multiprocessing
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from vila_core.config import HistoryConfig
@@ -14,6 +14,7 @@ from vila_sim.environment import FlatEnv
 from vila_sim.episodes import Episode
 from vila_tools.evaluation.episode_run import EpisodeResult, run_episode
 from vila_tools.evaluation.policies import AGAINST, MODEL_POLICIES, POLICIES, Policy, make_policy
+from vila_tools.workers.pool import WorkerPool
 
 Job = tuple[Episode, tuple[str, ...]]  # an episode, and the policies that are to drive it
 
@@ -44,19 +45,21 @@ class Settings:
             raise ConfigError(f"policies {list(self.policies)}: choose from {', '.join(POLICIES)}")
 
 
-def run_policies(settings: Settings, episodes: Sequence[Episode], workers: int) -> Iterator[list[EpisodeResult]]:
+def run_policies(settings: Settings, episodes: Sequence[Episode], pool: WorkerPool) -> Iterator[list[EpisodeResult]]:
     """Yield what each policy did in an episode, with each sign, in any order of the episodes."""
-    yield from run_jobs(settings, [(episode, settings.policies) for episode in episodes], workers)
+    yield from run_jobs(settings, [(episode, settings.policies) for episode in episodes], pool)
 
 
-def run_jobs(settings: Settings, jobs: Sequence[Job], workers: int) -> Iterator[list[EpisodeResult]]:
+def run_jobs(settings: Settings, jobs: Sequence[Job], pool: WorkerPool) -> Iterator[list[EpisodeResult]]:
     """Yield what the policies of each job did, in any order of the jobs; without jobs nothing is loaded."""
-    workers = min(workers, len(jobs))
-    if workers <= 1:
-        yield from map(_Worker(settings).run, jobs) if jobs else ()
-        return
-    with multiprocessing.get_context("spawn").Pool(workers, _start_worker, (settings,)) as pool:
-        yield from pool.imap_unordered(_work, jobs)
+    for _, results in pool.run(partial(_start_worker, settings), jobs, brings=_checkpoints(settings)):
+        yield results
+
+
+def _checkpoints(settings: Settings) -> list[Path]:
+    """What is loaded of this machine's files."""
+    ours = [settings.checkpoint] if MODEL_POLICIES & {*settings.policies} - {AGAINST} else []
+    return ours if settings.against is None else [*ours, settings.against]
 
 
 class _Worker:
@@ -89,14 +92,6 @@ def _load_model(settings: Settings) -> Backend:
     return load_backend(settings.backend, settings.checkpoint, device=settings.device, precision=settings.precision)
 
 
-_worker: _Worker | None = None  # of this process: a pool can't pass its workers an object of their own
-
-
-def _start_worker(settings: Settings) -> None:
-    global _worker
-    _worker = _Worker(settings)
-
-
-def _work(job: Job) -> list[EpisodeResult]:
-    assert _worker is not None
-    return _worker.run(job)
+def _start_worker(settings: Settings, at: Callable[[Path], Path]) -> Callable[[Job], list[EpisodeResult]]:
+    against = None if settings.against is None else at(settings.against)
+    return _Worker(replace(settings, checkpoint=at(settings.checkpoint), against=against)).run

@@ -6,57 +6,19 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from tqdm import tqdm
 
-from vila_core.config import EventsConfig
-from vila_core.engine.backend import EMBEDDED_CHECKPOINT, Backend, load_backend
+from vila_core.engine.backend import EMBEDDED_CHECKPOINT
 from vila_core.errors import ConfigError
-from vila_core.types import Frame, TemporalEvent
-from vila_core.watcher import EventWatcher
-from vila_sim.clips import PERIOD_S, Clip, clips_in, patrol_in
-from vila_sim.episodes import layout_seed
-from vila_sim.event_queries import ClipQuery, draw_queries
-from vila_sim.event_score import is_false_alarm, is_near
-from vila_sim.truth import Seconds, as_events
+from vila_sim.truth import Seconds
+from vila_tools.evaluation.event_films import STANDING, Answered, FilmSettings, Patrol, films_of, watch_films
 from vila_tools.evaluation.metrics import wilson_interval
-from vila_tools.options import add_precision_option, tell_precision
+from vila_tools.options import add_precision_option, told_precision
 from vila_tools.report import tell
-
-SPLIT = "val_unseen_layout"
-HELD_OUT_SHARE = 0.5  # of sentences that training never used
-CLIPS_PER_FLAT = 5
-PATROL_S = 120.0  # of one room
-_FIRST_PATROL_FLAT = 10_000  # the patrols are in other flats than the clips
-STANDING = 5  # queries during a patrol
-_CLIP_GAP_NS = 10**12  # between the stamps of two clips: no two frames share a key
-_FIRST_PATROL = 10**6  # stamps count on behind those of the clips
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """A question, what is true and what was told, in seconds from the clip's first frame."""
-
-    query: ClipQuery
-    true_s: tuple[Seconds, ...]
-    told_s: tuple[Seconds, ...]
-    duration_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Patrol:
-    """What the standing queries reported on one patrol; delays_s: from a true start to its first report."""
-
-    duration_s: float
-    happened: int
-    reported: int
-    false_alarms: int
-    delays_s: tuple[float, ...]
+from vila_tools.workers.pool import add_pool_options, cost_lines, cost_rows, pool_of
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -64,95 +26,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     if args.clips < 1 or args.patrol_minutes <= 0:
         raise ConfigError(f"--clips {args.clips}, --patrol-minutes {args.patrol_minutes}: must be above 0")
-    import torch  # only where a model is asked for
-
-    torch.set_num_threads(args.threads)
-    backend = load_backend("torch", args.checkpoint, precision=args.precision)
-    tell_precision(backend.info)
+    pool = pool_of(args)
+    settings = FilmSettings(args.checkpoint, told_precision(args.checkpoint, args.precision), args.seed, args.threads)
     began = time.monotonic()
-    answers = list(ask_clips(backend, args.clips, args.seed))
-    patrols = list(go_on_patrol(backend, args.patrol_minutes * 60, args.seed))
+    watched = watch_films(settings, films_of(args.clips, args.patrol_minutes * 60), pool)
+    answers = [answer for one in watched for answer in one.answers]
+    patrols = [patrol for one in watched for patrol in one.patrols]
     result = {**summary(answers, args.seed), **patrol_summary(patrols)}
-    result |= {"checkpoint": backend.info.name, "seconds": round(time.monotonic() - began, 1)}
-    tell(result, table(result), args.json)
+    result |= {"checkpoint": watched[0].checkpoint, "seconds": round(time.monotonic() - began, 1)}
+    result["workers"] = cost_rows(pool, "films")
+    tell(result, [*table(result), *cost_lines(pool, "films")], args.json)
     return 0
-
-
-def ask_clips(backend: Backend, count: int, seed: int) -> Iterator[Answered]:
-    """Show each clip to a watcher of its own and ask all its questions.
-
-    Left out is what was no more than glimpsed, or shorter than what counts as an event.
-    """
-    with tqdm(total=count, desc="clips", unit="clip", disable=None) as bar:
-        for number in range(count):
-            flat, at = divmod(number, CLIPS_PER_FLAT)
-            if at == 0:
-                rng = np.random.default_rng([seed, 1, flat])
-                clips = clips_in(layout_seed(SPLIT, flat, seed), rng, min(CLIPS_PER_FLAT, count - number))
-            yield from _ask(backend, next(clips), number, rng)
-            bar.update()
-
-
-def _ask(backend: Backend, clip: Clip, number: int, rng: np.random.Generator) -> Iterator[Answered]:
-    watcher = EventWatcher(backend, EventsConfig())
-    frames = frames_of(clip.images, first_ns=number * _CLIP_GAP_NS)
-    for frame in frames:
-        watcher.observe(frame)
-    for query in draw_queries(clip.truth, rng, held_out=HELD_OUT_SHARE):
-        true_s = _events(query)
-        if not true_s and query.glimpsed_s:
-            continue
-        found = watcher.localize(query.text, 0, 0)
-        told_s = tuple(_in_seconds(one.start_ns, one.end_ns, frames[0].stamp_ns) for one in found)
-        yield Answered(query, true_s, told_s, (frames[-1].stamp_ns - frames[0].stamp_ns) / 1e9)
-
-
-def _events(query: ClipQuery) -> tuple[Seconds, ...]:
-    """The true intervals, by the rules that make events of them."""
-    return as_events(query.intervals_s, EventsConfig())
-
-
-def go_on_patrol(backend: Backend, duration_s: float, seed: int) -> Iterator[Patrol]:
-    """Watch patrols of PATROL_S, each in another flat, with standing queries, as the node does."""
-    for number in tqdm(range(max(1, round(duration_s / PATROL_S))), desc="patrols", unit="patrol", disable=None):
-        rng = np.random.default_rng([seed, 2, number])
-        clip = patrol_in(layout_seed(SPLIT, _FIRST_PATROL_FLAT + number, seed), rng, min(PATROL_S, duration_s))
-        queries = draw_queries(clip.truth, rng, held_out=HELD_OUT_SHARE)
-        chosen = [queries[at] for at in rng.permutation(len(queries))[:STANDING]]
-        yield _watch(backend, clip, chosen, first_ns=(_FIRST_PATROL + number) * _CLIP_GAP_NS)
-
-
-def _watch(backend: Backend, clip: Clip, queries: Sequence[ClipQuery], first_ns: int) -> Patrol:
-    config = EventsConfig()
-    watcher = EventWatcher(backend, config)
-    for number, query in enumerate(queries):
-        watcher.watch(query.text, query_id=str(number))
-    frames = frames_of(clip.images, first_ns)
-    every = max(1, round(1.0 / (config.rate_hz * PERIOD_S)))
-    heard = list[TemporalEvent]()
-    for number, frame in enumerate(frames):
-        watcher.observe(frame)
-        if number % every == every - 1 or frame is frames[-1]:
-            heard += watcher.evaluate()
-    return _judged(queries, heard, first_ns, (frames[-1].stamp_ns - first_ns) / 1e9)
-
-
-def _judged(queries: Sequence[ClipQuery], heard: Sequence[TemporalEvent], first_ns: int, duration_s: float) -> Patrol:
-    """Compare the last report of each event with the truth; delays: until the first report of what really happened."""
-    last = {event.number: event for event in heard}.values()
-    false_alarms = sum(is_false_alarm(_told(one, first_ns), queries[int(one.query_id)].glimpsed_s) for one in last)
-    happened, delays = 0, list[float]()
-    for number, query in enumerate(queries):
-        reports = [one for one in heard if one.query_id == str(number)]
-        for interval in _events(query):
-            happened += 1
-            hits = [one for one in reports if is_near(interval, _told(one, first_ns))]
-            delays += [(one.stamp_ns - first_ns) / 1e9 - interval[0] for one in hits[:1]]
-    return Patrol(duration_s, happened, len(delays), false_alarms, tuple(delays))
-
-
-def _told(event: TemporalEvent, first_ns: int) -> Seconds:
-    return _in_seconds(event.start_ns, event.stamp_ns if event.is_open else event.end_ns, first_ns)
 
 
 def summary(answers: Sequence[Answered], seed: int) -> dict[str, Any]:
@@ -232,11 +116,6 @@ def overlap(true_s: Sequence[Seconds], told_s: Sequence[Seconds]) -> float:
     return shared / union if union > 0 else 0.0
 
 
-def frames_of(images: NDArray[np.uint8], first_ns: int) -> list[Frame]:
-    """Stamp a clip's images [T, S, S, 3]."""
-    return [Frame(image, first_ns + round(number * PERIOD_S * 1e9)) for number, image in enumerate(images)]
-
-
 def table(result: dict[str, Any]) -> Iterator[str]:
     """Lines for people."""
     yield f"{'':16}{'mIoU':>8}{'P@0.5':>8}{'not seen':>10}"
@@ -256,10 +135,6 @@ def _mean(values: Sequence[float]) -> float:
     return round(float(np.mean(values)), 4) if len(values) else 0.0
 
 
-def _in_seconds(start_ns: int, end_ns: int, first_ns: int) -> Seconds:
-    return (start_ns - first_ns) / 1e9, (end_ns - first_ns) / 1e9
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="vila bench events", description=__doc__)
     parser.add_argument("--checkpoint", type=Path, default=EMBEDDED_CHECKPOINT, help="default: the embedded one")
@@ -267,6 +142,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--clips", type=int, default=200, help="of 16 s each, five from a flat (default: %(default)s)")
     parser.add_argument("--patrol-minutes", type=float, default=60.0, help="simulated (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=2, help="of each process")
+    add_pool_options(parser, workers=1)
     parser.add_argument("--json", type=Path, help="also write the result to this file")
     return parser

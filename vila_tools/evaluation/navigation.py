@@ -38,6 +38,7 @@ from vila_tools.evaluation.navigation_report import comparison_line, make_markdo
 from vila_tools.evaluation.policies import AGAINST, DEFAULT_POLICIES, MODEL_POLICIES, POLICIES
 from vila_tools.evaluation.result_file import ResultFile
 from vila_tools.report import tell, with_kernels
+from vila_tools.workers.pool import WorkerPool, add_pool_options, cost_lines, cost_rows, pool_of
 
 RESULTS, REPORT, DOCUMENT, SHEET = "results.jsonl", "report.json", "report.md", "failures.png"
 _OF_TORCH = ("torch", "torch-naive")  # backends whose checkpoint is of the family's own layout
@@ -51,20 +52,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         tell(found, [comparison_line(found)], args.json)
         return 0
     rival = read_report(args.against) if args.against and not args.against.is_dir() else None
+    pool = pool_of(args)
     settings = _settings(args, args.against if rival is None else None)
     episodes = chosen_episodes(args)
     told = episode_set(episodes, args.episode_file)
     expected = None if rival is None else outcomes_of(rival, told["fingerprint"])
-    results = _drive(args, settings, episodes)
+    results = _drive(args, settings, episodes, pool)
     report = with_kernels(make_report(settings.policies, episodes[0].split, results))
     report["checkpoint"] = str(args.checkpoint) if MODEL_POLICIES & set(settings.policies) else ""
     report |= {"precision": settings.precision, "seed": args.seed, "history": args.history}
-    report |= {"corruption": args.corruption, "episode_set": told}
+    report |= {"corruption": args.corruption, "episode_set": told, "workers": cost_rows(pool, "episodes")}
     first = [result for result in results if result.policy == settings.policies[0]]
     report["shared"] = what_failures_share(first, episodes)
     if args.against:
         outcomes = expected or report["baselines"][AGAINST]["outcomes"]
         report["against"] = {"b": str(args.against), **compare(report["outcomes"], outcomes)}
+    for line in cost_lines(pool, "episodes"):
+        print(line)
     tell_report(report, args.json, args.out)
     if args.out:
         write_failure_sheet(args.out / SHEET, first, episodes, report["shared"])
@@ -99,7 +103,9 @@ def chosen_precision(args: argparse.Namespace, names: Sequence[str]) -> str:
     return told_precision(args.checkpoint, args.precision, args.device)
 
 
-def _drive(args: argparse.Namespace, settings: Settings, episodes: Sequence[Episode]) -> list[EpisodeResult]:
+def _drive(
+    args: argparse.Namespace, settings: Settings, episodes: Sequence[Episode], pool: WorkerPool
+) -> list[EpisodeResult]:
     """Drive what is not driven yet; return all results, policy by policy, in the order of the episodes."""
     kept = ResultFile(args.out and args.out / RESULTS, _what_counts(settings), episodes)
     ids = [episode.episode_id for episode in episodes]
@@ -110,7 +116,7 @@ def _drive(args: argparse.Namespace, settings: Settings, episodes: Sequence[Epis
     ]
     bar = tqdm(total=len(episodes), initial=len(episodes) - len(jobs), unit="episode")
     with bar:
-        for done in run_jobs(settings, jobs, args.workers):
+        for done in run_jobs(settings, jobs, pool):
             kept.add(done)
             bar.update()
     return kept.in_order(settings.policies, ids)
@@ -192,7 +198,7 @@ def add_run_options(parser: argparse.ArgumentParser, *, episodes: int) -> None:
         "--precision", default="auto", help="auto: what the device computes well (default: %(default)s)"
     )
     parser.add_argument("--seed", type=int, default=0, help="of the episodes and of the random baseline")
-    parser.add_argument("--workers", type=int, default=2, help="processes (default: %(default)s)")
+    add_pool_options(parser)
     parser.add_argument("--json", type=Path, help="also write the report here")
 
 

@@ -40,7 +40,7 @@ def make_report(names: Sequence[str], split: str, results: Sequence[EpisodeResul
     Rates are fractions. NAME_low and NAME_high bound 95 % intervals: Wilson's of sr and os, bootstrap ones of means;
     null where a metric does not apply. failures: how many of each kind. kinds, corruptions, signs: SR by what is named
     last, and by what was spoiled. outcomes: a 1 for each success, in the order of the results. Decision times, and
-    waiting_ratio with them, are this machine's; all else is the same wherever and however parallel it runs.
+    waiting_ratio with them, are those of the workers' machines; all else is the same however parallel it runs.
     """
     rows = {name: summary([result for result in results if result.policy == name]) for name in names}
     first = names[0]

@@ -31,6 +31,7 @@ from vila_tools.evaluation.episode_workers import Settings, run_policies
 from vila_tools.evaluation.metrics import paired_interval
 from vila_tools.evaluation.navigation import add_run_options, chosen_precision
 from vila_tools.report import tell
+from vila_tools.workers.pool import pool_of
 
 POLICY = "ours"
 _EPSILON = 1e-6  # m and rad
@@ -64,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     settings = Settings(
         (POLICY,), args.checkpoint, args.backend, args.device, precision, args.seed, HistoryConfig(), ("", *signs)
     )
-    runs = tqdm(run_policies(settings, episodes, args.workers), total=len(episodes), unit="episode", disable=None)
+    runs = tqdm(run_policies(settings, episodes, pool_of(args)), total=len(episodes), unit="episode", disable=None)
     report = make_report([pair for results in runs for pair in pairs_of(results)])
     report |= {"checkpoint": str(args.checkpoint), "split": episodes[0].split, "seed": args.seed}
     tell(report, make_table(report), args.json)

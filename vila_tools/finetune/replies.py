@@ -25,6 +25,7 @@ from vila_core.prompts.conversation import render_conversation, stop_texts
 from vila_core.prompts.navigation import navigation_prompt
 from vila_core.types import Frame, FrameKey, Instruction, Visual
 from vila_tools.finetune.samples import Sample
+from vila_tools.training.ranks import Share
 from vila_tools.training.vision_stage import augment
 
 _REPLY_MARK = "\N{OBJECT REPLACEMENT CHARACTER}"
@@ -63,6 +64,14 @@ class Replies:
         return torch.zeros(self.count, dtype=torch.long, device=wrong.device).index_add(0, self.samples, wrong) == 0
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Changes:
+    """Changes in light and noise, drawn for all frames of a whole batch, of which one may ask a part."""
+
+    rng: np.random.Generator
+    batch: Sequence[Asked]
+
+
 class Examiner:
     """Asks one model."""
 
@@ -98,9 +107,9 @@ class Examiner:
             raise ConfigError(f"the answer {answer!r} has tokens that the checkpoint has no embedding for")
         return ids
 
-    def replies(self, asked: Sequence[Asked], rng: np.random.Generator | None = None) -> Replies:
-        """Run tower, projector and decoder on a batch. rng: of changes in light and noise; None for none."""
-        seen = self._see(asked, rng)
+    def replies(self, asked: Sequence[Asked], changes: Changes | None = None) -> Replies:
+        """Run tower, projector and decoder on a batch."""
+        seen = self._see(asked, changes)
         rows, places, targets, owners = [], list[int](), list[int](), list[int]()
         for number, one in enumerate(asked):
             tokens = [embed_visual(visual, lambda frame: seen[frame.key]) for visual in one.visuals]
@@ -117,16 +126,22 @@ class Examiner:
         logits = language.logits(hidden[owner, torch.tensor(places, device=where)])
         return Replies(logits, torch.tensor(targets, device=where), owner, len(asked))
 
-    def _see(self, asked: Sequence[Asked], rng: np.random.Generator | None) -> dict[FrameKey, Tensor]:
+    def _see(self, asked: Sequence[Asked], changes: Changes | None) -> dict[FrameKey, Tensor]:
         """Visual tokens [N, D] of all frames of a batch; those that samples share are seen once."""
-        frames = {frame.key: frame for one in asked for visual in one.visuals for frame in visual.frames}
+        frames = _frames(asked)
         model = self.model
         pixels = model.squares(list(frames.values()), input_size(model.config.vision, model.config.images))
-        if rng is not None:
+        if changes is not None:
+            number = {key: at for at, key in enumerate(_frames(changes.batch))}
+            share = Share([number[key] for key in frames], len(number))
             is_black = torch.tensor([frame.stamp_ns == BLANK for frame in frames.values()], device=pixels.device)
-            changed = augment(pixels.cpu(), rng).to(pixels.device)
+            changed = augment(pixels.cpu(), changes.rng, share).to(pixels.device)
             pixels = torch.where(is_black[:, None, None, None], pixels.float(), changed)
         return dict(zip(frames, model.encode_squares(pixels), strict=True))
+
+
+def _frames(asked: Sequence[Asked]) -> dict[FrameKey, Frame]:
+    return {frame.key: frame for one in asked for visual in one.visuals for frame in visual.frames}
 
 
 def _camera(sample: Sample, index: int, black: NDArray[np.uint8]) -> str:

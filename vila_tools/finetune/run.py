@@ -1,7 +1,8 @@
 """`vila finetune CHECKPOINT --data DIR`: teach a checkpoint from a robot's own recordings, or from any such data set.
 
 What is learned is kept as an adapter (LoRA, in peft's layout), or as a whole checkpoint where decoder or tower were
-trained in full. A run that was stopped goes on where its last state was saved.
+trained in full. A run that was stopped goes on where its last state was saved. Several processes, started by torchrun,
+share each batch.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import torch
 from vila_core.engine.memory import available_on
 from vila_core.errors import ConfigError
 from vila_core.files.writing import require_unused
+from vila_core.machine.precision import Precision
 from vila_core.models.adapter_writer import save_adapter
 from vila_core.models.checkpoint import load_checkpoint
 from vila_core.models.config_reader import config_of
@@ -39,6 +41,7 @@ from vila_tools.finetune.stage import FinetuneStage, held_out_figures
 from vila_tools.fit.training import training_memory, usual_batch
 from vila_tools.training.curves import draw_curves, read_log, tensorboard
 from vila_tools.training.loop import train_stage
+from vila_tools.training.ranks import Ranks, torchrun_ranks
 from vila_tools.training.recipe import StageRecipe
 
 NAME = "finetune"
@@ -64,26 +67,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = finetune_parser(__doc__).parse_args(argv)
     began = time.monotonic()
     torch.set_num_threads(args.threads)
-    # 1. What is asked for, and of what: nothing is loaded before it is known to make sense.
-    task = _task(args)
-    # 2. The model, what of it is trained, and the training.
-    torch.manual_seed(args.seed)
-    model, figures = _train(args, task)
+    with torchrun_ranks(_device(args.device)) as (ranks, device):
+        # 1. What is asked for, and of what: nothing is loaded before it is known to make sense.
+        precision = training_precision(args.precision, device)
+        if (agreed := ranks.agreed(precision.name)) != precision.name:
+            precision = training_precision(agreed, device)
+        with ranks.in_turn():
+            task = _task(args, device, precision, is_first=ranks.is_first)
+        # 2. The model, what of it is trained, and the training.
+        torch.manual_seed(args.seed)
+        model, figures = _train(args, task, ranks)
+    if not ranks.is_first:
+        return 0
     # 3. What was learned.
     kept = _keep(args, task, model)
     print(json.dumps({**kept, **figures, "seconds": round(time.monotonic() - began, 1)}))
     return 0
 
 
-def _task(args: argparse.Namespace) -> Task:
-    plan, recipe, device = plan_of(args), recipe_of(args), _device(args.device)
+def _task(args: argparse.Namespace, device: torch.device, precision: Precision, *, is_first: bool) -> Task:
+    plan, recipe = plan_of(args), recipe_of(args)
     layout = open_layout(args.checkpoint)
     if layout.adapter is not None:
         raise ConfigError(f"{args.checkpoint} is an adapter; merge it first: vila merge {args.checkpoint} --out DIR")
     require_plain(layout)
     if args.merge is not None:
         require_unused(args.merge)
-    precision = training_precision(args.precision, device)
     if precision.name == FLOAT8 and plan.decoder != "lora":
         raise ConfigError("precision 'float8' multiplies by weights that stay as they are; take --decoder lora")
     require_models(args)
@@ -93,6 +102,8 @@ def _task(args: argparse.Namespace) -> Task:
     settings = _settings(args, layout, samples, plan, recipe, precision.name)
     require_same_settings(args.out, settings)
     train = pruned(args, train, device, precision.name)
+    if not is_first:
+        return Task(layout, plan, recipe, device, precision.name, train, held_out)
     for told in (
         f"training in {precision}",
         plan.warning,
@@ -137,7 +148,7 @@ def _settings(
     }
 
 
-def _train(args: argparse.Namespace, task: Task) -> tuple[VisionLanguageModel, dict[str, Any]]:
+def _train(args: argparse.Namespace, task: Task, ranks: Ranks) -> tuple[VisionLanguageModel, dict[str, Any]]:
     precision = loaded_precision(task.layout, task.precision)
     model = load_checkpoint(args.checkpoint, device=task.device, precision=precision)
     trained = apply_plan(model, task.plan)
@@ -154,12 +165,14 @@ def _train(args: argparse.Namespace, task: Task) -> tuple[VisionLanguageModel, d
         precision=task.precision,
         balances=args.balance,
         augments=args.augment,
+        ranks=ranks,
     )
     rng = np.random.default_rng([args.seed, 2])
     checked = [task.held_out[index] for index in np.sort(rng.permutation(len(task.held_out))[:_CHECKED])]
     counts = {part: sum(weight.numel() for weight in weights) for part, weights in trained.items()}
     told = ", ".join(f"{part} {count / 1e6:.3g} M at {task.plan.rates[part]:.3g}" for part, count in counts.items())
-    print(f"weights that are trained: {told}", file=sys.stderr)
+    if ranks.is_first:
+        print(f"weights that are trained: {told}", file=sys.stderr)
     train_stage(
         NAME,
         stage,
@@ -169,8 +182,11 @@ def _train(args: argparse.Namespace, task: Task) -> tuple[VisionLanguageModel, d
         validate=lambda: held_out_figures(stage, checked),
         save_every=args.save_every,
         log_every=math.gcd(args.save_every, _LOG_EVERY),
-        tell=tensorboard(args.out / "tensorboard"),
+        tell=tensorboard(args.out / "tensorboard") if ranks.is_first else lambda line: None,
+        ranks=ranks,
     )
+    if not ranks.is_first:
+        return model, {}
     lines = read_log(args.out / "log.jsonl", NAME)
     draw_curves(lines, ("loss", "val_loss", "accuracy", "val_accuracy"), args.out / "curves.png")
     last = {name: value for name, value in lines[-1].items() if name not in ("stage", "seconds")} if lines else {}

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from vila_core.models.vlm import VisionLanguageModel
-from vila_tools.finetune.replies import Examiner
+from vila_tools.finetune.replies import Changes, Examiner
 from vila_tools.finetune.samples import Sample
 from vila_tools.training.autocast import autocast
+from vila_tools.training.ranks import ALONE, Ranks
 
 
 class FinetuneStage:
@@ -30,10 +31,11 @@ class FinetuneStage:
         precision: str = "float32",
         balances: bool = True,
         augments: bool = False,
+        ranks: Ranks = ALONE,
     ) -> None:
         """balances: answers that come up rarely are drawn more often, by 1 / sqrt of how many there are."""
         self.model, self.samples, self.trained, self.rates = model, samples, trained, rates
-        self.batch, self.precision, self.augments = batch, precision, augments
+        self.batch, self.precision, self.augments, self.ranks = batch, precision, augments, ranks
         self.examiner = Examiner(model)
         counts = Counter(sample.answer for sample in samples)
         weights = np.array([counts[sample.answer] ** -0.5 if balances else 1.0 for sample in samples])
@@ -44,13 +46,20 @@ class FinetuneStage:
         return [(weights, self.rates[part]) for part, weights in self.trained.items()]
 
     def loss(self, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
-        """Loss and figures of one random batch."""
+        """Loss and figures of one random batch, of which this rank's share is asked."""
         picks = np.searchsorted(self._cumulative, rng.random(self.batch)).clip(max=len(self.samples) - 1)
-        torch.manual_seed(int(rng.integers(2**31)))  # of the dropout
-        asked = [self.examiner.ask(self.samples[pick]) for pick in picks]
+        torch.manual_seed(int(rng.integers(2**31)) + self.ranks.rank)  # of the dropout, which differs by rank
+        share = self.ranks.share(self.batch)
+        if self.augments:  # by what of the light's changes is drawn for the whole batch
+            whole = [self.examiner.ask(self.samples[pick]) for pick in picks]
+            asked, changes = share.of(whole), Changes(rng, whole)
+        else:
+            asked, changes = [self.examiner.ask(self.samples[pick]) for pick in picks[share.rows]], None
         with autocast(self.model.device, self.precision):
-            replies = self.examiner.replies(asked, rng if self.augments else None)
-        return replies.losses().mean(), {"accuracy": float(replies.right().float().mean())}
+            replies = self.examiner.replies(asked, changes)
+        losses = replies.losses()
+        tokens = self.ranks.total(losses.new_tensor(float(len(losses))))
+        return losses.sum() / tokens, {"accuracy": float(replies.right().sum()) / self.batch}
 
     def state_dict(self) -> dict[str, Any]:
         """Return the weights that change, by their names."""

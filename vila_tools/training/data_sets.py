@@ -6,11 +6,14 @@ import argparse
 import functools
 import json
 import math
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from vila_core.config import HistoryConfig, NavigatorConfig
@@ -20,9 +23,14 @@ from vila_sim import clips, dataset
 from vila_sim.cameras import CameraRandomization
 from vila_sim.families.table import FAMILIES, PLAIN, TRAINING_FAMILIES
 from vila_sim.policy import Policy
-from vila_sim.shards import make_shards, shard_path, write_meta
+from vila_sim.shards import shard_path, write_meta, write_shard
 from vila_tools.evaluation.policies import ModelPolicy
 from vila_tools.training.recipe import DataRecipe
+from vila_tools.workers.pool import InThisProcess, WorkerPool, add_pool_options, cost_lines, cost_rows, pool_of
+from vila_tools.workers.processes import ProcessPool
+
+_SHARDS_PER_WORKER = 8  # then another takes its place, with an EGL context of its own
+MakeShard = Callable[[Path, int], Path]  # of a folder and the shard's index; the same index gives the same files
 
 CAMERAS = {"fixed": None, "random": CameraRandomization(), "mixed": CameraRandomization(own=0.5)}
 
@@ -46,7 +54,8 @@ def episodes_main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--views", action="store_true", help="single frames from anywhere, of more flats; no drives")
     args = parser.parse_args(argv)
     recipe = DataRecipe(args.frames, args.families, args.cameras, args.seed, args.views)
-    made, count, seconds = make_episodes(args.out, recipe, args.workers)
+    pool = pool_of(args)
+    made, count, seconds = _make_episodes(args.out, recipe, pool)
     summary = {
         "shards": count,
         "frames": count * per_shard,
@@ -54,24 +63,30 @@ def episodes_main(argv: Sequence[str] | None = None) -> int:
         "seconds": round(seconds, 1),
         "frames_per_s": round(made * per_shard / seconds, 1) if made else 0.0,
     }
-    print(json.dumps({"out": str(args.out), **summary}))
+    _tell(args.out, summary, pool)
     return 0
 
 
 def make_episodes(out: Path, recipe: DataRecipe, workers: int, driver: Path | None = None) -> tuple[int, int, float]:
-    """Make the shards that are missing; return how many, how many there now are, and the seconds.
+    """Make the shards that are missing in so many processes; return how many, how many there now are, and the seconds.
 
     driver: a checkpoint, which drives where it thinks right; None: the oracle drives. Raises WorldError for a folder of
     other data, ConfigError for unknown families or cameras.
     """
+    return _make_episodes(out, recipe, InThisProcess() if workers <= 1 else ProcessPool(workers), driver)
+
+
+def _make_episodes(
+    out: Path, recipe: DataRecipe, pool: WorkerPool, driver: Path | None = None
+) -> tuple[int, int, float]:
     if recipe.cameras not in CAMERAS:
         raise ConfigError(f"cameras {recipe.cameras!r}: choose from {', '.join(CAMERAS)}")
     families = tuple(name for name in recipe.families.split(",") if name)
     options = dataset.DataOptions(families, CAMERAS[recipe.cameras], recipe.views)
-    make = functools.partial(_make_shard, out, seed=recipe.seed, options=options, driver=driver)
+    make = functools.partial(_make_shard, seed=recipe.seed, options=options, driver=driver)
     count = math.ceil(recipe.frames / dataset.FRAMES_PER_SHARD)
     meta = dataset.dataset_meta(recipe.seed, options, "oracle" if driver is None else "model")
-    made, seconds = _make_missing(out, meta, make, count, workers, (dataset.FRAMES_PER_SHARD, "frame"))
+    made, seconds = _make_missing(out, meta, make, count, pool, (dataset.FRAMES_PER_SHARD, "frame"))
     return made, count, seconds
 
 
@@ -95,17 +110,18 @@ def clips_main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--split", choices=clips.SPLITS, default="train")
     parser.add_argument("--family", choices=tuple(FAMILIES), default=PLAIN, help="of flats (default: %(default)s)")
     args = parser.parse_args(argv)
-    make = functools.partial(clips.make_shard, args.out, split=args.split, seed=args.seed, family=args.family)
+    make = functools.partial(clips.make_shard, split=args.split, seed=args.seed, family=args.family)
+    pool = pool_of(args)
     count = math.ceil(args.clips / per_shard)
     made, seconds = _make_missing(
-        args.out, clips.clips_meta(args.seed, args.split, args.family), make, count, args.workers, (1, "shard")
+        args.out, clips.clips_meta(args.seed, args.split, args.family), make, count, pool, (1, "shard")
     )
     summary = {
         "clips": count * per_shard,
         "frames_made": made * per_shard * clips.FRAMES,
         "seconds": round(seconds, 1),
     }
-    print(json.dumps({"out": str(args.out), **summary}))
+    _tell(args.out, summary, pool)
     return 0
 
 
@@ -113,12 +129,18 @@ def _parser(prog: str, description: str, out: Path) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=prog, description=description)
     parser.add_argument("--out", type=Path, default=out, help="folder of the data set")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--workers", type=int, default=2, help="processes")
+    add_pool_options(parser)
     return parser
 
 
+def _tell(out: Path, summary: dict[str, Any], pool: WorkerPool) -> None:
+    for line in cost_lines(pool, "shards"):
+        print(line)
+    print(json.dumps({"out": str(out), **summary, "workers": cost_rows(pool, "shards")}))
+
+
 def _make_missing(
-    out: Path, meta: dict[str, Any], make: Callable[[int], Path], count: int, workers: int, step: tuple[int, str]
+    out: Path, meta: dict[str, Any], make: MakeShard, count: int, pool: WorkerPool, step: tuple[int, str]
 ) -> tuple[int, float]:
     """Make what is missing of `count` shards; returns how many, and the seconds. step: units a shard, their name."""
     out.mkdir(parents=True, exist_ok=True)
@@ -126,7 +148,30 @@ def _make_missing(
     missing = [index for index in range(count) if not shard_path(out, index).is_dir()]
     began = time.perf_counter()
     size, unit = step
+    start = functools.partial(_start_worker, make, out if pool.is_here else None)
     with tqdm(total=count * size, initial=(count - len(missing)) * size, unit=unit) as bar:
-        for _ in make_shards(make, missing, workers):
+        for number, files in pool.run(start, missing, most_jobs=_SHARDS_PER_WORKER):
+            if files:
+                write_shard(shard_path(out, missing[number]), functools.partial(_write_files, files))
             bar.update(size)
     return len(missing), time.perf_counter() - began
+
+
+def _start_worker(
+    make: MakeShard, out: Path | None, _at: Callable[[Path], Path]
+) -> Callable[[int], dict[str, NDArray[np.uint8]]]:
+    """What makes a shard in the folder, or, on another machine, returns its files to be written here."""
+
+    def make_here(index: int) -> dict[str, NDArray[np.uint8]]:
+        if out is not None:
+            make(out, index)
+            return {}
+        with tempfile.TemporaryDirectory(prefix="vila-shard-") as folder:
+            return {file.name: np.fromfile(file, np.uint8) for file in sorted(make(Path(folder), index).iterdir())}
+
+    return make_here
+
+
+def _write_files(files: dict[str, NDArray[np.uint8]], folder: Path) -> None:
+    for name, content in files.items():
+        content.tofile(folder / name)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vila_tools.training.clips import Clips, Question, Thing
+from vila_tools.training.ranks import Share
 from vila_tools.training.recipe import EventRecipe
 from vila_tools.training.samples import made_up_word
 from vila_tools.training.shards import grid_objects
@@ -41,6 +42,16 @@ class Lesson:
     weights: Tensor
     verbs: Tensor
 
+    def part(self, share: Share) -> Lesson:
+        """Those about some of the clips."""
+        rows, each = share.rows, len(self.texts) // len(self.clips)
+        return Lesson(
+            self.clips[rows],
+            self.frames,
+            share.times(each).of(self.texts),
+            *(getattr(self, name)[rows] for name in ("active", "certain", "covered", "weights", "verbs")),
+        )
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Asked:
@@ -66,6 +77,10 @@ class Naming:
     frames: NDArray[np.intp]
     texts: list[str]
     named: Tensor
+
+    def part(self, share: Share) -> Naming:
+        """The same names in some of the runs."""
+        return Naming(self.clips[share.rows], self.frames[share.rows], self.texts, self.named[share.rows])
 
     def runs(self, frames: int) -> list[tuple[int, slice]]:
         """Each clip and its run, so many frames long."""

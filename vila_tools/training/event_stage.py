@@ -16,6 +16,7 @@ from vila_tools.training.autocast import autocast
 from vila_tools.training.clip_features import ClipFeatures, thumbnails, visual_tokens
 from vila_tools.training.clips import Clips
 from vila_tools.training.event_lessons import Lesson, Lessons, Naming
+from vila_tools.training.ranks import ALONE, Ranks, Share
 from vila_tools.training.recipe import EventRecipe
 from vila_tools.training.vision_stage import augment
 
@@ -37,6 +38,7 @@ class Course:
     clips: Clips
     lessons: Lessons
     recipe: EventRecipe
+    ranks: Ranks = ALONE
 
     def autocast(self) -> torch.autocast:
         """Run in the recipe's precision, where torch takes it."""
@@ -57,10 +59,15 @@ class Course:
         named = naming.named.flatten().to(logits.device)
         there, nothing = logits[named >= 0], logits[named == -1]
         names = named[named >= 0]
-        which = F.cross_entropy(there, names)
-        whether = F.binary_cross_entropy_with_logits(there, F.one_hot(names, len(naming.texts)).to(there.dtype))
-        empty = F.softplus(nothing).mean()
-        figures = {"named": float((there.argmax(dim=1) == names).float().mean())}
+        count, blank = (
+            self.ranks.total(torch.tensor(float(len(part)), device=logits.device)).clamp(min=1)
+            for part in (there, nothing)
+        )
+        which = F.cross_entropy(there, names, reduction="sum") / count
+        is_named = F.one_hot(names, len(naming.texts)).to(there.dtype)
+        whether = F.binary_cross_entropy_with_logits(there, is_named, reduction="sum") / (count * len(naming.texts))
+        empty = F.softplus(nothing).sum() / (blank * len(naming.texts))
+        figures = {"named": float((there.argmax(dim=1) == names).sum() / count)}
         return which + _WHETHER * (whether + empty), figures
 
 
@@ -78,11 +85,13 @@ class NameStage(nn.Module):
         return [(self._course.own_parameters(), rates.learning_rate), (eyes, rates.vision_learning_rate)]
 
     def loss(self, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
-        """Loss and figures of one random batch."""
+        """Loss and figures of one random batch, of which this rank's share is seen."""
         course, head = self._course, self.head
         naming = course.lessons.draw_names(course.recipe.names.batch_size, 1, rng)
+        share = course.ranks.share(len(naming.clips))
+        naming = naming.part(share)
         pictures = torch.from_numpy(np.concatenate([course.clips.film(clip)[run] for clip, run in naming.runs(1)]))
-        pictures = augment(pictures, rng).to(course.model.device)
+        pictures = augment(pictures, rng, share).to(course.model.device)
         with course.autocast():
             with torch.no_grad():
                 tokens = visual_tokens(course.model, pictures)
@@ -103,34 +112,42 @@ class EventStage(nn.Module):
         return [(self._course.own_parameters(), self._course.recipe.events.learning_rate)]
 
     def loss(self, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
-        """Loss and figures of one random batch."""
-        recipe, lesson = self._course.recipe, self._course.lessons.draw(rng)
+        """Loss and figures of one random batch, of which this rank's share is seen."""
+        recipe, ranks, lesson = self._course.recipe, self._course.ranks, self._course.lessons.draw(rng)
+        share = ranks.share(len(lesson.clips))
+        lesson = lesson.part(share)
         with self._course.autocast():
             questions = self._course.questions(lesson.texts).unflatten(0, (len(lesson.clips), -1))
-            logits, maps = self._scored(lesson, questions, rng)
+            logits, maps = self._scored(lesson, questions, rng, share)
             naming, figures = self._reminded(rng)
         active, certain, covered, weights = (
             part.to(logits.device) for part in (lesson.active, lesson.certain, lesson.covered, lesson.weights)
         )
         frames = F.binary_cross_entropy_with_logits(logits, active, reduction="none") * certain * weights[..., None]
         goes_on = torch.where(covered > 0, active[..., None], covered)
-        places = _map_loss(maps[..., PLACE_MAP], covered) + _map_loss(maps[..., EVENT_MAP], goes_on)
-        verbs = _verb_loss(questions[..., : len(self._course.clips.templates)].float(), lesson.verbs.to(logits.device))
-        loss = frames.mean() + recipe.map_weight * places + recipe.name_weight * naming + recipe.verb_weight * verbs
-        figures |= frame_figures(logits.detach().flatten(0, 1), active.flatten(0, 1))
+        places = _map_loss(maps[..., PLACE_MAP], covered, ranks) + _map_loss(maps[..., EVENT_MAP], goes_on, ranks)
+        told = questions[..., : len(self._course.clips.templates)].float()
+        verbs = _verb_loss(told, lesson.verbs.to(logits.device)) * len(lesson.clips) / share.count
+        answers = frames.mean() * len(lesson.clips) / share.count
+        loss = answers + recipe.map_weight * places + recipe.name_weight * naming + recipe.verb_weight * verbs
+        figures |= frame_figures(logits.detach().flatten(0, 1), active.flatten(0, 1), ranks)
         return loss, figures | {"places": places.item(), "verbs": verbs.item()}
 
-    def _scored(self, lesson: Lesson, questions: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        still, pictures = self._shown([(clip, lesson.frames) for clip in lesson.clips], rng)
+    def _scored(
+        self, lesson: Lesson, questions: Tensor, rng: np.random.Generator, share: Share
+    ) -> tuple[Tensor, Tensor]:
+        still, pictures = self._shown([(clip, lesson.frames) for clip in lesson.clips], rng, share)
         logits, maps = self.head(still, pictures, questions)
         return logits.float(), maps.float()
 
     def _reminded(self, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
         course = self._course
         naming = course.lessons.draw_names(course.recipe.named_clips, _REMINDED_FRAMES, rng)
-        return course.named(naming, self.head.seen(*self._shown(naming.runs(_REMINDED_FRAMES), rng)))
+        share = course.ranks.share(len(naming.clips))
+        naming = naming.part(share)
+        return course.named(naming, self.head.seen(*self._shown(naming.runs(_REMINDED_FRAMES), rng, share)))
 
-    def _shown(self, runs: Sequence[Run], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    def _shown(self, runs: Sequence[Run], rng: np.random.Generator, share: Share) -> tuple[Tensor, Tensor]:
         """Runs of equal length as the head takes them: `still` [B, T, M, F], and small pictures with some noise."""
         told = self._features
         tokens, features, pictures = (
@@ -138,7 +155,7 @@ class EventStage(nn.Module):
             for array in (told.tokens, told.features, told.thumbnails)
         )
         generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
-        noise = _NOISE * torch.randn(pictures.shape, generator=generator)
+        noise = _NOISE * torch.randn((share.count, *pictures.shape[1:]), generator=generator)[share.rows]
         return self.head.still(tokens, features), pictures + noise.to(pictures.device)
 
 
@@ -150,24 +167,31 @@ def _verb_loss(questions: Tensor, verbs: Tensor) -> Tensor:
     return F.cross_entropy(_VERB_CONTRAST * questions.flatten(0, 1), verbs.flatten())
 
 
-def _map_loss(logits: Tensor, truth: Tensor) -> Tensor:
+def _map_loss(logits: Tensor, truth: Tensor, ranks: Ranks) -> Tensor:
     """Cross entropy of a map where the truth is not -1; see _THERE."""
     loss = F.binary_cross_entropy_with_logits(logits, truth.clamp(min=0), reduction="none")
     there, elsewhere = (truth > 0).float(), (truth == 0).float()
-    hits, misses = ((loss * part).sum() / part.sum().clamp(min=1) for part in (there, elsewhere))
+    hits, misses = ((loss * part).sum() / ranks.total(part.sum()).clamp(min=1) for part in (there, elsewhere))
     return _THERE * hits + misses
 
 
-def frame_figures(logits: Tensor, active: Tensor) -> dict[str, float]:
-    """Share of right frames, and the mean over questions of the overlap of the frames told and true; [Q, T]."""
+def frame_figures(logits: Tensor, active: Tensor, ranks: Ranks = ALONE) -> dict[str, float]:
+    """Share of right frames, and the mean over questions of the overlap of the frames told and true; [Q, T].
+
+    ranks: of whose questions these are a part; the figures of all add up.
+    """
     told, true = logits > 0, active > 0.5
     shared, union = (told & true).sum(dim=1), (told | true).sum(dim=1)
     seen = true.any(dim=1)
-    overlap = (shared / union.clamp(min=1))[seen]
+    overlaps = (shared / union.clamp(min=1))[seen]
+    frames, with_one, without = (
+        ranks.total(torch.tensor(float(count), device=logits.device)).clamp(min=1)
+        for count in (told.numel(), int(seen.sum()), int((~seen).sum()))
+    )
     return {
-        "frame_accuracy": float((told == true).float().mean()),
-        "overlap": float(overlap.mean()) if bool(seen.any()) else 0.0,
-        "not_seen": float((~told.any(dim=1))[~seen].float().mean()) if bool((~seen).any()) else 0.0,
+        "frame_accuracy": float((told == true).sum() / frames),
+        "overlap": float(overlaps.sum() / with_one),
+        "not_seen": float((~told.any(dim=1))[~seen].sum() / without),
     }
 
 

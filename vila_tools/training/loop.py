@@ -17,6 +17,7 @@ from tqdm import tqdm
 from vila_core.errors import ConfigError
 from vila_core.files.writing import naming_output, written_whole
 from vila_core.quantization.search_file import load_pickle
+from vila_tools.training.ranks import ALONE, Ranks
 from vila_tools.training.recipe import StageRecipe
 
 SAVE_EVERY, LOG_EVERY = 200, 20
@@ -31,7 +32,7 @@ class Stage(Protocol):
         ...
 
     def loss(self, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
-        """Return the loss of a batch drawn with rng, and figures to log."""
+        """Return the loss of a batch drawn with rng, and figures to log; of each of several ranks its part of them."""
         ...
 
     def state_dict(self) -> dict[str, Any]:
@@ -54,12 +55,14 @@ def train_stage(
     save_every: int = SAVE_EVERY,
     log_every: int = LOG_EVERY,
     tell: Callable[[Line], None] = lambda line: None,
+    ranks: Ranks = ALONE,
 ) -> None:
     """Train the stage to its last step; a run that was cut off goes on where its state was saved.
 
     Writes folder/<name>.pt (state) and lines to folder/log.jsonl; tell gets each line too. save_every, a multiple of
     log_every: steps between two states. Each step has its own random generator, seeded by (seed, stage, step), so a
-    resumed run draws the same batches.
+    resumed run draws the same batches. ranks: processes that share each batch, of which the first one validates and
+    writes; the others must see the folder, to go on from its state, with any number of them.
     """
     groups = stage.groups()
     optimizer = torch.optim.AdamW(
@@ -68,9 +71,14 @@ def train_stage(
         weight_decay=recipe.weight_decay,
     )
     state_file = folder / f"{name}.pt"
+    weights = [weight for params, _ in groups for weight in params]
     start = _resume(state_file, stage, optimizer)
+    ranks.require_same(start, state_file)
+    ranks.share_weights(weights)
     began, sums, count = time.monotonic(), dict[str, float](), 0
-    for step in tqdm(range(start, recipe.steps), desc=name, unit="step", initial=start, total=recipe.steps):
+    steps = range(start, recipe.steps)
+    bar = tqdm(steps, desc=name, unit="step", initial=start, total=recipe.steps, disable=not ranks.is_first)
+    for step in bar:
         for group in optimizer.param_groups:
             group["lr"] = group["peak"] * schedule(step, recipe)
         rng = np.random.default_rng([seed, sum(map(ord, name)), step])
@@ -81,20 +89,24 @@ def train_stage(
             for key, value in {"loss": loss.item(), **figures}.items():
                 sums[key] = sums.get(key, 0.0) + value
             count += 1
-        nn.utils.clip_grad_norm_([weight for params, _ in groups for weight in params], 1.0)
+        ranks.add_gradients(weights)
+        nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
         done = step + 1
-        if done % log_every == 0 or done == recipe.steps:
-            line: Line = {"stage": name, "step": done, "seconds": round(time.monotonic() - began, 1)}
-            line |= {key: round(value / count, 4) for key, value in sums.items()}
-            if done % save_every == 0 or done == recipe.steps:
-                line |= {f"val_{key}": round(value, 4) for key, value in validate().items()}
-                _save(state_file, stage, optimizer, done)
-            log_file = folder / "log.jsonl"
-            with naming_output(log_file), log_file.open("a", encoding="utf-8") as log:
-                log.write(json.dumps(line) + "\n")
-            tell(line)
-            sums, count = {}, 0
+        if done % log_every and done != recipe.steps:
+            continue
+        line: Line = {"stage": name, "step": done, "seconds": round(time.monotonic() - began, 1)}
+        line |= {key: round(value / count, 4) for key, value in ranks.totals(sums).items()}
+        sums, count = {}, 0
+        if not ranks.is_first:
+            continue
+        if done % save_every == 0 or done == recipe.steps:
+            line |= {f"val_{key}": round(value, 4) for key, value in validate().items()}
+            _save(state_file, stage, optimizer, done)
+        log_file = folder / "log.jsonl"
+        with naming_output(log_file), log_file.open("a", encoding="utf-8") as log:
+            log.write(json.dumps(line) + "\n")
+        tell(line)
 
 
 def schedule(step: int, recipe: StageRecipe) -> float:

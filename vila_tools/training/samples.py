@@ -15,6 +15,7 @@ from vila_core.history.navila_policy import BLANK, select_frames
 from vila_core.models.vlm import VisionLanguageModel
 from vila_core.prompts.navigation import navigation_prompt
 from vila_core.types import Frame, Instruction, Turn, Visual
+from vila_tools.training.ranks import Share
 from vila_tools.training.recipe import Recipe
 from vila_tools.training.shards import Rollouts, grid_objects
 
@@ -40,6 +41,10 @@ class Batch:
         """The same batch on the device."""
         moved = {field.name: getattr(self, field.name).to(device) for field in dataclasses.fields(self)}
         return Batch(**moved)
+
+    def part(self, share: Share) -> Batch:
+        """Some of its samples."""
+        return Batch(**{field.name: getattr(self, field.name)[share.rows] for field in dataclasses.fields(self)})
 
 
 _MIRRORED = np.array(

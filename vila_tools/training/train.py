@@ -1,4 +1,4 @@
-"""`vila train`: from nothing to a vila-nano checkpoint, by a recipe."""
+"""`vila train`: from nothing to a vila-nano checkpoint, by a recipe; by several processes if torchrun starts it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import argparse
 import dataclasses
 import json
 import shutil
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from vila_tools.training.create import create_model
 from vila_tools.training.data_sets import make_episodes
 from vila_tools.training.loop import train_stage
 from vila_tools.training.policy_stage import PolicyStage, frozen_features
+from vila_tools.training.ranks import ALONE, Ranks, torchrun_ranks
 from vila_tools.training.recipe import Recipe, StageRecipe, read_recipe
 from vila_tools.training.shards import Rollouts, joined, read_rollouts
 from vila_tools.training.vision_stage import VisionStage
@@ -38,18 +41,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     torch.set_num_threads(args.threads)
     recipe = Recipe() if args.recipe is None else read_recipe(args.recipe)
     recipe = scaled(recipe if args.seed is None else dataclasses.replace(recipe, seed=args.seed), args.scale)
-    views = None
-    if args.recipe is not None:
-        make_episodes(args.data, recipe.data, args.threads)
-        if recipe.views.frames:
-            make_episodes(args.data / "views", recipe.views, args.threads)
-    if (args.data / "views").is_dir():
-        views = read_rollouts(args.data / "views")
-    rollouts = read_rollouts(args.data)
-    write_text(args.out / "recipe.json", json.dumps(dataclasses.asdict(recipe), indent=2) + "\n")
-    began = time.monotonic()
-    checkpoint = args.out / "checkpoint"
-    figures = train(rollouts, recipe, args.out, checkpoint, pick_device(args.device), workers=args.threads, views=views)
+    began, checkpoint = time.monotonic(), args.out / "checkpoint"
+    with torchrun_ranks(pick_device(args.device)) as (ranks, device):
+        if args.recipe is not None and ranks.is_first:
+            make_episodes(args.data, recipe.data, args.threads)
+            if recipe.views.frames:
+                make_episodes(args.data / "views", recipe.views, args.threads)
+        if ranks.is_first:
+            write_text(args.out / "recipe.json", json.dumps(dataclasses.asdict(recipe), indent=2) + "\n")
+        ranks.wait()
+        views = read_rollouts(args.data / "views") if (args.data / "views").is_dir() else None
+        rollouts = read_rollouts(args.data)
+        figures = train(rollouts, recipe, args.out, checkpoint, device, workers=args.threads, views=views, ranks=ranks)
+    if not ranks.is_first:
+        return 0
     size = sum(file.stat().st_size for file in checkpoint.rglob("*") if file.is_file())
     summary = {"checkpoint": str(checkpoint), "mb": round(size / 1e6, 2), "seconds": round(time.monotonic() - began)}
     print(json.dumps(summary | figures))
@@ -86,49 +91,78 @@ def train(
     *,
     workers: int = 2,
     views: Rollouts | None = None,
+    ranks: Ranks = ALONE,
 ) -> dict[str, float]:
     """Run the stages and write the checkpoint after each but the first; returns validation figures.
 
-    workers: processes that drive the model for the last one. views: of more flats, learned from besides.
+    workers: processes that drive the model for the last one. views: of more flats, learned from besides. ranks:
+    processes that share each batch, of which the first one writes.
     """
-    described = folder / ".description"  # the checkpoint without its weights
     words = vocabulary(rollouts.kind_names, rollouts.colour_names)
-    model = create_model(described, recipe.sizes, corpus(rollouts), recipe.seed, vocabulary=words).to(device)
-    lessons = Lessons.of(rollouts)
+    lessons = Lessons.of(rollouts) if views is None else Lessons.of(rollouts).behind(views)
+    with _description(folder, ranks) as described:  # the checkpoint without its weights
+        model = create_model(described, recipe.sizes, corpus(rollouts), recipe.seed, vocabulary=words).to(device)
+        return _stages(model, lessons, recipe, folder, (described, checkpoint), workers, ranks)
+
+
+@contextmanager
+def _description(folder: Path, ranks: Ranks) -> Iterator[Path]:
+    if ranks.is_first:
+        yield folder / ".description"
+        return
+    with tempfile.TemporaryDirectory(prefix="vila-description-") as own:
+        yield Path(own)
+
+
+def _stages(
+    model: VisionLanguageModel,
+    lessons: Lessons,
+    recipe: Recipe,
+    folder: Path,
+    written: tuple[Path, Path],
+    workers: int,
+    ranks: Ranks,
+) -> dict[str, float]:
+    """Run the stages. written: the checkpoint without its weights, and where it is to be."""
+    device, checkpoint = model.device, written[1]
 
     torch.manual_seed(recipe.seed)
-    lessons = lessons if views is None else lessons.behind(views)
     whole = dataclasses.replace(recipe, zoomed_share=0.0)
-    trained = VisionStage(model, lessons.rollouts, recipe, lessons.rows).to(device)
+    trained = VisionStage(model, lessons.rollouts, recipe, lessons.rows, ranks=ranks).to(device)
     checked = VisionStage(model, lessons.rollouts, whole, lessons.held_out).to(device)
     _run("vision", trained, checked, recipe.vision, recipe, folder)
 
     def policy(stage: StageRecipe, features: torch.Tensor | None) -> tuple[PolicyStage, PolicyStage]:
         torch.manual_seed(recipe.seed)
         trained, checked = (
-            PolicyStage(model, lessons.rollouts, recipe, part, stage=stage, features=features).to(device)
-            for part in (lessons.rows, lessons.held_out)
+            PolicyStage(model, lessons.rollouts, recipe, part, stage=stage, features=features, ranks=own).to(device)
+            for part, own in ((lessons.rows, ranks), (lessons.held_out, ALONE))
         )
         return trained, checked
 
     frozen_eyed = policy(recipe.policy, frozen_features(model, lessons.rollouts, recipe.precision))
     figures = _run("policy", *frozen_eyed, recipe.policy, recipe, folder)
-    _keep(model, described, checkpoint)
+    _keep(model, written, ranks)
     for name, stage in (("joint", recipe.joint), ("joint_again", recipe.joint_again)):
         if not stage.steps:
             continue
         if name == "joint_again" and recipe.driven.frames:
-            make_episodes(folder / "driven", recipe.driven, workers, driver=checkpoint)
+            if ranks.is_first:
+                make_episodes(folder / "driven", recipe.driven, workers, driver=checkpoint)
+            ranks.wait()
             lessons = lessons.behind(read_rollouts(folder / "driven"))
         open_eyed = policy(stage, None)
         _share_heads(frozen_eyed[0], open_eyed[0])
         figures = _run(name, *open_eyed, stage, recipe, folder)
-        _keep(model, described, checkpoint)
+        _keep(model, written, ranks)
     return figures
 
 
-def _keep(model: VisionLanguageModel, described: Path, checkpoint: Path) -> None:
-    """Write the checkpoint; nothing of it takes its place until all is written."""
+def _keep(model: VisionLanguageModel, written: tuple[Path, Path], ranks: Ranks) -> None:
+    """Have the first process write the checkpoint; nothing of it takes its place until all is written."""
+    if not ranks.is_first:
+        return
+    described, checkpoint = written
     with written_whole(checkpoint) as made:
         shutil.copytree(described, made)
         save_weights(model, made, torch.float16)
@@ -182,7 +216,7 @@ def _run(
             rounds = [checked.loss(np.random.default_rng([recipe.seed, 99, i])) for i in range(VALIDATION_BATCHES)]
         return {key: float(np.mean([figures[key] for _, figures in rounds])) for key in rounds[0][1]}
 
-    train_stage(name, stage, steps, seed=recipe.seed, folder=folder, validate=validate)
+    train_stage(name, stage, steps, seed=recipe.seed, folder=folder, validate=validate, ranks=stage.ranks)
     return {f"{name}_{key}": round(value, 4) for key, value in validate().items()}
 
 

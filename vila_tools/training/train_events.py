@@ -28,6 +28,7 @@ from vila_tools.training.clips import Clips, read_clips
 from vila_tools.training.event_lessons import Lessons
 from vila_tools.training.event_stage import Course, EventStage, NameStage
 from vila_tools.training.loop import Stage, train_stage
+from vila_tools.training.ranks import ALONE, Ranks, torchrun_ranks
 from vila_tools.training.recipe import EventRecipe, StageRecipe
 from vila_tools.training.train import VALIDATION_BATCHES, pick_device, shorter
 
@@ -40,34 +41,42 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     torch.set_num_threads(args.threads)
     began = time.monotonic()
-    model = load_checkpoint(args.checkpoint, device=pick_device(args.device), precision="float32")
-    chosen = autocast_precision(args.precision, model.device)
-    print(f"autocast in {chosen}", file=sys.stderr)
-    recipe = scaled(EventRecipe(seed=args.seed, precision=chosen.name), args.scale)
-    clips = read_clips(args.data)
-    with naming_output(args.out):
-        args.out.mkdir(parents=True, exist_ok=True)
-    head, figures = train_events(model, clips, recipe, args.out)
-    save_relevance(head, args.checkpoint)
-    print(json.dumps({"checkpoint": str(args.checkpoint), "seconds": round(time.monotonic() - began)} | figures))
+    with torchrun_ranks(pick_device(args.device)) as (ranks, device):
+        model = load_checkpoint(args.checkpoint, device=device, precision="float32")
+        chosen = autocast_precision(args.precision, device)
+        if ranks.is_first:
+            print(f"autocast in {chosen}", file=sys.stderr)
+        recipe = scaled(EventRecipe(seed=args.seed, precision=chosen.name), args.scale)
+        clips = read_clips(args.data)
+        with naming_output(args.out):
+            args.out.mkdir(parents=True, exist_ok=True)
+        head, figures = train_events(model, clips, recipe, args.out, ranks)
+    if ranks.is_first:
+        save_relevance(head, args.checkpoint)
+        print(json.dumps({"checkpoint": str(args.checkpoint), "seconds": round(time.monotonic() - began)} | figures))
     return 0
 
 
 def train_events(
-    model: VisionLanguageModel, clips: Clips, recipe: EventRecipe, folder: Path
+    model: VisionLanguageModel, clips: Clips, recipe: EventRecipe, folder: Path, ranks: Ranks = ALONE
 ) -> tuple[RelevanceHead, dict[str, float]]:
-    """Train a new head on the clips; with its validation figures."""
-    recipe = dataclasses.replace(recipe, precision=autocast_precision(recipe.precision, model.device).name)
+    """Train a new head on the clips; with its validation figures.
+
+    ranks: processes that share each batch; the first one's precision counts, and it alone writes.
+    """
+    chosen = autocast_precision(recipe.precision, model.device).name
+    recipe = dataclasses.replace(recipe, precision=ranks.agreed(chosen))
     torch.manual_seed(recipe.seed)
     head = new_head(model, clips.period_s).to(model.device)
     trained, checked = (
-        Course(model, head, clips, Lessons(clips, rows, recipe, head.config.grid), recipe)
-        for rows in _split(len(clips))
+        Course(model, head, clips, Lessons(clips, rows, recipe, head.config.grid), recipe, own)
+        for rows, own in zip(_split(len(clips)), (ranks, ALONE), strict=True)
     )
-    figures = _run("names", NameStage(trained), NameStage(checked), recipe.names, recipe.seed, folder)
-    features = clip_features(model, head, clips, folder, recipe)
+    figures = _run("names", NameStage(trained), NameStage(checked), recipe.names, recipe.seed, folder, ranks)
+    with ranks.in_turn():
+        features = clip_features(model, head, clips, folder, recipe)
     stages = EventStage(trained, features), EventStage(checked, features)
-    figures |= _run("events", *stages, recipe.events, recipe.seed, folder)
+    figures |= _run("events", *stages, recipe.events, recipe.seed, folder, ranks)
     with torch.no_grad():
         head.score.bias.sub_(math.log(recipe.rarer))
     return head, figures
@@ -101,7 +110,9 @@ def enlarged(tower: VisionTower) -> dict[str, Tensor]:
     return weights | {name: positions.flatten(0, 1)}
 
 
-def _run(name: str, trained: Stage, checked: Stage, steps: StageRecipe, seed: int, folder: Path) -> dict[str, float]:
+def _run(
+    name: str, trained: Stage, checked: Stage, steps: StageRecipe, seed: int, folder: Path, ranks: Ranks
+) -> dict[str, float]:
     """Train a stage; returns the figures of the other one, which has the same weights and clips of its own."""
 
     def validate() -> dict[str, float]:
@@ -109,7 +120,7 @@ def _run(name: str, trained: Stage, checked: Stage, steps: StageRecipe, seed: in
             rounds = [checked.loss(np.random.default_rng([seed, 99, i])) for i in range(VALIDATION_BATCHES)]
         return {key: float(np.mean([figures[key] for _, figures in rounds])) for key in rounds[0][1]}
 
-    train_stage(name, trained, steps, seed=seed, folder=folder, validate=validate)
+    train_stage(name, trained, steps, seed=seed, folder=folder, validate=validate, ranks=ranks)
     return {f"{name}_{key}": round(value, 4) for key, value in validate().items()}
 
 

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from vila_core.models.preprocess import normalise_pixels
 from vila_core.models.vlm import VisionLanguageModel
 from vila_tools.training.autocast import autocast
+from vila_tools.training.ranks import ALONE, Ranks, Share
 from vila_tools.training.recipe import Recipe
 from vila_tools.training.shards import Rollouts, grid_objects
 
@@ -23,9 +24,11 @@ class VisionStage(nn.Module):
 
     name = "vision"
 
-    def __init__(self, model: VisionLanguageModel, rollouts: Rollouts, recipe: Recipe, rows: range) -> None:
+    def __init__(
+        self, model: VisionLanguageModel, rollouts: Rollouts, recipe: Recipe, rows: range, *, ranks: Ranks = ALONE
+    ) -> None:
         super().__init__()
-        self.model, self.rollouts, self.recipe, self.rows = model, rollouts, recipe, rows
+        self.model, self.rollouts, self.recipe, self.rows, self.ranks = model, rollouts, recipe, rows, ranks
         width = recipe.sizes.vision_width
         self.norm = nn.LayerNorm(width)
         self.kind_head = nn.Linear(width, len(rollouts.kind_names) + 1)
@@ -38,9 +41,11 @@ class VisionStage(nn.Module):
         return [([*self.model.vision_tower.parameters(), *heads], rate)]
 
     def loss(self, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
-        """Loss and figures of one random batch."""
-        rollouts = self.rollouts
+        """Loss and figures of one random batch, of which this rank's share is seen."""
+        rollouts, ranks = self.rollouts, self.ranks
         rows = rng.integers(self.rows.start, self.rows.stop, self.recipe.vision.batch_size)
+        share = ranks.share(len(rows))
+        rows = rows[share.rows]
         pictures, seg = rollouts.images[rows], rollouts.seg[rows]
         if rng.random() < 0.5:  # what is where, in a mirror: but for left and right the world is the same
             pictures, seg = pictures[:, :, ::-1], seg[:, :, ::-1]
@@ -49,15 +54,15 @@ class VisionStage(nn.Module):
         objects = grid_objects(seg, self.model.config.vision.grid, CELL_SHARE)  # [B, P]
         kind_target = self._target(rollouts.kinds[rows], objects)
         colour_target = self._target(rollouts.colours[rows], objects)
-        images = augment(torch.from_numpy(np.ascontiguousarray(pictures)), rng).to(self.model.device)
+        images = augment(torch.from_numpy(np.ascontiguousarray(pictures)), rng, share).to(self.model.device)
         with autocast(self.model.device, self.recipe.precision):
             seen = self.model.vision_tower(normalise_pixels(images, self.model.config.vision, torch.float32))
             features = self.norm(seen)
             kind_logits, colour_logits = self.kind_head(features).float(), self.colour_head(features).float()
-        loss = _balanced(kind_logits, kind_target) + _balanced(colour_logits, colour_target)
+        loss = _balanced(kind_logits, kind_target, ranks) + _balanced(colour_logits, colour_target, ranks)
         return loss, {
-            "kind_accuracy": _accuracy(kind_logits, kind_target),
-            "colour_accuracy": _accuracy(colour_logits, colour_target),
+            "kind_accuracy": _accuracy(kind_logits, kind_target, ranks),
+            "colour_accuracy": _accuracy(colour_logits, colour_target, ranks),
         }
 
     def _target(self, classes: NDArray[np.int64], objects: NDArray[np.int64]) -> Tensor:
@@ -82,22 +87,28 @@ def zoomed(
     return whole.round().to(torch.uint8).permute(0, 2, 3, 1).numpy(), shown
 
 
-def augment(images: Tensor, rng: np.random.Generator) -> Tensor:
-    """Vary brightness, contrast, tint and noise of uint8 images [B, S, S, 3]; returns float 0..255."""
-    count = len(images)
+def augment(images: Tensor, rng: np.random.Generator, share: Share | None = None) -> Tensor:
+    """Vary brightness, contrast, tint and noise of uint8 images [B, S, S, 3]; returns float 0..255.
+
+    share: which of a larger batch they are, so that each is varied as it would be there.
+    """
+    share = share or Share.whole(len(images))
+    count, own = share.count, share.rows
     gain = torch.from_numpy(rng.uniform(0.8, 1.2, (count, 1, 1, 1)) * rng.uniform(0.95, 1.05, (count, 1, 1, 3)))
     shift = torch.from_numpy(rng.uniform(-15, 15, (count, 1, 1, 1)))
-    noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(int(rng.integers(2**31)))) * 4.0
-    return ((images.float() * gain.float() + shift.float()) + noise).clamp(0, 255)
+    generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
+    noise = torch.randn((count, *images.shape[1:]), generator=generator)[own] * 4.0
+    return ((images.float() * gain.float()[own] + shift.float()[own]) + noise).clamp(0, 255)
 
 
-def _balanced(logits: Tensor, target: Tensor) -> Tensor:
+def _balanced(logits: Tensor, target: Tensor, ranks: Ranks) -> Tensor:
     """Cross entropy with the background, which is most of every image, at a quarter of the weight."""
     weight = torch.ones(logits.shape[-1], device=logits.device)
     weight[0] = 0.25
-    return F.cross_entropy(logits.flatten(0, 1), target.flatten(), weight=weight)
+    summed = F.cross_entropy(logits.flatten(0, 1), target.flatten(), weight=weight, reduction="sum")
+    return summed / ranks.total(weight[target].sum())
 
 
-def _accuracy(logits: Tensor, target: Tensor) -> float:
+def _accuracy(logits: Tensor, target: Tensor, ranks: Ranks) -> float:
     seen = target > 0
-    return float((logits.argmax(-1) == target)[seen].float().mean()) if bool(seen.any()) else 0.0
+    return float((logits.argmax(-1) == target)[seen].sum() / ranks.total(seen.sum()).clamp(min=1))

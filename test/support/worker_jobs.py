@@ -1,0 +1,55 @@
+"""What the tests of worker pools have done, in a module that other processes can import."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+from vila_core.errors import ConfigError
+
+
+def squares(at: Callable[[Path], Path]) -> Callable[[int], int]:
+    return square
+
+
+def square(number: int) -> int:
+    if number < 0:
+        raise ConfigError(f"{number}: no number to square")
+    return number**2
+
+
+def killed_once(folder: Path, at: Callable[[Path], Path]) -> Callable[[int], int]:
+    """Squares; the worker that is first given 3 is killed by it."""
+
+    def work(number: int) -> int:
+        if number == 3 and not (folder / "killed").exists():
+            (folder / "killed").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return square(number)
+
+    return work
+
+
+def killing(at: Callable[[Path], Path]) -> Callable[[int], int]:
+    """No worker survives a 3."""
+
+    def work(number: int) -> int:
+        if number == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return square(number)
+
+    return work
+
+
+def failing(at: Callable[[Path], Path]) -> Callable[[int], int]:
+    raise ConfigError("this worker cannot start")
+
+
+def contents(path: Path, at: Callable[[Path], Path]) -> Callable[[int], tuple[str, list[str], bytes]]:
+    """The name of a folder, its files and one's bytes, as the worker found them when it started."""
+    here = at(path)
+    names = sorted(str(file.relative_to(here)) for file in here.rglob("*") if file.is_file())
+    found = here.name, names, (here / names[0]).read_bytes()
+    return lambda number: found
