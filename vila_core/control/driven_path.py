@@ -47,8 +47,9 @@ class DrivenPath:
     def __init__(self, capacity: int = CAPACITY) -> None:
         self._capacity = capacity
         self._places: list[Place] = []
-        self._frame = ""
-        self.forget()
+        self._newest: Odometry | None = None
+        self._frame, self._stretch = "", 0
+        self._standstill = Standstill(STILL_MPS, STILL_RPS)
 
     @property
     def places(self) -> tuple[Place, ...]:
@@ -83,9 +84,8 @@ class DrivenPath:
     def forget(self) -> None:
         """Forget everything."""
         self._places.clear()
-        self._newest: Odometry | None = None
+        self._newest, self._stretch = None, 0
         self._standstill = Standstill(STILL_MPS, STILL_RPS)
-        self._stretch = 0
 
     def at(self, stamp_ns: int) -> Place:
         """Return where the robot was at a time. Raises WayError, a LookupError, for one that is not remembered."""
