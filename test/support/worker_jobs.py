@@ -7,7 +7,10 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 from vila_core.errors import ConfigError
+from vila_sim.shards import shard_path, write_shard
 
 
 def squares(at: Callable[[Path], Path]) -> Callable[[int], int]:
@@ -53,3 +56,13 @@ def contents(path: Path, at: Callable[[Path], Path]) -> Callable[[int], tuple[st
     names = sorted(str(file.relative_to(here)) for file in here.rglob("*") if file.is_file())
     found = here.name, names, (here / names[0]).read_bytes()
     return lambda number: found
+
+
+def noise_shard(out: Path, index: int) -> Path:
+    """A shard that needs no simulator, of its index alone."""
+
+    def write(folder: Path) -> None:
+        np.save(folder / "images.npy", np.random.default_rng(index).integers(0, 255, (5, 9, 9, 3), np.uint8))
+        (folder / "clips.json").write_text(f"[{index}]")
+
+    return write_shard(shard_path(out, index), write)

@@ -6,7 +6,6 @@ import dataclasses
 import json
 import os
 import signal
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,10 +14,10 @@ pytest.importorskip("ray", reason="extra `ray`")
 pytest.importorskip("vila_sim.mujoco.simulator")
 
 from ray_cluster import cluster  # noqa: F401  # a fixture
+from worker_jobs import noise_shard
 
 from vila_core.config import HistoryConfig
 from vila_core.engine.backend import EMBEDDED_CHECKPOINT
-from vila_sim import clips
 from vila_sim.episode_files import write_episodes
 from vila_sim.episodes import Episode, generate_episodes
 from vila_tools.evaluation import events, navigation
@@ -59,8 +58,8 @@ def test_a_worker_killed_with_9_loses_no_episode_and_doubles_none(rooms: list[Ep
 
 
 def test_a_model_that_is_sent_drives_as_here(rooms: list[Episode]) -> None:
-    shorter = rooms[:1]
-    assert repr(driven(("ours",), shorter, RayPool("local", 1))) == repr(driven(("ours",), shorter, InThisProcess()))
+    one, blind = rooms[:1], ("image_blind",)  # for which nothing need be rendered
+    assert repr(driven(blind, one, RayPool("local", 1))) == repr(driven(blind, one, InThisProcess()))
 
 
 def test_the_program_gives_the_same_numbers_and_what_each_worker_cost(rooms, tmp_path: Path, capsys) -> None:
@@ -91,12 +90,11 @@ def test_events_are_told_as_in_one_process(capsys) -> None:
 
 
 def test_shards_come_back_byte_for_byte(tmp_path: Path) -> None:
-    make = partial(clips.make_shard, split="train", seed=3, clips=1)
     for name, pool in (("here", InThisProcess()), ("there", RayPool("local", 2))):
-        made, _ = data_sets._make_missing(tmp_path / name, {"seed": 3}, make, 2, pool, (1, "shard"))
-        assert made == 2
+        made, _ = data_sets._make_missing(tmp_path / name, {"seed": 3}, noise_shard, 3, pool, (1, "shard"))
+        assert made == 3 and sum(cost.jobs for cost in pool.costs) == 3
     here, there = (
         {str(file.relative_to(tmp_path / name)): file.read_bytes() for file in (tmp_path / name).rglob("*.*")}
         for name in ("here", "there")
     )
-    assert here == there and len(here) == 1 + 2 * 3
+    assert here == there and len(here) == 1 + 3 * 2

@@ -154,13 +154,12 @@ class _Actors:
 
     def hear(self) -> list[tuple[int, Message]]:
         """See Crew."""
-        while True:
-            answers, _ = self._ray.wait(
-                [*self._working, *self._starting], num_returns=1, timeout=None if self._working else _WAIT_S
-            )
-            if answers:
-                return [(self._worker_of(answer), self._message(answer)) for answer in answers]
+        awaited = [*self._working, *self._starting]
+        answers, _ = self._ray.wait(awaited, num_returns=1, timeout=None if self._working else _WAIT_S)
+        if not answers:
             print("no worker could be started yet: has the cluster room, and vila_nav on it?", file=sys.stderr)
+            answers, _ = self._ray.wait(awaited, num_returns=1)
+        return [(self._worker_of(answer), self._message(answer)) for answer in answers]
 
     def _worker_of(self, answer: Any) -> int:
         return self._working.pop(answer) if answer in self._working else self._starting.pop(answer)
