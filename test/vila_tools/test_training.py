@@ -254,7 +254,12 @@ def test_a_batch_of_fewer_rows_than_processes_is_refused():
 def test_torchrun_gives_the_curve_of_one_process_and_goes_on_from_its_states(data_folder, tmp_path, capsys):
     steps = {"vision": [40, 5], "policy": [40, 7], "joint": [3, 3], "joint_again": [0, 3]}
     recipe = {name: {"steps": count, "batch_size": batch, "warmup_steps": 1} for name, (count, batch) in steps.items()}
-    recipe |= {"sizes": dataclasses.asdict(RECIPE.sizes), "driven": {"frames": 0}, "precision": "float32"}
+    recipe |= {
+        "sizes": dataclasses.asdict(RECIPE.sizes),
+        "driven": {"frames": 0},
+        "views": {"frames": 0},
+        "precision": "float32",
+    }
     recipe |= {"data": {"frames": 4000, "families": "plain", "cameras": "fixed"}}
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     shutil.copytree(data_folder, tmp_path / "data")
