@@ -110,6 +110,7 @@ def start(spinner, wait_until, tmp_path, monkeypatch):
     return begin
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("output", ["goal_pose", "nav2"])
 def test_it_drives_back_over_the_driven_path_and_no_model_is_asked(start, output: str) -> None:
     stage = start(output=output)
@@ -236,6 +237,7 @@ def test_it_preempts_and_is_preempted_like_any_mission(start) -> None:
     assert newer.result().error_code == Result.ERROR_CANCELED
 
 
+@pytest.mark.long
 def test_after_it_the_model_is_asked_again(start) -> None:
     stage = start(FORWARD_75, STOP, FORWARD_75, STOP)
     stage.drive()
@@ -257,6 +259,7 @@ def be_carried_off(stage: Stage) -> None:
     stage.robot.pose = Pose(9.0, 9.0)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("fault", "codes"),
     [
@@ -276,6 +279,7 @@ def test_what_a_motion_relies_on_ends_it_as_any_mission(start, fault, codes: set
     assert stands(stage.robot, stage.wait)
 
 
+@pytest.mark.long
 def test_a_robot_that_was_carried_off_knows_no_way_back(start) -> None:
     stage = start()
     stage.drive()
@@ -285,6 +289,7 @@ def test_a_robot_that_was_carried_off_knows_no_way_back(start) -> None:
     assert result.error_code == Result.ERROR_NOT_REMEMBERED and "only from" in result.error_msg
 
 
+@pytest.mark.long
 def test_the_place_is_the_one_of_that_time_with_its_heading(start) -> None:
     stage = start()
     stage.drive()

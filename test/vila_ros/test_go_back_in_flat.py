@@ -68,7 +68,7 @@ def simulator(ros_environment, ros):
     assert process.wait(HANG_S) == 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_it_goes_back_to_where_it_began_and_touches_nothing(simulator, spinner, wait_until, tmp_path) -> None:
     scenario = make_scenario(INSTRUCTION, SEED)
     actions = way_there(scenario)
