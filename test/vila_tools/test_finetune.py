@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -218,6 +221,24 @@ def test_ranks_that_share_a_batch_learn_what_one_process_does(data, augments):
         return stage.FinetuneStage(model, samples, trained, plan.rates, batch=3, augments=augments, ranks=ranks)
 
     assert_the_same(stage_of, batch=3)
+
+
+@pytest.mark.slow
+def test_torchrun_finetunes_as_one_process(data, tmp_path, capsys):
+    alone = finetune(capsys, TINY, data, tmp_path / "one", *QUICK, "--augment")
+    command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "vila_tools.cli"]
+    chosen = ["finetune", str(TINY), "--data", str(data), "--out", str(tmp_path / "two"), "--device", "cpu"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, *command, *chosen, *QUICK, "--augment"], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    together = json.loads(done.stdout)  # of the first process alone
+    for name in ("loss", "accuracy"):
+        assert together[name] == pytest.approx(alone[name], abs=2e-4)
+    one, two = (load_file(tmp_path / out / "adapter" / "adapter_model.safetensors") for out in ("one", "two"))
+    for name, weight in one.items():
+        torch.testing.assert_close(two[name], weight, rtol=1e-2, atol=1e-4)
 
 
 def test_answers_end_as_the_chat_template_ends_them():
