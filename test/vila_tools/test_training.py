@@ -18,8 +18,10 @@ from ranks_apart import assert_the_same
 from vila_core.actions.grammar import SENTENCES
 from vila_core.engine.torch_backend import TorchBackend
 from vila_core.errors import ConfigError
+from vila_core.machine.precision import Precision
 from vila_core.models.checkpoint import load_checkpoint
 from vila_sim.dataset import DataOptions, dataset_meta
+from vila_tools.training.autocast import autocast
 from vila_tools.training.curves import read_log
 from vila_tools.training.loop import schedule
 from vila_tools.training.policy_stage import PolicyStage, frozen_features
@@ -121,6 +123,20 @@ def test_views_are_learned_from_beside_the_drives(data, tmp_path, monkeypatch):
     monkeypatch.setattr("vila_tools.training.train.train_stage", note)
     train(data, RECIPE, tmp_path, tmp_path / "checkpoint", torch.device("cpu"), views=data)
     assert counts == {"vision": 240, "policy": 240, "joint": 240, "joint_again": 240}
+
+
+def test_auto_is_what_the_device_computes_well(data, tmp_path, monkeypatch):
+    """bfloat16 is emulated on many processors, 80 times slower."""
+    used = []
+    monkeypatch.setattr(
+        "vila_tools.training.train.train_stage", lambda name, stage, *_, **__: used.append(stage.recipe)
+    )
+    for name in ("float32", "bfloat16"):
+        monkeypatch.setattr("vila_tools.training.train.autocast_precision", lambda *_, chosen=name: Precision(chosen))
+        train(data, RECIPE, tmp_path / name, tmp_path / name / "checkpoint", torch.device("cpu"))
+    assert [recipe.precision for recipe in used] == ["float32"] * 4 + ["bfloat16"] * 4
+    with pytest.raises(ValueError, match="'auto' was not made one"):
+        autocast(torch.device("cpu"), "auto")
 
 
 def test_in_a_mirror_left_is_right(data, tmp_path):

@@ -25,5 +25,10 @@ def autocast_precision(asked: str, device: torch.device, *, measure: Measure = a
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """Multiply in bfloat16 within, unless the precision is float32; weights and sums stay float32."""
+    """Multiply in bfloat16 within, unless the precision is float32; weights and sums stay float32.
+
+    Raises ValueError for "auto": `autocast_precision` says what that is here.
+    """
+    if precision == AUTO:
+        raise ValueError(f"precision {AUTO!r} was not made one of this device")
     return torch.autocast(device.type, torch.bfloat16, enabled=precision != "float32")

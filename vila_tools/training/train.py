@@ -21,6 +21,7 @@ from vila_core.files.writing import write_text, written_whole
 from vila_core.models.checkpoint import save_weights
 from vila_core.models.vlm import VisionLanguageModel
 from vila_core.prompts.navigation import nano_text
+from vila_tools.training.autocast import autocast_precision
 from vila_tools.training.create import create_model
 from vila_tools.training.data_sets import make_episodes
 from vila_tools.training.loop import train_stage
@@ -98,6 +99,7 @@ def train(
     workers: processes that drive the model for the last one. views: of more flats, learned from besides. ranks:
     processes that share each batch, of which the first one writes.
     """
+    recipe = dataclasses.replace(recipe, precision=ranks.agreed(autocast_precision(recipe.precision, device).name))
     words = vocabulary(rollouts.kind_names, rollouts.colour_names)
     lessons = Lessons.of(rollouts) if views is None else Lessons.of(rollouts).behind(views)
     with _description(folder, ranks) as described:  # the checkpoint without its weights
