@@ -37,9 +37,9 @@ class MemoryConfig:
     # odometry_frame outlasts a restart, as a map does; else places of earlier runs are told as such
     is_map: bool = False
     # horizontal field of view of the camera to drive by; NaN: not known, and no place of a thing is told
-    camera_hfov_deg: Annotated[float, Bounds(above=0, below=180)] = UNKNOWN
+    camera_hfov_deg: Annotated[float, Bounds(least=10, most=170)] = UNKNOWN
     # of the lens above the floor; NaN: not known, and places of things are less exact
-    camera_height_m: Annotated[float, Bounds(above=0, most=10)] = UNKNOWN
+    camera_height_m: Annotated[float, Bounds(least=0.05, most=10)] = UNKNOWN
     camera_pitch_deg: Annotated[float, Bounds(least=-90, most=90)] = UNKNOWN  # downward; NaN: not known
 
     def __post_init__(self) -> None:

@@ -48,11 +48,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             make_episodes(args.data, recipe.data, args.threads)
             if recipe.views.frames:
                 make_episodes(args.data / "views", recipe.views, args.threads)
-        if ranks.is_first:
-            write_text(args.out / "recipe.json", json.dumps(dataclasses.asdict(recipe), indent=2) + "\n")
         ranks.wait()
         views = read_rollouts(args.data / "views") if (args.data / "views").is_dir() else None
         rollouts = read_rollouts(args.data)
+        if ranks.is_first:
+            write_text(args.out / "recipe.json", json.dumps(dataclasses.asdict(recipe), indent=2) + "\n")
         figures = train(rollouts, recipe, args.out, checkpoint, device, workers=args.threads, views=views, ranks=ranks)
     if not ranks.is_first:
         return 0
