@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -17,6 +18,9 @@ if not any(Path("/dev").glob("nv[ig]*")):  # no GPU: Triton's kernels run in its
 # for `from conftest import golden_dir`, and for what several tests use
 sys.path += [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parent / "support")]
 from hypothesis import settings
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell starts what it runs in the background so, and programs
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # that are started here would not hear Ctrl-C
 
 HANG_S = 120.0  # a wait that lasts longer never ends; no test asks how quick a machine is
 
