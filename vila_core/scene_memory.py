@@ -23,7 +23,7 @@ from vila_core.recall.config import MemoryConfig
 from vila_core.recall.search import Found, Index, search
 from vila_core.recall.sightings import Floats, NameTable, Sighting, nearest, sightings
 from vila_core.recall.store import Rows, Store, Tag, View
-from vila_core.types import Frame, Pose, wrap_angle
+from vila_core.types import Frame, Pose
 
 MAX_NAME_CHARS = 64
 _DAY_NS = 86_400 * 10**9
@@ -99,9 +99,9 @@ class SceneMemory:
         with self._lock:
             if self._last is not None:
                 last_ns, last = self._last
-                moved = pose.distance_m(last) >= config.min_translation_m
-                turned = abs(wrap_angle(pose.yaw_rad - last.yaw_rad)) >= config.min_rotation_rad
-                if not (moved or turned or not 0 <= stamp_ns - last_ns < config.period_s * 1e9):
+                is_elsewhere = pose.is_apart(last, config.min_translation_m, config.min_rotation_rad)
+                is_recent = 0 <= stamp_ns - last_ns < config.period_s * 1e9  # a clock that went back counts as later
+                if is_recent and not is_elsewhere:
                     return False
             self._last = stamp_ns, pose
             return True

@@ -73,6 +73,10 @@ class Pose:
         """Euclidean distance between the two positions."""
         return math.hypot(self.x_m - other.x_m, self.y_m - other.y_m)
 
+    def is_apart(self, other: Pose, distance_m: float, angle_rad: float) -> bool:
+        """Return True if the two lie that far from each other, or their headings do; False for what is not a number."""
+        return self.distance_m(other) >= distance_m or abs(wrap_angle(self.yaw_rad - other.yaw_rad)) >= angle_rad
+
 
 @dataclass(frozen=True, slots=True)
 class Odometry:

@@ -104,7 +104,7 @@ class DrivenPath:
             return True
         last, is_still = self._places[-1].pose, self._standstill.is_still
         least_m, least_rad = (_REST_M, _REST_RAD) if is_still else (SPACING_M, SPACING_RAD)
-        return pose.distance_m(last) >= least_m or abs(wrap_angle(pose.yaw_rad - last.yaw_rad)) >= least_rad
+        return pose.is_apart(last, least_m, least_rad)
 
     def _shorten(self) -> None:
         half = len(self._places) // 2

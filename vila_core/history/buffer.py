@@ -7,7 +7,7 @@ import math
 from vila_core.config import HistoryConfig
 from vila_core.errors import FrameError
 from vila_core.media.images import check_image
-from vila_core.types import Frame, Odometry, Pose, wrap_angle
+from vila_core.types import Frame, Odometry, Pose
 
 _SLACK = 1e-6  # m and rad: a step of exactly the minimum counts in spite of rounding
 
@@ -85,10 +85,8 @@ class FrameHistory:
     def _is_spaced(self, pose: Pose | None) -> bool:
         if pose is None or self._last_pose is None:
             return True
-        return (
-            pose.distance_m(self._last_pose) >= self._config.min_translation_m - _SLACK
-            or abs(wrap_angle(pose.yaw_rad - self._last_pose.yaw_rad)) >= self._config.min_rotation_rad - _SLACK
-        )
+        config = self._config
+        return pose.is_apart(self._last_pose, config.min_translation_m - _SLACK, config.min_rotation_rad - _SLACK)
 
     def _keep(self, frame: Frame) -> bool:
         if (self._spaced - 1) % self._stride:

@@ -5,6 +5,7 @@ Threads: the camera's (`observe`), the worker's (all that asks the model or the 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -19,7 +20,7 @@ from vila_core.errors import FrameError, QueryError, UnsupportedQueryError
 from vila_core.localizer import Progress
 from vila_core.recall.config import MemoryConfig
 from vila_core.scene_memory import Recalled, SceneMemory
-from vila_core.types import Frame, Odometry, Pose
+from vila_core.types import Frame, Odometry
 from vila_ros.common.conversions import frame_from_image, pose_message, stamp_from_ns
 from vila_ros.navigator.questions import QuestionServer
 from vila_ros.navigator.worker import InferenceWorker, Urgency
@@ -88,12 +89,9 @@ class RecallServer:
         if memory is None or odometry is None or self._is_busy or not memory.is_due(frame.stamp_ns, odometry.pose):
             return
         self._is_busy = True  # a machine that is late remembers less
-        self._worker.post(partial(self._remember, memory, frame, odometry.pose), self._on_remembered, Urgency.STANDING)
+        self._worker.post(partial(memory.remember, frame, odometry.pose), self._on_remembered, Urgency.STANDING)
 
     # --- worker thread ---------------------------------------------------------------------------
-
-    def _remember(self, memory: SceneMemory, frame: Frame, pose: Pose) -> None:
-        memory.remember(frame, pose)
 
     def _on_remembered(self, outcome: Exception | None) -> None:
         self._is_busy = False
@@ -135,7 +133,7 @@ def recall_result(recalled: Recalled, frame: str) -> Recall.Result:
         return result
     result.found, result.is_this_run = True, recalled.is_this_run
     result.pose = pose_message(view.pose, frame, view.stamp_ns)
-    result.has_place = recalled.x_m == recalled.x_m  # not NaN
+    result.has_place = not math.isnan(recalled.x_m)
     if result.has_place:
         result.place = Point(x=recalled.x_m, y=recalled.y_m)
     result.views, result.across, result.down = recalled.views, recalled.across, recalled.down
