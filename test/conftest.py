@@ -52,6 +52,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path not in slow)
 
 
+def pytest_runtest_teardown() -> None:
+    """Compute with one thread again after a program that took more: on a busy machine they mostly wait."""
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+
+
 def pytest_collection_finish() -> None:
     """Leave what is there now, half a gigabyte of libraries and tests, out of every later search for garbage."""
     gc.collect()

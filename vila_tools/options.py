@@ -6,6 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
+import torch
+
 from vila_core.engine.backend import ModelInfo
 from vila_core.machine.precision import AUTO, PRECISIONS
 from vila_core.models.config_reader import config_of
@@ -13,6 +15,7 @@ from vila_core.models.layouts import open_layout
 from vila_core.models.working_precision import working_precision
 
 NAVIGATOR = "vila_ros.navigator.node"  # the module that programs run as navigator
+_MOST_THREADS = 8  # more gain nothing on small models
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
@@ -27,6 +30,18 @@ def add_precision_option(
 ) -> None:
     """Add the precision of what is not quantized, "auto" if it is not given."""
     parser.add_argument(name, choices=PRECISIONS, default=AUTO, help=f"{about} (default: %(default)s)")
+
+
+def add_threads_option(parser: argparse._ActionsContainer, about: str = "to compute with") -> None:
+    """Add how many threads torch takes: by itself as many as OMP_NUM_THREADS says, else as there are cores, up to 8."""
+    count = min(torch.get_num_threads(), _MOST_THREADS)
+    parser.add_argument("--threads", type=_count, default=count, metavar="N", help=f"{about} (default here: {count})")
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1")
+    return int(text)
 
 
 def model_parameters(checkpoint: Path | None) -> dict[str, object]:

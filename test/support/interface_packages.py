@@ -72,8 +72,8 @@ def _generate(package: str, folder: Path, prefix: Path) -> None:
     build, install = folder / "build", folder / "install"
     ros = _before(Path(sys.prefix), os.environ.get("AMENT_PREFIX_PATH"))
     environment = {**os.environ, "PATH": _path(), "CMAKE_PREFIX_PATH": ros, "AMENT_PREFIX_PATH": ros}
-    options = ["-DCMAKE_BUILD_TYPE=Release", f"-DCMAKE_INSTALL_PREFIX={install}", "-DBUILD_TESTING=OFF"]
-    options += [f"-DPython3_EXECUTABLE={sys.executable}", "-DCMAKE_CXX_FLAGS=-O0", "-DCMAKE_C_FLAGS=-O0"]
+    options = ["-DCMAKE_BUILD_TYPE=None", f"-DCMAKE_INSTALL_PREFIX={install}", "-DBUILD_TESTING=OFF"]
+    options += [f"-DPython3_EXECUTABLE={sys.executable}"]  # no build type: compiled as quickly as can be
     generator = ["-G", "Ninja"] if shutil.which("ninja", path=_path()) else []
     for command in (
         ["cmake", "-S", str(SOURCES / package), "-B", str(build), *generator, *options],

@@ -82,7 +82,7 @@ def test_a_value_of_any_kind_at_any_key_is_read_or_named(described, data) -> Non
     check_value(folder, file, keys, data.draw(st.sampled_from(BAD)))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", [name for name in LAYOUTS if name != "vila-nano"])
 def test_every_bad_value_at_every_key_is_read_or_named(described, name) -> None:
     """Of keys that an earlier layout has in a file of this name too, one value in three: one reader reads them all."""

@@ -70,6 +70,7 @@ def test_onnxruntime_agrees_with_torch(name, tmp_path):
     assert is_close(errors, "float32"), errors
 
 
+@pytest.mark.long
 @needs_onnx
 def test_onnxruntime_agrees_with_torch_on_several_scales(tmp_path):
     """Static S2 resizes and cuts inside the graph; dynamic S2 is like a plain tower there."""
@@ -264,15 +265,20 @@ def test_the_decoder_can_be_made_plain_again(quantized):
     assert set(make_graphs(load_checkpoint(quantized), keep_int4=False)) == {"vision", "decoder"}
 
 
-def test_which_decoder_a_precision_takes(export, exported4):
+@pytest.mark.long
+def test_4_bits_take_the_decoder_of_4_bits_and_others_do_not(exported4):
     graphs = graphs_to_build(read_manifest(exported4[0]), "int4")
     assert [graph.file for graph in graphs.values()] == ["vision_int8.onnx", "decoder_int4.onnx"]
     with pytest.raises(ConfigError, match="--plain-decoder"):
         graphs_to_build(read_manifest(exported4[0]), "fp16")
+
+
+def test_4_bits_of_an_export_without_them_are_named(export):
     with pytest.raises(ConfigError, match="no 4-bit decoder"):
         graphs_to_build(read_manifest(export), "int4")
 
 
+@pytest.mark.long
 @needs_rtx
 def test_a_4_bit_engine_is_built_ahead_of_time(exported4, capsys):
     out = exported4[0]

@@ -41,6 +41,7 @@ class OnnxRunner:
 
     def __init__(self, file, spec):
         options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
         options.add_session_config_entry(*EXACT_INT4)
         self._session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
         self._spec = spec

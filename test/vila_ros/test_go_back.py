@@ -203,7 +203,7 @@ def stands(robot: GoalRobot, wait) -> bool:
     return True
 
 
-@pytest.mark.parametrize("how", ["goal", "service"])
+@pytest.mark.parametrize("how", ["goal", pytest.param("service", marks=pytest.mark.long)])
 def test_canceled_midway_it_stands(start, how: str) -> None:
     stage = start()
     stage.drive()

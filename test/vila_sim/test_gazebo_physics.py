@@ -74,6 +74,7 @@ def test_it_stands_drives_straight_and_turns_as_its_wheels_say(drive, world) -> 
     assert (last["x"], last["y"]) != (still["x"], still["y"])
 
 
+@pytest.mark.long
 def test_a_wall_stops_it(drive, world) -> None:
     """Driven on along the corridor, through the door at its end and against the outer wall."""
     (row,) = drive(world, STEP_S, ROBOT.wheel_separation_m, ROBOT.wheels[0].radius_m, 0.5, 0, 20)

@@ -223,7 +223,7 @@ def test_ranks_that_share_a_batch_learn_what_one_process_does(data, augments):
     assert_the_same(stage_of, batch=3)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_torchrun_finetunes_as_one_process(data, tmp_path, capsys):
     alone = finetune(capsys, TINY, data, tmp_path / "one", *QUICK, "--augment")
     command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "vila_tools.cli"]

@@ -61,6 +61,7 @@ def run_onnx(file: Path, inputs: dict[str, NDArray[np.generic]]) -> list[NDArray
         raise MissingDependencyError(f"onnxruntime is not installed; {REMEDY}") from err
     require_file(file, remedy="export the checkpoint again")
     options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
     options.add_session_config_entry(*EXACT_INT4)
     session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
     return session.run(None, inputs)

@@ -27,7 +27,7 @@ from vila_core.types import Choice, Frame, LocalizationMethod, Prompt
 from vila_core.watcher import EventWatcher
 from vila_tools.benchmark.rounds import medians, minima, ratio, rotated
 from vila_tools.benchmark.target import HEIGHT, WIDTH
-from vila_tools.options import add_precision_option, told_precision
+from vila_tools.options import add_precision_option, add_threads_option, told_precision
 from vila_tools.report import tell
 
 QUERIES = (
@@ -169,6 +169,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, default=5, help="evaluations of each side (default: %(default)s)")
     parser.add_argument("--all-seen", action="store_true", help="the dearest case: every query may have been seen")
     add_precision_option(parser)
-    parser.add_argument("--threads", type=int, default=2)
+    add_threads_option(parser)
     parser.add_argument("--json", type=Path, help="also write the result to this file")
     return parser

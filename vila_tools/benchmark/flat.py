@@ -30,7 +30,7 @@ from vila_core.testing import make_frame
 from vila_core.types import Frame, Odometry, Pose, Visual
 from vila_tools.benchmark.process import peak_resident_mb, resident_mb
 from vila_tools.benchmark.target import INSTRUCTION
-from vila_tools.options import add_precision_option, tell_precision
+from vila_tools.options import add_precision_option, add_threads_option, tell_precision
 from vila_tools.report import tell
 
 EARLY, LATE, AROUND = 20, 1000, 10  # steps that are compared, and how many on each side of them count
@@ -197,6 +197,6 @@ def _parser() -> argparse.ArgumentParser:
         "--video", type=int, default=1024, help="frames of the video, 0 for none (default: %(default)s)"
     )
     add_precision_option(parser)
-    parser.add_argument("--threads", type=int, default=2)
+    add_threads_option(parser)
     parser.add_argument("--json", type=Path, help="also write the result to this file")
     return parser

@@ -30,6 +30,7 @@ from vila_core.engine.backend import EMBEDDED_CHECKPOINT
 from vila_core.engine.remote.backend import OpenAIBackend
 from vila_core.engine.remote.config import RemoteConfig, read_remote_config
 from vila_core.errors import BackendError, ConfigError, RemoteBusyError, VilaError
+from vila_core.models.layouts import open_layout
 from vila_core.navigator import decision_prompt
 from vila_core.types import Frame, Instruction
 
@@ -156,6 +157,7 @@ def _server(args: argparse.Namespace) -> Iterator[tuple[RemoteConfig, psutil.Pro
     if args.remote is not None:
         yield read_remote_config(args.remote), None
         return
+    open_layout(args.checkpoint)  # what is no checkpoint is told here, not by a server that starts in vain
     room = str(max(args.clients) + 8)
     command = [sys.executable, "-m", "vila_tools.cli", "serve", str(args.checkpoint), "--port", "0"]
     command += ["--max-requests", room, "--max-requests-each", room]

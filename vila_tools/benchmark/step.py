@@ -27,7 +27,7 @@ from vila_tools.benchmark.parts import PROMPT_TOKENS, measure_parts, parts_resul
 from vila_tools.benchmark.peers.table import STEP, chosen_names, chosen_peers, peers_for
 from vila_tools.benchmark.target import StepJob
 from vila_tools.benchmark.whole_step import bench_step, require_one_scale, table
-from vila_tools.options import add_precision_option, told_precision
+from vila_tools.options import add_precision_option, add_threads_option, told_precision
 from vila_tools.report import tell
 
 QUICK = "nvila-lite-small"
@@ -105,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--frames", type=int, default=8, help="in the history (default: %(default)s)")
     parser.add_argument("--tokens", type=int, default=12, help="of an answer that is decoded (default: %(default)s)")
-    parser.add_argument("--threads", type=int, default=2)
+    add_threads_option(parser)
     add_precision_option(parser)
     parser.add_argument("--no-warm-up", dest="warm_up", action="store_false", help="skip the round that does not count")
     parser.add_argument("--json", type=Path, help="also write the result to this file")

@@ -37,7 +37,7 @@ from vila_tools.evaluation.episode_run import EpisodeResult, run_episode
 from vila_tools.evaluation.metrics import mean_metrics, wilson_interval
 from vila_tools.evaluation.policies import make_policy
 from vila_tools.evaluation.rollouts import Rollout, oracle_rollout
-from vila_tools.options import add_precision_option, tell_precision
+from vila_tools.options import add_precision_option, add_threads_option, tell_precision
 from vila_tools.report import with_kernels
 
 _LEAST_PROBABILITY = 1e-9  # a divergence stays finite
@@ -206,7 +206,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--episode-file", type=Path, help="episodes in the JSON form of VLN-CE")
     parser.add_argument("--success-episodes", type=int, default=0, help="that each model drives too (default: none)")
     parser.add_argument("--seed", type=int, default=0, help="of the episodes")
-    parser.add_argument("--threads", type=int, default=1, help="of torch (default: %(default)s)")
+    add_threads_option(parser)
     return parser
 
 

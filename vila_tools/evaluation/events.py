@@ -16,7 +16,7 @@ from vila_core.errors import ConfigError
 from vila_sim.truth import Seconds
 from vila_tools.evaluation.event_films import STANDING, Answered, FilmSettings, Patrol, films_of, watch_films
 from vila_tools.evaluation.metrics import wilson_interval
-from vila_tools.options import add_precision_option, told_precision
+from vila_tools.options import add_precision_option, add_threads_option, told_precision
 from vila_tools.report import tell
 from vila_tools.workers.pool import add_pool_options, cost_lines, cost_rows, pool_of
 
@@ -142,7 +142,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--clips", type=int, default=200, help="of 16 s each, five from a flat (default: %(default)s)")
     parser.add_argument("--patrol-minutes", type=float, default=60.0, help="simulated (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=2, help="of each process")
+    add_threads_option(parser, "of each process")
     add_pool_options(parser, workers=1)
     parser.add_argument("--json", type=Path, help="also write the result to this file")
     return parser

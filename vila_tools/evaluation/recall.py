@@ -29,7 +29,7 @@ from vila_sim.scene import Flat
 from vila_sim.tour import Sight, tour
 from vila_sim.truth import GLIMPSED_PIXELS, PLAIN_PIXELS
 from vila_tools.evaluation.metrics import wilson_interval
-from vila_tools.options import add_precision_option, tell_precision
+from vila_tools.options import add_precision_option, add_threads_option, tell_precision
 from vila_tools.report import tell
 
 SPLIT = "val_unseen_layout"
@@ -325,6 +325,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--steps", type=int, default=150, help="of a drive, 25 cm or 15 degrees (default: %(default)s)")
     parser.add_argument("--entries", type=int, default=100_000, help="sightings in the file that is timed")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=2)
+    add_threads_option(parser)
     parser.add_argument("--json", type=Path, help="also write the result to this file")
     return parser

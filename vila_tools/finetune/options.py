@@ -9,6 +9,7 @@ from vila_core.errors import ConfigError
 from vila_tools.finetune.plan import DECODER_WAYS, PROJECTOR_WAYS, TOWER_WAYS, Plan
 from vila_tools.finetune.precision import PRECISIONS
 from vila_tools.finetune.pruning import DELTALOSS, WAYS
+from vila_tools.options import add_threads_option
 from vila_tools.training.recipe import StageRecipe
 
 
@@ -60,7 +61,7 @@ def finetune_parser(description: str | None) -> argparse.ArgumentParser:
     run.add_argument("--save-memory", action="store_true", help="gradient checkpointing: slower, far less memory")
     run.add_argument("--precision", choices=PRECISIONS, default="auto", help="default: %(default)s")
     run.add_argument("--device", default="auto", help="auto, cpu, cuda")
-    run.add_argument("--threads", type=int, default=2)
+    add_threads_option(run)
     run.add_argument("--seed", type=int, default=0)
     return parser
 

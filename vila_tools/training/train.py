@@ -21,6 +21,7 @@ from vila_core.files.writing import write_text, written_whole
 from vila_core.models.checkpoint import save_weights
 from vila_core.models.vlm import VisionLanguageModel
 from vila_core.prompts.navigation import nano_text
+from vila_tools.options import add_threads_option
 from vila_tools.training.autocast import autocast_precision
 from vila_tools.training.create import create_model
 from vila_tools.training.data_sets import make_episodes
@@ -239,5 +240,5 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, help="instead of the recipe's")
     parser.add_argument("--scale", type=float, default=1.0, help="multiply all step counts, for a quick trial")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda")
-    parser.add_argument("--threads", type=int, default=2, help="processors to compute on")
+    add_threads_option(parser)
     return parser

@@ -22,6 +22,7 @@ from vila_core.models.relevance import RelevanceConfig, RelevanceHead
 from vila_core.models.relevance_files import save_relevance
 from vila_core.models.vision_tower import VisionTower
 from vila_core.models.vlm import VisionLanguageModel
+from vila_tools.options import add_threads_option
 from vila_tools.training.autocast import AUTOCAST_PRECISIONS, autocast_precision
 from vila_tools.training.clip_features import clip_features
 from vila_tools.training.clips import Clips, read_clips
@@ -145,5 +146,5 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--scale", type=float, default=1.0, help="multiply the number of steps, for a quick trial")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda")
     parser.add_argument("--precision", choices=AUTOCAST_PRECISIONS, default="auto", help="default: %(default)s")
-    parser.add_argument("--threads", type=int, default=2)
+    add_threads_option(parser)
     return parser

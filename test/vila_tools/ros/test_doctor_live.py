@@ -98,6 +98,7 @@ def test_a_publisher_that_does_not_fit_is_named(ros, ros_environment, spinner):
     assert told["level"] == "red" and "/base offers best_effort, /viewer asks for reliable" in told["text"]
 
 
+@pytest.mark.long
 def test_a_drive_tells_sign_and_scale_and_ends_in_zeros(ros, ros_environment, spinner):
     base = spinner.add(Base(scale=0.5))
     done = doctor(ros_environment, "--seconds", "1", "--drive")
