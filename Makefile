@@ -30,7 +30,7 @@ help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
 demo: setup  ## drive to INSTRUCTION="go to the red chair" in the flat of SEED=3, results in out/; PAGE=1: by browser too
-	@$(VENV)/bin/vila demo --instruction "$(INSTRUCTION)" --seed $(SEED) $(if $(PAGE),--page)
+	@$(VENV)/bin/vila demo --instruction "$(INSTRUCTION)" --seed $(SEED) $(if $(PAGE),--page --record)
 
 demo-events: setup  ## a patrol on which things happen, in the flat of SEED=3: out/events.mp4 and the score
 	@$(VENV)/bin/vila demo-events --seed $(SEED)

@@ -56,6 +56,9 @@ class Asked:
     def release(self) -> None:
         self.stops.append("release")
 
+    def explain(self, decision: str) -> None:
+        self.commands.append(decision)
+
 
 class Served:
     """A running server, and clients of it."""
@@ -73,6 +76,7 @@ class Served:
             self.asked,  # type: ignore[arg-type]
             self.deadman,
             lambda: {"now_s": 1.0, "silent_s": {}},
+            self.asked if config.explain else None,  # type: ignore[arg-type]
         )
         self.server = PageServer(site)
         self.port = self.server.port
@@ -410,6 +414,39 @@ def test_the_picture_of_a_decision_is_shown_when_asked_for(served):
             found |= pictures
             seen(client, update)
         assert found["decision/nobody's"] == b""
+
+
+@pytest.mark.parametrize("may", [True, False])
+def test_a_click_explains_where_that_is_allowed_and_its_picture_comes(may, wait_until):
+    served = Served(PageConfig(port=0, explain=may))
+    served.pictures.keep_explanation("1-5", b"a picture")
+    try:
+        with served.open() as client:
+            say(client, do="explain", id="1-5")
+            say(client, do="cancel")
+            wait_until(lambda: Cancel() in served.asked.commands)
+            assert served.asked.commands == ["1-5"] * may + [Cancel()]
+            say(client, do="explained", id="1-5")
+            found: dict[str, bytes] = {}
+            while "explanation/1-5" not in found:
+                update, pictures = hear(client)
+                found |= pictures
+                seen(client, update)
+            assert found["explanation/1-5"] == b"a picture"
+    finally:
+        served.server.stop()
+
+
+def test_who_explains_too_often_is_cut_off():
+    served = Served(PageConfig(port=0, explain=True))
+    try:
+        with served.open() as client:
+            for number in range(50):
+                say(client, do="explain", id=str(number))
+            assert closed_with(client) == 4429
+        assert len(served.asked.commands) < 20
+    finally:
+        served.server.stop()
 
 
 def test_a_slow_browser_gets_the_newest_picture_next_and_delays_nobody(served):

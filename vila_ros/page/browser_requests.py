@@ -54,6 +54,20 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True)
+class Explain:
+    """Tell what a decision depends on."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """Show the picture of that."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Seen:
     """The update of this number is on the screen; the next may come."""
 
@@ -88,8 +102,9 @@ class Hello:
 
 
 Command = Go | Cancel | Watch | Unwatch | Ask  # what is asked of the robot's nodes
-Request = Command | Picture | Seen | Press | Release | Hold | LetGo | Hello
+Request = Command | Picture | Explain | Explained | Seen | Press | Release | Hold | LetGo | Hello
 VIEW = {"go": Go, "cancel": Cancel, "watch": Watch, "unwatch": Unwatch, "ask": Ask, "picture": Picture, "seen": Seen}
+VIEW |= {"explain": Explain, "explained": Explained}
 STOP = {"press": Press, "release": Release, "hold": Hold, "let_go": LetGo}
 HELLO = {"hello": Hello}
 

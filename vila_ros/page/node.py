@@ -22,6 +22,7 @@ from vila_ros.page.commands import Commands
 from vila_ros.page.config import PageConfig, read_token
 from vila_ros.page.deadman import Deadman
 from vila_ros.page.emergency import Emergency
+from vila_ros.page.explainer import Explainer
 from vila_ros.page.listener import Listener
 from vila_ros.page.pictures import Pictures
 
@@ -44,6 +45,8 @@ class PageNode(Node):
         self._deadman = Deadman(self.config.deadman_timeout_s)
         self._emergency = Emergency(self, self.board, self._listener, self._deadman)
         self.board.put("robot", {"name": self.get_namespace().strip("/")})
+        self._explainer = Explainer(self.board, self.pictures) if self.config.explain else None
+        self.board.put("explains", self.config.explain)
         self._camera = PageCamera(self, self.config, self.pictures, self._on_bad_image)
         self._server: object | None = None
         self._is_made = True
@@ -71,6 +74,7 @@ class PageNode(Node):
             self._emergency,
             self._deadman,
             self._status,
+            self._explainer,
         )
         server = PageServer(site)
         self._server = server
@@ -91,6 +95,8 @@ class PageNode(Node):
         if self._server is not None:
             self._server.stop()  # type: ignore[attr-defined]
             self._server = None
+        if self._explainer is not None:
+            self._explainer.close()
         self._camera.stop()
         self._commands.destroy()
 

@@ -14,7 +14,7 @@ _QUALITY = 75
 _RAW_BYTES = 48 << 20  # of pictures that are not encoded yet
 _RECENT, _RECENT_NS = 240, 8_000_000_000  # of a camera of 30 Hz, for the slowest decision that is not dropped
 _RESET_NS = 1_000_000_000  # a stamp so far back: the clock was set back
-_DECIDED = 100
+_DECIDED, _EXPLAINED = 100, 8
 
 
 class Picture:
@@ -51,6 +51,7 @@ class Pictures:
         self.is_driving = False
         self._recent: OrderedDict[int, Picture] = OrderedDict()  # by stamp, those that a decision may still answer
         self._decided: OrderedDict[str, Picture] = OrderedDict()  # by decision
+        self._explained: OrderedDict[str, Picture] = OrderedDict()  # of explanations, by decision
         self._awaited: OrderedDict[int, str] = OrderedDict()  # decisions that came before their picture, by stamp
         self.newest: Picture | None = None
 
@@ -88,6 +89,18 @@ class Pictures:
         """Return the very picture that a decision answered, None if it did not reach us or is long gone."""
         with self._lock:
             return self._decided.get(decision)
+
+    def keep_explanation(self, decision: str, jpeg: bytes) -> None:
+        """Keep the picture that shows what a decision depends on; of the last few decisions."""
+        with self._lock:
+            self._explained[decision] = Picture(0, lambda: jpeg, 0, 0.0, 0.0)
+            if len(self._explained) > _EXPLAINED:
+                self._explained.popitem(last=False)
+
+    def of_explanation(self, decision: str) -> Picture | None:
+        """Return the picture that shows what a decision depends on, None if there is none any more."""
+        with self._lock:
+            return self._explained.get(decision)
 
     def _grow_old(self, now_ns: int) -> list[Picture]:
         """Forget what is too old, and return what is to be encoded."""

@@ -23,6 +23,8 @@ from vila_ros.page.browser_requests import (
     HELLO,
     STOP,
     VIEW,
+    Explain,
+    Explained,
     Hello,
     Hold,
     LetGo,
@@ -38,6 +40,7 @@ from vila_ros.page.commands import Commands
 from vila_ros.page.config import PageConfig
 from vila_ros.page.deadman import Deadman
 from vila_ros.page.emergency import Emergency
+from vila_ros.page.explainer import Explainer
 from vila_ros.page.pictures import Pictures
 from vila_ros.page.viewer import Viewer
 
@@ -68,6 +71,7 @@ class Site:
     emergency: Emergency
     deadman: Deadman
     status: Callable[[], dict[str, Any]]
+    explainer: Explainer | None = None  # none: browsers are shown the command
 
 
 class PageServer:
@@ -155,6 +159,10 @@ class _Connections:
                 viewer.on_seen(request.number)
             elif isinstance(request, Picture):
                 viewer.on_picture(request.id)
+            elif isinstance(request, Explained):
+                viewer.on_explained(request.id)
+            elif isinstance(request, Explain):
+                self._explain(request.id, commands)
             elif not (commands.take(time.monotonic()) and site.commands.submit(request)):  # type: ignore[arg-type]
                 raise _TooManyError
 
@@ -166,6 +174,12 @@ class _Connections:
         finally:
             self._viewers -= 1
             await _end(socket, sending, reading)
+
+    def _explain(self, decision: str, commands: Bucket) -> None:
+        if not commands.take(time.monotonic()):
+            raise _TooManyError
+        if self._site.explainer is not None:
+            self._site.explainer.explain(decision)
 
     async def stop(self, socket: WebSocket) -> None:
         """Take the emergency stop, and hear whether a browser that holds the robot is still there."""

@@ -35,12 +35,13 @@ class Viewer:
         rate_hz: float,
     ) -> None:
         self._socket, self._board, self._pictures, self._status = socket, board, pictures, status
+        self._kept = {"decision": pictures.of_decision, "explanation": pictures.of_explanation}
         self._period_s = 1.0 / rate_hz
         self._number = 0  # of the last update
         self._is_shown = True  # it is, or none was sent yet
         self._moment = 0  # of the board, when the last update was made
         self._live: Picture | None = None  # the picture that was sent last
-        self._asked: str | None = None  # the decision whose picture is wanted
+        self._asked = dict[str, str]()  # decisions whose picture is wanted, and of what kind
 
     def on_seen(self, number: int) -> None:
         """Note that the browser has shown the update of this number."""
@@ -49,7 +50,11 @@ class Viewer:
 
     def on_picture(self, decision: str) -> None:
         """Send the picture of this decision with the next update."""
-        self._asked = decision
+        self._asked["decision"] = decision
+
+    def on_explained(self, decision: str) -> None:
+        """Send the picture of this decision's explanation with the next update."""
+        self._asked["explanation"] = decision
 
     async def run(self) -> None:
         """Send updates until the browser is gone. Raises TimeoutError if it shows nothing any more."""
@@ -71,7 +76,7 @@ class Viewer:
         changes, moment = self._board.since(self._moment)
         newest = self._pictures.newest
         is_new = newest is not None and newest is not self._live
-        if not (changes or is_new or self._asked is not None or time.monotonic() - begun_s > _QUIET_S):
+        if not (changes or is_new or self._asked or time.monotonic() - begun_s > _QUIET_S):
             return b""
         self._moment, self._number = moment, self._number + 1
         shown: list[dict[str, Any]] = []
@@ -79,9 +84,10 @@ class Viewer:
         if newest is not None and is_new:
             self._live = newest
             _append(shown, data, {"name": "live", "age_ms": _age_ms(newest)}, await _jpeg(newest))
-        if self._asked is not None:
-            decided, name, self._asked = self._pictures.of_decision(self._asked), self._asked, None
-            _append(shown, data, {"name": f"decision/{name}"}, b"" if decided is None else await _jpeg(decided))
+        asked, self._asked = self._asked, {}
+        for kind, decision in asked.items():
+            picture = self._kept[kind](decision)
+            _append(shown, data, {"name": f"{kind}/{decision}"}, b"" if picture is None else await _jpeg(picture))
         told = self._status() | {"number": self._number, "changes": changes, "pictures": shown}
         text = json.dumps(told, separators=(",", ":"), allow_nan=False).encode()
         return b"".join([struct.pack(">I", len(text)), text, *data])

@@ -129,7 +129,7 @@ def robot(tmp_path_factory) -> Iterator[tuple[int, Path]]:
     """The simulated robot with all its nodes: the port of its page, and the folder of the logs."""
     out = tmp_path_factory.mktemp("robot")
     before = dict(os.environ)
-    with running(node_specs(DemoOptions(seed=3, page=True, page_port=0, out=out)), out):
+    with running(node_specs(DemoOptions(seed=3, page=True, page_port=0, record=True, out=out)), out):
         log, until_s = out / "log" / "page.log", time.monotonic() + HANG_S
         while "the page is at" not in log.read_text():
             assert time.monotonic() < until_s, log.read_text()
@@ -200,6 +200,18 @@ def test_the_emergency_stop_stops_a_driving_robot_and_both_tabs_show_it(page):
     other.click("release")
     one.until(lambda: not one.text("alert"))
     assert not is_moving(one)
+
+
+def test_a_click_tells_what_the_decision_depends_on(page):
+    tab = page()
+    drive(tab)
+    tab.until(lambda: tab.text("reply").startswith("“"))
+    tab.click("explain")
+    tab.until(lambda: "leaving out" in tab.text("explanation"))
+    picture = tab.to_front().find_element(By.ID, "explained")
+    tab.until(lambda: picture.get_property("naturalWidth") == 1280 and picture.is_displayed())
+    if os.environ.get("PAGE_PICTURE"):
+        tab.to_front().save_screenshot(os.environ["PAGE_PICTURE"])
 
 
 def test_the_button_stops_too_and_cancel_ends_an_instruction(page):

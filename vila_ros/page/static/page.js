@@ -7,7 +7,7 @@ const MOST = 200, STALE_MS = 500, SILENT_S = 0.5;
 const byId = (id) => document.getElementById(id);
 const values = new Map(); // key -> value, in order of first appearance
 const live = { ageMs: null, atMs: 0 };
-let nowS = 0, nowAtMs = 0, silentS = {}, chosen = null, drawn = [], shownKey = null;
+let nowS = 0, nowAtMs = 0, silentS = {}, chosen = null, drawn = [], shownKey = null, explainedKey = null;
 
 // --- small helpers -------------------------------------------------------------------------------
 
@@ -43,7 +43,7 @@ const stop = new Stop(() => token);
 
 function begin() {
   values.clear();
-  shownKey = null;
+  shownKey = explainedKey = null;
   sessionStorage.setItem("token", token);
 }
 
@@ -105,8 +105,12 @@ async function showPicture(picture) {
     if (picture.data) await put(byId("live"), picture.data);
     return;
   }
-  const key = picture.name.slice("decision/".length), decision = decisionNow();
+  const [kind, key] = picture.name.split("/"), decision = decisionNow();
   if (!decision || decision.key !== key) return;
+  if (kind === "explanation") {
+    if (picture.data) await put(byId("explained"), picture.data);
+    return;
+  }
   if (picture.data) await put(byId("seen"), picture.data);
   else { // it may still be on its way to the node
     byId("seen").removeAttribute("src");
@@ -149,12 +153,20 @@ function showDecision() {
   showDecisions();
 }
 
-// The robot's processor has other things to do: the command is to be run where the bag is.
+// Where the node may ask the model again, it does on a click; else the command is shown, to be run where the bag is.
 function showExplanation(decision) {
-  const folder = values.get("recording")?.folder;
+  const folder = values.get("recording")?.folder, told = values.get(`explanation/${decision.key}`);
+  const isTold = told?.state === "told";
   setText("explanation", !decision.reply ? "The model was not asked."
-    : folder ? `vila explain ${folder} --decision ${decision.id}`
-    : `Nothing is recorded: start with record:=true. Then: vila explain RUN --decision ${decision.id}`);
+    : !folder ? `Nothing is recorded: start with record:=true. Then: vila explain RUN --decision ${decision.id}`
+    : !values.get("explains") ? `vila explain ${folder} --decision ${decision.id}`
+    : told ? told.text : "");
+  byId("explained").hidden = !isTold;
+  if (isTold && explainedKey !== decision.key) {
+    explainedKey = decision.key;
+    byId("explained").removeAttribute("src");
+    view.send({ do: "explained", id: decision.key });
+  }
 }
 
 function showDoing(decision) {
@@ -315,7 +327,7 @@ const SHOWS = {
   robot: () => setText("robot", values.get("robot").name),
   actions: showDecision, decision: showDecision, path: showMap, pose: showMap, mission: showMissions, governor: showGovernor,
   navigator: showNavigator, event: showEvents, query: showQueries, question: showQuestions, stats: showNumbers,
-  health: showHealth, recording: showDecision, note: showNotes,
+  health: showHealth, recording: showDecision, explains: showDecision, explanation: showDecision, note: showNotes,
 };
 
 setInterval(() => {
@@ -343,9 +355,13 @@ onSubmit("ask", "asked", (text) => ({ do: "ask", text }));
 byId("cancel").addEventListener("click", () => view.send({ do: "cancel" }));
 byId("follow").addEventListener("click", () => choose(null));
 byId("explain").addEventListener("click", (event) => {
-  const isShown = byId("explanation").hidden;
-  byId("explanation").hidden = !isShown;
+  const isShown = byId("explaining").hidden, decision = decisionNow();
+  byId("explaining").hidden = !isShown;
   event.target.setAttribute("aria-expanded", String(isShown));
+  if (isShown && decision?.reply && values.get("explains")) {
+    choose(decision.key); // it stays while the robot decides on
+    view.send({ do: "explain", id: decision.key });
+  }
 });
 byId("login").addEventListener("submit", (event) => {
   event.preventDefault();
