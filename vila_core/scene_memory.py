@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from vila_core.engine.backend import Backend, CellBackend
 from vila_core.errors import InstructionError, NoImagesError, QueryError, UnsupportedQueryError
+from vila_core.media.packing import jpeg_of, shrunk
 from vila_core.prompts.instruction import sanitize
 from vila_core.prompts.wording import things_in
 from vila_core.recall.config import MemoryConfig
@@ -226,12 +226,7 @@ class SceneMemory:
             raise QueryError(f"the name: {err}") from err
 
     def _jpeg(self, frame: Frame) -> bytes:
-        scale = min(1.0, self.config.picture_px / max(frame.image.shape[:2]))
-        small = cv2.resize(frame.image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-        _, data = cv2.imencode(
-            ".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
-        )
-        return data.tobytes()
+        return jpeg_of(shrunk(frame.image, self.config.picture_px / max(frame.image.shape[:2])), _JPEG_QUALITY)
 
     def _forget(self, now_ns: int) -> int:
         return self._store.forget(now_ns - round(self.config.most_days * _DAY_NS), self.config.most_mb * 1e6)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from vila_core.actions.grammar import SENTENCES
 from vila_core.history.policy import is_blank
+from vila_core.media.packing import Picture, jpeg_of
 from vila_core.types import Decision, Frame
 
 _WIDTH_PX = 640
@@ -18,16 +18,12 @@ _FONT, _SIZE = cv2.FONT_HERSHEY_SIMPLEX, 0.45
 _DARK, _WHITE, _GREY, _GREEN = (24, 24, 24), (240, 240, 240), (150, 150, 150), (60, 200, 90)
 _QUALITY = 85
 
-Picture = NDArray[np.uint8]
-
 
 def debug_jpeg(decision: Decision) -> bytes:
     """Return the picture of a decision as JPEG; empty for one that the model was not asked for."""
     if decision.prompt is None or not decision.prompt.visuals:
         return b""
-    picture = cv2.cvtColor(debug_picture(decision), cv2.COLOR_RGB2BGR)
-    is_packed, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
-    return data.tobytes() if is_packed else b""
+    return jpeg_of(debug_picture(decision), _QUALITY)
 
 
 def debug_picture(decision: Decision) -> Picture:

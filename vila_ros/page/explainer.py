@@ -15,6 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from vila_core.errors import FrameError
 from vila_ros.page.board import Board
 from vila_ros.page.pictures import Pictures, encode
 
@@ -75,7 +76,7 @@ class Explainer:
                 raise _FailedError("its picture cannot be read")
             self._pictures.keep_explanation(decision, encode(image.astype(np.uint8), _WIDTH_PX))
             self._put(decision, "told", text)
-        except (OSError, cv2.error, _FailedError) as err:
+        except (OSError, cv2.error, FrameError, _FailedError) as err:
             self._put(decision, "failed", str(err))
 
     def _answer(self, command: list[str]) -> str:

@@ -6,9 +6,10 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from vila_core.media.packing import jpeg_of, shrunk
 
 _QUALITY = 75
 _RAW_BYTES = 48 << 20  # of pictures that are not encoded yet
@@ -127,9 +128,4 @@ class Pictures:
 
 def encode(image: NDArray[np.uint8], width_px: int) -> bytes:
     """Return an RGB image [H, W, 3] as JPEG, not wider than width_px."""
-    height, width, _ = image.shape
-    pixels = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-    if width > width_px:
-        pixels = cv2.resize(pixels, (width_px, max(1, round(height * width_px / width))), interpolation=cv2.INTER_AREA)
-    _, data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
-    return data.tobytes()
+    return jpeg_of(shrunk(image, width_px / image.shape[1]), _QUALITY)

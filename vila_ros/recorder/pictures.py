@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import cv2
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Callable
+from functools import partial
+
 from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import CompressedImage, Image
 
-from vila_core.errors import FrameError
+from vila_core.media.packing import Picture, jpeg_of, png_of
 from vila_ros.common.conversions import frame_from_image
 
 _PNG_LEVEL = 1  # half again as large as the best, in a tenth of the time
@@ -19,21 +19,17 @@ def png_from_image(data: bytes) -> bytes:
 
     Raises FrameError if they are none.
     """
-    return _packed(data, ".png", [cv2.IMWRITE_PNG_COMPRESSION, _PNG_LEVEL])
+    return _packed(data, "png", partial(png_of, level=_PNG_LEVEL))
 
 
 def jpeg_from_image(data: bytes, quality: int) -> bytes:
     """Return a serialized CompressedImage for a serialized Image. quality: 1 to 100. Raises FrameError as above."""
-    return _packed(data, ".jpg", [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return _packed(data, "jpeg", partial(jpeg_of, quality=quality))
 
 
-def _packed(data: bytes, suffix: str, options: list[int]) -> bytes:
+def _packed(data: bytes, kind: str, pack: Callable[[Picture], bytes]) -> bytes:
     message: Image = deserialize_message(data, Image)
-    pixels: NDArray[np.uint8] = frame_from_image(message).image
-    is_packed, packed = cv2.imencode(suffix, cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), options)
-    if not is_packed:
-        raise FrameError(f"an image of {pixels.shape[1]} x {pixels.shape[0]} could not be packed as {suffix[1:]}")
-    kind = "png" if suffix == ".png" else "jpeg"
+    packed = pack(frame_from_image(message).image)
     return serialize_message(
-        CompressedImage(header=message.header, format=f"rgb8; {kind} compressed bgr8", data=packed.tobytes())
+        CompressedImage(header=message.header, format=f"rgb8; {kind} compressed bgr8", data=packed)
     )

@@ -7,9 +7,7 @@ import hashlib
 from collections import OrderedDict
 from dataclasses import dataclass
 
-import cv2
-
-from vila_core.errors import FrameError
+from vila_core.media.packing import jpeg_of, png_of
 from vila_core.types import Frame, FrameKey
 
 _MOST = 640  # frames that are kept compressed
@@ -84,9 +82,5 @@ class SentPictures:
 def _compressed(frame: Frame, form: str) -> Compressed:
     is_small = frame.image.shape[0] * frame.image.shape[1] <= _PNG_PIXELS
     kind = ("png" if is_small else "jpeg") if form == "auto" else form
-    options = [] if kind == "png" else [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
-    is_done, data = cv2.imencode(f".{kind}", cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR), options)
-    if not is_done:
-        raise FrameError(f"a frame of {frame.image.shape[1]} x {frame.image.shape[0]} pixels cannot be compressed")
-    stored = data.tobytes()
+    stored = png_of(frame.image) if kind == "png" else jpeg_of(frame.image, _JPEG_QUALITY)
     return Compressed(kind, stored, f"sha256:{hashlib.sha256(stored).hexdigest()}")
