@@ -49,8 +49,8 @@ SERVES = {  # the only files that know the web, and how: docs/page.md
 CALLS = {  # the only files that ask another node for something, under names that are written there
     "vila_ros/navigator/nav2_client.py": {"ActionClient"},
     "vila_ros/page/commands.py": {"ActionClient", "create_client"},
-    "vila_ros/page/emergency.py": {"create_client"},
-    "vila_ros/voice/robot.py": {"ActionClient", "create_client"},
+    "vila_ros/common/emergency_service.py": {"create_client"},
+    "vila_ros/voice/robot.py": {"ActionClient"},
 }
 NAMED_ELSEWHERE = {"vila_ros/navigator/nav2_client.py"}  # by a parameter: the name of Nav2's action
 CLIENTS = {"create_client": 1, "create_generic_client": 1, "create_generic_publisher": 1, "ActionClient": 2}

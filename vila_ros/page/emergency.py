@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
-from typing import Any
 
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from std_srvs.srv import SetBool
-from vila_nav.srv import CancelInstruction
 
 from vila_core.control.governor.governor import GovernorState as State
+from vila_ros.common.emergency_service import EmergencyService
 from vila_ros.page.board import Board
 from vila_ros.page.deadman import Deadman
 from vila_ros.page.listener import Listener
@@ -23,11 +21,10 @@ _SENT_S = 0.1  # for a call on the way when this process ends
 
 
 class Emergency:
-    """Presses and releases by the governor's service.
+    """Presses and releases it for browsers.
 
-    Never by the topic: to release that would release what a hardware button has pressed. A governor that is gone
-    cannot be asked, and passes nothing; the instruction is then canceled. Callable in any thread; the work is done in
-    the executor's.
+    A governor that is gone cannot be asked, and passes nothing; the instruction is then canceled. Callable in any
+    thread; the work is done in the executor's.
     """
 
     def __init__(self, node: Node, board: Board, listener: Listener, deadman: Deadman) -> None:
@@ -36,9 +33,7 @@ class Emergency:
         self._wanted = ""  # who pressed it, until the governor answers that it holds
         self._is_released = False  # and the governor does not know it yet
         self._answer = ""  # of the governor, to the last release
-        self._pending: Any = None  # the last call
-        self._service: Any = node.create_client(SetBool, "governor/emergency_stop")
-        self._cancel: Any = node.create_client(CancelInstruction, "navigator/cancel_instruction")
+        self._service = EmergencyService(node)
         self._guard = node.create_guard_condition(self._work)
         node.create_timer(_PERIOD_S, self._on_timer, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
@@ -57,7 +52,7 @@ class Emergency:
     def close(self) -> None:
         """Press it for browsers that hold the robot: nobody will hear them any more."""
         if self._deadman.is_held and not self._stands():
-            self._service.call_async(SetBool.Request(data=True))
+            self._service.call(True, lambda answer: None)
             time.sleep(_SENT_S)
 
     def _on_timer(self) -> None:
@@ -70,23 +65,16 @@ class Emergency:
         with self._lock:
             wanted, is_released, self._is_released = self._wanted, self._is_released, False
         if wanted:
-            self._call(True, lambda answer: self._on_pressed(wanted))
-            if self._is_silent() and self._cancel.service_is_ready():
-                self._cancel.call_async(CancelInstruction.Request())
+            self._service.call(True, lambda answer: self._on_pressed(wanted, answer))
+            if self._is_silent():
+                self._service.cancel_instruction()
         elif is_released:
-            self._call(False, self._on_released)
+            self._service.call(False, self._on_released)
         self._put()
 
-    def _call(self, pressed: bool, on_answer: Callable[[SetBool.Response], None]) -> None:
-        """Ask the governor; of a call that it has not answered yet no answer is awaited any more."""
-        if not self._service.service_is_ready():
+    def _on_pressed(self, who: str, answer: SetBool.Response) -> None:
+        if not answer.success:
             return
-        if self._pending is not None and not self._pending.done():
-            self._service.remove_pending_request(self._pending)
-        self._pending = self._service.call_async(SetBool.Request(data=pressed))
-        self._pending.add_done_callback(lambda future: on_answer(future.result()))
-
-    def _on_pressed(self, who: str) -> None:
         with self._lock:
             if self._wanted == who:
                 self._wanted = ""

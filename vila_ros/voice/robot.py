@@ -11,9 +11,9 @@ from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from std_srvs.srv import SetBool
 from vila_nav.action import NavigateInstruction
-from vila_nav.srv import CancelInstruction
 
 from vila_core.voice.dialogue import spoken
+from vila_ros.common.emergency_service import EmergencyService
 
 SOURCE = "voice"  # who tells an instruction, as the mission says
 _PERIOD_S, _UNANSWERED_S = 0.05, 0.3
@@ -22,18 +22,15 @@ _PERIOD_S, _UNANSWERED_S = 0.05, 0.3
 class Robot:
     """Asks the nodes, in the executor's thread. tell: speaks to the user.
 
-    The emergency stop is pressed by the governor's service, again and again until it answers, and never released: that
-    is for a hand. Never by the topic, which would be what a hardware button publishes. While the governor does not
-    answer the instruction is canceled as well.
+    The emergency stop is pressed again and again until the governor answers, and never released: that is for a hand.
+    While the governor does not answer the instruction is canceled as well.
     """
 
     def __init__(self, node: Node, tell: Callable[[str], None]) -> None:
         self._node, self._tell = node, tell
         self._pressed_s: float | None = None  # since when it is wanted and not confirmed
-        self._pending: Any = None
         self._goals = self._stopped_goals = 0  # sent; of these before the last stop, whose end is no news
-        self._stop: Any = node.create_client(SetBool, "governor/emergency_stop")
-        self._cancel: Any = node.create_client(CancelInstruction, "navigator/cancel_instruction")
+        self._emergency = EmergencyService(node)
         self._navigate: Any = ActionClient(node, NavigateInstruction, "navigator/navigate")
         node.create_timer(_PERIOD_S, self._work, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
@@ -61,8 +58,7 @@ class Robot:
 
     def cancel(self) -> None:
         """Have it follow no instruction any more, whoever told it."""
-        if self._cancel.service_is_ready():
-            self._cancel.call_async(CancelInstruction.Request())
+        self._emergency.cancel_instruction()
 
     def destroy(self) -> None:
         """Leave the action."""
@@ -80,13 +76,8 @@ class Robot:
             return
         if time.monotonic() - self._pressed_s > _UNANSWERED_S:
             self.cancel()
-        if not self._stop.service_is_ready():
-            return
-        if self._pending is not None and not self._pending.done():
-            self._stop.remove_pending_request(self._pending)
-        self._pending = self._stop.call_async(SetBool.Request(data=True))
-        self._pending.add_done_callback(self._on_pressed)
+        self._emergency.call(True, self._on_pressed)
 
-    def _on_pressed(self, future: Any) -> None:
-        if future.result() is not None and future.result().success:
+    def _on_pressed(self, answer: SetBool.Response) -> None:
+        if answer.success:
             self._pressed_s = None
