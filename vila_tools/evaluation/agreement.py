@@ -34,7 +34,7 @@ from vila_sim.environment import FlatEnv
 from vila_sim.episodes import SPLITS, Episode, generate_episodes
 from vila_tools.evaluation.chosen_episodes import chosen_episodes
 from vila_tools.evaluation.episode_run import EpisodeResult, run_episode
-from vila_tools.evaluation.metrics import mean_metrics, wilson_interval
+from vila_tools.evaluation.metrics import rate_row
 from vila_tools.evaluation.policies import make_policy
 from vila_tools.evaluation.rollouts import Rollout, oracle_rollout
 from vila_tools.options import add_precision_option, add_threads_option, tell_precision
@@ -93,12 +93,9 @@ def compare(pairs: Iterable[tuple[Answer, Answer]]) -> dict[str, Any]:
     same = [bool(a.probabilities.argmax() == b.probabilities.argmax()) for a, b in rows]
     divergences = [divergence(a.probabilities, b.probabilities) for a, b in rows]
     errors = [float(np.linalg.norm(a.logits - b.logits) / max(np.linalg.norm(a.logits), 1e-30)) for a, b in rows]
-    low, high = wilson_interval(sum(same), len(same))
     return {
         "decisions": len(rows),
-        "agreement": round(statistics.fmean(same), 4),
-        "agreement_low": round(low, 4),
-        "agreement_high": round(high, 4),
+        **rate_row("agreement", sum(same), len(same)),
         "kl_nats": float(f"{statistics.fmean(divergences):.4g}"),
         "kl_max_nats": float(f"{max(divergences):.4g}"),
         "logits_error": float(f"{statistics.fmean(errors):.4g}"),
@@ -120,14 +117,10 @@ def success(models: Sequence[tuple[str, TorchBackend]], episodes: Sequence[Episo
         bar = tqdm(episodes, desc=f"episodes of {name}", unit="episode", disable=None)
         found[name] = [run_episode(env, policy, "ours", episode) for episode in bar]
     env.close()
-    rates = {}
-    for name, results in found.items():
-        low, high = wilson_interval(sum(result.metrics.success for result in results), len(results))
-        rates[name] = {
-            "sr": round(mean_metrics([result.metrics for result in results]).success, 4),
-            "sr_low": round(low, 4),
-            "sr_high": round(high, 4),
-        }
+    rates = {
+        name: rate_row("sr", sum(result.metrics.success for result in results), len(results))
+        for name, results in found.items()
+    }
     flips = [a.metrics.success != b.metrics.success for a, b in zip(*found.values(), strict=True)]
     return {"success": {"episodes": len(episodes), **rates, "differ": sum(flips)}}
 

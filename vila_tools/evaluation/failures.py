@@ -15,7 +15,7 @@ from vila_sim.environment import bearing_rad
 from vila_sim.episode import SUCCESS_RADIUS_M, Episode, Pair
 from vila_sim.room_space import footprint_distance
 from vila_sim.scene import Flat, SceneObject
-from vila_tools.evaluation.metrics import mean, wilson_interval
+from vila_tools.evaluation.metrics import mean, rate_row
 
 if TYPE_CHECKING:
     from vila_tools.evaluation.episode_run import EpisodeResult
@@ -93,10 +93,7 @@ def success_by(results: Sequence[EpisodeResult], what: str) -> dict[str, dict[st
 
 
 def _rate(results: Sequence[EpisodeResult]) -> dict[str, Any]:
-    successes = sum(result.metrics.success for result in results)
-    low, high = wilson_interval(successes, len(results))
-    rate = successes / len(results)
-    return {"episodes": len(results), "sr": round(rate, 4), "sr_low": round(low, 4), "sr_high": round(high, 4)}
+    return {"episodes": len(results)} | rate_row("sr", sum(result.metrics.success for result in results), len(results))
 
 
 def what_failures_share(results: Sequence[EpisodeResult], episodes: Sequence[Episode]) -> list[str]:

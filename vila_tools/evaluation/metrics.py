@@ -128,6 +128,16 @@ def mcnemar(lost: int, gained: int) -> float:
     return min(1.0, 2 * tail / 2**pairs)
 
 
+def rate_row(name: str, successes: float, count: int) -> dict[str, float]:
+    """Return NAME, NAME_low and NAME_high: a success rate and its 95 % interval, in 4 digits; 0 for no episodes."""
+    low, high = wilson_interval(successes, count)
+    return {
+        name: round(successes / count, 4) if count else 0.0,
+        f"{name}_low": round(low, 4),
+        f"{name}_high": round(high, 4),
+    }
+
+
 def wilson_interval(successes: float, count: int) -> tuple[float, float]:
     """The 95 % Wilson score interval of a success rate; (0, 1) for no episodes."""
     if count == 0:

@@ -28,7 +28,7 @@ from vila_sim.episodes import SUCCESS_RADIUS_M
 from vila_sim.instructions import NEUTRAL_INSTRUCTION
 from vila_sim.oracle import MAX_DECISIONS, STOP_DISTANCE_M
 from vila_tools.command_line import option, parse_options
-from vila_tools.evaluation.metrics import NavigationMetrics, mean_metrics, navigation_metrics, wilson_interval
+from vila_tools.evaluation.metrics import NavigationMetrics, mean_metrics, navigation_metrics, rate_row
 from vila_tools.evaluation.policies import ModelPolicy, Policy
 from vila_tools.other_worlds.rooms import LEVELS, OWN_WORDS, MiniWorldRoom, RoomTask
 
@@ -227,12 +227,9 @@ def make_report(options: MiniWorldOptions, results: Sequence[RoomResult]) -> dic
 
 def _summary(results: Sequence[RoomResult]) -> dict[str, Any]:
     mean = mean_metrics([result.metrics for result in results])
-    low, high = wilson_interval(sum(result.metrics.success for result in results), len(results))
     return {
         "episodes": len(results),
-        "sr": round(mean.success, 4),
-        "sr_low": round(low, 4),
-        "sr_high": round(high, 4),
+        **rate_row("sr", sum(result.metrics.success for result in results), len(results)),
         "os": round(mean.oracle_success, 4),
         "spl": round(mean.spl, 4),
         "ne_m": round(mean.navigation_error_m, 3),
