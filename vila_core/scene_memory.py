@@ -38,9 +38,9 @@ class Recalled:
     """Where something was last seen. asked: how the question was read.
 
     probability: that it was; of what was tagged, the likeness. view: the surest picture of the last place, and from
-    where it was taken; None if it was not seen. across, down: the thing in it, shares of its size. x_m, y_m: where the
-    thing stands, in the frame of the view's pose; NaN if that is not known. views: how many show it there. is_this_run:
-    the pose is of this run, or of a map that outlasts one.
+    where it was taken; None if it was not seen. across, down: the thing's middle and its foot in it, shares of its
+    size. x_m, y_m: where the thing stands, in the frame of the view's pose; NaN if that is not known. views: how many
+    show it there. is_this_run: the pose is of this run, or of a map that outlasts one.
     """
 
     asked: str
