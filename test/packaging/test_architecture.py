@@ -15,7 +15,11 @@ ROWS = re.findall(r"^\|(?: [^`|]+ \|)? `([\w/]+\.py)` \| ([^|]+) \|", TEXT, re.M
 
 def test_the_way_is_told() -> None:
     files = [file for file, _ in ROWS]
-    assert files[0] == "vila_ros/navigator/camera.py" and "vila_ros/controller/node.py" in files and len(files) > 20
+    assert (
+        files[0] == "vila_ros/navigator/cameras/camera.py"
+        and "vila_ros/controller/node.py" in files
+        and len(files) > 20
+    )
     assert {"vila_core/watcher.py", "vila_core/config.py", "vila_core/media/bags.py"} <= set(files)
 
 

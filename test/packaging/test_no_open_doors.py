@@ -35,8 +35,8 @@ BY_NAME = {  # the only files that import by a name: from a table of ours, or on
     "vila_ros/simulator/standard_services.py",
     "vila_ros/simulator/transforms.py",
     "vila_ros/navigator/debug_outputs.py",
-    "vila_ros/navigator/goal_frames.py",
-    "vila_ros/navigator/nav2_client.py",
+    "vila_ros/navigator/motion/goal_frames.py",
+    "vila_ros/navigator/motion/nav2_client.py",
     "vila_ros/recorder/node.py",  # messages whose definition is installed
 }
 LAUNCHES = "vila_ros/common/launching.py"  # and nothing imports that but the launch files
@@ -47,12 +47,12 @@ SERVES = {  # the only files that know the web, and how: docs/page.md
     "vila_ros/page/viewer.py": {"fastapi"},
 }
 CALLS = {  # the only files that ask another node for something, under names that are written there
-    "vila_ros/navigator/nav2_client.py": {"ActionClient"},
+    "vila_ros/navigator/motion/nav2_client.py": {"ActionClient"},
     "vila_ros/page/commands.py": {"ActionClient", "create_client"},
     "vila_ros/common/emergency_service.py": {"create_client"},
     "vila_ros/voice/robot.py": {"ActionClient"},
 }
-NAMED_ELSEWHERE = {"vila_ros/navigator/nav2_client.py"}  # by a parameter: the name of Nav2's action
+NAMED_ELSEWHERE = {"vila_ros/navigator/motion/nav2_client.py"}  # by a parameter: the name of Nav2's action
 CLIENTS = {"create_client": 1, "create_generic_client": 1, "create_generic_publisher": 1, "ActionClient": 2}
 OFFERS = {"create_publisher": 1, "create_service": 1, "ActionServer": 2, "GoalServer": 2}  # where the name stands
 

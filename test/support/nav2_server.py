@@ -14,7 +14,7 @@ from rclpy.action.server import ServerGoalHandle
 from rclpy.node import Node
 
 from vila_core.types import Pose
-from vila_ros.navigator.goals import conclude
+from vila_ros.navigator.mission.goals import conclude
 
 LOOP_S = 0.02
 

@@ -15,8 +15,8 @@ from vila_core.engine.backend import EMBEDDED_CHECKPOINT, load_backend
 from vila_core.types import Frame
 from vila_ros.common.conversions import image_from_frame
 from vila_ros.common.qos import reliable_qos
-from vila_ros.navigator.camera import CameraReader
-from vila_ros.navigator.camera_config import Camera, CameraConfig
+from vila_ros.navigator.cameras.camera import CameraReader
+from vila_ros.navigator.cameras.camera_config import Camera, CameraConfig
 
 S = 1_000_000_000
 

@@ -18,9 +18,9 @@ from vila_core.errors import ConfigError, FrameError
 from vila_core.types import Frame
 from vila_ros.common.conversions import image_from_frame
 from vila_ros.common.qos import reliable_qos
-from vila_ros.navigator.camera import CameraReader
-from vila_ros.navigator.camera_config import Camera, CameraConfig
-from vila_ros.navigator.transport import TransportChoice
+from vila_ros.navigator.cameras.camera import CameraReader
+from vila_ros.navigator.cameras.camera_config import Camera, CameraConfig
+from vila_ros.navigator.cameras.transport import TransportChoice
 
 RAW, COMPRESSED = "/image_raw", "/image_raw/compressed"
 NEVER = float("inf")

@@ -28,8 +28,8 @@ from vila_core.testing import SCRIPTED_INFO, ScriptedBackend
 from vila_core.types import Frame, Odometry, Pose
 from vila_ros.common.conversions import image_from_frame, message_from_odometry
 from vila_ros.common.qos import reliable_qos, sensor_qos
-from vila_ros.navigator.event_messages import EventError
 from vila_ros.navigator.node import NavigatorNode
+from vila_ros.navigator.queries.event_messages import EventError
 
 PERIOD_S = 0.05
 SEEING = dataclasses.replace(SCRIPTED_INFO, relevance_period_s=PERIOD_S)

@@ -11,7 +11,7 @@ from rclpy.action import ActionClient
 from rclpy.node import Node
 from vila_nav.action import NavigateInstruction
 
-from vila_ros.navigator.client_watch import ClientWatch
+from vila_ros.navigator.mission.client_watch import ClientWatch
 
 
 def test_a_client_is_missed_when_it_has_left_and_no_other_is_taken_for_it(spinner, wait_until) -> None:

@@ -36,7 +36,7 @@ from vila_ros.common.conversions import (
 from vila_ros.common.qos import reliable_qos, sensor_qos
 from vila_ros.common.velocity import velocity_from_message
 from vila_ros.controller.node import ControllerNode
-from vila_ros.navigator.mission import MissionEnd, MissionError, Outcome
+from vila_ros.navigator.mission.mission import MissionEnd, MissionError, Outcome
 from vila_ros.navigator.node import NavigatorNode
 
 STOP, FORWARD, LEFT = SENTENCES[0], SENTENCES[1], SENTENCES[4]
@@ -160,7 +160,7 @@ def drive(spinner, wait_until, tmp_path, monkeypatch):
         navigator.bring_up()
         drive = Drive(world, navigator, controller, wait_until)
         monkeypatch.setattr(
-            "vila_ros.navigator.mission.MissionEnd",
+            "vila_ros.navigator.mission.mission.MissionEnd",
             lambda *given: drive.ends.append(MissionEnd(*given)) or drive.ends[-1],
         )
         for node in (navigator, controller, world):

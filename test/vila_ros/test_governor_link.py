@@ -16,7 +16,7 @@ from vila_nav.msg import GovernorState, Mission
 from vila_core.control.reasons import StopReason
 from vila_ros.navigator import governor_link
 from vila_ros.navigator.governor_link import GovernorLink
-from vila_ros.navigator.mission import MissionEnd, MissionError, Outcome
+from vila_ros.navigator.mission.mission import MissionEnd, MissionError, Outcome
 
 PERIOD_S = 0.05
 WORDS = "scan: the last measurement is old"

@@ -16,8 +16,8 @@ from vila_nav.srv import UnwatchEvent, WatchEvent
 from vila_core.control.governor.governor import GovernorState as State
 from vila_core.control.reasons import MotionFault, StopReason
 from vila_core.types import HoldReason, LocalizationMethod
-from vila_ros.navigator.event_messages import EventError
-from vila_ros.navigator.mission import MissionError, Outcome
+from vila_ros.navigator.mission.mission import MissionError, Outcome
+from vila_ros.navigator.queries.event_messages import EventError
 
 
 def constants(message: Any, prefix: str) -> dict[str, int]:

@@ -8,8 +8,8 @@ pytest.importorskip("vila_ros")
 from vila_core.control.reasons import MotionFault
 from vila_core.errors import ConfigError
 from vila_core.types import Decision, HoldReason, MoveForward, Odometry, Pose, Stop, Turn
-from vila_ros.navigator.mission import Mission, MissionError, MissionState, MotionReport, Outcome
-from vila_ros.navigator.mission_config import MissionConfig, limited
+from vila_ros.navigator.mission.mission import Mission, MissionError, MissionState, MotionReport, Outcome
+from vila_ros.navigator.mission.mission_config import MissionConfig, limited
 
 S = 1_000_000_000
 CONFIG = MissionConfig(max_decisions=5)

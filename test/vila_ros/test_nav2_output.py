@@ -36,7 +36,7 @@ from vila_core.testing import ScriptedBackend
 from vila_core.types import Pose
 from vila_ros.common.qos import latched_qos, reliable_qos
 from vila_ros.governor.node import GovernorNode
-from vila_ros.navigator.nav2_errors import CODES, abort_doubt
+from vila_ros.navigator.motion.nav2_errors import CODES, abort_doubt
 from vila_ros.navigator.node import NavigatorNode
 
 Result = NavigateInstruction.Result

@@ -39,7 +39,7 @@ from vila_core.testing import SCRIPTED_INFO, ScriptedBackend, make_frame
 from vila_core.types import Frame, HoldReason, Odometry, Pose, Vocabulary
 from vila_ros.common.conversions import frame_from_image, image_from_frame, message_from_odometry, ns_from_stamp
 from vila_ros.common.qos import latched_qos, reliable_qos, sensor_qos
-from vila_ros.navigator.client_watch import ClientWatch
+from vila_ros.navigator.mission.client_watch import ClientWatch
 from vila_ros.navigator.node import NavigatorNode
 
 Result = NavigateInstruction.Result

@@ -32,7 +32,7 @@ from vila_core.types import Frame, Odometry, Pose
 from vila_ros.common.conversions import image_from_frame, message_from_odometry, stamp_from_ns
 from vila_ros.common.qos import latched_qos, reliable_qos, sensor_qos
 from vila_ros.governor.node import GovernorNode
-from vila_ros.navigator.goals import GoalServer, conclude
+from vila_ros.navigator.mission.goals import GoalServer, conclude
 from vila_ros.page.browser_requests import Ask, Cancel, Go, Unwatch, Watch
 from vila_ros.page.node import PageNode
 

@@ -25,7 +25,7 @@ from vila_core.testing import ScriptedBackend
 from vila_core.types import Pose
 from vila_ros.common.conversions import ns_from_stamp, quaternion_from_yaw
 from vila_ros.common.qos import reliable_qos
-from vila_ros.navigator.goal_frames import GoalFrames, TransformError
+from vila_ros.navigator.motion.goal_frames import GoalFrames, TransformError
 from vila_ros.navigator.node import NavigatorNode
 
 Result = NavigateInstruction.Result

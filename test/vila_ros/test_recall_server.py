@@ -26,8 +26,8 @@ from vila_core.testing import ScriptedBackend
 from vila_core.types import Frame, Odometry, Pose
 from vila_ros.common.conversions import image_from_frame, message_from_odometry, yaw_from_quaternion
 from vila_ros.common.qos import reliable_qos, sensor_qos
-from vila_ros.navigator.event_messages import EventError
 from vila_ros.navigator.node import NavigatorNode
+from vila_ros.navigator.queries.event_messages import EventError
 
 PERIOD_S = 0.05
 

@@ -24,7 +24,7 @@ from vila_core.voice import recognisers, speakers
 from vila_core.voice.speakers import Speaker
 from vila_ros.common.qos import reliable_qos
 from vila_ros.governor.node import GovernorNode
-from vila_ros.navigator.goals import GoalServer, conclude
+from vila_ros.navigator.mission.goals import GoalServer, conclude
 from vila_ros.voice.node import VoiceNode
 from vila_ros.voice.robot import SOURCE
 

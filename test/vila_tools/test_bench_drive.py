@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("mujoco")
 
 from vila_core.config import TIMINGS
-from vila_ros.navigator.mission import MissionState
+from vila_ros.navigator.mission.mission import MissionState
 from vila_sim.episodes import flat_of, generate_episodes
 from vila_sim.grid import OccupancyGrid
 from vila_sim.mujoco.simulator import Simulator

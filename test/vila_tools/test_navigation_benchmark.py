@@ -17,7 +17,7 @@ from vila_core.random_checkpoints.make import make_random
 from vila_core.random_checkpoints.shapes import SHAPES, tiny
 from vila_core.testing import ScriptedBackend
 from vila_core.types import Pose
-from vila_ros.navigator.mission import MissionError
+from vila_ros.navigator.mission.mission import MissionError
 from vila_sim.environment import FlatEnv
 from vila_sim.episode_files import write_episodes
 from vila_sim.episodes import Episode, flat_of, generate_episodes

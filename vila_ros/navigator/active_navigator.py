@@ -29,16 +29,16 @@ from vila_ros.common.odometry_sources import OdometrySources
 from vila_ros.common.qos import sensor_qos, subscription_events
 from vila_ros.common.strain_reader import StrainReader
 from vila_ros.common.topics import IMAGE
-from vila_ros.navigator.camera import CameraReader
+from vila_ros.navigator.cameras.camera import CameraReader
+from vila_ros.navigator.cameras.extra_cameras import ExtraCameras
 from vila_ros.navigator.config import load_configured
 from vila_ros.navigator.configured import Configured
 from vila_ros.navigator.decisions import Decisions, Job
-from vila_ros.navigator.extra_cameras import ExtraCameras
 from vila_ros.navigator.governor_link import GovernorLink
 from vila_ros.navigator.latest import Latest
-from vila_ros.navigator.mission import MissionError
-from vila_ros.navigator.missions import MissionParts, Missions, topic_text
-from vila_ros.navigator.motion_output import tell_mission
+from vila_ros.navigator.mission.mission import MissionError
+from vila_ros.navigator.mission.missions import MissionParts, Missions, topic_text
+from vila_ros.navigator.motion.motion_output import tell_mission
 from vila_ros.navigator.outputs import DecisionContext
 from vila_ros.navigator.readiness import Readiness
 from vila_ros.navigator.worker import InferenceWorker, Urgency

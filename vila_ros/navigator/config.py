@@ -15,8 +15,8 @@ from vila_core.recall.config import MemoryConfig
 from vila_ros.common.conversions import ODOMETRY_TWISTS
 from vila_ros.common.qos import RELIABILITIES
 from vila_ros.common.topics import IMAGE, TRANSPORTS
-from vila_ros.navigator.camera_config import Camera, CameraConfig
-from vila_ros.navigator.mission_config import MissionConfig
+from vila_ros.navigator.cameras.camera_config import Camera, CameraConfig
+from vila_ros.navigator.mission.mission_config import MissionConfig
 
 VELOCITY, GOAL_POSE, NAV2 = "velocity", "goal_pose", "nav2"
 OUTPUTS = (VELOCITY, GOAL_POSE, NAV2)

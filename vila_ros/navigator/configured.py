@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from vila_core.config import HistoryConfig, NavigatorConfig, StrainConfig
 from vila_ros.common.only_one import OnlyOne
-from vila_ros.navigator.camera_config import Camera
+from vila_ros.navigator.cameras.camera_config import Camera
 from vila_ros.navigator.config import LoadBackend, NavigatorNodeConfig
-from vila_ros.navigator.events import EventServer
-from vila_ros.navigator.motion_outputs import MakeOutput
+from vila_ros.navigator.motion.motion_outputs import MakeOutput
 from vila_ros.navigator.outputs import NavigatorOutputs
-from vila_ros.navigator.recall import RecallServer
+from vila_ros.navigator.queries.events import EventServer
+from vila_ros.navigator.queries.recall import RecallServer
 from vila_ros.navigator.status import StatusPublisher
 
 

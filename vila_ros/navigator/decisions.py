@@ -12,7 +12,7 @@ from vila_core.control.decision_timing import DecisionTiming
 from vila_core.control.pose_buffer import PoseBuffer
 from vila_core.navigator import Navigator
 from vila_core.types import Decision, Odometry
-from vila_ros.navigator.mission import Mission, MissionState
+from vila_ros.navigator.mission.mission import Mission, MissionState
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from vila_core.control.reasons import MotionFault, StopReason
 from vila_core.control.watchdog import Doubt
 from vila_ros.common.qos import reliable_qos
 from vila_ros.common.topics import GOVERNOR_STATE
-from vila_ros.navigator.mission import MissionEnd, MissionError
+from vila_ros.navigator.mission.mission import MissionEnd, MissionError
 
 _SILENCE_S = 1.0  # twenty states are due in it; robots are stopped by others, and sooner
 _SILENT_BEATS = 5  # of ours in it: if we were not run, states wait for us

@@ -29,18 +29,18 @@ from vila_ros.common.only_one import OnlyOne
 from vila_ros.common.parameters import RunningParameters, declare, read, refuse_unknown
 from vila_ros.common.qos import reliable_qos
 from vila_ros.navigator.active_navigator import ActiveNavigator
-from vila_ros.navigator.camera_config import declare_cameras, read_cameras
+from vila_ros.navigator.cameras.camera_config import declare_cameras, read_cameras
 from vila_ros.navigator.config import STAGES, LoadBackend, NavigatorNodeConfig
 from vila_ros.navigator.configured import Configured
-from vila_ros.navigator.events import EventServer
-from vila_ros.navigator.go_back import GoBackInput, Wanted
-from vila_ros.navigator.goal_clients import GoalClient, GoBackClient
-from vila_ros.navigator.instruction_inputs import InstructionInputs
-from vila_ros.navigator.mission import MissionError
-from vila_ros.navigator.mission_config import MissionConfig
-from vila_ros.navigator.motion_outputs import output_maker
+from vila_ros.navigator.mission.go_back import GoBackInput, Wanted
+from vila_ros.navigator.mission.goal_clients import GoalClient, GoBackClient
+from vila_ros.navigator.mission.instruction_inputs import InstructionInputs
+from vila_ros.navigator.mission.mission import MissionError
+from vila_ros.navigator.mission.mission_config import MissionConfig
+from vila_ros.navigator.motion.motion_outputs import output_maker
 from vila_ros.navigator.outputs import NavigatorOutputs
-from vila_ros.navigator.recall import RecallServer
+from vila_ros.navigator.queries.events import EventServer
+from vila_ros.navigator.queries.recall import RecallServer
 from vila_ros.navigator.status import StatusPublisher
 
 _NOT_ACTIVE = MissionError.NOT_ACTIVE, "the navigator is not active"

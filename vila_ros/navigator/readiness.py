@@ -13,7 +13,7 @@ from vila_core.control.clock_watch import MAX_SPEED
 from vila_core.control.stamp_watch import StampWatch
 from vila_core.types import HoldReason
 from vila_ros.common.node_clock import NodeClock
-from vila_ros.navigator.mission import MissionError
+from vila_ros.navigator.mission.mission import MissionError
 
 _PATIENCE_S = 1.5  # a fault that lasts so long ends a mission, before a watchdog ends it with less to say
 _SLOW = 0.5  # of real time

@@ -27,8 +27,8 @@ from vila_core.files.writing import write_text
 from vila_core.types import HoldReason
 from vila_ros.common.conversions import action_from_message
 from vila_ros.common.resources import share_file
-from vila_ros.navigator.goals import is_of_decision
-from vila_ros.navigator.mission import MissionError
+from vila_ros.navigator.mission.goals import is_of_decision
+from vila_ros.navigator.mission.mission import MissionError
 from vila_sim.episodes import SUCCESS_RADIUS_M
 from vila_sim.mujoco.simulator import Simulator
 from vila_sim.scenario import Scenario, make_scenario

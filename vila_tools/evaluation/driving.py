@@ -44,8 +44,8 @@ from vila_core.errors import ConfigError
 from vila_core.navigator import Navigator
 from vila_core.types import Decision, Frame, Instruction, Odometry, VelocityCommand
 from vila_ros.common.resources import share_file
-from vila_ros.navigator.mission import Mission, MissionEnd, MissionState, MotionReport, Outcome
-from vila_ros.navigator.mission_config import MissionConfig
+from vila_ros.navigator.mission.mission import Mission, MissionEnd, MissionState, MotionReport, Outcome
+from vila_ros.navigator.mission.mission_config import MissionConfig
 from vila_sim.episodes import SUCCESS_RADIUS_M, Episode, flat_of
 from vila_sim.goals import find_object
 from vila_sim.grid import OccupancyGrid

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from vila_core.types import Action, Decision, Odometry, Pose
-from vila_ros.navigator.mission import Mission, MissionEnd, MissionError, MissionState, MotionReport, Outcome
-from vila_ros.navigator.mission_config import MissionConfig
+from vila_ros.navigator.mission.mission import Mission, MissionEnd, MissionError, MissionState, MotionReport, Outcome
+from vila_ros.navigator.mission.mission_config import MissionConfig
 from vila_sim.environment import STEP_NS, FlatEnv
 from vila_sim.episodes import SUCCESS_RADIUS_M, Episode
 from vila_sim.oracle import MAX_DECISIONS

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vila_core.types import Pose
-from vila_ros.navigator.mission import MissionError
+from vila_ros.navigator.mission.mission import MissionError
 from vila_sim.environment import bearing_rad
 from vila_sim.episode import SUCCESS_RADIUS_M, Episode, Pair
 from vila_sim.room_space import footprint_distance

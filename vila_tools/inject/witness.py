@@ -19,7 +19,7 @@ from vila_ros.common.conversions import OdometryError, ns_from_stamp, odometry_f
 from vila_ros.common.qos import reliable_qos
 from vila_ros.common.topics import GOVERNOR_STATE, MISSIONS
 from vila_ros.common.velocity import velocity_from_message
-from vila_ros.navigator.mission import MissionError
+from vila_ros.navigator.mission.mission import MissionError
 from vila_tools.inject.navigator import REPLY_TOPIC
 from vila_tools.inject.recorder import RECORD_DEPTH, RECORDED_COMMANDS, RECORDED_ODOMETRY
 

@@ -14,7 +14,7 @@ from vila_ros.common.parameters import ALWAYS_KNOWN
 from vila_ros.common.recipes import RobotRecipe
 from vila_ros.controller.node import ControllerNodeConfig
 from vila_ros.governor.config import GovernorNodeConfig
-from vila_ros.navigator.camera_config import CAMERAS
+from vila_ros.navigator.cameras.camera_config import CAMERAS
 from vila_ros.navigator.config import STAGES, NavigatorNodeConfig
 from vila_ros.page.config import PageConfig
 from vila_ros.recorder.node import RecorderConfig

@@ -18,8 +18,8 @@ from vila_core.errors import VilaError
 from vila_core.types import Action, Odometry
 from vila_ros.common.conversions import action_from_message, odometry_from_message
 from vila_ros.common.qos import reliable_qos, sensor_qos
-from vila_ros.navigator.goals import is_of_decision
-from vila_ros.navigator.mission import MissionError, Outcome
+from vila_ros.navigator.mission.goals import is_of_decision
+from vila_ros.navigator.mission.mission import MissionError, Outcome
 from vila_sim.episode_files import world_name
 from vila_sim.episodes import Episode
 from vila_sim.goals import GoalProgress

@@ -28,7 +28,7 @@ from vila_ros.common.conversions import (
     odometry_from_message,
     stamp_from_ns,
 )
-from vila_ros.navigator.mission import MissionError
+from vila_ros.navigator.mission.mission import MissionError
 from vila_tools.inject import faults, run
 from vila_tools.inject.corridor import Corridor
 from vila_tools.inject.faults import Edit, Heard, Moment

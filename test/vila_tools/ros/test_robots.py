@@ -16,7 +16,7 @@ from vila_ros.common.parameters import ALWAYS_KNOWN
 from vila_ros.common.recipes import known_robots
 from vila_ros.controller.node import ControllerNode
 from vila_ros.governor.node import GovernorNode
-from vila_ros.navigator.camera_config import CAMERAS
+from vila_ros.navigator.cameras.camera_config import CAMERAS
 from vila_ros.navigator.node import NavigatorNode
 from vila_ros.page.node import PageNode
 from vila_ros.recorder.node import RecorderNode

@@ -25,7 +25,7 @@ from vila_core.actions.grammar import format_action
 from vila_core.errors import ConfigError, MissingDependencyError, VilaError, WorldError
 from vila_core.types import MoveForward, Pose
 from vila_ros.common.resources import share_file
-from vila_ros.navigator.mission import MissionError
+from vila_ros.navigator.mission.mission import MissionError
 from vila_sim.environment import FlatEnv
 from vila_sim.episode_files import write_episodes
 from vila_sim.episodes import Episode, flat_of, generate_episodes

@@ -13,10 +13,10 @@ from vila_nav.srv import CancelInstruction, SetInstruction
 
 from vila_core.errors import ConfigError
 from vila_core.prompts.instruction import source_of
-from vila_ros.navigator.goal_clients import NAVIGATE, GoalClient, NavigateClient
-from vila_ros.navigator.goals import GoalServer
-from vila_ros.navigator.mission import MissionError
-from vila_ros.navigator.mission_config import MissionConfig, limited
+from vila_ros.navigator.mission.goal_clients import NAVIGATE, GoalClient, NavigateClient
+from vila_ros.navigator.mission.goals import GoalServer
+from vila_ros.navigator.mission.mission import MissionError
+from vila_ros.navigator.mission.mission_config import MissionConfig, limited
 
 Begin = Callable[[str, str, MissionConfig, "GoalClient | None"], tuple[MissionError, str]]
 Cancel = Callable[[str, "ServerGoalHandle | None"], bool]

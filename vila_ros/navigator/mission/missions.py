@@ -20,13 +20,13 @@ from vila_core.prompts.instruction import sanitize
 from vila_core.types import Decision, HoldReason, Instruction, Pose
 from vila_ros.navigator.configured import Configured
 from vila_ros.navigator.decisions import Decisions
-from vila_ros.navigator.goal_clients import GoalClient, GoBackClient
 from vila_ros.navigator.governor_link import GovernorLink
-from vila_ros.navigator.guide import Guide
 from vila_ros.navigator.latest import Latest
-from vila_ros.navigator.mission import Mission, MissionEnd, MissionError, Outcome
-from vila_ros.navigator.mission_config import MissionConfig
-from vila_ros.navigator.motion_output import MotionOutput
+from vila_ros.navigator.mission.goal_clients import GoalClient, GoBackClient
+from vila_ros.navigator.mission.guide import Guide
+from vila_ros.navigator.mission.mission import Mission, MissionEnd, MissionError, Outcome
+from vila_ros.navigator.mission.mission_config import MissionConfig
+from vila_ros.navigator.motion.motion_output import MotionOutput
 from vila_ros.navigator.readiness import Readiness
 
 Refusal = tuple[MissionError, str]

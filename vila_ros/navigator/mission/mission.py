@@ -21,7 +21,7 @@ from vila_core.control.reasons import MotionFault
 from vila_core.control.search import Search
 from vila_core.control.standstill import Standstill
 from vila_core.types import Decision, HoldReason, Odometry, Stop
-from vila_ros.navigator.mission_config import MissionConfig
+from vila_ros.navigator.mission.mission_config import MissionConfig
 
 
 class MissionError(enum.IntEnum):

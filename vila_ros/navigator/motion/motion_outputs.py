@@ -11,13 +11,13 @@ from rclpy.validate_topic_name import validate_topic_name
 from vila_core.control.goal_watch import GoalConfig
 from vila_core.errors import ConfigError
 from vila_ros.navigator.config import GOAL_POSE, NAV2, VELOCITY, NavigatorNodeConfig
-from vila_ros.navigator.goal_frames import GoalFrames, tf2_ros
-from vila_ros.navigator.goal_output import GoalSetup
-from vila_ros.navigator.motion_output import MotionOutput, OnReport
-from vila_ros.navigator.nav2_client import navigate_to_pose
-from vila_ros.navigator.nav2_output import Nav2Output
-from vila_ros.navigator.pose_output import PoseOutput
-from vila_ros.navigator.velocity_output import VelocityOutput
+from vila_ros.navigator.motion.goal_frames import GoalFrames, tf2_ros
+from vila_ros.navigator.motion.goal_output import GoalSetup
+from vila_ros.navigator.motion.motion_output import MotionOutput, OnReport
+from vila_ros.navigator.motion.nav2_client import navigate_to_pose
+from vila_ros.navigator.motion.nav2_output import Nav2Output
+from vila_ros.navigator.motion.pose_output import PoseOutput
+from vila_ros.navigator.motion.velocity_output import VelocityOutput
 
 Wake = Callable[[], object]
 MakeOutput = Callable[[Node, OnReport, Wake, Callable[[], float]], MotionOutput]

@@ -19,9 +19,9 @@ from vila_core.control.watchdog import Doubt
 from vila_core.types import Decision, Odometry, Stop
 from vila_ros.common.conversions import pose_message, report_on
 from vila_ros.common.qos import reliable_qos
-from vila_ros.navigator.goal_frames import GoalFrames, TransformError
-from vila_ros.navigator.mission import MissionError
-from vila_ros.navigator.motion_output import EXECUTION_TOPIC, MotionOutput, OnReport, Rival
+from vila_ros.navigator.mission.mission import MissionError
+from vila_ros.navigator.motion.goal_frames import GoalFrames, TransformError
+from vila_ros.navigator.motion.motion_output import EXECUTION_TOPIC, MotionOutput, OnReport, Rival
 
 _REPORT_EVERY_S = 0.2  # while a motion runs
 

@@ -29,7 +29,7 @@ from vila_core.types import Frame, LocalizationMethod, TemporalEvent
 from vila_ros.common.conversions import ns_from_stamp
 from vila_ros.common.diagnostics import EventHealth
 from vila_ros.common.qos import latched_qos, publisher_events
-from vila_ros.navigator.event_messages import (
+from vila_ros.navigator.queries.event_messages import (
     EventError,
     Searched,
     description_result,
@@ -37,7 +37,7 @@ from vila_ros.navigator.event_messages import (
     localization_result,
     message_from_event,
 )
-from vila_ros.navigator.questions import QuestionServer
+from vila_ros.navigator.queries.questions import QuestionServer
 from vila_ros.navigator.worker import InferenceWorker, Urgency
 from vila_ros.navigator.yielding_backend import PostponedError, YieldingBackend
 

@@ -22,7 +22,7 @@ from vila_core.recall.config import MemoryConfig
 from vila_core.scene_memory import Recalled, SceneMemory
 from vila_core.types import Frame, Odometry
 from vila_ros.common.conversions import frame_from_image, pose_message, stamp_from_ns
-from vila_ros.navigator.questions import QuestionServer
+from vila_ros.navigator.queries.questions import QuestionServer
 from vila_ros.navigator.worker import InferenceWorker, Urgency
 
 _WARN_EVERY_S = 10.0

@@ -19,11 +19,11 @@ from vila_core.control.decision_timing import HALF
 from vila_core.control.goal_watch import GoalStep
 from vila_core.control.reasons import MotionFault
 from vila_core.control.watchdog import Doubt
-from vila_ros.navigator.goal_output import GoalOutput, GoalSetup
-from vila_ros.navigator.mission import MissionError
-from vila_ros.navigator.motion_output import Rival
-from vila_ros.navigator.nav2_client import Nav2Client, Nav2Event, Nav2News
-from vila_ros.navigator.nav2_errors import abort_doubt
+from vila_ros.navigator.mission.mission import MissionError
+from vila_ros.navigator.motion.goal_output import GoalOutput, GoalSetup
+from vila_ros.navigator.motion.motion_output import Rival
+from vila_ros.navigator.motion.nav2_client import Nav2Client, Nav2Event, Nav2News
+from vila_ros.navigator.motion.nav2_errors import abort_doubt
 
 _CANCEL_S = 1.0  # a cancellation that takes longer is told
 _ROLL_S = 3.0  # a robot that still moves so long after Nav2 said that it has come does not stand

@@ -17,9 +17,9 @@ from vila_core.control.stamp_watch import StampWatch
 from vila_core.errors import ConfigError, FrameError
 from vila_core.types import Frame
 from vila_ros.common.diagnostics import status_of
-from vila_ros.navigator.camera import CameraReader
-from vila_ros.navigator.camera_config import Camera
-from vila_ros.navigator.events import EventServer
+from vila_ros.navigator.cameras.camera import CameraReader
+from vila_ros.navigator.cameras.camera_config import Camera
+from vila_ros.navigator.queries.events import EventServer
 from vila_ros.navigator.readiness import Readiness
 
 _SILENT_S = 2.0  # after which a camera is told to be

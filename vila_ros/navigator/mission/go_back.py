@@ -12,10 +12,10 @@ from vila_nav.action import GoBack
 from vila_core.errors import ConfigError
 from vila_core.prompts.instruction import source_of
 from vila_ros.common.conversions import ns_from_stamp
-from vila_ros.navigator.goal_clients import GO_BACK, GoBackClient
-from vila_ros.navigator.goals import GoalServer
-from vila_ros.navigator.mission import MissionError
-from vila_ros.navigator.mission_config import MissionConfig, limited
+from vila_ros.navigator.mission.goal_clients import GO_BACK, GoBackClient
+from vila_ros.navigator.mission.goals import GoalServer
+from vila_ros.navigator.mission.mission import MissionError
+from vila_ros.navigator.mission.mission_config import MissionConfig, limited
 
 
 @dataclass(frozen=True, slots=True)

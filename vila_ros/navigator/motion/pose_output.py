@@ -16,8 +16,8 @@ from vila_core.control.reasons import MotionFault
 from vila_core.control.watchdog import Doubt
 from vila_ros.common.conversions import pose_message
 from vila_ros.common.qos import publisher_events, reliable_qos
-from vila_ros.navigator.goal_frames import TransformError
-from vila_ros.navigator.goal_output import GoalOutput, GoalSetup
+from vila_ros.navigator.motion.goal_frames import TransformError
+from vila_ros.navigator.motion.goal_output import GoalOutput, GoalSetup
 
 GOAL_TOPIC = "goal_pose"  # where Nav2's bt_navigator listens too
 

@@ -11,9 +11,9 @@ from vila_nav.action import GoBack, NavigateInstruction
 from vila_nav.msg import NavAction
 
 from vila_ros.common.conversions import stamp_from_ns
-from vila_ros.navigator.client_watch import ClientWatch
-from vila_ros.navigator.goals import conclude
-from vila_ros.navigator.mission import Mission, MissionEnd, MissionError, Outcome
+from vila_ros.navigator.mission.client_watch import ClientWatch
+from vila_ros.navigator.mission.goals import conclude
+from vila_ros.navigator.mission.mission import Mission, MissionEnd, MissionError, Outcome
 
 NAVIGATE, GO_BACK = "~/navigate", "~/go_back"
 

@@ -10,7 +10,7 @@ from rclpy.node import Node
 from vila_nav.msg import NavAction
 
 from vila_ros.common.qos import reliable_qos
-from vila_ros.navigator.motion_output import EXECUTION_TOPIC, MotionOutput, OnReport
+from vila_ros.navigator.motion.motion_output import EXECUTION_TOPIC, MotionOutput, OnReport
 
 
 class VelocityOutput(MotionOutput):

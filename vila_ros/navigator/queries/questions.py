@@ -13,8 +13,8 @@ from rclpy.node import Node
 
 from vila_core.errors import QueryLimitError
 from vila_core.localizer import Progress
-from vila_ros.navigator.event_messages import EventError, error_code
-from vila_ros.navigator.goals import GoalServer, conclude
+from vila_ros.navigator.mission.goals import GoalServer, conclude
+from vila_ros.navigator.queries.event_messages import EventError, error_code
 from vila_ros.navigator.worker import InferenceWorker, Urgency
 
 Ask = Callable[[Any, Progress], Any]  # a goal's request -> the action's result; in the worker's thread

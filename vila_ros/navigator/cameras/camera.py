@@ -24,8 +24,8 @@ from vila_ros.common.conversions import frame_from_image, ns_from_stamp
 from vila_ros.common.helper_node import make_helper, spin
 from vila_ros.common.qos import sensor_qos, subscription_events, weak_publishers
 from vila_ros.common.topics import AUTO, COMPRESSED, COMPRESSED_SUFFIX, RAW
-from vila_ros.navigator.camera_config import Camera
-from vila_ros.navigator.transport import TransportChoice
+from vila_ros.navigator.cameras.camera_config import Camera
+from vila_ros.navigator.cameras.transport import TransportChoice
 
 MESSAGES = {RAW: Image, COMPRESSED: CompressedImage}
 _LOOK_S = 0.5  # between two looks at who publishes

@@ -12,7 +12,7 @@ from vila_core.control.odometry_watch import Source
 from vila_core.control.reasons import MotionFault
 from vila_core.control.watchdog import Doubt
 from vila_core.types import Decision, Odometry
-from vila_ros.navigator.mission import Mission, MissionError, MotionReport
+from vila_ros.navigator.mission.mission import Mission, MissionError, MotionReport
 
 EXECUTION_TOPIC = "controller/execution"  # our controller reports there, and has a publisher only when it is ready
 REPORTS = {
