@@ -12,9 +12,9 @@ from launch_ros.actions import Node
 
 from vila_core.machine.cache import cache_folder
 from vila_ros.common.launching import declared
+from vila_sim.episodes.scenario import live_world
 from vila_sim.gazebo.versions import BY_ROS, DEFAULT, VERSIONS, gazebo_version
 from vila_sim.gazebo.world import BRIDGE_FILE, write_gazebo_world
-from vila_sim.scenario import live_world
 from vila_tools.session.launching import (
     given,
     given_seed,

@@ -12,8 +12,8 @@ from launch.substitutions import EnvironmentVariable
 from vila_core.errors import ConfigError
 from vila_core.machine.cache import cache_folder
 from vila_ros.common.launching import SHARE, declared
+from vila_sim.episodes.scenario import live_world
 from vila_sim.isaac.graph import TopicNames
-from vila_sim.scenario import live_world
 from vila_tools.session.launching import given, given_seed, navigation, usual_arguments
 
 USUAL = usual_arguments("isaac.yaml")

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vila_core.types import Pose
+from vila_sim.episodes.scenario import live_world
 from vila_sim.families.table import FAMILIES, PLAIN
+from vila_sim.flats.scene import Flat
 from vila_sim.gazebo.versions import DEFAULT, VERSIONS
-from vila_sim.scenario import live_world
-from vila_sim.scene import Flat
 
 FORMATS = ("sdf", "usd", "mjcf")
 

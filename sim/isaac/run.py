@@ -81,8 +81,8 @@ def written_world(seed: int, instruction: str) -> Path:
     sys.path[:0] = [str(root), str(root / "sim")]
     try:
         from vila_core.errors import VilaError
+        from vila_sim.episodes.scenario import live_world
         from vila_sim.isaac.world import write_isaac_world
-        from vila_sim.scenario import live_world
     except ImportError as err:
         raise RunError(f"--seed needs a checkout of vila_nav around this file ({err}); use --world FOLDER") from err
     folder = Path(tempfile.mkdtemp(prefix="vila_nav_isaac_"))

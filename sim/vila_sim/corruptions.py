@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vila_core.errors import WorldError
-from vila_sim.episode import Episode
-from vila_sim.instructions import HELD_OUT_TEMPLATES, render_instruction
+from vila_sim.episodes.episode import Episode
+from vila_sim.episodes.instructions import HELD_OUT_TEMPLATES, render_instruction
 from vila_sim.robot import CameraConfig
 
 Image = NDArray[np.uint8]  # [H, W, 3] RGB

@@ -35,12 +35,13 @@ from numpy.typing import NDArray
 from vila_core.actions.grammar import SENTENCES
 from vila_core.errors import ConfigError, WorldError
 from vila_sim.cameras import CameraRandomization
-from vila_sim.episodes import held_out_pairs, layout_seed, split_flat
+from vila_sim.episodes.instructions import HELD_OUT_TEMPLATES, TRAIN_TEMPLATES
+from vila_sim.episodes.policy import Policy
+from vila_sim.episodes.splits import held_out_pairs, layout_seed, split_flat
 from vila_sim.families.table import PLAIN, TRAINING_FAMILIES
-from vila_sim.furniture import COLOURS, KINDS
-from vila_sim.instructions import HELD_OUT_TEMPLATES, TRAIN_TEMPLATES
+from vila_sim.flats.furniture import COLOURS, KINDS
+from vila_sim.flats.scene import Flat
 from vila_sim.mujoco.simulator import CameraConfig
-from vila_sim.policy import Policy
 from vila_sim.rollout_recorder import (
     IMAGE_PX,
     MAX_OBJECTS,
@@ -52,7 +53,6 @@ from vila_sim.rollout_recorder import (
     Recorder,
     ShardRows,
 )
-from vila_sim.scene import Flat
 from vila_sim.shards import shard_path, write_shard
 
 FORMAT_VERSION = 3

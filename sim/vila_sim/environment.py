@@ -12,13 +12,13 @@ from vila_core.actions.grammar import unit_steps
 from vila_core.errors import WorldError
 from vila_core.types import Action, Frame, MoveForward, Odometry, Pose, Stop, Turn, VelocityCommand, wrap_angle
 from vila_sim.corruptions import LOW_FRAME_RATE, corrupted_camera, corrupted_image
-from vila_sim.episodes import SUCCESS_RADIUS_M, Episode, Pair, flat_of
-from vila_sim.goals import GoalProgress
-from vila_sim.grid import DistanceField, OccupancyGrid
+from vila_sim.episodes.goals import GoalProgress
+from vila_sim.episodes.oracle import TargetView
+from vila_sim.episodes.splits import SUCCESS_RADIUS_M, Episode, Pair, flat_of
+from vila_sim.flats.grid import DistanceField, OccupancyGrid
+from vila_sim.flats.scene import Flat, SceneObject
+from vila_sim.flats.signs import with_signs
 from vila_sim.mujoco.simulator import CameraConfig, MapView, Simulator
-from vila_sim.oracle import TargetView
-from vila_sim.scene import Flat, SceneObject
-from vila_sim.signs import with_signs
 
 STEP_NS = 500_000_000  # simulated time of a unit step
 ON_THE_SPOT_M = 0.3  # a robot that is so far from where it turned has got on
@@ -132,8 +132,8 @@ class FlatEnv:
         """Start an episode and return what the robot sees and measures first.
 
         track_target: also render the segmentation at every step, so that target_view works.
-        render: False gives black frames, for drivers that don't look. sign: hangs on the walls, see vila_sim.signs;
-        by default the episode's own. Raises WorldError if the flat does not hold the target, or is not the episode's
+        render: False gives black frames, for drivers that don't look. sign: hangs on the walls, see flats/signs.py; by
+        default the episode's own. Raises WorldError if the flat does not hold the target, or is not the episode's
         any more, and for an unknown sign.
         """
         self._load(episode, sign or episode.sign)

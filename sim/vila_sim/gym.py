@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from vila_core.errors import ConfigError, MissingDependencyError
 from vila_core.types import Odometry, Pose, Stop, VelocityCommand
-from vila_sim.episodes import SPLITS, Episode, draw_episode
+from vila_sim.episodes.splits import SPLITS, Episode, draw_episode
 
 try:
     import gymnasium
@@ -96,7 +96,7 @@ class VilaFlat(gymnasium.Env[Observation, Any]):
             raise ConfigError(f"options {sorted(unknown)}: only 'episode' is known")
         episode = (options or {}).get("episode") or draw_episode(self._split, self.np_random)
         if not isinstance(episode, Episode):
-            raise ConfigError(f"options['episode'] = {episode!r}: must be an Episode, see vila_sim.episodes")
+            raise ConfigError(f"options['episode'] = {episode!r}: must be an Episode, see vila_sim.episodes.splits")
         frame, odometry = self._world.reset(episode)
         self._decisions = 0
         return self._observation(frame.image, odometry), self._info()

@@ -9,7 +9,7 @@ from typing import Annotated
 from vila_core.config import check_fields
 from vila_core.errors import ConfigError
 from vila_core.fields import Bounds
-from vila_sim.scene import Primitive
+from vila_sim.flats.scene import Primitive
 
 MAX_IMAGE_PX = 2048
 

@@ -18,13 +18,13 @@ from vila_core.errors import WorldError
 from vila_core.types import Action, Frame, Odometry, Pose, Stop
 from vila_sim.cameras import CameraRandomization, Exposure, RandomCamera
 from vila_sim.environment import STEP_NS, VISIBLE_PIXELS, Turned, bearing_rad, move, visible_pixels
-from vila_sim.grid import DistanceField, OccupancyGrid
-from vila_sim.instructions import instruction_for
+from vila_sim.episodes.instructions import instruction_for
+from vila_sim.episodes.oracle import TargetView, oracle_action
+from vila_sim.episodes.policy import Policy
+from vila_sim.episodes.tasks import is_the_only_one, next_rooms
+from vila_sim.flats.grid import DistanceField, OccupancyGrid
+from vila_sim.flats.scene import Flat, Room
 from vila_sim.mujoco.simulator import CameraConfig, Simulator
-from vila_sim.oracle import TargetView, oracle_action
-from vila_sim.policy import Policy
-from vila_sim.scene import Flat, Room
-from vila_sim.tasks import is_the_only_one, next_rooms
 
 IMAGE_PX = 192
 SEG_PX = 48

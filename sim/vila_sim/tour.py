@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from vila_core.actions.grammar import unit_steps
 from vila_core.types import Action, Frame, Odometry, Pose, Stop
 from vila_sim.environment import STEP_NS, VISIBLE_PIXELS, Turned, bearing_rad, move, visible_pixels
-from vila_sim.grid import OccupancyGrid
+from vila_sim.episodes.oracle import TargetView, oracle_action
+from vila_sim.flats.grid import OccupancyGrid
+from vila_sim.flats.scene import Flat, SceneObject
 from vila_sim.mujoco.simulator import CameraConfig, Simulator
-from vila_sim.oracle import TargetView, oracle_action
-from vila_sim.scene import Flat, SceneObject
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vila_core.config import EventsConfig
-from vila_sim.doors import DOOR
-from vila_sim.scene import Flat, SceneObject
-from vila_sim.scripted_events import Script, Times, placements, things
+from vila_sim.events.scripted_events import Script, Times, placements, things
+from vila_sim.flats.doors import DOOR
+from vila_sim.flats.scene import Flat, SceneObject
 
 QueryVerb = Literal["in_view", "moves", "appears", "vanishes", "door_opens", "door_is_open"]
 Pair = tuple[str, str]  # (colour, kind); a door has no colour

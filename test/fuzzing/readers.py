@@ -161,8 +161,8 @@ def _read_text(path: Path) -> None:
 
 
 def _episodes(folder: Path) -> dict[str, Path]:
-    from vila_sim.episode_files import write_episodes
-    from vila_sim.episodes import generate_episodes
+    from vila_sim.episodes.episode_files import write_episodes
+    from vila_sim.episodes.splits import generate_episodes
 
     found = {suffix: folder / f"episodes.{suffix}" for suffix in ("json", "json.gz")}
     for file in found.values():
@@ -171,7 +171,7 @@ def _episodes(folder: Path) -> dict[str, Path]:
 
 
 def _read_episodes(path: Path) -> None:
-    from vila_sim.episode_files import read_episodes
+    from vila_sim.episodes.episode_files import read_episodes
 
     read_episodes(path)
 

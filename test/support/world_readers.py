@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vila_sim.scene import Flat, Primitive, SceneObject
-from vila_sim.solids import SLAB_M, WALL_RGB
+from vila_sim.flats.scene import Flat, Primitive, SceneObject
+from vila_sim.flats.solids import SLAB_M, WALL_RGB
 
 NUMBERS = {"box": 3, "ellipsoid": 3, "sphere": 1, "cylinder": 2, "capsule": 2}
 

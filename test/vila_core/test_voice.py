@@ -18,7 +18,7 @@ from vila_core.voice.endpoint import FRAME, Endpointer, Mark, Pauses
 from vila_core.voice.phrases import Meaning, is_stop, meaning_of, phrases_for, vocabulary_of
 from vila_core.voice.recognisers import make_recogniser
 from vila_core.voice.speakers import Speaker, resampled, samples_of
-from vila_sim.instructions import HELD_OUT_TEMPLATES, TRAIN_TEMPLATES, render_instruction
+from vila_sim.episodes.instructions import HELD_OUT_TEMPLATES, TRAIN_TEMPLATES, render_instruction
 
 VOCABULARY = vocabulary_of(EMBEDDED_CHECKPOINT)
 PHRASES = phrases_for(VOCABULARY)

@@ -26,9 +26,9 @@ from vila_ros.controller.node import ControllerNode
 from vila_ros.governor.node import GovernorNode
 from vila_ros.navigator.node import NavigatorNode
 from vila_ros.watchdog.node import WatchdogNode
-from vila_sim.grid import OccupancyGrid
-from vila_sim.oracle import TargetView, oracle_action
-from vila_sim.scenario import Scenario, make_scenario
+from vila_sim.episodes.oracle import TargetView, oracle_action
+from vila_sim.episodes.scenario import Scenario, make_scenario
+from vila_sim.flats.grid import OccupancyGrid
 from vila_tools.session.processes import NodeSpec
 
 INSTRUCTION, SEED, DECISIONS = "go to the red chair", 3, 9

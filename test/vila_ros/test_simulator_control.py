@@ -20,8 +20,8 @@ from vila_ros.common.conversions import ns_from_stamp
 from vila_ros.common.qos import sensor_qos
 from vila_ros.simulator.node import SimulatorNode
 from vila_ros.simulator.world import SimulatorNodeConfig, make_world
-from vila_sim.episode_files import parse_world_name, world_name
-from vila_sim.episodes import generate_episodes, split_flat
+from vila_sim.episodes.episode_files import parse_world_name, world_name
+from vila_sim.episodes.splits import generate_episodes, split_flat
 from vila_sim.families.table import FAMILIES
 
 pytestmark = pytest.mark.slow

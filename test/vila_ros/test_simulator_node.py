@@ -26,7 +26,7 @@ from vila_core.control.governor.transforms import from_mount
 from vila_core.types import Odometry
 from vila_ros.common.conversions import frame_from_image, ns_from_stamp, odometry_from_message
 from vila_ros.common.qos import reliable_qos, sensor_qos
-from vila_sim.scenario import make_scenario
+from vila_sim.episodes.scenario import make_scenario
 from vila_tools.session.processes import NodeSpec
 
 pytestmark = pytest.mark.slow

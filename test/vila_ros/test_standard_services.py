@@ -28,7 +28,7 @@ from vila_core.types import Odometry
 from vila_ros.common.conversions import ns_from_stamp, odometry_from_message
 from vila_ros.common.qos import sensor_qos
 from vila_ros.simulator.standard_services import SERVICES
-from vila_sim.episodes import split_flat
+from vila_sim.episodes.splits import split_flat
 from vila_tools.session.processes import NodeSpec
 
 pytestmark = pytest.mark.slow

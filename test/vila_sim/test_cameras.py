@@ -8,7 +8,7 @@ import pytest
 from vila_core.errors import ConfigError, WorldError
 from vila_core.types import Pose
 from vila_sim.cameras import CameraRandomization, Exposure
-from vila_sim.flat import generate_flat
+from vila_sim.flats.flat import generate_flat
 from vila_sim.mujoco.simulator import CameraConfig, Simulator
 
 

@@ -12,14 +12,14 @@ import pytest
 from numpy.typing import NDArray
 
 from vila_core.errors import WorldError
-from vila_sim import clips
-from vila_sim.clips import FRAMES, PERIOD_S, make_shard
-from vila_sim.doors import DOOR, with_leaves
-from vila_sim.episodes import SEEDS_PER_SPLIT, split_flat
-from vila_sim.event_queries import HELD_OUT_TEMPLATES, TRAIN_TEMPLATES
-from vila_sim.furniture import COLOURS, KINDS
-from vila_sim.patrol_scenario import VERBS, make_patrol
-from vila_sim.scripted_events import ScriptedEvent, home, things
+from vila_sim.episodes.splits import SEEDS_PER_SPLIT, split_flat
+from vila_sim.events import clips
+from vila_sim.events.clips import FRAMES, PERIOD_S, make_shard
+from vila_sim.events.event_queries import HELD_OUT_TEMPLATES, TRAIN_TEMPLATES
+from vila_sim.events.patrol_scenario import VERBS, make_patrol
+from vila_sim.events.scripted_events import ScriptedEvent, home, things
+from vila_sim.flats.doors import DOOR, with_leaves
+from vila_sim.flats.furniture import COLOURS, KINDS
 from vila_sim.shards import shard_path
 from vila_sim.truth import DOOR_PAIR, GLIMPSED_PIXELS, PLAIN_PIXELS, Truth
 from vila_tools.training.data_sets import clips_main

@@ -16,9 +16,9 @@ from vila_core.types import Decision, Frame, MoveForward, Odometry, Stop
 from vila_sim import dataset
 from vila_sim.cameras import CameraRandomization
 from vila_sim.dataset import FRAMES_PER_FLAT, SLOTS, VIEWS_PER_FLAT, DataOptions, make_shard, shard_path
-from vila_sim.episodes import held_out_pairs, split_flat
+from vila_sim.episodes.splits import held_out_pairs, split_flat
+from vila_sim.episodes.tasks import is_the_only_one, next_rooms
 from vila_sim.rollout_recorder import small_segmentation
-from vila_sim.tasks import is_the_only_one, next_rooms
 from vila_tools.training.data_sets import episodes_main
 
 pytestmark = pytest.mark.slow

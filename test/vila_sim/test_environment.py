@@ -11,11 +11,11 @@ import pytest
 from vila_core.errors import WorldError
 from vila_core.types import MoveForward, Pose, Stop, Turn
 from vila_sim.environment import STEP_NS, FlatEnv, bearing_rad, move, visible_pixels
-from vila_sim.episodes import Episode, generate_episodes
-from vila_sim.grid import OccupancyGrid
+from vila_sim.episodes.oracle import MAX_DECISIONS, oracle_action
+from vila_sim.episodes.splits import Episode, generate_episodes
+from vila_sim.flats.grid import OccupancyGrid
+from vila_sim.flats.scene import Flat, Room, SceneObject
 from vila_sim.mujoco.simulator import CameraConfig
-from vila_sim.oracle import MAX_DECISIONS, oracle_action
-from vila_sim.scene import Flat, Room, SceneObject
 
 SMALL = CameraConfig(width_px=64, height_px=64)
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from vila_core.errors import WorldError
-from vila_sim.episode_files import episodes_text, write_episodes
-from vila_sim.episode_sets import (
+from vila_sim.episodes.episode_files import episodes_text, write_episodes
+from vila_sim.episodes.episode_sets import (
     SET_EPISODES,
     SET_SEEDS,
     SET_SPLITS,
@@ -18,8 +18,8 @@ from vila_sim.episode_sets import (
     read_set,
     set_path,
 )
-from vila_sim.episodes import SEEDS_PER_SPLIT, Episode, generate_episodes, held_out_pairs, layout_seed
-from vila_sim.instructions import HELD_OUT_SPLITS, HELD_OUT_TEMPLATES, TRAIN_TEMPLATES, render_instruction
+from vila_sim.episodes.instructions import HELD_OUT_SPLITS, HELD_OUT_TEMPLATES, TRAIN_TEMPLATES, render_instruction
+from vila_sim.episodes.splits import SEEDS_PER_SPLIT, Episode, generate_episodes, held_out_pairs, layout_seed
 
 MOST_BYTES = 1_500_000
 

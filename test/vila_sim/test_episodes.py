@@ -15,8 +15,16 @@ import pytest
 
 from vila_core.errors import WorldError
 from vila_core.prompts.instruction import sanitize
-from vila_sim.episode_files import read_episodes, write_episodes
-from vila_sim.episodes import (
+from vila_sim.episodes.episode_files import read_episodes, write_episodes
+from vila_sim.episodes.instructions import (
+    HELD_OUT_SPLITS,
+    HELD_OUT_TEMPLATES,
+    TRAIN_TEMPLATES,
+    instruction_for,
+    render_instruction,
+    resolve_target,
+)
+from vila_sim.episodes.splits import (
     MAX_START_M,
     MIN_START_M,
     SPLITS,
@@ -27,17 +35,9 @@ from vila_sim.episodes import (
     layout_seed,
     split_flat,
 )
-from vila_sim.furniture import COLOURS, KINDS
-from vila_sim.grid import OccupancyGrid
-from vila_sim.instructions import (
-    HELD_OUT_SPLITS,
-    HELD_OUT_TEMPLATES,
-    TRAIN_TEMPLATES,
-    instruction_for,
-    render_instruction,
-    resolve_target,
-)
-from vila_sim.scene import Flat, SceneObject
+from vila_sim.flats.furniture import COLOURS, KINDS
+from vila_sim.flats.grid import OccupancyGrid
+from vila_sim.flats.scene import Flat, SceneObject
 
 COUNT = 8
 ROOM_SPLITS = SPLITS[:6]  # one thing, in the room in which the robot begins
@@ -181,7 +181,7 @@ def test_a_value_that_does_not_fit_is_named(tmp_path: Path, splits: dict[str, li
 
 
 def test_a_file_that_unpacks_to_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vila_sim.episode_files.MOST_BYTES", 1000)
+    monkeypatch.setattr("vila_sim.episodes.episode_files.MOST_BYTES", 1000)
     (tmp_path / "a.json.gz").write_bytes(gzip.compress(b" " * 10_000))
     with pytest.raises(WorldError, match=r"a\.json\.gz holds more than the 1000 bytes"):
         read_episodes(tmp_path / "a.json.gz")

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vila_core.config import EventsConfig
-from vila_sim.event_score import score_query, total
+from vila_sim.events.event_score import score_query, total
 from vila_sim.truth import as_events, intervals_of
 
 

@@ -12,19 +12,19 @@ import pytest
 from vila_core.errors import ConfigError, WorldError
 from vila_core.types import Pose
 from vila_sim.dataset import DataOptions
-from vila_sim.episode_files import parse_world_name, read_episodes, world_name, write_episodes
-from vila_sim.episodes import flat_of, generate_episodes, held_out_pairs, split_flat
+from vila_sim.episodes.episode_files import parse_world_name, read_episodes, world_name, write_episodes
+from vila_sim.episodes.instructions import resolve_target
+from vila_sim.episodes.splits import flat_of, generate_episodes, held_out_pairs, split_flat
 from vila_sim.families.clutter import HELD_OUT_CLUTTER, HELD_OUT_TABLEWARE, RICH_CLUTTER, RICH_TABLEWARE, build_clutter
 from vila_sim.families.table import FAMILIES, HELD_OUT, PLAIN, RICH, TRAINING_FAMILIES
-from vila_sim.flat import MAX_OBJECTS, MIN_OBJECTS, generate_flat
+from vila_sim.flats.flat import MAX_OBJECTS, MIN_OBJECTS, generate_flat
+from vila_sim.flats.furniture import COLOURS, KINDS, build_object
+from vila_sim.flats.grid import OccupancyGrid
+from vila_sim.flats.lighting import PLAIN_LIGHTING
+from vila_sim.flats.plan import CORRIDOR
+from vila_sim.flats.room_space import Box, block_box, bounding_box, overlap
+from vila_sim.flats.scene import Flat, Room, Wall
 from vila_sim.forms.table import HELD_OUT_FORMS, RICH_FORMS
-from vila_sim.furniture import COLOURS, KINDS, build_object
-from vila_sim.grid import OccupancyGrid
-from vila_sim.instructions import resolve_target
-from vila_sim.lighting import PLAIN_LIGHTING
-from vila_sim.plan import CORRIDOR
-from vila_sim.room_space import Box, block_box, bounding_box, overlap
-from vila_sim.scene import Flat, Room, Wall
 from vila_tools.training.data_sets import episodes_main
 
 NEW = (RICH, HELD_OUT)

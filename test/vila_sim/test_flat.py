@@ -7,10 +7,10 @@ import pytest
 from scipy import ndimage
 
 from vila_core.errors import WorldError
-from vila_sim.flat import MAX_OBJECTS, MIN_OBJECTS, generate_flat
-from vila_sim.furniture import COLOURS, KINDS, build_object
-from vila_sim.room_space import bounding_box, footprint_distance
-from vila_sim.scene import Flat
+from vila_sim.flats.flat import MAX_OBJECTS, MIN_OBJECTS, generate_flat
+from vila_sim.flats.furniture import COLOURS, KINDS, build_object
+from vila_sim.flats.room_space import bounding_box, footprint_distance
+from vila_sim.flats.scene import Flat
 
 SEEDS = range(20)
 CELL_M = 0.05

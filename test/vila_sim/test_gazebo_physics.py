@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from vila_core.types import wrap_angle
+from vila_sim.episodes.scenario import live_world
 from vila_sim.gazebo.world import STEP_S, write_gazebo_world
 from vila_sim.robot import CameraConfig, RobotConfig, wheeled_robot
-from vila_sim.scenario import live_world
 
 pytestmark = pytest.mark.slow
 SOURCE = Path(__file__).resolve().parents[1] / "gazebo" / "drive.cpp"

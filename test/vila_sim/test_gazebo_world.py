@@ -16,8 +16,8 @@ import yaml
 
 from vila_core.errors import ConfigError
 from vila_core.types import Pose
-from vila_sim.doors import with_leaves
-from vila_sim.flat import generate_flat
+from vila_sim.flats.doors import with_leaves
+from vila_sim.flats.flat import generate_flat
 from vila_sim.gazebo.bridge import TOPICS
 from vila_sim.gazebo.versions import BY_ROS, DEFAULT, VERSIONS, gazebo_version
 from vila_sim.gazebo.world import write_gazebo_world

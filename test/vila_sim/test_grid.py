@@ -8,8 +8,8 @@ import pytest
 
 from vila_core.errors import WorldError
 from vila_core.types import Pose
-from vila_sim.grid import OccupancyGrid, lookahead, path_points, walk
-from vila_sim.scene import Flat, Room, SceneObject, Wall
+from vila_sim.flats.grid import OccupancyGrid, lookahead, path_points, walk
+from vila_sim.flats.scene import Flat, Room, SceneObject, Wall
 
 
 def make_flat(*objects: SceneObject) -> Flat:

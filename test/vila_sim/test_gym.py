@@ -20,10 +20,10 @@ from vila_core.actions.grammar import ACTIONS, action_index
 from vila_core.errors import ConfigError, WorldError
 from vila_core.types import MoveForward, Stop, Turn
 from vila_sim.environment import FlatEnv
-from vila_sim.episodes import generate_episodes
+from vila_sim.episodes.oracle import oracle_action
+from vila_sim.episodes.splits import generate_episodes
 from vila_sim.gym import ENVIRONMENT_ID, VilaFlat
 from vila_sim.mujoco.simulator import CameraConfig
-from vila_sim.oracle import oracle_action
 
 SMALL = {"width_px": 64, "height_px": 64}
 NOT_HERE = "Stable-Baselines3 is not installed: it is in no extra"  # so that CI misses nothing

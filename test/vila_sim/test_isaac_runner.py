@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from vila_core.types import Pose
-from vila_sim.flat import generate_flat
+from vila_sim.flats.flat import generate_flat
 from vila_sim.isaac.graph import graph_json, ros_graph
 from vila_sim.robot import CameraConfig, RobotConfig
 

@@ -13,7 +13,7 @@ pytest.importorskip("pxr")
 from pxr import Gf, Usd, UsdGeom, UsdPhysics, UsdShade, UsdUtils, UsdValidation
 
 from vila_core.types import Pose
-from vila_sim.flat import generate_flat
+from vila_sim.flats.flat import generate_flat
 from vila_sim.isaac.graph import ros_graph
 from vila_sim.isaac.world import write_isaac_world
 from vila_sim.robot import CameraConfig, RobotConfig, wheeled_robot

@@ -7,8 +7,8 @@ import itertools
 import numpy as np
 import pytest
 
-from vila_sim.meshes import Mesh, ellipsoid, textured_box
-from vila_sim.scene import Primitive
+from vila_sim.flats.meshes import Mesh, ellipsoid, textured_box
+from vila_sim.flats.scene import Primitive
 
 BOARD = Primitive("box", (0.45, 0.3, 0.006), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), texture="sign_stop")
 FLOOR = Primitive("box", (3.0, 1.5, 0.02), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), texture="oak_planks")

@@ -8,11 +8,11 @@ import pytest
 
 from vila_core.errors import ConfigError
 from vila_sim.families.table import FAMILIES
-from vila_sim.flat import generate_flat
+from vila_sim.flats.flat import generate_flat
+from vila_sim.flats.solids import texture_assets
+from vila_sim.flats.textures import TEXTURES, texture_pixels
 from vila_sim.mujoco.mjcf import GROUP_OBJECT, map_size, write_mjcf
 from vila_sim.robot import CameraConfig, RobotConfig
-from vila_sim.solids import texture_assets
-from vila_sim.textures import TEXTURES, texture_pixels
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -12,8 +12,8 @@ from vila_core.control.governor.point_sources import obstacle_points
 from vila_core.control.governor.transforms import from_mount
 from vila_core.control.reasons import StopReason
 from vila_core.types import Pose, VelocityCommand
-from vila_sim.flat import generate_flat
-from vila_sim.grid import OccupancyGrid
+from vila_sim.flats.flat import generate_flat
+from vila_sim.flats.grid import OccupancyGrid
 from vila_sim.mujoco.simulator import RobotConfig, Simulator
 
 DRIVES = 6  # in each flat

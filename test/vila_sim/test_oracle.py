@@ -10,10 +10,10 @@ import pytest
 from vila_core.actions.grammar import action_index, unit_steps
 from vila_core.types import MoveForward, Pose, Stop, Turn
 from vila_sim.environment import bearing_rad, move
-from vila_sim.flat import generate_flat
-from vila_sim.grid import DistanceField, OccupancyGrid
-from vila_sim.oracle import MAX_DECISIONS, TargetView, oracle_action
-from vila_sim.scene import Flat, Room, SceneObject
+from vila_sim.episodes.oracle import MAX_DECISIONS, TargetView, oracle_action
+from vila_sim.flats.flat import generate_flat
+from vila_sim.flats.grid import DistanceField, OccupancyGrid
+from vila_sim.flats.scene import Flat, Room, SceneObject
 
 SEEN = TargetView(visible_now=True, seen_before=True, rotated_rad=0.0, bearing_rad=0.0)
 UNSEEN = TargetView(visible_now=False, seen_before=False, rotated_rad=0.0, bearing_rad=0.0)

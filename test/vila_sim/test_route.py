@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vila_core.types import Pose, VelocityCommand
-from vila_sim.route import Leg, Route, after, drive_to, follow, turn_to
+from vila_sim.episodes.route import Leg, Route, after, drive_to, follow, turn_to
 
 LEGS = (Leg(2.0, 0.5), Leg(2.0, 0.0, math.pi / 4), Leg(1.0), Leg(2.0, 0.5))
 ROUTE = Route(Pose(0.0, 0.0, 0.0), LEGS)

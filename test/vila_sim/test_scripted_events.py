@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 
 from vila_core.errors import WorldError
 from vila_core.types import Pose, VelocityCommand
-from vila_sim.doors import LEAF_HEIGHT_M, with_leaves
-from vila_sim.episodes import split_flat
-from vila_sim.grid import OccupancyGrid
+from vila_sim.episodes.splits import split_flat
+from vila_sim.events.scripted_events import ScriptedEvent, home, placements, things
+from vila_sim.flats.doors import LEAF_HEIGHT_M, with_leaves
+from vila_sim.flats.grid import OccupancyGrid
+from vila_sim.flats.room_space import bounding_box, overlap
+from vila_sim.flats.scene import Flat, Placement
 from vila_sim.mujoco.mjcf import write_mjcf
 from vila_sim.mujoco.simulator import Simulator
 from vila_sim.robot import CameraConfig, RobotConfig
-from vila_sim.room_space import bounding_box, overlap
-from vila_sim.scene import Flat, Placement
-from vila_sim.scripted_events import ScriptedEvent, home, placements, things
 
 SMALL = CameraConfig(width_px=96, height_px=64)
 HERE, THERE, UP = Placement(1.0, 2.0, 0.0, 0.0), Placement(2.0, 2.0, 0.0, 0.0), Placement(2.0, 2.0, 3.0, 0.0)

@@ -9,14 +9,14 @@ import pytest
 
 from vila_core.errors import WorldError
 from vila_sim.environment import FlatEnv
-from vila_sim.episodes import generate_episodes
-from vila_sim.flat import generate_flat
-from vila_sim.grid import OccupancyGrid
-from vila_sim.lettering import lettering
+from vila_sim.episodes.splits import generate_episodes
+from vila_sim.flats.flat import generate_flat
+from vila_sim.flats.grid import OccupancyGrid
+from vila_sim.flats.lettering import lettering
+from vila_sim.flats.signs import with_signs
+from vila_sim.flats.solids import texture_assets
+from vila_sim.flats.textures import SIGNS, texture_pixels
 from vila_sim.mujoco.simulator import CameraConfig
-from vila_sim.signs import with_signs
-from vila_sim.solids import texture_assets
-from vila_sim.textures import SIGNS, texture_pixels
 
 
 @pytest.fixture

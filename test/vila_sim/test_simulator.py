@@ -11,10 +11,10 @@ import pytest
 import vila_sim.mujoco.simulator as simulator_module
 from vila_core.errors import MissingDependencyError, WorldError
 from vila_core.types import Pose, VelocityCommand
-from vila_sim.flat import generate_flat
-from vila_sim.furniture import build_object
+from vila_sim.flats.flat import generate_flat
+from vila_sim.flats.furniture import build_object
+from vila_sim.flats.scene import Flat, Room, Wall
 from vila_sim.mujoco.simulator import CameraConfig, Simulator
-from vila_sim.scene import Flat, Room, Wall
 
 SMALL = CameraConfig(width_px=96, height_px=96)
 FORWARD = VelocityCommand(0.3, 0.0)

@@ -15,15 +15,21 @@ from vila_core.errors import WorldError
 from vila_core.types import MoveForward, Pose
 from vila_sim.corruptions import CAMERAS, CORRUPTIONS, IMAGES, LOW_FRAME_RATE, REPHRASED, corrupted
 from vila_sim.environment import FlatEnv
-from vila_sim.episode import pair_of_name
-from vila_sim.episode_files import read_episodes, write_episodes
-from vila_sim.episodes import Episode, flat_of, generate_episodes, held_out_pairs
-from vila_sim.goals import GoalProgress
-from vila_sim.grid import OccupancyGrid
-from vila_sim.instructions import HELD_OUT_TEMPLATES, TWO_STEP_TEMPLATES, render_instruction, resolve_target, spoken
+from vila_sim.episodes.episode import pair_of_name
+from vila_sim.episodes.episode_files import read_episodes, write_episodes
+from vila_sim.episodes.goals import GoalProgress
+from vila_sim.episodes.instructions import (
+    HELD_OUT_TEMPLATES,
+    TWO_STEP_TEMPLATES,
+    render_instruction,
+    resolve_target,
+    spoken,
+)
+from vila_sim.episodes.oracle import MAX_DECISIONS, TargetView, oracle_action
+from vila_sim.episodes.splits import Episode, flat_of, generate_episodes, held_out_pairs
+from vila_sim.flats.grid import OccupancyGrid
+from vila_sim.flats.textures import SIGNS
 from vila_sim.mujoco.simulator import CameraConfig
-from vila_sim.oracle import MAX_DECISIONS, TargetView, oracle_action
-from vila_sim.textures import SIGNS
 
 COUNT = 6
 

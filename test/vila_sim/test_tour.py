@@ -8,8 +8,8 @@ import pytest
 pytest.importorskip("mujoco")
 
 from vila_sim.environment import STEP_NS
-from vila_sim.episodes import layout_seed, split_flat
-from vila_sim.grid import OccupancyGrid
+from vila_sim.episodes.splits import layout_seed, split_flat
+from vila_sim.flats.grid import OccupancyGrid
 from vila_sim.tour import tour
 
 

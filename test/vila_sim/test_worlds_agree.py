@@ -10,12 +10,12 @@ import world_readers
 from world_readers import Row
 
 from vila_core.types import Pose
-from vila_sim.doors import with_leaves
-from vila_sim.flat import generate_flat
+from vila_sim.flats.doors import with_leaves
+from vila_sim.flats.flat import generate_flat
+from vila_sim.flats.scene import Flat
+from vila_sim.flats.signs import with_signs
 from vila_sim.gazebo.world import write_gazebo_world
 from vila_sim.mujoco.world import write_mujoco_world
-from vila_sim.scene import Flat
-from vila_sim.signs import with_signs
 
 MM = 1e-3 + 1e-9
 START = Pose(3.0, 4.0, 0.5)

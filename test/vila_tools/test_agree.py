@@ -10,8 +10,8 @@ import pytest
 from vila_core.engine.backend import EMBEDDED_CHECKPOINT
 from vila_core.errors import ConfigError
 from vila_sim.environment import FlatEnv
-from vila_sim.episode_files import write_episodes
-from vila_sim.episodes import generate_episodes
+from vila_sim.episodes.episode_files import write_episodes
+from vila_sim.episodes.splits import generate_episodes
 from vila_tools.cli import main as vila
 from vila_tools.evaluation.agreement import Answer, compare, divergence
 from vila_tools.evaluation.agreement import main as agree

@@ -24,8 +24,8 @@ from vila_core.export.manifest import (
     write_manifest,
 )
 from vila_core.quantized_checkpoints.state import QuantizeState
-from vila_sim.episode_files import read_episodes, write_episodes
-from vila_sim.episodes import generate_episodes
+from vila_sim.episodes.episode_files import read_episodes, write_episodes
+from vila_sim.episodes.splits import generate_episodes
 from vila_tools.training.clips import read_clips
 from vila_tools.training.shards import load_array, read_rollouts
 

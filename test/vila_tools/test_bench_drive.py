@@ -11,8 +11,8 @@ pytest.importorskip("mujoco")
 
 from vila_core.config import TIMINGS
 from vila_ros.navigator.mission.mission import MissionState
-from vila_sim.episodes import flat_of, generate_episodes
-from vila_sim.grid import OccupancyGrid
+from vila_sim.episodes.splits import flat_of, generate_episodes
+from vila_sim.flats.grid import OccupancyGrid
 from vila_sim.mujoco.simulator import Simulator
 from vila_tools.evaluation import driving
 from vila_tools.evaluation.oracle_navigator import OracleNavigator

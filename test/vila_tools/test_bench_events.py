@@ -13,7 +13,7 @@ pytest.importorskip("vila_sim.mujoco.simulator")
 from vila_core.config import EventsConfig
 from vila_core.errors import ConfigError
 from vila_core.testing import SCRIPTED_INFO, ScriptedBackend
-from vila_sim.event_queries import ClipQuery
+from vila_sim.events.event_queries import ClipQuery
 from vila_tools.evaluation import event_films, events
 from vila_tools.evaluation.events import Answered, Patrol, overlap, patrol_summary, summary
 

@@ -14,7 +14,7 @@ from vila_core.errors import ConfigError
 from vila_core.testing import ScriptedBackend
 from vila_core.types import Choice
 from vila_sim.environment import FlatEnv
-from vila_sim.episodes import generate_episodes
+from vila_sim.episodes.splits import generate_episodes
 from vila_sim.mujoco.simulator import CameraConfig
 from vila_tools.evaluation.history import Answer, Moment, compare_episode, main, make_report, make_table
 

@@ -14,11 +14,11 @@ from vila_core.config import HistoryConfig
 from vila_core.errors import BackendError, ConfigError
 from vila_core.testing import ScriptedBackend
 from vila_sim.environment import FlatEnv
-from vila_sim.episode_files import write_episodes
-from vila_sim.episodes import Episode, generate_episodes
-from vila_sim.instructions import NEUTRAL_INSTRUCTION
+from vila_sim.episodes.episode_files import write_episodes
+from vila_sim.episodes.instructions import NEUTRAL_INSTRUCTION
+from vila_sim.episodes.oracle import MAX_DECISIONS
+from vila_sim.episodes.splits import Episode, generate_episodes
 from vila_sim.mujoco.simulator import CameraConfig
-from vila_sim.oracle import MAX_DECISIONS
 from vila_tools.evaluation import episode_workers
 from vila_tools.evaluation.episode_run import EpisodeResult, run_episode
 from vila_tools.evaluation.navigation import main

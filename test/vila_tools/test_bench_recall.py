@@ -16,7 +16,7 @@ from vila_core.recall.store import View
 from vila_core.scene_memory import Recalled
 from vila_core.testing import make_frame
 from vila_core.types import Odometry, Pose
-from vila_sim.episodes import layout_seed, split_flat
+from vila_sim.episodes.splits import layout_seed, split_flat
 from vila_sim.tour import Sight
 from vila_tools.evaluation import recall
 from vila_tools.evaluation.recall import Drive, Score, main

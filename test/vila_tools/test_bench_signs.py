@@ -18,11 +18,11 @@ from vila_core.errors import BackendError, ConfigError
 from vila_core.testing import ScriptedBackend
 from vila_core.types import MoveForward, Pose, Stop, Turn
 from vila_sim.environment import FlatEnv
-from vila_sim.episodes import Episode, flat_of, generate_episodes
+from vila_sim.episodes.oracle import MAX_DECISIONS
+from vila_sim.episodes.splits import Episode, flat_of, generate_episodes
+from vila_sim.flats.signs import with_signs
+from vila_sim.flats.textures import SIGNS
 from vila_sim.mujoco.simulator import CameraConfig, Simulator
-from vila_sim.oracle import MAX_DECISIONS
-from vila_sim.signs import with_signs
-from vila_sim.textures import SIGNS
 from vila_tools.evaluation import episode_workers, signs
 from vila_tools.evaluation.episode_run import EpisodeResult, run_episode
 from vila_tools.evaluation.metrics import navigation_metrics, paired_interval

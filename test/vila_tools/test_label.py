@@ -285,8 +285,8 @@ def test_a_bag_that_gives_nothing_is_one_line(messages, options, told, tmp_path,
 
 def test_the_oracles_drives_are_labelled_too(tmp_path, capsys):
     pytest.importorskip("mujoco")
-    from vila_sim.episode_files import write_episodes
-    from vila_sim.episodes import generate_episodes
+    from vila_sim.episodes.episode_files import write_episodes
+    from vila_sim.episodes.splits import generate_episodes
 
     write_episodes(tmp_path / "episodes.json", generate_episodes("train", 1, 0))
     status, report, _ = label(capsys, "--episodes", tmp_path / "episodes.json", "--out", tmp_path / "out")

@@ -19,9 +19,9 @@ from vila_core.testing import ScriptedBackend
 from vila_core.types import Pose
 from vila_ros.navigator.mission.mission import MissionError
 from vila_sim.environment import FlatEnv
-from vila_sim.episode_files import write_episodes
-from vila_sim.episodes import Episode, flat_of, generate_episodes
-from vila_sim.grid import OccupancyGrid
+from vila_sim.episodes.episode_files import write_episodes
+from vila_sim.episodes.splits import Episode, flat_of, generate_episodes
+from vila_sim.flats.grid import OccupancyGrid
 from vila_sim.mujoco.simulator import CameraConfig
 from vila_tools.evaluation import episode_workers, failures, navigation
 from vila_tools.evaluation import write_episodes as writer

@@ -18,8 +18,8 @@ from worker_jobs import noise_shard
 
 from vila_core.config import HistoryConfig
 from vila_core.engine.backend import EMBEDDED_CHECKPOINT
-from vila_sim.episode_files import write_episodes
-from vila_sim.episodes import Episode, generate_episodes
+from vila_sim.episodes.episode_files import write_episodes
+from vila_sim.episodes.splits import Episode, generate_episodes
 from vila_tools.evaluation import events, navigation
 from vila_tools.evaluation.episode_run import EpisodeResult
 from vila_tools.evaluation.episode_workers import Settings, run_policies

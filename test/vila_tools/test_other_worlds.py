@@ -15,7 +15,7 @@ from vila_core.actions.grammar import SENTENCES
 from vila_core.errors import ConfigError
 from vila_core.testing import ScriptedBackend
 from vila_core.types import MoveForward, Stop, Turn
-from vila_sim.furniture import COLOURS, KINDS
+from vila_sim.flats.furniture import COLOURS, KINDS
 from vila_tools.other_worlds import babyai, miniworld
 from vila_tools.other_worlds.babyai import BabyAiOptions, missions, read_sentence
 from vila_tools.other_worlds.miniworld import MiniWorldOptions, instruction_of, play

@@ -17,9 +17,9 @@ from vila_ros.common.qos import reliable_qos, sensor_qos
 from vila_ros.simulator.lasers import cloud_message, scan_message
 from vila_ros.simulator.transforms import make_transforms
 from vila_ros.simulator.world import SimulatorNodeConfig
+from vila_sim.events.stage import Playback
 from vila_sim.mujoco.simulator import Simulator
 from vila_sim.robot import SCAN_MAX_M, CameraConfig, RobotConfig
-from vila_sim.stage import Playback
 from vila_sim.truth import GLIMPSED_PIXELS, PLAIN_PIXELS, Truth
 
 Scripted = tuple[Playback, float]  # what is played, and the time of the script

@@ -14,9 +14,9 @@ from vila_ros.simulator.orders import TIMEOUT_S, Orders
 from vila_ros.simulator.outputs import Outputs
 from vila_ros.simulator.pace import TICK_NS, Pace
 from vila_ros.simulator.world import World
+from vila_sim.episodes.route import follow
+from vila_sim.events.stage import Playback
 from vila_sim.mujoco.simulator import CameraConfig, RobotConfig, Simulator
-from vila_sim.route import follow
-from vila_sim.stage import Playback
 
 T = TypeVar("T")
 

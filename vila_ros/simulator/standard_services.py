@@ -18,7 +18,7 @@ from vila_ros.common.parameters import read
 from vila_ros.simulator.orders import TIMEOUT_S
 from vila_ros.simulator.simulation import RunState, Simulation
 from vila_ros.simulator.world import SimulatorNodeConfig, World, make_world
-from vila_sim.scene import SceneObject
+from vila_sim.flats.scene import SceneObject
 
 ROBOT = "robot"  # the one entity whose state may be set
 WORLD_FRAMES = ("", "world", "map")  # and the odometry's: they are one here

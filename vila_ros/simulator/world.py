@@ -13,13 +13,13 @@ from vila_core.fields import Bounds, OneOf, Settable
 from vila_core.types import Pose
 from vila_ros.common.qos import RELIABILITIES
 from vila_ros.common.velocity import VELOCITY_TYPES
-from vila_sim.episode_files import parse_world_name, world_name
-from vila_sim.episodes import split_flat
-from vila_sim.patrol_scenario import DURATION_S, make_patrol
-from vila_sim.route import Route
-from vila_sim.scenario import first_pose, live_world, named_pair
-from vila_sim.scene import Flat
-from vila_sim.scripted_events import Script
+from vila_sim.episodes.episode_files import parse_world_name, world_name
+from vila_sim.episodes.route import Route
+from vila_sim.episodes.scenario import first_pose, live_world, named_pair
+from vila_sim.episodes.splits import split_flat
+from vila_sim.events.patrol_scenario import DURATION_S, make_patrol
+from vila_sim.events.scripted_events import Script
+from vila_sim.flats.scene import Flat
 
 PATROL = "patrol"
 FROM_NEXT_RESET = Settable("from the next ~/reset on")

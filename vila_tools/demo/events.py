@@ -25,9 +25,9 @@ from vila_core.errors import VilaError
 from vila_core.files.writing import write_text
 from vila_ros.common.conversions import ns_from_stamp
 from vila_ros.common.resources import share_file
-from vila_sim.event_queries import ClipQuery
-from vila_sim.event_score import QueryScore, score_query, total
-from vila_sim.patrol_scenario import DURATION_S, PERIOD_S, PatrolScenario, make_patrol
+from vila_sim.events.event_queries import ClipQuery
+from vila_sim.events.event_score import QueryScore, score_query, total
+from vila_sim.events.patrol_scenario import DURATION_S, PERIOD_S, PatrolScenario, make_patrol
 from vila_sim.truth import Seconds, as_events, intervals_of
 from vila_tools.command_line import option, parse_options
 from vila_tools.demo.event_film import Lane, Report, Watched, write_event_film

@@ -29,9 +29,9 @@ from vila_ros.common.conversions import action_from_message
 from vila_ros.common.resources import share_file
 from vila_ros.navigator.mission.goals import is_of_decision
 from vila_ros.navigator.mission.mission import MissionError
-from vila_sim.episodes import SUCCESS_RADIUS_M
+from vila_sim.episodes.scenario import Scenario, make_scenario
+from vila_sim.episodes.splits import SUCCESS_RADIUS_M
 from vila_sim.mujoco.simulator import Simulator
-from vila_sim.scenario import Scenario, make_scenario
 from vila_tools.command_line import option, parse_options
 from vila_tools.demo.film import Place, Story, Thought, map_width_px, write_film, write_trajectory
 from vila_tools.options import NAVIGATOR, model_parameters, require_checkpoint

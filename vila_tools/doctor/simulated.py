@@ -32,11 +32,11 @@ from vila_core.machine.thermal import Heat, ThermalZone
 from vila_core.navigator import Navigator
 from vila_core.types import Frame, Instruction, Pose, VelocityCommand
 from vila_sim.cameras import Exposure
+from vila_sim.episodes.scenario import live_world
 from vila_sim.families.table import HELD_OUT, PLAIN, RICH
+from vila_sim.flats.scene import Flat
 from vila_sim.mujoco.simulator import Simulator
 from vila_sim.robot import CameraConfig
-from vila_sim.scenario import live_world
-from vila_sim.scene import Flat
 from vila_tools.doctor.probe import probe
 
 FAMILIES = (PLAIN, RICH, HELD_OUT)

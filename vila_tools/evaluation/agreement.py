@@ -31,7 +31,7 @@ from vila_core.models.working_precision import weight_bytes
 from vila_core.navigator import decision_prompt
 from vila_core.types import Instruction, Prompt
 from vila_sim.environment import FlatEnv
-from vila_sim.episodes import SPLITS, Episode, generate_episodes
+from vila_sim.episodes.splits import SPLITS, Episode, generate_episodes
 from vila_tools.evaluation.chosen_episodes import chosen_episodes
 from vila_tools.evaluation.episode_run import EpisodeResult, run_episode
 from vila_tools.evaluation.metrics import rate_row

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from vila_core.errors import ConfigError
 from vila_sim.corruptions import corrupted
-from vila_sim.episode_files import read_episodes
-from vila_sim.episode_sets import read_set
-from vila_sim.episodes import Episode
+from vila_sim.episodes.episode_files import read_episodes
+from vila_sim.episodes.episode_sets import read_set
+from vila_sim.episodes.splits import Episode
 
 
 def chosen_episodes(args: argparse.Namespace) -> list[Episode]:

@@ -46,9 +46,9 @@ from vila_core.types import Decision, Frame, Instruction, Odometry, VelocityComm
 from vila_ros.common.resources import share_file
 from vila_ros.navigator.mission.mission import Mission, MissionEnd, MissionState, MotionReport, Outcome
 from vila_ros.navigator.mission.mission_config import MissionConfig
-from vila_sim.episodes import SUCCESS_RADIUS_M, Episode, flat_of
-from vila_sim.goals import find_object
-from vila_sim.grid import OccupancyGrid
+from vila_sim.episodes.goals import find_object
+from vila_sim.episodes.splits import SUCCESS_RADIUS_M, Episode, flat_of
+from vila_sim.flats.grid import OccupancyGrid
 from vila_sim.mujoco.simulator import RobotConfig, Simulator
 from vila_tools.evaluation.chosen_episodes import chosen_episodes
 from vila_tools.evaluation.oracle_navigator import OracleNavigator

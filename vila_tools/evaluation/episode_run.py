@@ -11,8 +11,8 @@ from vila_core.types import Action, Decision, Odometry, Pose
 from vila_ros.navigator.mission.mission import Mission, MissionEnd, MissionError, MissionState, MotionReport, Outcome
 from vila_ros.navigator.mission.mission_config import MissionConfig
 from vila_sim.environment import STEP_NS, FlatEnv
-from vila_sim.episodes import SUCCESS_RADIUS_M, Episode
-from vila_sim.oracle import MAX_DECISIONS
+from vila_sim.episodes.oracle import MAX_DECISIONS
+from vila_sim.episodes.splits import SUCCESS_RADIUS_M, Episode
 from vila_tools.evaluation.failures import failure_of
 from vila_tools.evaluation.metrics import NavigationMetrics, navigation_metrics
 from vila_tools.evaluation.policies import SEEING_POLICIES, OraclePolicy, Policy

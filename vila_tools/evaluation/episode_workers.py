@@ -11,7 +11,7 @@ from vila_core.config import HistoryConfig
 from vila_core.engine.backend import Backend, load_backend
 from vila_core.errors import ConfigError
 from vila_sim.environment import FlatEnv
-from vila_sim.episodes import Episode
+from vila_sim.episodes.splits import Episode
 from vila_tools.evaluation.episode_run import EpisodeResult, run_episode
 from vila_tools.evaluation.policies import AGAINST, MODEL_POLICIES, POLICIES, Policy, make_policy
 from vila_tools.workers.pool import WorkerPool

@@ -15,10 +15,10 @@ from vila_core.config import EventsConfig
 from vila_core.engine.backend import Backend, load_backend
 from vila_core.types import Frame, TemporalEvent
 from vila_core.watcher import EventWatcher
-from vila_sim.clips import PERIOD_S, Clip, clips_in, patrol_in
-from vila_sim.episodes import layout_seed
-from vila_sim.event_queries import ClipQuery, draw_queries
-from vila_sim.event_score import is_false_alarm, is_near
+from vila_sim.episodes.splits import layout_seed
+from vila_sim.events.clips import PERIOD_S, Clip, clips_in, patrol_in
+from vila_sim.events.event_queries import ClipQuery, draw_queries
+from vila_sim.events.event_score import is_false_alarm, is_near
 from vila_sim.truth import Seconds, as_events
 from vila_tools.workers.pool import WorkerPool
 

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 from vila_core.files.writing import written_whole
 from vila_core.types import Pose
 from vila_sim.environment import FlatEnv
-from vila_sim.episodes import SUCCESS_RADIUS_M, Episode
+from vila_sim.episodes.splits import SUCCESS_RADIUS_M, Episode
 from vila_sim.mujoco.simulator import MapView
 from vila_tools.demo.canvas import ACCENT, BACKGROUND, BAD, FAINT, GOOD, INK, font, shortened
 from vila_tools.evaluation.episode_run import EpisodeResult

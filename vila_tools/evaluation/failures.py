@@ -12,9 +12,9 @@ import numpy as np
 from vila_core.types import Pose
 from vila_ros.navigator.mission.mission import MissionError
 from vila_sim.environment import bearing_rad
-from vila_sim.episode import SUCCESS_RADIUS_M, Episode, Pair
-from vila_sim.room_space import footprint_distance
-from vila_sim.scene import Flat, SceneObject
+from vila_sim.episodes.episode import SUCCESS_RADIUS_M, Episode, Pair
+from vila_sim.flats.room_space import footprint_distance
+from vila_sim.flats.scene import Flat, SceneObject
 from vila_tools.evaluation.metrics import mean, rate_row
 
 if TYPE_CHECKING:

@@ -29,8 +29,8 @@ from vila_core.history.policy import HistoryPolicy
 from vila_core.prompts.navigation import navigation_prompt
 from vila_core.types import Action, Choice, Frame, Instruction, Visual
 from vila_sim.environment import FlatEnv
-from vila_sim.episodes import SPLITS, Episode, generate_episodes
-from vila_sim.oracle import MAX_DECISIONS, oracle_action
+from vila_sim.episodes.oracle import MAX_DECISIONS, oracle_action
+from vila_sim.episodes.splits import SPLITS, Episode, generate_episodes
 from vila_tools.options import add_model_options, tell_precision
 from vila_tools.report import with_kernels
 

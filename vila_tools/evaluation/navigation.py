@@ -26,8 +26,8 @@ from vila_core.engine.backend import EMBEDDED_CHECKPOINT
 from vila_core.files.writing import write_text
 from vila_core.version import package_version
 from vila_sim.corruptions import CORRUPTIONS
-from vila_sim.episode_sets import VERSION, fingerprint
-from vila_sim.episodes import SPLITS, Episode
+from vila_sim.episodes.episode_sets import VERSION, fingerprint
+from vila_sim.episodes.splits import SPLITS, Episode
 from vila_tools.evaluation.chosen_episodes import chosen_episodes
 from vila_tools.evaluation.comparison import compare, compare_reports, outcomes_of, read_report
 from vila_tools.evaluation.episode_run import EpisodeResult

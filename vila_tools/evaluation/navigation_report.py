@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from vila_sim.episodes import SUCCESS_RADIUS_M
+from vila_sim.episodes.splits import SUCCESS_RADIUS_M
 from vila_tools.evaluation.episode_run import MOTION, EpisodeResult
 from vila_tools.evaluation.failures import failure_counts, success_by
 from vila_tools.evaluation.metrics import bootstrap_interval, mean, wilson_interval

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from vila_core.types import Decision, Instruction, wrap_angle
 from vila_sim.environment import VISIBLE_PIXELS, bearing_rad, visible_pixels
-from vila_sim.grid import DistanceField
+from vila_sim.episodes.oracle import TargetView, oracle_action
+from vila_sim.flats.grid import DistanceField
+from vila_sim.flats.scene import SceneObject
 from vila_sim.mujoco.simulator import Simulator
-from vila_sim.oracle import TargetView, oracle_action
-from vila_sim.scene import SceneObject
 
 
 class OracleNavigator:

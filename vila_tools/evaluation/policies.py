@@ -17,9 +17,9 @@ from vila_core.errors import ConfigError
 from vila_core.navigator import Navigator
 from vila_core.types import Action, Decision, Frame, Instruction, MoveForward, Odometry, Stop, Turn
 from vila_sim.environment import FlatEnv
-from vila_sim.instructions import NEUTRAL_INSTRUCTION
-from vila_sim.oracle import oracle_action
-from vila_sim.policy import Policy
+from vila_sim.episodes.instructions import NEUTRAL_INSTRUCTION
+from vila_sim.episodes.oracle import oracle_action
+from vila_sim.episodes.policy import Policy
 
 _OWN_HISTORY = ("streaming", "window")  # ours, with the history policy of that name
 POLICIES = (

@@ -22,10 +22,10 @@ from vila_core.recall.store import View
 from vila_core.scene_memory import Recalled, SceneMemory
 from vila_core.types import Pose, Thing
 from vila_sim.environment import bearing_rad
-from vila_sim.episodes import layout_seed, split_flat
-from vila_sim.furniture import COLOURS, KINDS
+from vila_sim.episodes.splits import layout_seed, split_flat
+from vila_sim.flats.furniture import COLOURS, KINDS
+from vila_sim.flats.scene import Flat
 from vila_sim.robot import CameraConfig
-from vila_sim.scene import Flat
 from vila_sim.tour import Sight, tour
 from vila_sim.truth import GLIMPSED_PIXELS, PLAIN_PIXELS
 from vila_tools.evaluation.metrics import wilson_interval

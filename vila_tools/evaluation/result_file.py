@@ -15,7 +15,7 @@ from vila_core.actions.grammar import ACTIONS, action_index
 from vila_core.errors import ConfigError
 from vila_core.files.writing import naming_output
 from vila_core.types import Pose
-from vila_sim.episodes import Episode
+from vila_sim.episodes.splits import Episode
 from vila_tools.evaluation.episode_run import EpisodeResult
 from vila_tools.evaluation.metrics import NavigationMetrics
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from vila_core.types import Action, Frame
 from vila_sim.environment import FlatEnv
-from vila_sim.episodes import Episode
-from vila_sim.oracle import MAX_DECISIONS, oracle_action
+from vila_sim.episodes.oracle import MAX_DECISIONS, oracle_action
+from vila_sim.episodes.splits import Episode
 
 
 @dataclass(frozen=True, slots=True, eq=False)

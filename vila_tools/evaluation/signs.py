@@ -23,8 +23,8 @@ from vila_core.actions.grammar import ACTIONS, unit_steps
 from vila_core.config import HistoryConfig
 from vila_core.errors import ConfigError
 from vila_core.types import MoveForward, Stop, Turn, wrap_angle
-from vila_sim.oracle import MAX_DECISIONS
-from vila_sim.textures import SIGNS
+from vila_sim.episodes.oracle import MAX_DECISIONS
+from vila_sim.flats.textures import SIGNS
 from vila_tools.evaluation.chosen_episodes import chosen_episodes
 from vila_tools.evaluation.episode_run import EpisodeResult
 from vila_tools.evaluation.episode_workers import Settings, run_policies

@@ -30,7 +30,7 @@ from vila_core.voice.listener import Understood, VoiceListener, webrtc_vad
 from vila_core.voice.phrases import Meaning, phrases_for, vocabulary_of
 from vila_core.voice.pocketsphinx_recogniser import PocketsphinxRecogniser
 from vila_core.voice.speakers import Speaker
-from vila_sim.instructions import HELD_OUT_TEMPLATES, TRAIN_TEMPLATES, render_instruction
+from vila_sim.episodes.instructions import HELD_OUT_TEMPLATES, TRAIN_TEMPLATES, render_instruction
 from vila_tools.report import tell
 
 FLOOR, STOPS_FLOOR = 0.85, 0.9  # of instructions that are spoken quietly and understood

@@ -1,7 +1,7 @@
 """`vila episodes`: write the benchmark's episode files from their seeds, or --check that they are what seeds give.
 
 To be run again where flats, furniture or tasks are made otherwise than before; figures measured on the old files are
-then not to be compared with new ones, and `VERSION` in vila_sim/episode_sets.py goes up.
+then not to be compared with new ones, and `VERSION` in vila_sim/episodes/episode_sets.py goes up.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from vila_core.errors import ConfigError
-from vila_sim.episode_files import write_episodes
-from vila_sim.episode_sets import FOLDER, SET_EPISODES, SET_SEEDS, SET_SPLITS, VERSION, holds_set, set_path
-from vila_sim.episodes import CLEAN_SPLIT, SPOILED_SPLITS, Episode, generate_episodes, spoiled_episodes
+from vila_sim.episodes.episode_files import write_episodes
+from vila_sim.episodes.episode_sets import FOLDER, SET_EPISODES, SET_SEEDS, SET_SPLITS, VERSION, holds_set, set_path
+from vila_sim.episodes.splits import CLEAN_SPLIT, SPOILED_SPLITS, Episode, generate_episodes, spoiled_episodes
 
 _Job = tuple[str, int, int]  # split, seed, how many
 

@@ -13,7 +13,7 @@ from std_srvs.srv import Trigger
 from vila_core.errors import VilaError
 from vila_core.types import Pose
 from vila_ros.common.resources import share_file
-from vila_sim.scenario import make_scenario
+from vila_sim.episodes.scenario import make_scenario
 from vila_tools.inject.base import SENSORS, SIMULATED_CLOCK, base_spec
 from vila_tools.inject.recorder import recorder_spec
 from vila_tools.inject.relay import RELAYED, relay_spec

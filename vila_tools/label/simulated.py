@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from vila_core.actions.grammar import format_action
 from vila_sim.environment import FlatEnv
-from vila_sim.episode_files import read_episodes
+from vila_sim.episodes.episode_files import read_episodes
 from vila_tools.evaluation.rollouts import oracle_rollout
 from vila_tools.finetune.annotations import Annotation
 from vila_tools.label.samples import Report, save_jpeg

@@ -19,8 +19,8 @@ from vila_core.config import NavigatorConfig
 from vila_core.errors import ConfigError, InstructionError, MissingDependencyError
 from vila_core.files.writing import write_text
 from vila_core.prompts.instruction import normalise, sanitize
-from vila_sim.furniture import COLOURS, KINDS
-from vila_sim.instructions import HELD_OUT_TEMPLATES, TRAIN_TEMPLATES, spoken
+from vila_sim.episodes.instructions import HELD_OUT_TEMPLATES, TRAIN_TEMPLATES, spoken
+from vila_sim.flats.furniture import COLOURS, KINDS
 from vila_tools.command_line import option, parse_options
 
 _VERBS = ("go to", "pick up", "put", "open")

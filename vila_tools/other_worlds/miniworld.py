@@ -24,9 +24,9 @@ from vila_core.engine.backend import EMBEDDED_CHECKPOINT, Backend, load_backend
 from vila_core.errors import ConfigError
 from vila_core.files.writing import write_text
 from vila_core.types import Action, Decision, MoveForward, Stop, Turn
-from vila_sim.episodes import SUCCESS_RADIUS_M
-from vila_sim.instructions import NEUTRAL_INSTRUCTION
-from vila_sim.oracle import MAX_DECISIONS, STOP_DISTANCE_M
+from vila_sim.episodes.instructions import NEUTRAL_INSTRUCTION
+from vila_sim.episodes.oracle import MAX_DECISIONS, STOP_DISTANCE_M
+from vila_sim.episodes.splits import SUCCESS_RADIUS_M
 from vila_tools.command_line import option, parse_options
 from vila_tools.evaluation.metrics import NavigationMetrics, mean_metrics, navigation_metrics, rate_row
 from vila_tools.evaluation.policies import ModelPolicy, Policy

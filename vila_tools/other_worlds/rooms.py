@@ -19,7 +19,7 @@ from vila_core.actions.grammar import unit_steps
 from vila_core.errors import ConfigError, MissingDependencyError
 from vila_core.types import Action, Frame, MoveForward, Odometry, Pose, Stop, Turn, wrap_angle
 from vila_sim.environment import STEP_NS
-from vila_sim.furniture import COLOURS
+from vila_sim.flats.furniture import COLOURS
 from vila_sim.robot import CameraConfig, RobotConfig
 
 LEVELS = {

@@ -57,7 +57,7 @@ def film_rollout(file: Path, instruction: str | None) -> Rollout:
 def episode_rollouts(file: Path, limit: int) -> Iterator[Rollout]:
     """Yield the oracle's rollouts of the first episodes in a file of the VLN-CE form."""
     from vila_sim.environment import FlatEnv
-    from vila_sim.episode_files import read_episodes
+    from vila_sim.episodes.episode_files import read_episodes
 
     if not file.is_file():
         raise MediaError(f"episode file {file} does not exist")

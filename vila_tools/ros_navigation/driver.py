@@ -20,11 +20,11 @@ from vila_ros.common.conversions import action_from_message, odometry_from_messa
 from vila_ros.common.qos import reliable_qos, sensor_qos
 from vila_ros.navigator.mission.goals import is_of_decision
 from vila_ros.navigator.mission.mission import MissionError, Outcome
-from vila_sim.episode_files import world_name
-from vila_sim.episodes import Episode
-from vila_sim.goals import GoalProgress
-from vila_sim.grid import OccupancyGrid
-from vila_sim.oracle import MAX_DECISIONS
+from vila_sim.episodes.episode_files import world_name
+from vila_sim.episodes.goals import GoalProgress
+from vila_sim.episodes.oracle import MAX_DECISIONS
+from vila_sim.episodes.splits import Episode
+from vila_sim.flats.grid import OccupancyGrid
 from vila_tools.evaluation.episode_run import EpisodeResult, episode_metrics, is_hold
 from vila_tools.evaluation.failures import failure_of
 from vila_tools.ros_navigation.path import DrivenPath

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from vila_core.types import Pose, wrap_angle
-from vila_sim.grid import OccupancyGrid
+from vila_sim.flats.grid import OccupancyGrid
 
 UNIT_M, UNIT_RAD = 0.25, math.radians(15.0)
 _SLACK = 0.9  # a motion ends within the controller's tolerance

@@ -17,9 +17,9 @@ from tqdm import tqdm
 
 from vila_core.errors import ConfigError
 from vila_sim.corruptions import REPHRASED
-from vila_sim.episode_files import world_name
-from vila_sim.episodes import SPLITS, Episode, flat_of
-from vila_sim.grid import OccupancyGrid
+from vila_sim.episodes.episode_files import world_name
+from vila_sim.episodes.splits import SPLITS, Episode, flat_of
+from vila_sim.flats.grid import OccupancyGrid
 from vila_tools.command_line import option, parse_options
 from vila_tools.evaluation.chosen_episodes import take_episodes
 from vila_tools.evaluation.failures import what_failures_share

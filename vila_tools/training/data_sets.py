@@ -19,10 +19,11 @@ from tqdm import tqdm
 from vila_core.config import HistoryConfig, NavigatorConfig
 from vila_core.engine.backend import load_backend
 from vila_core.errors import ConfigError
-from vila_sim import clips, dataset
+from vila_sim import dataset
 from vila_sim.cameras import CameraRandomization
+from vila_sim.episodes.policy import Policy
+from vila_sim.events import clips
 from vila_sim.families.table import FAMILIES, PLAIN, TRAINING_FAMILIES
-from vila_sim.policy import Policy
 from vila_sim.shards import shard_path, write_meta, write_shard
 from vila_tools.evaluation.policies import ModelPolicy
 from vila_tools.training.recipe import DataRecipe

@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from vila_sim.decor import decor_piece
-from vila_sim.furniture import COLOURS, METAL, WOOD, assembled, scaled
-from vila_sim.parts import Rgb, box, egg, globe, post, rod
-from vila_sim.scene import Primitive, SceneObject
+from vila_sim.flats.decor import decor_piece
+from vila_sim.flats.furniture import COLOURS, METAL, WOOD, assembled, scaled
+from vila_sim.flats.parts import Rgb, box, egg, globe, post, rod
+from vila_sim.flats.scene import Primitive, SceneObject
 
 Parts = tuple[Primitive, ...]
 Maker = Callable[[np.random.Generator], Parts]

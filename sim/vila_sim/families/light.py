@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
-from vila_sim.lighting import DirectionalLight, Lighting, PointLight, Rgb
-from vila_sim.scene import Room
+from vila_sim.flats.lighting import DirectionalLight, Lighting, PointLight, Rgb
+from vila_sim.flats.scene import Room
 
 _LAMP_HEIGHT_M = 2.2
 _MOST_LAMPS = 4

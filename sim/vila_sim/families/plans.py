@@ -9,7 +9,7 @@ import itertools
 
 import numpy as np
 
-from vila_sim.plan import (
+from vila_sim.flats.plan import (
     CORRIDOR,
     PLAIN_WALL,
     WALL_HEIGHT_M,
@@ -27,10 +27,10 @@ from vila_sim.plan import (
     plan_of,
     row_beside_corridor,
 )
-from vila_sim.room_space import Box, overlap
-from vila_sim.scene import Door, Room, Wall
-from vila_sim.surfaces import HELD_OUT_SURFACES, RICH_SURFACES, Surfaces
-from vila_sim.textures import FLOORS, WALLS
+from vila_sim.flats.room_space import Box, overlap
+from vila_sim.flats.scene import Door, Room, Wall
+from vila_sim.flats.surfaces import HELD_OUT_SURFACES, RICH_SURFACES, Surfaces
+from vila_sim.flats.textures import FLOORS, WALLS
 
 _NAMES = ("kitchen", "bedroom", "study", "dining_room", "guest_room", "nursery")
 _LEAST_M = 3.0  # of a room's sides

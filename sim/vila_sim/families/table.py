@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from vila_core.errors import WorldError
-from vila_sim.decor import DecorStyle, decorate
 from vila_sim.families.clutter import (
     HELD_OUT_CLUTTER,
     HELD_OUT_TABLEWARE,
@@ -20,13 +19,14 @@ from vila_sim.families.clutter import (
 from vila_sim.families.light import held_out_lighting, rich_lighting
 from vila_sim.families.plans import held_out_plan, rich_plan
 from vila_sim.families.variants import FurnitureStyle, build_variant
+from vila_sim.flats.decor import DecorStyle, decorate
+from vila_sim.flats.furniture import build_object
+from vila_sim.flats.lighting import PLAIN_LIGHTING, Lighting
+from vila_sim.flats.plan import Plan, generate_plan
+from vila_sim.flats.scene import Room, SceneObject
+from vila_sim.flats.surfaces import HELD_OUT_SURFACES, RICH_SURFACES, Surfaces
+from vila_sim.flats.textures import PICTURES, RUGS
 from vila_sim.forms.table import HELD_OUT_FORMS, RICH_FORMS, with_plain_form
-from vila_sim.furniture import build_object
-from vila_sim.lighting import PLAIN_LIGHTING, Lighting
-from vila_sim.plan import Plan, generate_plan
-from vila_sim.scene import Room, SceneObject
-from vila_sim.surfaces import HELD_OUT_SURFACES, RICH_SURFACES, Surfaces
-from vila_sim.textures import PICTURES, RUGS
 
 PLAIN, RICH, HELD_OUT = "plain", "rich", "held_out"
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from vila_sim.flats.furniture import COLOURS, ENLARGED, Paint, assembled, mix_paint, scaled
+from vila_sim.flats.parts import Rgb
+from vila_sim.flats.scene import Primitive, SceneObject
+from vila_sim.flats.surfaces import Surfaces, finish_name
 from vila_sim.forms.common import Form
-from vila_sim.furniture import COLOURS, ENLARGED, Paint, assembled, mix_paint, scaled
-from vila_sim.parts import Rgb
-from vila_sim.scene import Primitive, SceneObject
-from vila_sim.surfaces import Surfaces, finish_name
 
 _WHITE = (1.0, 1.0, 1.0)
 _SCALE = 0.13  # most by which a thing is larger or smaller than its form says

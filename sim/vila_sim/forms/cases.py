@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from vila_sim.flats.furniture import GLASS, LINEN, METAL, WOOD, Paint
+from vila_sim.flats.parts import box, corners, egg, globe, legs, post, rod
 from vila_sim.forms.common import Parts, trim
-from vila_sim.furniture import GLASS, LINEN, METAL, WOOD, Paint
-from vila_sim.parts import box, corners, egg, globe, legs, post, rod
 
 _BLACK = (0.1, 0.1, 0.11)
 

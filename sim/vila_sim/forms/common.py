@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from vila_sim.furniture import METAL, WOOD, Paint
-from vila_sim.parts import Rgb, corners, rod
-from vila_sim.scene import Primitive
+from vila_sim.flats.furniture import METAL, WOOD, Paint
+from vila_sim.flats.parts import Rgb, corners, rod
+from vila_sim.flats.scene import Primitive
 
 Parts = tuple[Primitive, ...]
 Form = Callable[[Paint, np.random.Generator], Parts]

@@ -6,10 +6,10 @@ import math
 
 import numpy as np
 
+from vila_sim.flats.furniture import METAL, Paint
+from vila_sim.flats.parts import box, egg, legs, post, rod
+from vila_sim.flats.scene import Primitive
 from vila_sim.forms.common import Parts, splayed, star, trim
-from vila_sim.furniture import METAL, Paint
-from vila_sim.parts import box, egg, legs, post, rod
-from vila_sim.scene import Primitive
 
 # --- chairs: a seat at knee height for one, with a back
 

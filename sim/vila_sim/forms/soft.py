@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 
+from vila_sim.flats.furniture import LINEN, METAL, WOOD, Paint
+from vila_sim.flats.parts import box, corners, globe, legs, post, rod
 from vila_sim.forms.common import Parts, trim
-from vila_sim.furniture import LINEN, METAL, WOOD, Paint
-from vila_sim.parts import box, corners, globe, legs, post, rod
 
 # --- armchairs and sofas: low, soft, with arms and a back, for one or for several
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from vila_sim.flats.furniture import LINEN, METAL, WOOD, Paint
+from vila_sim.flats.parts import Rgb, box, corners, globe, legs, post, rod
+from vila_sim.flats.scene import Primitive
 from vila_sim.forms.common import Parts, trim
-from vila_sim.furniture import LINEN, METAL, WOOD, Paint
-from vila_sim.parts import Rgb, box, corners, globe, legs, post, rod
-from vila_sim.scene import Primitive
 
 _BLACK = (0.1, 0.1, 0.11)
 

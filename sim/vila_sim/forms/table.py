@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from vila_sim.flats.furniture import KINDS, Paint
 from vila_sim.forms import cases, seating, soft, storage, tables, things
 from vila_sim.forms.common import Form, Parts
-from vila_sim.furniture import KINDS, Paint
 
 RICH_FORMS: dict[str, tuple[Form, ...]] = {
     "chair": (

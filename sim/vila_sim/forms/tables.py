@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from vila_sim.flats.furniture import Paint
+from vila_sim.flats.parts import box, legs, post, rod
+from vila_sim.flats.scene import Primitive
 from vila_sim.forms.common import Parts, splayed, trim
-from vila_sim.furniture import Paint
-from vila_sim.parts import box, legs, post, rod
-from vila_sim.scene import Primitive
 
 # --- tables: a wide flat top at the height of a hand, empty below
 

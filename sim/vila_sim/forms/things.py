@@ -6,10 +6,10 @@ import math
 
 import numpy as np
 
+from vila_sim.flats.furniture import GLASS, LEAF, METAL, WOOD, Paint
+from vila_sim.flats.parts import Rgb, box, egg, globe, post, rod
+from vila_sim.flats.scene import Primitive
 from vila_sim.forms.common import Parts, trim
-from vila_sim.furniture import GLASS, LEAF, METAL, WOOD, Paint
-from vila_sim.parts import Rgb, box, egg, globe, post, rod
-from vila_sim.scene import Primitive
 
 _EARTH = (0.22, 0.15, 0.10)
 _LEAVES: tuple[Rgb, ...] = (LEAF, (0.20, 0.42, 0.14), (0.10, 0.28, 0.12), (0.28, 0.40, 0.16))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from xml.etree.ElementTree import Element, SubElement
 
+from vila_sim.flats.scene import Primitive
 from vila_sim.gazebo.versions import GazeboVersion
-from vila_sim.scene import Primitive
 
 Value = str | float | int | bool | tuple[float, ...]
 

@@ -6,6 +6,7 @@ import math
 from xml.etree.ElementTree import Element
 
 from vila_core.types import Pose
+from vila_sim.flats.scene import Primitive
 from vila_sim.gazebo.elements import (
     UPRIGHT_WHEEL,
     add,
@@ -39,7 +40,6 @@ from vila_sim.robot import (
     WheeledRobot,
     wheeled_robot,
 )
-from vila_sim.scene import Primitive
 
 MAX_LINEAR_ACCEL_MPS2, MAX_ANGULAR_ACCEL_RPS2 = 6.0, 18.0  # MuJoCo's base is about as brisk
 

@@ -10,15 +10,15 @@ from xml.etree.ElementTree import Element
 
 from vila_core.files.writing import written_whole
 from vila_core.types import Pose
+from vila_sim.flats.lighting import Lighting
+from vila_sim.flats.meshes import Mesh, textured_box
+from vila_sim.flats.scene import Flat
+from vila_sim.flats.solids import Body, Solid, bodies_of, texture_assets
 from vila_sim.gazebo.bridge import bridge_yaml
 from vila_sim.gazebo.elements import add, add_material, add_pose, add_shape, add_system
 from vila_sim.gazebo.robot import add_robot
 from vila_sim.gazebo.versions import DEFAULT, GazeboVersion, gazebo_version
-from vila_sim.lighting import Lighting
-from vila_sim.meshes import Mesh, textured_box
 from vila_sim.robot import CameraConfig, RobotConfig
-from vila_sim.scene import Flat
-from vila_sim.solids import Body, Solid, bodies_of, texture_assets
 
 WORLD_FILE, BRIDGE_FILE = "world.sdf", "bridge.yaml"
 STEP_S = 0.004

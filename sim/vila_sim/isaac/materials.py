@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from vila_sim.flats.scene import Primitive
 from vila_sim.isaac.usd import Sdf, UsdPhysics, UsdShade
-from vila_sim.scene import Primitive
 
 EMISSION = 0.45  # of what glows, as in MuJoCo
 

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from vila_core.types import Pose
+from vila_sim.flats.scene import Primitive
 from vila_sim.isaac.materials import Materials
 from vila_sim.isaac.paths import BASE, CAMERA, LASER, ROBOT, joint_name
 from vila_sim.isaac.shapes import define_frame, define_shape
@@ -20,7 +21,6 @@ from vila_sim.robot import (
     Wheel,
     wheeled_robot,
 )
-from vila_sim.scene import Primitive
 
 _APERTURE_MM = 20.955  # of a sensor 35 mm wide on film; only its ratio to the focal length counts
 _LASER_CORE = "omni:sensor:Core:"

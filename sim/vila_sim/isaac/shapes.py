@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from vila_sim.flats.meshes import Mesh, ellipsoid, textured_box
+from vila_sim.flats.scene import Primitive
 from vila_sim.isaac.usd import Gf, Sdf, UsdGeom, UsdPhysics, Vt
-from vila_sim.meshes import Mesh, ellipsoid, textured_box
-from vila_sim.scene import Primitive
 
 
 def define_frame(stage: Any, path: str, position_m: tuple[float, float, float], yaw_rad: float = 0.0) -> Any:

@@ -8,16 +8,16 @@ from typing import Any
 
 from vila_core.files.writing import written_whole
 from vila_core.types import Pose
+from vila_sim.flats.lighting import Lighting
+from vila_sim.flats.scene import Flat, Room
+from vila_sim.flats.solids import bodies_of, texture_assets
 from vila_sim.isaac.graph import TOPICS, TopicNames, graph_json, ros_graph
 from vila_sim.isaac.materials import Materials
 from vila_sim.isaac.paths import FLAT, LIGHTS, LOOKS, WORLD, prim_name
 from vila_sim.isaac.robot import define_robot
 from vila_sim.isaac.shapes import define_frame, define_shape
 from vila_sim.isaac.usd import Gf, Usd, UsdGeom, UsdLux, UsdPhysics
-from vila_sim.lighting import Lighting
 from vila_sim.robot import CameraConfig, RobotConfig
-from vila_sim.scene import Flat, Room
-from vila_sim.solids import bodies_of, texture_assets
 
 WORLD_FILE, GRAPH_FILE = "world.usda", "ros_graph.json"
 _LIGHT_INTENSITY = 2000.0

@@ -7,11 +7,11 @@ from xml.sax.saxutils import quoteattr
 
 from vila_core.types import Pose
 from vila_sim.families.table import PLAIN
-from vila_sim.lighting import Lighting, Rgb
+from vila_sim.flats.lighting import Lighting, Rgb
+from vila_sim.flats.scene import Flat
+from vila_sim.flats.solids import CEILING, SHELL, Body, Solid, bodies_of, texture_names
+from vila_sim.flats.textures import TEXTURES
 from vila_sim.robot import MAX_FORCE_N_PER_KG, MAX_IMAGE_PX, SERVO_S, CameraConfig, RobotConfig, hull_of
-from vila_sim.scene import Flat
-from vila_sim.solids import CEILING, SHELL, Body, Solid, bodies_of, texture_names
-from vila_sim.textures import TEXTURES
 
 TIMESTEP_S = 0.005
 SAMPLES = 4  # MSAA

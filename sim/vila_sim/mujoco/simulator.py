@@ -34,6 +34,9 @@ except (ImportError, AttributeError, OSError, RuntimeError) as err:  # it opens 
     ) from err
 
 from vila_core.types import Odometry, Pose, VelocityCommand, wrap_angle  # noqa: E402
+from vila_sim.flats.plan import CORRIDOR  # noqa: E402
+from vila_sim.flats.scene import Flat, Placement  # noqa: E402
+from vila_sim.flats.solids import texture_assets  # noqa: E402
 from vila_sim.mujoco.mjcf import (  # noqa: E402
     GROUP_DECOR,
     GROUP_OBJECT,
@@ -45,7 +48,6 @@ from vila_sim.mujoco.mjcf import (  # noqa: E402
     map_size,
     write_mjcf,
 )
-from vila_sim.plan import CORRIDOR  # noqa: E402
 from vila_sim.robot import (  # noqa: E402
     CLOUD_MAX_M,
     CLOUD_RAYS,
@@ -56,8 +58,6 @@ from vila_sim.robot import (  # noqa: E402
     CameraConfig,
     RobotConfig,
 )
-from vila_sim.scene import Flat, Placement  # noqa: E402
-from vila_sim.solids import texture_assets  # noqa: E402
 
 __all__ = ["CameraConfig", "MapView", "RobotConfig", "Simulator"]
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from vila_core.files.writing import written_whole
 from vila_core.types import Pose
+from vila_sim.flats.scene import Flat
+from vila_sim.flats.solids import texture_assets
 from vila_sim.mujoco.mjcf import write_mjcf
 from vila_sim.robot import CameraConfig, RobotConfig
-from vila_sim.scene import Flat
-from vila_sim.solids import texture_assets
 
 WORLD_FILE = "world.xml"
 

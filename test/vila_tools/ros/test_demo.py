@@ -23,7 +23,7 @@ from vila_core.actions.grammar import SENTENCES, format_action
 from vila_core.errors import WorldError
 from vila_core.media.bags import bag_images
 from vila_core.types import MoveForward, Pose, Stop, Turn, wrap_angle
-from vila_sim.scenario import Scenario, make_scenario, named_pair
+from vila_sim.episodes.scenario import Scenario, make_scenario, named_pair
 from vila_tools.demo import run as demo
 from vila_tools.replay.recording import read_recording
 from vila_tools.session.processes import ProcessError

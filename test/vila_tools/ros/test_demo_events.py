@@ -19,7 +19,7 @@ from PIL import Image
 
 from vila_core.errors import ConfigError
 from vila_ros.simulator.world import SimulatorNodeConfig
-from vila_sim.event_queries import ClipQuery
+from vila_sim.events.event_queries import ClipQuery
 from vila_tools.demo import events as demo_events
 from vila_tools.demo.canvas import SIZE
 from vila_tools.demo.event_film import Lane, Report, Watched, write_event_film

@@ -27,11 +27,11 @@ from vila_core.types import MoveForward, Pose
 from vila_ros.common.resources import share_file
 from vila_ros.navigator.mission.mission import MissionError
 from vila_sim.environment import FlatEnv
-from vila_sim.episode_files import write_episodes
-from vila_sim.episodes import Episode, flat_of, generate_episodes
-from vila_sim.grid import OccupancyGrid
+from vila_sim.episodes.episode_files import write_episodes
+from vila_sim.episodes.oracle import oracle_action
+from vila_sim.episodes.splits import Episode, flat_of, generate_episodes
+from vila_sim.flats.grid import OccupancyGrid
 from vila_sim.mujoco.simulator import CameraConfig
-from vila_sim.oracle import oracle_action
 from vila_tools.evaluation import navigation
 from vila_tools.ros_navigation import choose, driver, run
 from vila_tools.ros_navigation.driver import Driver, Result, _Mission
