@@ -10,8 +10,8 @@ import torch
 
 from vila_core.engine.backend import ModelInfo
 from vila_core.machine.precision import AUTO, PRECISIONS
-from vila_core.models.config_reader import config_of
-from vila_core.models.layouts import open_layout
+from vila_core.models.stored.config_reader import config_of
+from vila_core.models.stored.layouts import open_layout
 from vila_core.models.working_precision import working_precision
 
 NAVIGATOR = "vila_ros.navigator.node"  # the module that programs run as navigator

@@ -43,9 +43,9 @@ def _checkpoints(folder: Path) -> dict[str, Path]:
 
 
 def _read_description(path: Path) -> None:
-    from vila_core.models.checkpoint import build_model
-    from vila_core.models.config_reader import config_of
-    from vila_core.models.layouts import open_layout
+    from vila_core.models.stored.checkpoint import build_model
+    from vila_core.models.stored.config_reader import config_of
+    from vila_core.models.stored.layouts import open_layout
     from vila_core.models.tokenizer import Tokenizer
 
     layout = open_layout(path)

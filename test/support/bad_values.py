@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from vila_core.engine.backend import EMBEDDED_CHECKPOINT
-from vila_core.models.checkpoint import build_model
-from vila_core.models.config_reader import config_of
-from vila_core.models.layouts import open_layout
-from vila_core.models.quantized_weights import stored_group_size
-from vila_core.models.relevance_files import load_relevance
+from vila_core.models.stored.checkpoint import build_model
+from vila_core.models.stored.config_reader import config_of
+from vila_core.models.stored.layouts import open_layout
+from vila_core.models.stored.quantized_weights import stored_group_size
+from vila_core.models.stored.relevance_files import load_relevance
 from vila_core.models.tokenizer import Tokenizer
 from vila_core.random_checkpoints.make import write_description
 from vila_core.random_checkpoints.shapes import SHAPES, tiny

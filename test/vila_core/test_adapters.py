@@ -11,11 +11,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from vila_core.errors import CheckpointError
-from vila_core.models.adapter_writer import Trained, save_adapter
-from vila_core.models.checkpoint import load_checkpoint
-from vila_core.models.layouts import open_layout
-from vila_core.models.merging import adapted_tensors, digest_of, write_merged
-from vila_core.models.weights import read_tensor
+from vila_core.models.stored.adapter_writer import Trained, save_adapter
+from vila_core.models.stored.checkpoint import load_checkpoint
+from vila_core.models.stored.layouts import open_layout
+from vila_core.models.stored.merging import adapted_tensors, digest_of, write_merged
+from vila_core.models.stored.weights import read_tensor
 from vila_core.random_checkpoints.make import make_random
 from vila_core.random_checkpoints.shapes import SHAPES, tiny
 

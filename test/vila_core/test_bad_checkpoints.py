@@ -17,11 +17,11 @@ from safetensors.torch import save_file
 
 from vila_core.errors import CheckpointError
 from vila_core.files.json_object import JsonObject
-from vila_core.models.checkpoint import load_checkpoint
-from vila_core.models.config_reader import read_checkpoint_config
 from vila_core.models.families import CHAT_TEMPLATES
+from vila_core.models.stored.checkpoint import load_checkpoint
+from vila_core.models.stored.config_reader import read_checkpoint_config
+from vila_core.models.stored.weights import folder_tensors, stored_tensors
 from vila_core.models.tokenizer import Tokenizer
-from vila_core.models.weights import folder_tensors, stored_tensors
 from vila_core.prompts.conversation import TEMPLATES
 from vila_core.quantization.search_file import load_pickle, read_search_result
 from vila_core.random_checkpoints.make import make_random

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 from vila_core.models import costs
-from vila_core.models.config_reader import read_checkpoint_config
 from vila_core.models.costs import Linears, Storage, count_parameters, count_weights
 from vila_core.models.language_model import LanguageModel
 from vila_core.models.projector import DOWNSAMPLE, Projector
+from vila_core.models.stored.config_reader import read_checkpoint_config
 from vila_core.models.vision_tower import VisionTower
 from vila_core.random_checkpoints.make import make_random
 from vila_core.random_checkpoints.shapes import SHAPES, tiny

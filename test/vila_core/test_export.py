@@ -34,8 +34,8 @@ from vila_core.export.int4 import Int4GraphLinear
 from vila_core.export.int8 import INT8_LEVELS, Int8GraphLinear, int8_copy
 from vila_core.export.manifest import Limits, read_engines, read_manifest
 from vila_core.export.onnx_file import write_onnx
-from vila_core.models.checkpoint import load_checkpoint
 from vila_core.models.preprocess import normalise_pixels
+from vila_core.models.stored.checkpoint import load_checkpoint
 from vila_core.quantization.linear import quantize_linear
 from vila_core.testing import make_frame
 from vila_tools.cli import main

@@ -11,8 +11,8 @@ from conftest import golden_dir
 
 from vila_core.engine.backend import EMBEDDED_CHECKPOINT
 from vila_core.errors import CheckpointError
-from vila_core.models.config_reader import read_checkpoint_config
 from vila_core.models.families import FAMILIES, Family
+from vila_core.models.stored.config_reader import read_checkpoint_config
 from vila_core.prompts.navigation import STYLES
 from vila_core.random_checkpoints.make import write_description
 from vila_core.random_checkpoints.shapes import SHAPES, tiny

@@ -10,8 +10,8 @@ import torch
 from conftest import golden_dir
 from safetensors.torch import load_file
 
-from vila_core.models.checkpoint import load_checkpoint
 from vila_core.models.media_prompt import Picture, Video
+from vila_core.models.stored.checkpoint import load_checkpoint
 from vila_core.prompts.conversation import render
 from vila_tools.parity.case import Limits, run_case
 from vila_tools.parity.e2e import e2e_cases

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from vila_core.engine.naive_backend import NaiveBackend
 from vila_core.engine.torch_backend import TorchBackend
-from vila_core.models.checkpoint import load_checkpoint
+from vila_core.models.stored.checkpoint import load_checkpoint
 from vila_core.types import Frame, Prompt, Visual
 
 CASES = {"one_image": ["landscape_160x100"], "three_images": ["landscape_160x100", "portrait_90x150", "wide_240x64"]}

@@ -16,7 +16,7 @@ from vila_core.history.navila_policy import select_frames
 from vila_core.history.video_sampling import frames_at_rate, native_frames, serving_frames, uniform_frames
 from vila_core.intervals import interval_iou
 from vila_core.models.config import TimeTokens
-from vila_core.models.config_reader import read_checkpoint_config
+from vila_core.models.stored.config_reader import read_checkpoint_config
 from vila_core.models.time_tokens import (
     decode_times,
     encode_times,

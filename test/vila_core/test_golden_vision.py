@@ -11,12 +11,12 @@ import torch
 from conftest import golden_dir
 from safetensors.torch import load_file
 
-from vila_core.models.checkpoint import load_checkpoint
 from vila_core.models.config import EncoderConfig, ProjectorConfig, VisionConfig
 from vila_core.models.encoders import EncoderTokens, encode_image, encode_pictures, encode_video
 from vila_core.models.preprocess import PreparedImage, input_size, normalise_pixels, prepare_image
 from vila_core.models.projector import Projector, downsample_rate, space_to_channel
 from vila_core.models.s2 import encode_s2, merge_pictures
+from vila_core.models.stored.checkpoint import load_checkpoint
 from vila_core.models.tiling import candidate_grids, choose_grid
 
 GOLDEN = golden_dir("vila")

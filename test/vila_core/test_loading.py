@@ -13,8 +13,8 @@ from conftest import golden_dir
 from safetensors.torch import load_file, save_file
 
 from vila_core.errors import CheckpointError, ConfigError
-from vila_core.models.checkpoint import load_checkpoint
-from vila_core.models.config_reader import read_checkpoint_config
+from vila_core.models.stored.checkpoint import load_checkpoint
+from vila_core.models.stored.config_reader import read_checkpoint_config
 from vila_core.models.tokenizer import Tokenizer
 from vila_core.random_checkpoints.make import make_random
 from vila_core.random_checkpoints.shapes import SHAPES, tiny

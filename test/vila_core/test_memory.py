@@ -18,9 +18,9 @@ from vila_core.engine.memory import Usage, activation_bytes, plan_memory, requir
 from vila_core.errors import BackendError, CheckpointError
 from vila_core.machine import memory as machine_memory
 from vila_core.machine.memory import resident_bytes
-from vila_core.models.config_reader import config_of, read_checkpoint_config
 from vila_core.models.costs import Storage
-from vila_core.models.layouts import open_layout
+from vila_core.models.stored.config_reader import config_of, read_checkpoint_config
+from vila_core.models.stored.layouts import open_layout
 from vila_core.random_checkpoints.make import make_random
 from vila_core.random_checkpoints.shapes import SHAPES, tiny
 from vila_tools.fit.libraries import libraries_mb

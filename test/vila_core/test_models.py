@@ -13,9 +13,9 @@ from vila_core.engine.backend import load_backend
 from vila_core.engine.torch_backend import TorchBackend
 from vila_core.engine.visual_cache import VisualCache
 from vila_core.errors import BackendError, CheckpointError
-from vila_core.models.checkpoint import load_checkpoint, save_weights
 from vila_core.models.kv_cache import KVCache, append
 from vila_core.models.projector import pool_tokens, space_to_channel
+from vila_core.models.stored.checkpoint import load_checkpoint, save_weights
 from vila_core.types import Frame, Prompt, Visual
 from vila_tools.training.create import create_model
 from vila_tools.training.recipe import ModelSizes

@@ -13,8 +13,8 @@ from vila_core.config import HistoryConfig, NavigatorConfig
 from vila_core.engine.naive_backend import NaiveBackend
 from vila_core.engine.torch_backend import TorchBackend
 from vila_core.history.navila_policy import select_frames
-from vila_core.models.checkpoint import load_checkpoint
 from vila_core.models.media_prompt import Turn, variant_of
+from vila_core.models.stored.checkpoint import load_checkpoint
 from vila_core.navigator import Navigator, decision_prompt
 from vila_core.prompts.conversation import render
 from vila_core.prompts.navigation import navila_text

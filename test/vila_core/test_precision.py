@@ -15,7 +15,7 @@ from vila_core.machine.arithmetic import Arithmetic, kept_arithmetic, measure_ra
 from vila_core.machine.precision import SMALL_WEIGHTS, choose_precision
 from vila_core.machine.processor import processor
 from vila_core.models import working_precision as of_checkpoint
-from vila_core.models.checkpoint import load_checkpoint
+from vila_core.models.stored.checkpoint import load_checkpoint
 from vila_core.models.working_precision import working_precision
 from vila_core.random_checkpoints.make import make_random
 from vila_core.random_checkpoints.shapes import SHAPES, tiny

@@ -22,7 +22,7 @@ from vila_core.engine.backend import EMBEDDED_CHECKPOINT
 from vila_core.engine.torch_backend import load_torch_backend
 from vila_core.errors import CheckpointError, ConfigError, MediaError
 from vila_core.kernels.library import kernels
-from vila_core.models.checkpoint import load_checkpoint
+from vila_core.models.stored.checkpoint import load_checkpoint
 from vila_core.models.working_precision import precision_label, weight_bytes
 from vila_core.navigator import Navigator, decision_prompt
 from vila_core.quantization.awq_block import LINEARS

@@ -13,9 +13,9 @@ import torch
 
 from vila_core.engine.backend import EMBEDDED_CHECKPOINT, load_backend
 from vila_core.errors import BackendError, CheckpointError
-from vila_core.models.checkpoint import load_checkpoint
 from vila_core.models.relevance import RelevanceConfig, RelevanceHead
-from vila_core.models.relevance_files import FOLDER, save_relevance
+from vila_core.models.stored.checkpoint import load_checkpoint
+from vila_core.models.stored.relevance_files import FOLDER, save_relevance
 from vila_core.testing import make_frame
 from vila_tools.quantize import run as quantize
 

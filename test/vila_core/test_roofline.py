@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vila_core.models.config_reader import read_checkpoint_config
 from vila_core.models.costs import Storage, decode_bytes, decoder_bytes, head_bytes, kv_row_bytes
 from vila_core.models.roofline import Roofline, StepCounts, decode_floor_ms, pass_floor_ms, step_floor_ms
+from vila_core.models.stored.config_reader import read_checkpoint_config
 from vila_core.random_checkpoints.make import make_random
 from vila_core.random_checkpoints.shapes import SHAPES, tiny
 

@@ -15,7 +15,7 @@ from vila_core.engine.reply_trie import grammar_of
 from vila_core.engine.static_decoder import StaticDecoder
 from vila_core.engine.torch_backend import TorchBackend
 from vila_core.errors import BackendError
-from vila_core.models.checkpoint import load_checkpoint, save_weights
+from vila_core.models.stored.checkpoint import load_checkpoint, save_weights
 from vila_core.testing import make_frame
 from vila_core.types import Prompt, Visual
 from vila_tools.training.create import create_model

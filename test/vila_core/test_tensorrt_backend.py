@@ -21,8 +21,8 @@ from vila_core.export import runtimes
 from vila_core.export.compare import EXACT_INT4, is_close
 from vila_core.export.exporter import ExportOptions, check_export, export_checkpoint
 from vila_core.export.manifest import Engines, Limits, read_manifest, write_engines
-from vila_core.models.checkpoint import load_checkpoint
 from vila_core.models.kv_cache import KVCache, append
+from vila_core.models.stored.checkpoint import load_checkpoint
 from vila_core.quantization.linear import QuantLinear
 from vila_core.testing import make_frame
 from vila_core.types import Prompt, Visual

@@ -22,7 +22,7 @@ from vila_core.errors import BackendError
 from vila_core.events.distribution import likely_starts, pair_intervals
 from vila_core.localizer import method_of
 from vila_core.media.images import squeezed
-from vila_core.models.checkpoint import load_checkpoint
+from vila_core.models.stored.checkpoint import load_checkpoint
 from vila_core.prompts.localization import NOT_SEEN, localization_prompt, pair_replies, start_replies, time_marks
 from vila_core.testing import make_frame
 from vila_core.types import LocalizationMethod, Visual

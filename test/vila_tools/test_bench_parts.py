@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from vila_core.errors import BackendError
-from vila_core.models.config_reader import read_checkpoint_config
+from vila_core.models.stored.config_reader import read_checkpoint_config
 from vila_core.random_checkpoints.make import make_random
 from vila_core.random_checkpoints.shapes import SHAPES, tiny
 from vila_tools.benchmark import parts as program

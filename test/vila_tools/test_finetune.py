@@ -21,8 +21,8 @@ from vila_core.actions.grammar import SENTENCES
 from vila_core.engine.backend import EMBEDDED_CHECKPOINT
 from vila_core.engine.torch_backend import TorchBackend
 from vila_core.errors import ConfigError
-from vila_core.models.adapters import PREFIXES
-from vila_core.models.checkpoint import load_checkpoint
+from vila_core.models.stored.adapters import PREFIXES
+from vila_core.models.stored.checkpoint import load_checkpoint
 from vila_core.navigator import decision_prompt
 from vila_core.types import Frame, Instruction
 from vila_tools.cli import main as vila

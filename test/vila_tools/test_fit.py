@@ -13,12 +13,12 @@ from vila_core.actions.grammar import SENTENCES
 from vila_core.config import HISTORY_POLICIES
 from vila_core.engine.backend import EMBEDDED_CHECKPOINT
 from vila_core.errors import ConfigError
-from vila_core.models.checkpoint import load_checkpoint
-from vila_core.models.config_reader import config_of, read_checkpoint_config
 from vila_core.models.costs import Storage
 from vila_core.models.encoders import frame_tokens
-from vila_core.models.layouts import open_layout
 from vila_core.models.roofline import StepCounts, decode_floor_ms, step_floor_ms
+from vila_core.models.stored.checkpoint import load_checkpoint
+from vila_core.models.stored.config_reader import config_of, read_checkpoint_config
+from vila_core.models.stored.layouts import open_layout
 from vila_core.random_checkpoints.description import (
     language_json,
     pixels_json,

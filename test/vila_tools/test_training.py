@@ -19,7 +19,7 @@ from vila_core.actions.grammar import SENTENCES
 from vila_core.engine.torch_backend import TorchBackend
 from vila_core.errors import ConfigError
 from vila_core.machine.precision import Precision
-from vila_core.models.checkpoint import load_checkpoint
+from vila_core.models.stored.checkpoint import load_checkpoint
 from vila_sim.dataset import DataOptions, dataset_meta
 from vila_tools.training.autocast import autocast
 from vila_tools.training.curves import read_log

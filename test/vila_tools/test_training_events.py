@@ -18,8 +18,8 @@ from ranks_apart import assert_the_same
 
 from vila_core.engine.backend import EMBEDDED_CHECKPOINT
 from vila_core.errors import ConfigError
-from vila_core.models.checkpoint import load_checkpoint
-from vila_core.models.relevance_files import FOLDER
+from vila_core.models.stored.checkpoint import load_checkpoint
+from vila_core.models.stored.relevance_files import FOLDER
 from vila_tools.training import loop, train_events
 from vila_tools.training.clip_features import clip_features, still_frames
 from vila_tools.training.clips import active_frames, read_clips

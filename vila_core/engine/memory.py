@@ -12,9 +12,7 @@ from vila_core.engine.cached_decoder import CHUNK, cache_rows
 from vila_core.engine.static_decoder import LENGTHS
 from vila_core.errors import BackendError
 from vila_core.machine.memory import available_bytes
-from vila_core.models.checkpoint import DTYPES
 from vila_core.models.config import CheckpointConfig
-from vila_core.models.config_reader import config_of
 from vila_core.models.costs import (
     Storage,
     kv_row_bytes,
@@ -24,8 +22,10 @@ from vila_core.models.costs import (
     tower_bytes,
 )
 from vila_core.models.encoders import frame_tokens
-from vila_core.models.layouts import Layout, Part, open_layout
-from vila_core.models.weights import folder_tensors
+from vila_core.models.stored.checkpoint import DTYPES
+from vila_core.models.stored.config_reader import config_of
+from vila_core.models.stored.layouts import Layout, Part, open_layout
+from vila_core.models.stored.weights import folder_tensors
 
 _TREE = 64  # tokens of a reply trie; the ten actions have about as many
 _TOKENIZER_GROWTH = 12  # bytes in memory for each of its files: 10.1 seen for Llama 3's, 12.8 for one of Qwen2's size

@@ -29,10 +29,10 @@ from vila_core.kernels.library import kernels_status
 from vila_core.kernels.linear import KERNEL_TYPES
 from vila_core.machine.computing import computed_on
 from vila_core.machine.precision import AUTO
-from vila_core.models.checkpoint import load_checkpoint
 from vila_core.models.encoders import frame_tokens
 from vila_core.models.packed_linear import pack_linears
 from vila_core.models.preprocess import input_size
+from vila_core.models.stored.checkpoint import load_checkpoint
 from vila_core.models.vlm import VisionLanguageModel
 from vila_core.models.working_precision import precision_label, working_precision
 from vila_core.quantization.gpu.convert import GpuConverter

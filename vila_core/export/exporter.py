@@ -21,8 +21,8 @@ from vila_core.export.manifest import CHECKPOINT, EMBEDDINGS, MANIFEST, Limits, 
 from vila_core.export.onnx_file import require_exporter, write_onnx
 from vila_core.export.vision_graph import VisionGraph
 from vila_core.files.writing import written_whole
-from vila_core.models.checkpoint import load_checkpoint
 from vila_core.models.preprocess import prepare_image
+from vila_core.models.stored.checkpoint import load_checkpoint
 from vila_core.models.vlm import VisionLanguageModel
 from vila_core.quantization.int8_linear import Int8Linear
 from vila_core.quantization.linear import QuantLinear

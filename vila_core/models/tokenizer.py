@@ -20,9 +20,9 @@ from tokenizers import Tokenizer as FastTokenizer
 from vila_core.errors import CheckpointError, InstructionError
 from vila_core.files.json_object import JsonObject
 from vila_core.files.reading import is_there, read_bytes, require_file
-from vila_core.models.config_checks import MOST_TOKENS
-from vila_core.models.config_reader import tokenizer_template
-from vila_core.models.layouts import read_json_if_there
+from vila_core.models.stored.config_checks import MOST_TOKENS
+from vila_core.models.stored.config_reader import tokenizer_template
+from vila_core.models.stored.layouts import read_json_if_there
 from vila_core.types import IMAGE_TOKEN
 
 SENTINEL_TOKEN, VIDEO_TOKEN = "<vila/sentinel>", "<vila/video>"

@@ -11,11 +11,11 @@ from vila_core.errors import CheckpointError
 from vila_core.kernels.linear import KernelLinear
 from vila_core.machine.arithmetic import DTYPES, arithmetic_of
 from vila_core.machine.precision import AUTO, SMALL_WEIGHTS, Measure, Precision, choose_precision
-from vila_core.models.config_reader import config_of
 from vila_core.models.costs import count_weights
-from vila_core.models.layouts import Layout, open_layout
+from vila_core.models.stored.config_reader import config_of
+from vila_core.models.stored.layouts import Layout, open_layout
+from vila_core.models.stored.weights import folder_tensors
 from vila_core.models.vlm import VisionLanguageModel
-from vila_core.models.weights import folder_tensors
 from vila_core.quantization.gpu.linear import GpuInt4Linear, GpuInt8Linear
 from vila_core.quantization.int8_linear import Int8Linear
 from vila_core.quantization.linear import QuantLinear

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from vila_core.models.layouts import Json
-from vila_core.models.quantized_weights import OWN_METHOD, OWN_VERSION
+from vila_core.models.stored.layouts import Json
+from vila_core.models.stored.quantized_weights import OWN_METHOD, OWN_VERSION
 from vila_core.models.vlm import VisionLanguageModel
 from vila_core.quantization.awq_block import LINEARS
 from vila_core.quantization.linear import BITS, QuantLinear

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from vila_core.errors import CheckpointError
 from vila_core.machine.memory import trim_heap
 from vila_core.models.language_model import DecoderLayer, LanguageModel, rotary
-from vila_core.models.stored_layers import StoredLayers
+from vila_core.models.stored.stored_layers import StoredLayers
 from vila_core.models.vlm import VisionLanguageModel
 from vila_core.quantization.awq_block import LINEARS, Block, BlockResult, apply_clip, apply_scale, search_block
 from vila_core.quantization.awq_head import quantize_head

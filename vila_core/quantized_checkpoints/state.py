@@ -17,8 +17,8 @@ from vila_core.errors import CheckpointError, ConfigError
 from vila_core.files.json_object import read_object
 from vila_core.files.reading import is_there
 from vila_core.files.writing import require_unused, write_text, written_whole
-from vila_core.models.layouts import Layout
-from vila_core.models.weights import StoredTensor, stored_tensors
+from vila_core.models.stored.layouts import Layout
+from vila_core.models.stored.weights import StoredTensor, stored_tensors
 from vila_core.quantization.install import install_quantized
 
 

@@ -11,11 +11,11 @@ import torch
 from torch import nn
 
 from vila_core.files.writing import written_whole
-from vila_core.models.layouts import Json, Layout
-from vila_core.models.relevance_files import save_relevance
+from vila_core.models.stored.layouts import Json, Layout
+from vila_core.models.stored.relevance_files import save_relevance
+from vila_core.models.stored.weights import AnyTensor, MadeTensor
+from vila_core.models.stored.weights_writer import copy_other_files, write_tensors
 from vila_core.models.vlm import VisionLanguageModel
-from vila_core.models.weights import AnyTensor, MadeTensor
-from vila_core.models.weights_writer import copy_other_files, write_tensors
 from vila_core.quantized_checkpoints.state import QuantizeState
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from vila_core.models.layouts import Json
+from vila_core.models.stored.layouts import Json
 from vila_core.random_checkpoints.shapes import ModelShape
 
 SPECIAL_TOKENS = {

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vila_core.errors import ConfigError
 from vila_core.files.writing import require_unused, written_whole
-from vila_core.models.config_reader import read_checkpoint_config
+from vila_core.models.stored.config_reader import read_checkpoint_config
 from vila_core.random_checkpoints.description import (
     language_json,
     pixels_json,

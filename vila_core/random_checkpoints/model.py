@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from vila_core.models.checkpoint import build_model
-from vila_core.models.config_reader import config_of
-from vila_core.models.layouts import open_layout
+from vila_core.models.stored.checkpoint import build_model
+from vila_core.models.stored.config_reader import config_of
+from vila_core.models.stored.layouts import open_layout
 from vila_core.models.tokenizer import Tokenizer
 from vila_core.models.vision_tower import VisionTower
 from vila_core.models.vlm import VisionLanguageModel

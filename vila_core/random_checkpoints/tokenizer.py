@@ -10,7 +10,7 @@ from tokenizers import AddedToken, decoders, models, pre_tokenizers, processors
 from tokenizers import Tokenizer as FastTokenizer
 
 from vila_core.actions.grammar import SENTENCES
-from vila_core.models.layouts import Json
+from vila_core.models.stored.layouts import Json
 from vila_core.prompts.localization import localization_prompt, pair_replies
 from vila_core.prompts.navigation import STYLES, navigation_prompt
 from vila_core.random_checkpoints.description import SPECIAL_TOKENS, write_json

@@ -12,8 +12,8 @@ import torch
 from vila_core.models.config import CheckpointConfig
 from vila_core.models.language_model import LanguageModel
 from vila_core.models.projector import Projector
+from vila_core.models.stored.weights_writer import file_header
 from vila_core.models.vision_tower import VisionTower
-from vila_core.models.weights_writer import file_header
 from vila_core.random_checkpoints.description import write_json
 
 

@@ -24,10 +24,10 @@ from vila_core.errors import ConfigError, MediaError
 from vila_core.history.video_sampling import frames_at_rate, native_frames, uniform_frames
 from vila_core.media.films import read_video
 from vila_core.media.pictures import read_image
-from vila_core.models.checkpoint import load_checkpoint
 from vila_core.models.config import CheckpointConfig, TokenOrder
-from vila_core.models.config_reader import read_checkpoint_config
 from vila_core.models.media_prompt import VARIANTS, Part, Picture, Video
+from vila_core.models.stored.checkpoint import load_checkpoint
+from vila_core.models.stored.config_reader import read_checkpoint_config
 from vila_core.models.time_tokens import decode_times
 from vila_core.models.vlm import Prepared, VisionLanguageModel
 from vila_core.prompts.conversation import render, stop_token_ids

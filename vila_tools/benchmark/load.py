@@ -48,7 +48,7 @@ def measure_load(checkpoint: Path, *, precision: str = "auto", device: str = "cp
 
 def child(arguments: Sequence[str]) -> int:
     """Load the checkpoint, given with precision and device, in this process and print its figures."""
-    from vila_core.models.checkpoint import load_checkpoint
+    from vila_core.models.stored.checkpoint import load_checkpoint
 
     checkpoint, precision, device = arguments
     start_mb, began = resident_mb(), time.monotonic()

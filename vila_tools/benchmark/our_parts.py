@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from vila_core.engine.torch_backend import load_model
-from vila_core.models.checkpoint import load_checkpoint
 from vila_core.models.kv_cache import KVCache, append
-from vila_core.models.layouts import open_layout
-from vila_core.models.quantized_weights import OWN_METHOD, OWN_VERSION, stored_quantization
-from vila_core.models.stored_layers import StoredLayers
+from vila_core.models.stored.checkpoint import load_checkpoint
+from vila_core.models.stored.layouts import open_layout
+from vila_core.models.stored.quantized_weights import OWN_METHOD, OWN_VERSION, stored_quantization
+from vila_core.models.stored.stored_layers import StoredLayers
 from vila_core.models.vlm import VisionLanguageModel
 from vila_core.models.working_precision import stored_dtype
 from vila_core.quantization.linear import BITS

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vila_core.models.config import CheckpointConfig
-from vila_core.models.config_reader import read_checkpoint_config
 from vila_core.models.preprocess import normalise_pixels, resize_image
+from vila_core.models.stored.config_reader import read_checkpoint_config
 from vila_tools.benchmark.target import StepJob, Timings, camera_frame
 
 

@@ -18,10 +18,10 @@ from tqdm import tqdm
 
 from vila_core.errors import BackendError
 from vila_core.models.config import CheckpointConfig
-from vila_core.models.config_reader import read_checkpoint_config
 from vila_core.models.costs import count_parameters
-from vila_core.models.layouts import open_layout
-from vila_core.models.quantized_weights import stored_quantization
+from vila_core.models.stored.config_reader import read_checkpoint_config
+from vila_core.models.stored.layouts import open_layout
+from vila_core.models.stored.quantized_weights import stored_quantization
 from vila_tools.benchmark.part_targets import HALVES, PARTS
 from vila_tools.benchmark.peers.table import PEERS, Form
 from vila_tools.benchmark.process import WorkerProcess

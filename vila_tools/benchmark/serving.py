@@ -30,7 +30,7 @@ from vila_core.engine.backend import EMBEDDED_CHECKPOINT
 from vila_core.engine.remote.backend import OpenAIBackend
 from vila_core.engine.remote.config import RemoteConfig, read_remote_config
 from vila_core.errors import BackendError, ConfigError, RemoteBusyError, VilaError
-from vila_core.models.layouts import open_layout
+from vila_core.models.stored.layouts import open_layout
 from vila_core.navigator import decision_prompt
 from vila_core.types import Frame, Instruction
 

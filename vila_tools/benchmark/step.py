@@ -19,7 +19,7 @@ from typing import Any
 from tqdm import tqdm
 
 from vila_core.errors import ConfigError
-from vila_core.models.config_reader import read_checkpoint_config
+from vila_core.models.stored.config_reader import read_checkpoint_config
 from vila_core.random_checkpoints.make import make_random
 from vila_core.random_checkpoints.shapes import SHAPES, model_shape
 from vila_tools.benchmark.part_targets import HALVES, PARTS

@@ -18,11 +18,11 @@ from tqdm import tqdm
 
 from vila_core.engine.cached_decoder import CHUNK
 from vila_core.errors import ConfigError
-from vila_core.models.checkpoint import DTYPES
 from vila_core.models.config import CheckpointConfig
-from vila_core.models.config_reader import read_checkpoint_config
 from vila_core.models.costs import Storage, count_parameters
 from vila_core.models.roofline import Roofline, StepCounts, step_floor_ms
+from vila_core.models.stored.checkpoint import DTYPES
+from vila_core.models.stored.config_reader import read_checkpoint_config
 from vila_tools.benchmark.peers.table import PEERS, STEP
 from vila_tools.benchmark.rounds import medians, minima, ratio, rotated, rounded
 from vila_tools.benchmark.running_targets import RunningTargets

@@ -14,15 +14,15 @@ from typing import Any
 
 from tqdm import tqdm
 
-from vila_core.models.checkpoint import DTYPES
 from vila_core.models.config import CheckpointConfig
-from vila_core.models.config_reader import config_of
 from vila_core.models.costs import count_parameters
 from vila_core.models.encoders import frame_tokens
-from vila_core.models.layouts import open_layout
-from vila_core.models.quantized_weights import stored_quantization
+from vila_core.models.stored.checkpoint import DTYPES
+from vila_core.models.stored.config_reader import config_of
+from vila_core.models.stored.layouts import open_layout
+from vila_core.models.stored.quantized_weights import stored_quantization
+from vila_core.models.stored.weight_check import check_weights, require_undamaged
 from vila_core.models.tokenizer import Tokenizer
-from vila_core.models.weight_check import check_weights, require_undamaged
 from vila_tools.report import with_kernels
 
 _TOLD = 20  # odd tensors at most

@@ -26,7 +26,7 @@ from vila_core.engine.decode import whole_pass
 from vila_core.engine.finite import require_finite, traced
 from vila_core.engine.torch_backend import TorchBackend, load_torch_backend
 from vila_core.errors import ConfigError
-from vila_core.models.config_reader import read_checkpoint_config
+from vila_core.models.stored.config_reader import read_checkpoint_config
 from vila_core.models.working_precision import weight_bytes
 from vila_core.navigator import decision_prompt
 from vila_core.types import Instruction, Prompt

@@ -12,8 +12,8 @@ from tqdm import tqdm
 
 from vila_core.errors import ConfigError
 from vila_core.files.writing import require_unused
-from vila_core.models.layouts import Layout, open_layout
-from vila_core.models.merging import write_merged
+from vila_core.models.stored.layouts import Layout, open_layout
+from vila_core.models.stored.merging import write_merged
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -9,8 +9,8 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint as recompute
 
 from vila_core.errors import ConfigError
-from vila_core.models.adapter_writer import Trained
-from vila_core.models.adapters import Key
+from vila_core.models.stored.adapter_writer import Trained
+from vila_core.models.stored.adapters import Key
 from vila_core.models.vision_tower import VisionTower
 from vila_core.models.vlm import VisionLanguageModel
 from vila_tools.finetune.lora import DECODER_LINEARS, TOWER_LINEARS, LoraLinear, add_lora

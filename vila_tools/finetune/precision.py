@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from vila_core.machine.precision import Precision
-from vila_core.models.layouts import Layout
+from vila_core.models.stored.layouts import Layout
 from vila_core.models.working_precision import stored_precision
 from vila_tools.finetune.float8 import require_float8
 from vila_tools.training.autocast import AUTOCAST_PRECISIONS, autocast_precision

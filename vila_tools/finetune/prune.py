@@ -15,10 +15,10 @@ from tqdm import tqdm
 
 from vila_core.errors import ConfigError
 from vila_core.files.writing import written_whole
-from vila_core.models.checkpoint import load_checkpoint
-from vila_core.models.config_reader import config_of
-from vila_core.models.layouts import open_layout
-from vila_core.models.merging import digest_of
+from vila_core.models.stored.checkpoint import load_checkpoint
+from vila_core.models.stored.config_reader import config_of
+from vila_core.models.stored.layouts import open_layout
+from vila_core.models.stored.merging import digest_of
 from vila_tools.finetune.precision import loaded_precision
 from vila_tools.finetune.pruning import DELTALOSS, RANDOM, kept_samples
 from vila_tools.finetune.replies import Examiner

@@ -23,12 +23,12 @@ from vila_core.engine.memory import available_on
 from vila_core.errors import ConfigError
 from vila_core.files.writing import require_unused
 from vila_core.machine.precision import Precision
-from vila_core.models.adapter_writer import save_adapter
-from vila_core.models.checkpoint import load_checkpoint
-from vila_core.models.config_reader import config_of
-from vila_core.models.layouts import Layout, open_layout
-from vila_core.models.merging import digest_of, write_merged
-from vila_core.models.quantized_weights import require_plain
+from vila_core.models.stored.adapter_writer import save_adapter
+from vila_core.models.stored.checkpoint import load_checkpoint
+from vila_core.models.stored.config_reader import config_of
+from vila_core.models.stored.layouts import Layout, open_layout
+from vila_core.models.stored.merging import digest_of, write_merged
+from vila_core.models.stored.quantized_weights import require_plain
 from vila_core.models.vlm import VisionLanguageModel
 from vila_core.models.working_precision import stored_dtype
 from vila_tools.finetune.options import finetune_parser, plan_of, recipe_of

@@ -19,15 +19,15 @@ from vila_core.engine.cached_decoder import CHUNK
 from vila_core.engine.torch_backend import TorchBackend, prepare_for_device
 from vila_core.machine.arithmetic import DTYPES
 from vila_core.machine.speeds import clock_s
-from vila_core.models.checkpoint import build_model
 from vila_core.models.config import CheckpointConfig, LanguageConfig
-from vila_core.models.config_reader import config_of
 from vila_core.models.costs import Storage, decoder_bytes, tiles_of_frame, tower_bytes
 from vila_core.models.kv_cache import KVCache, append
 from vila_core.models.language_model import LanguageModel
-from vila_core.models.layouts import Layout
-from vila_core.models.relevance_files import load_relevance
 from vila_core.models.roofline import StepCounts
+from vila_core.models.stored.checkpoint import build_model
+from vila_core.models.stored.config_reader import config_of
+from vila_core.models.stored.layouts import Layout
+from vila_core.models.stored.relevance_files import load_relevance
 from vila_core.models.tokenizer import Tokenizer
 from vila_core.models.vlm import VisionLanguageModel
 from vila_core.quantization.runtime import convert_for_cpu

@@ -20,9 +20,9 @@ from vila_core.engine.memory import tokenizer_bytes
 from vila_core.errors import CheckpointError, ConfigError
 from vila_core.machine.arithmetic import DTYPES
 from vila_core.machine.precision import AUTO, Precision, choose_precision
-from vila_core.models.config_reader import config_of
 from vila_core.models.costs import count_weights
-from vila_core.models.layouts import Layout, open_layout
+from vila_core.models.stored.config_reader import config_of
+from vila_core.models.stored.layouts import Layout, open_layout
 from vila_core.models.working_precision import stored_dtype
 from vila_tools.fit.devices import DEVICES, HERE, Device
 from vila_tools.fit.here import device_here

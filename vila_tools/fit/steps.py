@@ -20,10 +20,10 @@ from vila_core.engine.reply_trie import build_trie
 from vila_core.engine.torch_backend import model_info
 from vila_core.errors import ConfigError
 from vila_core.history.policies import make_policy
-from vila_core.models.checkpoint import build_model
-from vila_core.models.config_reader import config_of
-from vila_core.models.layouts import Layout
 from vila_core.models.roofline import StepCounts
+from vila_core.models.stored.checkpoint import build_model
+from vila_core.models.stored.config_reader import config_of
+from vila_core.models.stored.layouts import Layout
 from vila_core.models.tokenizer import Tokenizer
 from vila_core.models.vlm import VisionLanguageModel
 from vila_core.prompts.navigation import navigation_prompt

@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 
 from vila_core.errors import CheckpointError, ConfigError
-from vila_core.models.config_reader import config_of
-from vila_core.models.layouts import open_layout
+from vila_core.models.stored.config_reader import config_of
+from vila_core.models.stored.layouts import open_layout
 from vila_core.models.working_precision import stored_dtype
 from vila_tools.fit.devices import Device
 from vila_tools.fit.libraries import libraries_mb

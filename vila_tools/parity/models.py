@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 
 from vila_core.errors import CheckpointError
-from vila_core.models.checkpoint import DTYPES, load_checkpoint
 from vila_core.models.config import CheckpointConfig, TokenOrder
-from vila_core.models.config_reader import read_checkpoint_config
-from vila_core.models.layouts import open_layout
+from vila_core.models.stored.checkpoint import DTYPES, load_checkpoint
+from vila_core.models.stored.config_reader import read_checkpoint_config
+from vila_core.models.stored.layouts import open_layout
 from vila_core.models.tokenizer import Tokenizer
 from vila_core.models.vlm import VisionLanguageModel
 

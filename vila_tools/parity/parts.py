@@ -15,11 +15,11 @@ from torch import Tensor
 from vila_core.errors import ConfigError
 from vila_core.files.json_object import JsonObject
 from vila_core.models.config import CheckpointConfig, ImageConfig, ProjectorConfig, TokenOrder
-from vila_core.models.config_reader import encoder_of
 from vila_core.models.encoders import encode_image, encode_pictures, encode_video, encoder_tokens
 from vila_core.models.preprocess import PreparedImage, prepare_image
 from vila_core.models.projector import Projector, downsample_rate, space_to_channel
 from vila_core.models.s2 import encode_dynamic_s2, encode_s2, merge_pictures, split_blocks
+from vila_core.models.stored.config_reader import encoder_of
 from vila_core.models.tiling import candidate_grids, choose_grid
 from vila_core.models.vlm import VisionLanguageModel
 from vila_tools.parity.case import Case, Check, Limits, as_pixels, equal, near, read_json, read_tensors

@@ -19,11 +19,11 @@ from tqdm import tqdm
 from vila_core.errors import ConfigError
 from vila_core.machine.arithmetic import DTYPES
 from vila_core.machine.precision import AUTO, choose_precision
-from vila_core.models.checkpoint import load_checkpoint
-from vila_core.models.layouts import Json, Layout, open_layout
-from vila_core.models.quantized_weights import require_plain
-from vila_core.models.stored_layers import StoredLayers
-from vila_core.models.weight_check import check_weights, require_undamaged
+from vila_core.models.stored.checkpoint import load_checkpoint
+from vila_core.models.stored.layouts import Json, Layout, open_layout
+from vila_core.models.stored.quantized_weights import require_plain
+from vila_core.models.stored.stored_layers import StoredLayers
+from vila_core.models.stored.weight_check import check_weights, require_undamaged
 from vila_core.models.working_precision import stored_precision
 from vila_core.quantization.linear import BITS
 from vila_core.quantization.search_file import read_search_result

@@ -11,8 +11,8 @@ from vila_core.engine.backend import BACKENDS, EMBEDDED_CHECKPOINT, Backend, loa
 from vila_core.errors import CheckpointError
 from vila_core.machine.arithmetic import DTYPES
 from vila_core.machine.precision import AUTO
-from vila_core.models.config_reader import config_of
-from vila_core.models.layouts import open_layout
+from vila_core.models.stored.config_reader import config_of
+from vila_core.models.stored.layouts import open_layout
 from vila_tools.replay.recording import Recording
 
 _ELSEWHERE = {"tensorrt"}  # backends whose checkpoints run on the machine alone that they were made for

@@ -12,8 +12,8 @@ from tokenizers import Tokenizer as FastTokenizer
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from vila_core.files.writing import naming_output
-from vila_core.models.checkpoint import build_model
-from vila_core.models.config_reader import read_checkpoint_config
+from vila_core.models.stored.checkpoint import build_model
+from vila_core.models.stored.config_reader import read_checkpoint_config
 from vila_core.models.tokenizer import Tokenizer
 from vila_core.models.vlm import VisionLanguageModel
 from vila_tools.training.recipe import ModelSizes

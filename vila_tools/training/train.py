@@ -18,7 +18,7 @@ import torch
 
 from vila_core.actions.grammar import SENTENCES
 from vila_core.files.writing import write_text, written_whole
-from vila_core.models.checkpoint import save_weights
+from vila_core.models.stored.checkpoint import save_weights
 from vila_core.models.vlm import VisionLanguageModel
 from vila_core.prompts.navigation import nano_text
 from vila_tools.options import add_threads_option

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from vila_core.engine.backend import EMBEDDED_CHECKPOINT
 from vila_core.files.writing import naming_output
-from vila_core.models.checkpoint import load_checkpoint
 from vila_core.models.relevance import RelevanceConfig, RelevanceHead
-from vila_core.models.relevance_files import save_relevance
+from vila_core.models.stored.checkpoint import load_checkpoint
+from vila_core.models.stored.relevance_files import save_relevance
 from vila_core.models.vision_tower import VisionTower
 from vila_core.models.vlm import VisionLanguageModel
 from vila_tools.options import add_threads_option

@@ -15,14 +15,14 @@ from vila_core.engine.tensorrt.runner import Runner
 from vila_core.errors import BackendError, CheckpointError
 from vila_core.export.manifest import CHECKPOINT, EMBEDDINGS, Manifest
 from vila_core.files.reading import require_file
-from vila_core.models.checkpoint import DTYPES
 from vila_core.models.config import CheckpointConfig
-from vila_core.models.config_reader import config_of
 from vila_core.models.encoders import frame_tokens
 from vila_core.models.language_model import LanguageModel
-from vila_core.models.layouts import open_layout
 from vila_core.models.preprocess import normalise_pixels
 from vila_core.models.projector import Projector
+from vila_core.models.stored.checkpoint import DTYPES
+from vila_core.models.stored.config_reader import config_of
+from vila_core.models.stored.layouts import open_layout
 from vila_core.models.tokenizer import Tokenizer
 from vila_core.models.vision_tower import VisionTower
 from vila_core.models.vlm import VisionLanguageModel

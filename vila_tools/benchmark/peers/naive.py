@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vila_core.models.checkpoint import DTYPES
 from vila_core.models.config import CheckpointConfig
-from vila_core.models.config_reader import read_checkpoint_config
 from vila_core.models.preprocess import normalise_pixels, resize_image
+from vila_core.models.stored.checkpoint import DTYPES
+from vila_core.models.stored.config_reader import read_checkpoint_config
 from vila_core.types import Frame
 from vila_tools.benchmark.target import StepJob, Timings, camera_frame
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers.cache_utils import DynamicCache
 
 from vila_core.machine.memory import trim_heap
-from vila_core.models.checkpoint import DTYPES
+from vila_core.models.stored.checkpoint import DTYPES
 from vila_core.types import Frame
 from vila_tools.benchmark.part_targets import DecoderTarget, TowerTarget
 from vila_tools.benchmark.peers.hugging_face import Encoder, decoder

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from vila_core.errors import CheckpointError
-from vila_core.models.weights import AnyTensor, read_tensor
+from vila_core.models.stored.weights import AnyTensor, read_tensor
 
 _PART, _PREFIX = "llm", "layers."
 

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from vila_core.files.json_object import Json
 from vila_core.files.writing import written_whole
-from vila_core.models.adapters import ABOUT, CONFIG, PEFT_PREFIX, PREFIXES, WEIGHTS, Adapter, Key, LowRank
-from vila_core.models.weights import MadeTensor
+from vila_core.models.stored.adapters import ABOUT, CONFIG, PEFT_PREFIX, PREFIXES, WEIGHTS, Adapter, Key, LowRank
+from vila_core.models.stored.weights import MadeTensor
 from vila_core.version import package_version
 
 

@@ -13,7 +13,7 @@ from vila_core.chat_sandbox import render_template
 from vila_core.errors import CheckpointError, ConfigError
 from vila_core.models.config import CheckpointConfig, ImageConfig, VisionConfig
 from vila_core.models.encoders import frame_tokens
-from vila_core.models.layouts import Layout
+from vila_core.models.stored.layouts import Layout
 
 MOST_WIDTH = 1 << 20  # of hidden states, and inside an MLP
 MOST_LAYERS = 1000

@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 
 from vila_core.errors import CheckpointError
-from vila_core.models.layouts import Layout
-from vila_core.models.relevance_files import FOLDER
-from vila_core.models.weights import AnyTensor, folder_tensors, tensor_parts
+from vila_core.models.stored.layouts import Layout
+from vila_core.models.stored.relevance_files import FOLDER
+from vila_core.models.stored.weights import AnyTensor, folder_tensors, tensor_parts
 
 _LARGEST_HALF = torch.finfo(torch.float16).max
 _MAY_BE_ZERO = ("bias", "zeros")

@@ -13,7 +13,7 @@ from pathlib import Path
 from vila_core.errors import CheckpointError
 from vila_core.files.json_object import Json, JsonObject, read_object, show
 from vila_core.files.reading import is_file, is_folder, is_there
-from vila_core.models.adapters import Adapter, is_adapter, read_adapter
+from vila_core.models.stored.adapters import Adapter, is_adapter, read_adapter
 
 FLAT_TYPES = ("nvila", "nvila_lite")
 CLASSIC_TYPES = ("llava_llama", "vila")

@@ -20,7 +20,7 @@ from torch import Tensor
 from vila_core.errors import CheckpointError
 from vila_core.files.json_object import JsonObject, read_object, show
 from vila_core.files.reading import is_file, is_folder, is_there
-from vila_core.models.weights import AnyTensor, MadeTensor, pickled_tensors, read_tensor, stored_tensors
+from vila_core.models.stored.weights import AnyTensor, MadeTensor, pickled_tensors, read_tensor, stored_tensors
 
 CONFIG, WEIGHTS, ABOUT, OTHERS = "adapter_config.json", "adapter_model", "vila_nav.json", "non_lora_trainables.bin"
 PREFIXES = {"llm": "llm.", "vision_tower": "vision_tower.vision_tower.", "mm_projector": "mm_projector."}

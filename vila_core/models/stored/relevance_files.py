@@ -17,8 +17,8 @@ from vila_core.files.writing import written_whole
 from vila_core.models.config import CheckpointConfig
 from vila_core.models.encoders import frame_tokens
 from vila_core.models.relevance import RelevanceConfig, RelevanceHead
-from vila_core.models.stored_layers import WithoutInit
-from vila_core.models.weights import stored_tensors
+from vila_core.models.stored.stored_layers import WithoutInit
+from vila_core.models.stored.weights import stored_tensors
 
 FOLDER = "relevance_head"
 

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from vila_core.files.writing import written_whole
-from vila_core.models.adapters import Key, adapted, base_digest, require_base, require_places, tensor_key
-from vila_core.models.layouts import Layout
-from vila_core.models.quantized_weights import require_plain
-from vila_core.models.relevance_files import FOLDER
-from vila_core.models.weights import AnyTensor, folder_tensors, stored_tensors, weight_files
-from vila_core.models.weights_writer import copy_other_files, write_tensors
+from vila_core.models.stored.adapters import Key, adapted, base_digest, require_base, require_places, tensor_key
+from vila_core.models.stored.layouts import Layout
+from vila_core.models.stored.quantized_weights import require_plain
+from vila_core.models.stored.relevance_files import FOLDER
+from vila_core.models.stored.weights import AnyTensor, folder_tensors, stored_tensors, weight_files
+from vila_core.models.stored.weights_writer import copy_other_files, write_tensors
 
 _INDEX = "model.safetensors.index.json"
 

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from vila_core.errors import CheckpointError
 from vila_core.files.json_object import JsonObject, show
-from vila_core.models.layouts import Layout, read_json_if_there
-from vila_core.models.weights import AnyTensor, MadeTensor, folder_tensors, read_tensor
+from vila_core.models.stored.layouts import Layout, read_json_if_there
+from vila_core.models.stored.weights import AnyTensor, MadeTensor, folder_tensors, read_tensor
 from vila_core.quantization.formats.autoawq import unpack_gemm
 from vila_core.quantization.formats.nibbles import PER_INT32, pack_pairs
 from vila_core.quantization.formats.tinychat import (

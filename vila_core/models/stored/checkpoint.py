@@ -17,18 +17,18 @@ from vila_core.files.writing import written_whole
 from vila_core.machine.arithmetic import DTYPES
 from vila_core.machine.precision import AUTO
 from vila_core.models.config import CheckpointConfig, TokenOrder
-from vila_core.models.config_reader import config_of
 from vila_core.models.language_model import LanguageModel
-from vila_core.models.layouts import Part, open_layout
-from vila_core.models.merging import adapted_tensors, require_whole_adapter
 from vila_core.models.projector import Projector
-from vila_core.models.quantized_weights import neutral_tensors, stored_group_size
-from vila_core.models.relevance_files import load_relevance
-from vila_core.models.stored_layers import StoredLayers, WithoutInit, place_tensor
+from vila_core.models.stored.config_reader import config_of
+from vila_core.models.stored.layouts import Part, open_layout
+from vila_core.models.stored.merging import adapted_tensors, require_whole_adapter
+from vila_core.models.stored.quantized_weights import neutral_tensors, stored_group_size
+from vila_core.models.stored.relevance_files import load_relevance
+from vila_core.models.stored.stored_layers import StoredLayers, WithoutInit, place_tensor
+from vila_core.models.stored.weights import AnyTensor
 from vila_core.models.tokenizer import Tokenizer
 from vila_core.models.vision_tower import VisionTower
 from vila_core.models.vlm import VisionLanguageModel
-from vila_core.models.weights import AnyTensor
 from vila_core.models.working_precision import working_precision
 from vila_core.quantization.install import install_quantized
 

@@ -21,7 +21,17 @@ from vila_core.models.config import (
     TimeTokens,
     VisionConfig,
 )
-from vila_core.models.config_checks import (
+from vila_core.models.families import (
+    CHAT_TEMPLATES,
+    FAMILIES,
+    Family,
+    Generation,
+    TokenOrder,
+    Traits,
+    family_of,
+)
+from vila_core.models.projector import downsample_rate
+from vila_core.models.stored.config_checks import (
     MOST_FRAMES,
     MOST_HEADS,
     MOST_LAYERS,
@@ -34,17 +44,7 @@ from vila_core.models.config_checks import (
     check_relations,
     check_template,
 )
-from vila_core.models.families import (
-    CHAT_TEMPLATES,
-    FAMILIES,
-    Family,
-    Generation,
-    TokenOrder,
-    Traits,
-    family_of,
-)
-from vila_core.models.layouts import Layout, open_layout, read_json_if_there
-from vila_core.models.projector import downsample_rate
+from vila_core.models.stored.layouts import Layout, open_layout, read_json_if_there
 
 
 def read_checkpoint_config(path: Path, *, token_order: TokenOrder | None = None) -> CheckpointConfig:

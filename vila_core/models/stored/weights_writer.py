@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vila_core.models.weights import STORED_DTYPES, AnyTensor, MadeTensor, read_tensor
+from vila_core.models.stored.weights import STORED_DTYPES, AnyTensor, MadeTensor, read_tensor
 
 _NAMES = {dtype: name for name, dtype in STORED_DTYPES.items()}
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".safetensors.index.json")
