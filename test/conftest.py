@@ -22,6 +22,7 @@ from hypothesis import settings
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell starts what it runs in the background so, and programs
     signal.signal(signal.SIGINT, signal.default_int_handler)  # that are started here would not hear Ctrl-C
 
+_THREADS = int(os.environ["OMP_NUM_THREADS"].split(",")[0])
 HANG_S = 120.0  # a wait that lasts longer never ends; no test asks how quick a machine is
 
 # the same examples in every run, and no time limit per example on a loaded machine
@@ -55,7 +56,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_teardown() -> None:
     """Compute with one thread again after a program that took more: on a busy machine they mostly wait."""
     if torch := sys.modules.get("torch"):
-        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+        torch.set_num_threads(_THREADS)
 
 
 def pytest_collection_finish() -> None:

@@ -32,10 +32,17 @@ def add_precision_option(
     parser.add_argument(name, choices=PRECISIONS, default=AUTO, help=f"{about} (default: %(default)s)")
 
 
-def add_threads_option(parser: argparse._ActionsContainer, about: str = "to compute with") -> None:
+def add_threads_option(parser: argparse._ActionsContainer) -> None:
     """Add how many threads torch takes: by itself as many as OMP_NUM_THREADS says, else as there are cores, up to 8."""
-    count = min(torch.get_num_threads(), _MOST_THREADS)
-    parser.add_argument("--threads", type=_count, default=count, metavar="N", help=f"{about} (default here: {count})")
+    count = usual_threads()
+    parser.add_argument(
+        "--threads", type=_count, default=count, metavar="N", help=f"to compute with (default here: {count})"
+    )
+
+
+def usual_threads() -> int:
+    """Return how many threads a program takes that is told nothing."""
+    return min(torch.get_num_threads(), _MOST_THREADS)
 
 
 def _count(text: str) -> int:

@@ -16,7 +16,7 @@ def unpacked(data: bytes) -> np.ndarray:
     return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
 
 
-@pytest.mark.parametrize("level", [0, 3, 9])
+@pytest.mark.parametrize("level", [None, 0, 3, 9])
 def test_png_keeps_every_bit(level):
     assert np.array_equal(unpacked(png_of(IMAGE, level)), IMAGE)
 
@@ -35,6 +35,14 @@ def test_what_is_made_smaller_is_the_mean_of_what_it_covers_and_never_nothing():
     assert shrunk(IMAGE, 0.5).shape == (15, 20, 3)
 
 
-def test_what_jpeg_cannot_hold_is_named():
-    with pytest.raises(FrameError, match="70000 x 1 pixels could not be packed as jpg"):
-        jpeg_of(np.zeros((1, 70000, 3), np.uint8), 80)
+@pytest.mark.parametrize(
+    ("image", "named"),
+    [
+        (np.zeros((1, 70000, 3), np.uint8), "70000 x 1 x 3 values"),
+        (np.zeros((0, 8, 3), np.uint8), "8 x 0 x 3 values"),
+        (np.zeros((8, 8, 3), np.int64), "int64"),
+    ],
+)
+def test_what_cannot_be_packed_is_named(image, named):
+    with pytest.raises(FrameError, match=f"{named}.* could not be packed as jpg"):
+        jpeg_of(image, 80)

@@ -31,7 +31,7 @@ Make = Callable[[str], Explainer]
 @pytest.fixture
 def board() -> Board:
     board = Board()
-    for number in (1, 2):
+    for number in range(1, 11):
         board.put(f"decision/5-{number}", {"id": str(number)})
     board.put("recording", {"folder": "/a/folder"})
     return board
@@ -79,6 +79,24 @@ def test_one_that_is_told_is_not_computed_again(make: Make, board: Board, tmp_pa
     assert (tmp_path / "asked").read_text() == "x"
 
 
+def test_one_whose_picture_is_gone_is_computed_again(make: Make, board: Board, pictures: Pictures, wait_until) -> None:
+    explainer = make("")
+    explainer.explain("5-1")
+    wait_until(lambda: state(board) == "told")
+    for number in range(2, 10):
+        pictures.keep_explanation(f"5-{number}", b"another")
+    assert pictures.of_explanation("5-1") is None
+    wait_until(lambda: not explainer._thread.is_alive())
+    explainer.explain("5-1")
+    wait_until(lambda: pictures.of_explanation("5-1") is not None)
+
+
+def test_words_of_another_encoding_are_told_as_far_as_they_can_be(make: Make, board: Board, wait_until) -> None:
+    make("sys.stdout.buffer.write(b'caf\\xe9 '); sys.stdout.flush()").explain("5-1")
+    wait_until(lambda: state(board) == "told")
+    assert "caf\ufffd" in board.get("explanation/5-1")["text"]
+
+
 def test_what_it_says_when_it_fails_is_told_and_it_may_be_tried_again(make: Make, board: Board, wait_until) -> None:
     explainer = make("sys.exit('noise\\nvila: the bag holds no decision 1')")
     explainer.explain("5-1")
@@ -98,8 +116,8 @@ def test_there_is_one_at_a_time_and_it_ends_with_the_page(make: Make, board: Boa
     assert "another decision" in board.get("explanation/5-2")["text"] and state(board) == "computing"
     explainer.close()
     assert explainer._process.returncode and not explainer._thread.is_alive()
-    explainer.explain("5-2")
-    assert state(board, "5-2") == "failed"
+    explainer.explain("5-3")
+    assert board.get("explanation/5-3") is None
 
 
 def test_what_is_not_known_or_not_recorded_starts_nothing(make: Make, board: Board) -> None:

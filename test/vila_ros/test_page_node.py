@@ -94,6 +94,7 @@ class Governor(Node):
     def __init__(self, state: int = GovernorState.STATE_READY) -> None:
         super().__init__("governor")
         self.calls: list[tuple[bool, float]] = []
+        self.obeys = True
         self._state = GovernorState(state=state)
         self._publisher = self.create_publisher(GovernorState, "~/state", reliable_qos(1))
         self.create_service(SetBool, "~/emergency_stop", self._on_call)
@@ -101,7 +102,7 @@ class Governor(Node):
 
     def _on_call(self, request, response):
         self.calls.append((request.data, time.monotonic()))
-        response.success, response.message = True, "well"
+        response.success, response.message = self.obeys, "well" if self.obeys else "not now"
         return response
 
 
@@ -282,7 +283,7 @@ def test_without_a_navigator_each_wish_is_answered_so(page, wait_until):
 
 def test_the_governor_is_stopped_and_released(page, spinner, wait_until):
     governor = spinner.add(GovernorNode())
-    wait_until(lambda: page._emergency._service.is_there)
+    wait_until(lambda: page._emergency._service.has_governor)
     page._emergency.press("pressed on the page")
     wait_until(lambda: (page.board.get("governor") or {}).get("emergency_stop"))
     assert governor._governor.emergency == {"service": "the service was called"}
@@ -300,10 +301,22 @@ def test_a_press_is_repeated_until_a_governor_is_there(page, navigator, spinner,
     wait_until(lambda: page.board.get("emergency")["wanted"] == "")
 
 
+def test_a_press_that_is_refused_is_pressed_on_ends_the_instruction_and_is_told(page, navigator, spinner, wait_until):
+    governor = spinner.add(Governor())
+    governor.obeys = False
+    wait_until(lambda: page._emergency._service.has_governor and page._listener.governor)
+    page._emergency.press("pressed on the page")
+    wait_until(lambda: len(governor.calls) > 3 and page.board.get("emergency")["answer"] == "not now")
+    wait_until(lambda: CancelInstruction.Request() in navigator.asked)
+    assert page.board.get("emergency")["wanted"] == "pressed on the page"
+    governor.obeys = True
+    wait_until(lambda: page.board.get("emergency")["wanted"] == "" and not page.board.get("emergency")["answer"])
+
+
 def test_it_is_pressed_though_another_holds_it_already(page, spinner, wait_until):
     """When the hardware's button is released, the page's press still stands."""
     governor = spinner.add(GovernorNode())
-    wait_until(lambda: page._emergency._service.is_there)
+    wait_until(lambda: page._emergency._service.has_governor)
     governor._operator.press("topic", "emergency_stop is true")
     wait_until(lambda: (page.board.get("governor") or {}).get("emergency_stop"))
     page._emergency.press("pressed on the page")
@@ -316,7 +329,7 @@ def test_it_is_pressed_though_another_holds_it_already(page, spinner, wait_until
 @pytest.mark.parametrize("way", ["silent", "broken"])
 def test_a_browser_that_holds_a_driving_robot_and_is_lost_stops_it(page, spinner, wait_until, lateness, way):
     governor = spinner.add(Governor(GovernorState.STATE_READY))
-    wait_until(lambda: page._emergency._service.is_there and page._listener.governor)
+    wait_until(lambda: page._emergency._service.has_governor and page._listener.governor)
     begun_s = time.monotonic()
     page._deadman.hold(1, begun_s)
     if way == "broken":
@@ -328,7 +341,7 @@ def test_a_browser_that_holds_a_driving_robot_and_is_lost_stops_it(page, spinner
 
 def test_a_browser_that_is_lost_while_no_mission_runs_stops_nobody(page, spinner, wait_until):
     governor = spinner.add(Governor(GovernorState.STATE_IDLE))
-    wait_until(lambda: page._emergency._service.is_there and page._listener.governor)
+    wait_until(lambda: page._emergency._service.has_governor and page._listener.governor)
     page._deadman.hold(1, time.monotonic())
     wait_until(lambda: not page._deadman.is_held)
     page._emergency.release()  # is handled behind what a press would have been
@@ -338,7 +351,7 @@ def test_a_browser_that_is_lost_while_no_mission_runs_stops_nobody(page, spinner
 
 def test_a_page_that_ends_while_a_browser_holds_the_robot_stops_it(page, spinner, wait_until):
     governor = spinner.add(Governor(GovernorState.STATE_READY))
-    wait_until(lambda: page._emergency._service.is_there and page._listener.governor)
+    wait_until(lambda: page._emergency._service.has_governor and page._listener.governor)
     page._deadman.hold(1, time.monotonic() + HANG_S)
     spinner.remove(page)
     wait_until(lambda: governor.calls and governor.calls[0][0])

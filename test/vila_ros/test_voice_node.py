@@ -86,9 +86,7 @@ def voice(spinner, person, wait_until) -> Iterator[Callable[..., VoiceNode]]:
         node = spinner.add(VoiceNode(parameters(**given)))
         node.listen()
         wait_until(lambda: person.count_subscribers("voice/audio") and person.count_publishers("voice/heard"))
-        wait_until(
-            lambda: node._robot._navigate.server_is_ready() and node._robot._emergency._cancel.service_is_ready()
-        )
+        wait_until(lambda: node._robot._navigate.server_is_ready() and node._robot._emergency.has_navigator)
         wait_until(lambda: node.count_subscribers("voice/speech") and node.count_subscribers("voice/heard"))
         return node
 
@@ -126,7 +124,7 @@ def test_an_unsure_one_waits_for_a_yes(person, voice, wait_until, answer, goes):
 def test_stop_presses_the_emergency_stop_in_any_state(person, voice, spinner, wait_until, state):
     governor = spinner.add(GovernorNode())
     node = voice(sure_probability=1.0 if state == "asking" else 0.5)
-    wait_until(lambda: node._robot._emergency.is_there)
+    wait_until(lambda: node._robot._emergency.has_governor)
     if state in ("asking", "driving"):
         person.say(INSTRUCTION)
         wait_until(lambda: node._dialogue.is_asking if state == "asking" else person.goals, lambda: str(person.heard))

@@ -16,9 +16,12 @@ def jpeg_of(image: Picture, quality: int) -> bytes:
     return _packed(image, ".jpg", [cv2.IMWRITE_JPEG_QUALITY, quality])
 
 
-def png_of(image: Picture, level: int = 3) -> bytes:
-    """Return an RGB image [H, W, 3] as PNG, every bit of it. level: 0 to 9, quick to small. Raises as above."""
-    return _packed(image, ".png", [cv2.IMWRITE_PNG_COMPRESSION, level])
+def png_of(image: Picture, level: int | None = None) -> bytes:
+    """Return an RGB image [H, W, 3] as PNG, every bit of it. Raises as above.
+
+    level: 0 to 9, quick to small; None: as OpenCV does without being told, which is quick where much is alike.
+    """
+    return _packed(image, ".png", [] if level is None else [cv2.IMWRITE_PNG_COMPRESSION, level])
 
 
 def shrunk(image: Picture, scale: float) -> Picture:
@@ -30,8 +33,11 @@ def shrunk(image: Picture, scale: float) -> Picture:
 
 
 def _packed(image: Picture, suffix: str, options: list[int]) -> bytes:
-    is_packed, data = cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
+    try:
+        is_packed, data = cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
+    except cv2.error:
+        is_packed = False
     if not is_packed:
-        height, width = image.shape[:2]
-        raise FrameError(f"an image of {width} x {height} pixels could not be packed as {suffix[1:]}")
+        size = " x ".join(str(side) for side in (*image.shape[1::-1], *image.shape[2:]))
+        raise FrameError(f"an image of {size} values ({image.dtype}) could not be packed as {suffix[1:]}")
     return data.tobytes()

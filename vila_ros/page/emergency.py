@@ -17,20 +17,21 @@ from vila_ros.page.listener import Listener
 
 _PERIOD_S = 0.05
 _SILENT_S = 0.5  # a governor that has said nothing for so long counts as gone
+_UNANSWERED_S = 0.3  # a press that it has not confirmed by then ends the instruction too
 _SENT_S = 0.1  # for a call on the way when this process ends
 
 
 class Emergency:
     """Presses and releases it for browsers.
 
-    A governor that is gone cannot be asked, and passes nothing; the instruction is then canceled. Callable in any
-    thread; the work is done in the executor's.
+    A governor that is gone cannot be asked, and passes nothing; the instruction is then canceled, as it is where the
+    governor does not confirm. Callable in any thread; the work is done in the executor's.
     """
 
     def __init__(self, node: Node, board: Board, listener: Listener, deadman: Deadman) -> None:
         self._node, self._board, self._listener, self._deadman = node, board, listener, deadman
         self._lock = threading.Lock()
-        self._wanted = ""  # who pressed it, until the governor answers that it holds
+        self._wanted, self._wanted_s = "", 0.0  # who pressed it and when, until the governor answers that it holds
         self._is_released = False  # and the governor does not know it yet
         self._answer = ""  # of the governor, to the last release
         self._service = EmergencyService(node)
@@ -40,6 +41,8 @@ class Emergency:
     def press(self, who: str) -> None:
         """Stop the robot, at once and until it is released."""
         with self._lock:
+            if not self._wanted:
+                self._wanted_s = time.monotonic()
             self._wanted, self._is_released = who, False
         self._guard.trigger()
 
@@ -52,7 +55,7 @@ class Emergency:
     def close(self) -> None:
         """Press it for browsers that hold the robot: nobody will hear them any more."""
         if self._deadman.is_held and not self._stands():
-            self._service.call(True, lambda answer: None)
+            self._service.ask(True, lambda answer: None)
             time.sleep(_SENT_S)
 
     def _on_timer(self) -> None:
@@ -63,22 +66,21 @@ class Emergency:
 
     def _work(self) -> None:
         with self._lock:
-            wanted, is_released, self._is_released = self._wanted, self._is_released, False
+            wanted, since_s = self._wanted, self._wanted_s
+            is_released, self._is_released = self._is_released, False
         if wanted:
-            self._service.call(True, lambda answer: self._on_pressed(wanted, answer))
-            if self._is_silent():
+            self._service.ask(True, lambda answer: self._on_pressed(wanted, answer))
+            if self._is_silent() or time.monotonic() - since_s > _UNANSWERED_S:
                 self._service.cancel_instruction()
         elif is_released:
-            self._service.call(False, self._on_released)
+            self._service.ask(False, self._on_released)
         self._put()
 
     def _on_pressed(self, who: str, answer: SetBool.Response) -> None:
-        if not answer.success:
-            return
         with self._lock:
-            if self._wanted == who:
+            if answer.success and self._wanted == who:
                 self._wanted = ""
-        self._answer = ""
+        self._answer = "" if answer.success else answer.message
         self._put()
 
     def _on_released(self, answer: SetBool.Response) -> None:

@@ -15,11 +15,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from vila_core.errors import FrameError
+from vila_core.errors import VilaError
 from vila_ros.page.board import Board
 from vila_ros.page.pictures import Pictures, encode
 
-COMMAND = (sys.executable, "-m", "vila_tools.cli", "explain")
+PACKAGE = "vila_tools"  # a robot does without it
+COMMAND = (sys.executable, "-m", f"{PACKAGE}.cli", "explain")
 _MOST_S = 600.0  # a model of some billion parameters on a slow processor
 _LEAST_PRIORITY = ("nice", "-n", "19")  # the robot's nodes go before
 _WIDTH_PX = 1280
@@ -39,10 +40,11 @@ class Explainer:
         self._is_closed = False
 
     def explain(self, decision: str) -> None:
-        """Explain the decision of this key on the board, unless that is done already, or another one is at work."""
+        """Explain the decision of this key on the board, unless it is explained already, or another one is just now."""
         told, recording = self._board.get(f"decision/{decision}"), self._board.get("recording") or {}
         before = (self._board.get(f"explanation/{decision}") or {}).get("state")
-        if told is None or before in ("computing", "told"):
+        is_shown = before == "told" and self._pictures.of_explanation(decision) is not None
+        if told is None or before == "computing" or is_shown:
             return
         if not recording.get("folder"):
             self._put(decision, "failed", "nothing is recorded")
@@ -74,9 +76,9 @@ class Explainer:
                 image = cv2.imdecode(np.frombuffer(file.read_bytes(), np.uint8), cv2.IMREAD_COLOR_RGB)
             if image is None:
                 raise _FailedError("its picture cannot be read")
-            self._pictures.keep_explanation(decision, encode(image.astype(np.uint8), _WIDTH_PX))
+            self._pictures.keep_explanation(decision, encode(image.astype(np.uint8, copy=False), _WIDTH_PX))
             self._put(decision, "told", text)
-        except (OSError, cv2.error, FrameError, _FailedError) as err:
+        except (OSError, cv2.error, VilaError) as err:
             self._put(decision, "failed", str(err))
 
     def _answer(self, command: list[str]) -> str:
@@ -91,7 +93,8 @@ class Explainer:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                text=True,
+                encoding="utf-8",
+                errors="replace",
                 env=environment,
             )
         try:
@@ -113,5 +116,5 @@ class Explainer:
         self._board.put(f"explanation/{decision}", {"key": decision, "state": state, "text": text})
 
 
-class _FailedError(Exception):
+class _FailedError(VilaError):
     """Why there is no explanation."""

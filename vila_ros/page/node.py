@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from vila_core.errors import FrameError, MissingDependencyError
+from vila_core.errors import ConfigError, FrameError, MissingDependencyError
 from vila_core.web.access import Access
 from vila_ros.common.node_main import run_node
 from vila_ros.common.parameters import declare, read, refuse_unknown
@@ -22,6 +22,7 @@ from vila_ros.page.commands import Commands
 from vila_ros.page.config import PageConfig, read_token
 from vila_ros.page.deadman import Deadman
 from vila_ros.page.emergency import Emergency
+from vila_ros.page.explainer import PACKAGE as EXPLAINS
 from vila_ros.page.explainer import Explainer
 from vila_ros.page.listener import Listener
 from vila_ros.page.pictures import Pictures
@@ -45,7 +46,7 @@ class PageNode(Node):
         self._deadman = Deadman(self.config.deadman_timeout_s)
         self._emergency = Emergency(self, self.board, self._listener, self._deadman)
         self.board.put("robot", {"name": self.get_namespace().strip("/")})
-        self._explainer = Explainer(self.board, self.pictures) if self.config.explain else None
+        self._explainer = self._make_explainer() if self.config.explain else None
         self.board.put("explains", self.config.explain)
         self._camera = PageCamera(self, self.config, self.pictures, self._on_bad_image)
         self._server: object | None = None
@@ -82,6 +83,13 @@ class PageNode(Node):
         host = f"[{self.config.host}]" if ":" in self.config.host else self.config.host
         secret = f"#token={token}" if self.config.generate_token else ""
         self.get_logger().info(f"the page is at http://{host}:{server.port}/{secret}")
+
+    def _make_explainer(self) -> Explainer:
+        if find_spec(EXPLAINS) is None:
+            raise ConfigError(
+                f"explain is true, and {EXPLAINS} is not installed here: install it, or leave explain out"
+            )
+        return Explainer(self.board, self.pictures)
 
     def destroy_node(self) -> None:
         """End the page, then leave the graph; who holds the robot by it stops it."""

@@ -76,7 +76,7 @@ class Robot:
             return
         if time.monotonic() - self._pressed_s > _UNANSWERED_S:
             self.cancel()
-        self._emergency.call(True, self._on_pressed)
+        self._emergency.ask(True, self._on_pressed)
 
     def _on_pressed(self, answer: SetBool.Response) -> None:
         if answer.success:

@@ -16,7 +16,7 @@ from vila_core.errors import ConfigError
 from vila_sim.truth import Seconds
 from vila_tools.evaluation.event_films import STANDING, Answered, FilmSettings, Patrol, films_of, watch_films
 from vila_tools.evaluation.metrics import wilson_interval
-from vila_tools.options import add_precision_option, add_threads_option, told_precision
+from vila_tools.options import add_precision_option, told_precision, usual_threads
 from vila_tools.report import tell
 from vila_tools.workers.pool import add_pool_options, cost_lines, cost_rows, pool_of
 
@@ -24,10 +24,13 @@ from vila_tools.workers.pool import add_pool_options, cost_lines, cost_rows, poo
 def main(argv: Sequence[str] | None = None) -> int:
     """Print a table, then the result as one JSON object; --json writes that to a file too."""
     args = _parser().parse_args(argv)
-    if args.clips < 1 or args.patrol_minutes <= 0:
-        raise ConfigError(f"--clips {args.clips}, --patrol-minutes {args.patrol_minutes}: must be above 0")
+    if args.clips < 1 or args.patrol_minutes <= 0 or (args.threads is not None and args.threads < 1):
+        told = f"--clips {args.clips}, --patrol-minutes {args.patrol_minutes}, --threads {args.threads}"
+        raise ConfigError(f"{told}: must be above 0")
     pool = pool_of(args)
-    settings = FilmSettings(args.checkpoint, told_precision(args.checkpoint, args.precision), args.seed, args.threads)
+    is_alone = args.ray is None and args.workers in (None, 1)
+    threads = args.threads or (usual_threads() if is_alone else 1)
+    settings = FilmSettings(args.checkpoint, told_precision(args.checkpoint, args.precision), args.seed, threads)
     began = time.monotonic()
     watched = watch_films(settings, films_of(args.clips, args.patrol_minutes * 60), pool)
     answers = [answer for one in watched for answer in one.answers]
@@ -142,7 +145,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--clips", type=int, default=200, help="of 16 s each, five from a flat (default: %(default)s)")
     parser.add_argument("--patrol-minutes", type=float, default=60.0, help="simulated (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
-    add_threads_option(parser, "of each process")
+    parser.add_argument("--threads", type=int, help="of each process (default: 1 beside others, else one a core)")
     add_pool_options(parser, workers=1)
     parser.add_argument("--json", type=Path, help="also write the result to this file")
     return parser

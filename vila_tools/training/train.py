@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import shutil
 import tempfile
 import time
@@ -46,19 +47,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     began, checkpoint = time.monotonic(), args.out / "checkpoint"
     with torchrun_ranks(pick_device(args.device)) as (ranks, device):
         if args.recipe is not None and ranks.is_first:
-            make_episodes(args.data, recipe.data, args.threads)
+            make_episodes(args.data, recipe.data, args.workers)
             if recipe.views.frames:
-                make_episodes(args.data / "views", recipe.views, args.threads)
+                make_episodes(args.data / "views", recipe.views, args.workers)
         ranks.wait()
         views = read_rollouts(args.data / "views") if (args.data / "views").is_dir() else None
         rollouts = read_rollouts(args.data)
         if ranks.is_first:
             write_text(args.out / "recipe.json", json.dumps(dataclasses.asdict(recipe), indent=2) + "\n")
-        figures = train(rollouts, recipe, args.out, checkpoint, device, workers=args.threads, views=views, ranks=ranks)
+        figures = train(rollouts, recipe, args.out, checkpoint, device, workers=args.workers, views=views, ranks=ranks)
     if not ranks.is_first:
         return 0
     size = sum(file.stat().st_size for file in checkpoint.rglob("*") if file.is_file())
     summary = {"checkpoint": str(checkpoint), "mb": round(size / 1e6, 2), "seconds": round(time.monotonic() - began)}
+    summary |= {"threads": args.threads}  # sums are rounded by how they are shared
     print(json.dumps(summary | figures))
     return 0
 
@@ -241,4 +243,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--scale", type=float, default=1.0, help="multiply all step counts, for a quick trial")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda")
     add_threads_option(parser)
+    cores = os.cpu_count() or 1
+    parser.add_argument(
+        "--workers", type=int, default=cores, help="processes that make the recipe's data (default here: %(default)s)"
+    )
     return parser

@@ -24,7 +24,7 @@ from vila_sim.families.table import PLAIN
 from vila_sim.flats.flat import generate_flat
 from vila_sim.flats.grid import OccupancyGrid
 from vila_sim.flats.scene import Flat
-from vila_sim.flats.signs import signed_in_turn
+from vila_sim.flats.textures import SIGNS
 
 __all__ = [
     "MAX_START_M",
@@ -54,7 +54,14 @@ _FIRST_SEED = {
     **{"val_all_unseen": 4, "door": 5, "two_step": 6, "absent": 7},
 }
 _MAKERS: dict[str, Maker] = {"door": door_episode, "two_step": two_step_episode, "absent": absent_episode}
-_SPOILERS: dict[str, Callable[[Episode, int], Episode]] = {"corrupted": corrupted_in_turn, "signs": signed_in_turn}
+
+
+def _signed_in_turn(episode: Episode, number: int) -> Episode:
+    """Return the episode with one of the signs on the walls, each in its turn."""
+    return replace(episode, sign=tuple(SIGNS)[number % len(SIGNS)])
+
+
+_SPOILERS: dict[str, Callable[[Episode, int], Episode]] = {"corrupted": corrupted_in_turn, "signs": _signed_in_turn}
 SPOILED_SPLITS = tuple(_SPOILERS)
 _HOLDING_HELD_OUT = ("val_unseen_combo", "val_all_unseen")
 

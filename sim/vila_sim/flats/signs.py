@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from vila_core.errors import WorldError
-from vila_sim.episodes.episode import Episode
 from vila_sim.flats.decor import UPRIGHT, Face, wall_faces
 from vila_sim.flats.scene import Flat, Primitive, SceneObject
 from vila_sim.flats.textures import SIGNS
@@ -29,11 +28,6 @@ def with_signs(flat: Flat, sign: str) -> Flat:
     if sign not in SIGNS:
         raise WorldError(f"unknown sign {sign!r}; known: {', '.join(SIGNS)}")
     return replace(flat, decor=(*flat.decor, *_boards(flat, sign)))
-
-
-def signed_in_turn(episode: Episode, number: int) -> Episode:
-    """Return the episode with one of the signs on the walls, each in its turn."""
-    return replace(episode, sign=tuple(SIGNS)[number % len(SIGNS)])
 
 
 def _boards(flat: Flat, sign: str) -> Iterator[SceneObject]:

@@ -67,7 +67,7 @@ function showAlert() {
   if (stop.isPressed && view.state !== "good") texts.push("The emergency stop is NOT sent yet; it will be as soon as the connection is back.");
   if (governor.emergency_stop) texts.push(`EMERGENCY STOP: ${governor.detail}. Release it, then give a new instruction.`);
   else if (emergency.wanted) texts.push("Emergency stop: the governor has not answered yet.");
-  if (emergency.answer && governor.emergency_stop) texts.push(emergency.answer);
+  if (emergency.answer && (governor.emergency_stop || emergency.wanted)) texts.push(emergency.answer);
   if (view.state === "good" && governor.state && (silentS.governor || 0) > SILENT_S) texts.push("The governor is silent.");
   const node = byId("alert");
   if (node.textContent !== texts.join(" ")) node.textContent = texts.join(" ");
