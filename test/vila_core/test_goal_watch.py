@@ -185,6 +185,24 @@ def test_a_turn_that_drives_away_is_ended():
     assert way.step.doubt.fault is MotionFault.TOO_FAR
 
 
+def test_while_two_speak_it_is_where_the_first_one_says():
+    way = Way()
+    way.drive(0.4)
+    way.begin()
+    assert way.watch.note(Odometry(way.now_ns + 1, way.pose), ODOM, way.now_ns + 1)
+    for number in range(2, 9):
+        other = Odometry(way.now_ns + number, Pose(-3.0, 2.0, 1.0))
+        assert not way.watch.note(other, Source("map", "base_link", b"another"), way.now_ns + number)
+    assert way.watch.newest.pose == way.pose and way.step.doubt.fault is MotionFault.ODOMETRY_PUBLISHERS
+
+
+def test_one_that_takes_the_place_of_another_is_believed_once_that_is_silent():
+    way = Way()
+    way.now_ns += 2 * S
+    way.tell(Pose(1.0, 1.0, 0.0), source=Source("odom", "base_link", b"another"))
+    assert way.watch.newest.pose == Pose(1.0, 1.0, 0.0)
+
+
 def test_after_a_jump_the_next_motion_begins_with_a_newer_image():
     way = Way()
     stamp_ns = way.now_ns

@@ -316,6 +316,15 @@ def test_speed_and_acceleration_stay_within_limits(steps) -> None:
         before = now
 
 
+@given(finite.filter(bool), finite.filter(bool), st.floats(0.05, 1.0))
+def test_above_a_top_speed_the_arc_stays_the_one_that_was_looked_along(linear, angular, scale) -> None:
+    limiter = SpeedLimiter(GovernorConfig())
+    for _ in range(200):
+        passed = limiter.follow(VelocityCommand(linear, angular), 0.1, scale)
+    assert passed.angular_rps * linear == pytest.approx(passed.linear_mps * angular, rel=1e-6, abs=1e-12)
+    assert abs(passed.linear_mps) <= GovernorConfig().max_linear_mps * scale * (1 + 1e-9)
+
+
 def test_acceleration_grows_within_the_jerk_and_a_stop_does_not_wait() -> None:
     config = GovernorConfig(max_linear_jerk_mps3=10.0, max_linear_accel_mps2=1.0)
     limiter = SpeedLimiter(config)

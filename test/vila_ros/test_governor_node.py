@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 
 import pytest
@@ -240,6 +241,43 @@ def test_the_emergency_stop_by_service(stack) -> None:
     stack.begins_anew()
 
 
+def test_what_one_publisher_pressed_another_does_not_release(stack) -> None:
+    base, other = stack.base, stack.base.create_publisher(Bool, "emergency_stop", reliable_qos())
+    stack.wait_until(lambda: base.button.get_subscription_count() and other.get_subscription_count())
+    base.button.publish(Bool(data=True))
+    stack.wait_until(lambda: base.state.emergency_stop)
+    refused = base.state.header.stamp
+    other.publish(Bool(data=False))
+    stack.wait_until(lambda: base.state.header.stamp.sec > refused.sec + 1)
+    assert base.state.emergency_stop
+    base.destroy_publisher(base.button)  # whoever pressed is gone
+    stack.wait_until(lambda: other.publish(Bool(data=False)) or not base.state.emergency_stop)
+
+
+def test_a_button_that_is_not_heard_is_told(spinner, wait_until) -> None:
+    base, heard = spinner.add(Base()), []
+    base.create_subscription(DiagnosticArray, "/diagnostics", lambda m: heard.extend(m.status), 10)
+    spinner.add(GovernorNode([Parameter("emergency_stop_reliability", value="reliable"), *BLIND]))
+    base.create_publisher(Bool, "emergency_stop", sensor_qos())
+    wait_until(lambda: any("emergency_stop_reliability" in status.message for status in heard), lambda: str(heard[-1:]))
+
+
+@pytest.mark.parametrize("axes", [[math.nan, 0.0], [0.0, math.inf]])
+def test_a_joystick_that_tells_no_number_stops_and_harms_nobody(stack, axes) -> None:
+    stack.wait_until(lambda: stack.base.joy.get_subscription_count() > 0)
+    stack.base.joy.publish(Joy(axes=axes, buttons=[0, 0]))
+    stack.is_over(StopReason.OPERATOR)
+    stack.begins_anew()
+
+
+def test_a_second_governor_moves_nothing_and_says_so(stack, spinner) -> None:
+    heard = []
+    stack.base.create_subscription(DiagnosticArray, "/diagnostics", lambda m: heard.extend(m.status), 10)
+    second = spinner.add(GovernorNode(BLIND))
+    stack.wait_until(lambda: any("another /governor" in status.message for status in heard), "the second to be told")
+    assert second._output is None or second._output.command is None or second._output.command.is_zero
+
+
 def test_the_joystick_takes_over_and_its_button_stops(stack) -> None:
     stack.wait_until(lambda: stack.base.joy.get_subscription_count() > 0)
     stack.base.joy.publish(Joy(axes=[0.0, 1.0], buttons=[0, 0]))  # a trigger rests at 1
@@ -296,7 +334,7 @@ def test_a_governor_that_must_see_moves_nothing_before_it_does(spinner, wait_unt
 
 def test_the_watchdog_is_silent_while_the_governor_lives_and_zeroes_when_it_does_not(spinner, wait_until) -> None:
     heard = []
-    base = spinner.add(Node("base"))
+    base = spinner.add(Node("governor"))
     base.create_subscription(TwistStamped, "cmd_vel", heard.append, reliable_qos())
     states = base.create_publisher(GovernorState, "governor/state", reliable_qos())
     spinner.add(WatchdogNode([Parameter("timeout_s", value=0.5)]))

@@ -339,6 +339,27 @@ def test_a_browser_that_holds_a_driving_robot_and_is_lost_stops_it(page, spinner
     assert pressed and at_s - begun_s < 0.5 + lateness.since(begun_s)
 
 
+def test_one_that_is_lost_as_its_mission_begins_stops_it(page, spinner, wait_until):
+    governor = spinner.add(Governor(GovernorState.STATE_IDLE))
+    wait_until(lambda: page._emergency._service.has_governor and page._listener.governor)
+    page._deadman.hold(1, time.monotonic())
+    page._deadman.lose(1)
+    wait_until(lambda: page._emergency._lost_s is not None)
+    assert not governor.calls
+    governor._state.state = GovernorState.STATE_READY
+    wait_until(lambda: governor.calls and governor.calls[0][0])
+
+
+def test_one_that_comes_back_is_not_missed(page, spinner, wait_until):
+    spinner.add(Governor(GovernorState.STATE_IDLE))
+    wait_until(lambda: page._emergency._service.has_governor and page._listener.governor)
+    page._deadman.hold(1, time.monotonic())
+    page._deadman.lose(1)
+    wait_until(lambda: page._emergency._lost_s is not None)
+    wait_until(lambda: page._deadman.hold(2, time.monotonic()) or page._emergency._lost_s is None)
+    page._deadman.let_go(2)
+
+
 def test_a_browser_that_is_lost_while_no_mission_runs_stops_nobody(page, spinner, wait_until):
     governor = spinner.add(Governor(GovernorState.STATE_IDLE))
     wait_until(lambda: page._emergency._service.has_governor and page._listener.governor)

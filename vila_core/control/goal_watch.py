@@ -13,7 +13,7 @@ from vila_core.config import ControlConfig, check_fields
 from vila_core.control.decision_timing import HALF
 from vila_core.control.limits import action_refusal
 from vila_core.control.motion.goal import GoalError, MotionGoal
-from vila_core.control.odometry_watch import OdometryWatch, Source
+from vila_core.control.odometry_watch import BOTH_NS, OdometryWatch, Source
 from vila_core.control.pose_buffer import PoseBuffer
 from vila_core.control.reasons import MotionFault
 from vila_core.control.watchdog import Doubt, decision_refusal
@@ -70,6 +70,7 @@ class GoalWatch:
         self._config, self._limits = config, limits
         self._poses, self._odometry_watch = PoseBuffer(), OdometryWatch()
         self._received_ns: int | None = None
+        self._speaks = b""  # the publisher that is believed
         self._goal: MotionGoal | None = None
         self._begun_ns = self._moved_ns = 0
         self._broken: Doubt | None = None  # odometry, since the motion began
@@ -79,14 +80,23 @@ class GoalWatch:
         """The latest odometry, None if there is none."""
         return self._poses.newest
 
-    def note(self, odometry: Odometry, source: Source, steady_ns: int) -> None:
-        """Take the next odometry; one that can't be this robot's ends the motion, see `step`."""
+    def note(self, odometry: Odometry, source: Source, steady_ns: int) -> bool:
+        """Take the next odometry; one that can't be this robot's ends the motion, see `step`.
+
+        Returns False for one that does not count: while two publishers speak, where the robot is the first one says.
+        """
         broken = self._odometry_watch.note(odometry, source, _NOT_COMMANDED, _NOT_COMMANDED, steady_ns)
         if broken is not None:
             self._broken = Doubt(broken.fault, broken.detail)
+        heard_ns = self._received_ns
+        if heard_ns is not None and source.publisher != self._speaks and steady_ns - heard_ns < BOTH_NS:
+            return False
+        self._speaks = source.publisher
+        if broken is not None:
             self._poses.clear()
         self._poses.add(odometry)
         self._received_ns = steady_ns
+        return True
 
     def note_bad(self, detail: str, stamp_ns: int) -> None:
         """Take a message whose numbers are not finite."""

@@ -29,7 +29,7 @@ _PROVED_M = 0.03  # a twist that was right over this distance is believed
 _PROVED_RAD = math.radians(4.0)
 _AHEAD_S = 1.0  # stamps that go so much further than the time between two receipts have jumped
 _FASTEST_CLOCK = 3.0  # simulated time may run so much faster than real time
-_BOTH_NS = 1_000_000_000  # two publishers within this time speak both
+BOTH_NS = 1_000_000_000  # two publishers within this time speak both
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +110,9 @@ class OdometryWatch:
     def _publisher_fault(self, source: Source, received_ns: int) -> tuple[MotionFault, str]:
         known = self._source.publisher if self._source is not None else b""
         self._heard_ns[source.publisher] = received_ns
-        speaking = sum(received_ns - at_ns < _BOTH_NS for at_ns in self._heard_ns.values())
+        speaking = sum(received_ns - at_ns < BOTH_NS for at_ns in self._heard_ns.values())
         if len(self._heard_ns) > speaking:
-            self._heard_ns = {who: at for who, at in self._heard_ns.items() if received_ns - at < _BOTH_NS}
+            self._heard_ns = {who: at for who, at in self._heard_ns.items() if received_ns - at < BOTH_NS}
         if known and source.publisher != known and speaking > 1:
             return MotionFault.ODOMETRY_PUBLISHERS, f"{speaking} publishers of odometry speak at once; {_ONE}"
         return MotionFault.NONE, ""

@@ -28,15 +28,16 @@ from vila_core.control.governor.obstacle_config import ObstacleConfig
 from vila_core.control.governor.obstacles import ObstacleGuard
 from vila_core.control.reasons import StopReason
 from vila_core.types import VelocityCommand
+from vila_ros.common.authority import Authority, foreign_publishers, full_name
 from vila_ros.common.conversions import action_from_message, ns_from_stamp
 from vila_ros.common.diagnostics import readiness_array
 from vila_ros.common.node_main import run_early, run_node
+from vila_ros.common.only_one import OnlyOne
 from vila_ros.common.parameters import RunningParameters, declare, read, refuse_unknown
 from vila_ros.common.qos import latched_qos, publisher_events, reliable_qos, subscription_events
 from vila_ros.common.strain_reader import StrainReader
 from vila_ros.common.topics import ACTIONS, CMD_VEL, COMMANDS, MISSIONS, REMEMBERED_EMERGENCY, WATCHDOG_HEARTBEAT
 from vila_ros.common.velocity import is_stamped, velocity_from_message, velocity_message, velocity_type
-from vila_ros.governor.authority import Authority, foreign_publishers, full_name
 from vila_ros.governor.config import GovernorNodeConfig
 from vila_ros.governor.obstacle_sources import ObstacleSources
 from vila_ros.governor.operator import Operator
@@ -63,6 +64,7 @@ class GovernorNode(Node):
         self._told: tuple[GovernorState, StopReason] | None = None
         self._state_ns = 0
         self._heard_watchdog = False
+        self._only_one, self._earlier = OnlyOne(self), ""  # who else bears our name
         self._publish_topics()
         config = self._config
         publishers = {ACTIONS: config.navigator, MISSIONS: config.navigator, COMMANDS: config.controller}
@@ -96,6 +98,7 @@ class GovernorNode(Node):
             return
         self._is_closed = True
         self._strain.close()
+        self._only_one.close()
         self._lock.publish(Bool(data=True))
         for _ in range(3):
             self._publish_velocity(VelocityCommand())
@@ -173,6 +176,9 @@ class GovernorNode(Node):
 
     def _on_check(self) -> None:
         """Look at the machine, and who else publishes; twice a second, as the graph tells nobody of changes."""
+        self._earlier = self._only_one.earlier()
+        if self._earlier:
+            self._governor.on_stranger(self._earlier)
         strain = self._strain.verdict
         self._governor.on_machine(strain.speed_scale, strain.text)
         if self._config.publishes_alone:
@@ -187,7 +193,8 @@ class GovernorNode(Node):
         if output is None:
             return
         is_revoked = output.state is GovernorState.REVOKED
-        fault = output.detail if is_revoked else self._guard.missing(time.monotonic_ns())
+        fault = self._earlier or (output.detail if is_revoked else self._guard.missing(time.monotonic_ns()))
+        fault = fault or self._operator.unheard()
         values = {
             "state": output.state.name,
             "reason": output.reason.name,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from geometry_msgs.msg import Twist, TwistStamped
 from rclpy.node import Node
@@ -13,7 +15,14 @@ from std_srvs.srv import SetBool
 
 from vila_core.control.governor.governor import Governor
 from vila_core.types import VelocityCommand
-from vila_ros.common.qos import SubscriptionEventCallbacks, latched_qos, sensor_qos
+from vila_ros.common.authority import Gid, gid_of, publishers_of
+from vila_ros.common.qos import (
+    SubscriptionEventCallbacks,
+    latched_qos,
+    sensor_qos,
+    subscription_events,
+    weak_publishers,
+)
 from vila_ros.common.velocity import velocity_from_message, velocity_type
 from vila_ros.governor.config import GovernorNodeConfig
 
@@ -34,14 +43,21 @@ class Operator:
     ) -> None:
         self._governor, self._config, self._on_change = governor, config, on_change
         self._logger = node.get_logger()
+        self._node = node
         self._rest: list[float] | None = None  # of the joystick's axes
+        self._pressers: set[Gid | None] = set()  # publishers of the topic that said True, as far as they are told
         kind = velocity_type(stamped)
         node.create_subscription(kind, TELEOP_TOPIC, self._on_teleop, sensor_qos())
         node.create_subscription(Joy, JOY_TOPIC, self._on_joy, sensor_qos(depth=10))  # none is too many
+        told = subscription_events(node, EMERGENCY_TOPIC, "emergency_stop_reliability")
         quiet = SubscriptionEventCallbacks(use_default_callbacks=False)
-        pressed = sensor_qos(config.emergency_stop_reliability)
-        for qos in (pressed, latched_qos(1)):  # the second hears what was latched before we came
-            node.create_subscription(Bool, EMERGENCY_TOPIC, self._on_emergency_topic, qos, event_callbacks=quiet)
+        # None is too many: a button that is only tapped says True and False in one breath. The second hears what was
+        # latched before we came, and needs not fit.
+        for qos, events in (
+            (sensor_qos(config.emergency_stop_reliability, depth=10), told),
+            (latched_qos(10), quiet),
+        ):
+            node.create_subscription(Bool, EMERGENCY_TOPIC, self._on_emergency_topic, qos, event_callbacks=events)
         node.create_service(SetBool, "~/emergency_stop", self._on_emergency_service)
 
     def press(self, who: str, detail: str) -> None:
@@ -50,6 +66,15 @@ class Operator:
             self._logger.error(f"emergency stop: {detail}")
         self._governor.press_emergency_stop(who, detail)
         self._on_change()
+
+    def unheard(self) -> str:
+        """Say which publishers of the emergency stop do not reach us; empty if all do."""
+        if self._config.emergency_stop_reliability != "reliable":
+            return ""
+        topic = self._node.resolve_topic_name(EMERGENCY_TOPIC)
+        names = ", ".join(weak_publishers(self._node, topic))
+        remedy = "set emergency_stop_reliability to best_effort"
+        return f"{names} offers {topic} best_effort, and is not heard: {remedy}" if names else ""
 
     def _release(self, who: str) -> None:
         if who in self._governor.emergency:
@@ -65,6 +90,9 @@ class Operator:
         if 0 <= button < len(message.buttons) and message.buttons[button]:
             self.press("joystick", f"button {button} of the joystick")
         axes = list(message.axes)
+        if not all(map(math.isfinite, axes)):
+            self._take_over(None, "the joystick tells what is no number")
+            return
         if self._rest is None or len(self._rest) != len(axes):
             self._rest = [float(round(axis)) for axis in axes]  # triggers rest at 1, sticks at 0
         moved = (abs(axis - rest) > self._config.joy_deadzone for axis, rest in zip(axes, self._rest, strict=True))
@@ -75,9 +103,18 @@ class Operator:
         """Let the operator drive; None: only stop, what the joystick means to drive comes as teleoperation."""
         self._governor.on_operator(wanted, time.monotonic_ns(), detail)
 
-    def _on_emergency_topic(self, message: Bool) -> None:
+    def _on_emergency_topic(self, message: Bool, info: Mapping[str, Any]) -> None:
+        """Press, or release what this publisher pressed; of one that is gone any other may release it."""
+        presser = gid_of(info)
         if message.data:
+            self._pressers.add(presser)
             self.press("topic", f"{EMERGENCY_TOPIC} is true")
+            return
+        self._pressers.discard(presser)
+        if self._pressers and presser is not None:
+            self._pressers &= set(publishers_of(self._node, EMERGENCY_TOPIC, len(presser)))
+        if self._pressers:
+            self._logger.warning(f"{EMERGENCY_TOPIC} is false, but another publisher of it said true: it stays")
         else:
             self._release("topic")
 

@@ -18,6 +18,7 @@ from vila_ros.page.listener import Listener
 _PERIOD_S = 0.05
 _SILENT_S = 0.5  # a governor that has said nothing for so long counts as gone
 _UNANSWERED_S = 0.3  # a press that it has not confirmed by then ends the instruction too
+_REMEMBERED_S = 3.0  # a browser that was lost while the robot stood; its last instruction may just be on its way
 _SENT_S = 0.1  # for a call on the way when this process ends
 
 
@@ -34,6 +35,7 @@ class Emergency:
         self._wanted, self._wanted_s = "", 0.0  # who pressed it and when, until the governor answers that it holds
         self._is_released = False  # and the governor does not know it yet
         self._answer = ""  # of the governor, to the last release
+        self._lost_s: float | None = None  # when a browser that held the robot was lost, and is not back
         self._service = EmergencyService(node)
         self._guard = node.create_guard_condition(self._work)
         node.create_timer(_PERIOD_S, self._on_timer, clock=Clock(clock_type=ClockType.STEADY_TIME))
@@ -59,7 +61,13 @@ class Emergency:
             time.sleep(_SENT_S)
 
     def _on_timer(self) -> None:
-        if self._deadman.expired(time.monotonic()) and not self._stands():
+        now_s = time.monotonic()
+        if self._deadman.expired(now_s):
+            self._lost_s = now_s
+        elif self._deadman.is_held or (self._lost_s is not None and now_s - self._lost_s > _REMEMBERED_S):
+            self._lost_s = None
+        if self._lost_s is not None and not self._stands():
+            self._lost_s = None
             self._node.get_logger().error("emergency stop: the connection to a browser that held the robot is lost")
             self.press("the connection to a browser that held the robot was lost")
         self._work()

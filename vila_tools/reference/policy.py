@@ -13,7 +13,7 @@ from vila_core.control.governor.obstacle_config import SOURCES
 from vila_ros.common.topics import COMPRESSED_SUFFIX, FRAMES
 from vila_ros.recorder.node import TOPICS
 from vila_ros.simulator.standard_services import SERVICES
-from vila_tools.reference.graph import CAMERA_HELPER, EVERY_NODE, NAMESPACE, short_name, started_nodes
+from vila_tools.reference.graph import EVERY_NODE, NAMESPACE, short_name, started_nodes
 
 ENCLAVES = "/vila_nav"  # the launch files start each node in the enclave of its name below this
 IMAGE = ("--remap", "image_raw:=camera/image_raw")  # as the launch files have it
@@ -80,15 +80,15 @@ def policy_profiles() -> tuple[Profile, ...]:
 
 
 def _profiles(node: Node) -> Iterator[Profile]:
-    """The node's own profile, and that of its helper if it has one."""
+    """The node's own profile, and those of the helpers in its process."""
     name = node.get_name()
     if name != "simulator":  # which makes the time itself
         node.set_parameters([Parameter("use_sim_time", value=True)])
     here = (right for right in _rights(node, name) if right.name.lstrip("/") not in TF)
     more = {Right(*right) for right in WITH_MORE_INSTALLED.get(name, ())}
     yield Profile(name, name, frozenset(here) | more)
-    helper = f"{name}{CAMERA_HELPER}"
-    if (helper, NAMESPACE) in node.get_node_names_and_namespaces():
+    there = sorted(one for one, namespace in node.get_node_names_and_namespaces() if namespace == NAMESPACE)
+    for helper in (one for one in there if one.startswith(f"{name}_")):
         yield Profile(name, helper, frozenset(_with_compressed(_rights(node, helper))))
 
 
@@ -122,6 +122,7 @@ def _users(nodes: Sequence[Profile]) -> tuple[Profile, Profile]:
     usual |= {Right("service", "reply", COMMAND_LINE)}
     heard = {Right("topic", "subscribe", _from_outside(one, of)) for one, of in _of(nodes, "publish")}
     heard -= {Right("topic", "subscribe", "voice/speech")}  # sound: for loudspeakers alone
+    heard = {one for one in heard if not one.name.endswith("/instance")}  # for nodes of the same name alone
     called = {Right("action", "call", _from_outside(one, of)) for one, of in _of(nodes, "execute")}
     asked = {
         Right("service", "request", _from_outside(one, of))

@@ -81,6 +81,7 @@ ENDPOINTS = {
     ("navigator", "~/tag"): "give a name to what is seen, to find it again",
     ("controller", "/diagnostics"): "whether it is ready to drive, and if not, what is wrong with clock or stamps",
     ("controller", "~/instance"): "who it is and since when, latched: a second one of its name does not work",
+    ("governor", "~/instance"): "who it is and since when, latched: a second one of its name lets nothing pass",
     ("controller", "odom"): "where the robot is",
     ("controller", "navigator/action"): "what to drive",
     ("controller", "navigator/heartbeat"): "that the navigator lives",

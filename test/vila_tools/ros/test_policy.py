@@ -22,6 +22,12 @@ from vila_tools.reference.policy import (
 ROOT = Path(__file__).resolve().parents[3]
 POLICY = ROOT / "config" / "security" / "policy.xml"
 NODES = {path.parent.name for path in (ROOT / "vila_ros").glob("*/node.py")}
+HELPERS = {  # in a node's process
+    "navigator": {"navigator_camera", "navigator_instance"},
+    "controller": {"controller_instance"},
+    "governor": {"governor_instance"},
+    "page": {"page_camera"},
+}
 CHILDREN = {  # of each element of SROS2's policy 0.2.0, with its attributes
     "policy": ({"enclaves"}, {"version"}),
     "enclaves": ({"enclave"}, set()),
@@ -91,13 +97,17 @@ def test_each_element_is_one_that_sros2_knows():
     assert {group.get(does) for kind, does in RIGHTS for group in root.iter(f"{kind}s")} <= {"ALLOW", None}
 
 
-def test_each_node_has_an_enclave_and_its_helper_shares_it():
+def test_each_node_has_an_enclave_and_its_helpers_share_it():
     root = ElementTree.parse(POLICY).getroot()
     enclaves = {one.get("path"): {p.get("node") for p in one.iter("profile")} for one in root.iter("enclave")}
-    assert enclaves.pop(f"{ENCLAVES}/navigator") == {"navigator", "navigator_camera"}
-    assert enclaves.pop(f"{ENCLAVES}/page") == {"page", "page_camera"}
-    others = (NODES - {"navigator", "page"}) | {"operator", "viewer"}
-    assert enclaves == {f"{ENCLAVES}/{name}": {name} for name in others}
+    wanted = {f"{ENCLAVES}/{name}": {name} | HELPERS.get(name, set()) for name in NODES | {"operator", "viewer"}}
+    assert enclaves == wanted
+
+
+@pytest.mark.parametrize("name", ["navigator", "controller", "governor"])
+def test_who_must_be_alone_hears_of_others_of_its_name(granted, name):
+    assert f"{name}/instance" in {one.replace("~", name) for one in granted[f"{name}_instance", "topic", "subscribe"]}
+    assert "~/instance" in granted[name, "topic", "publish"]
 
 
 def full(node: str, name: str) -> str:
@@ -154,7 +164,7 @@ def test_what_the_operator_publishes_is_heard_and_tf_is_for_few(granted):
 
 def test_wildcards_stand_for_what_a_node_offers_itself_and_for_the_navigators_actions(granted):
     wild = {(*who, name) for who, names in granted.items() for name in names if "*" in name}
-    nodes = NODES | {"navigator_camera", "page_camera", "operator", "viewer"}
+    nodes = NODES.union({"operator", "viewer"}, *HELPERS.values())
     assert wild == {
         *((node, "service", "reply", "~/*") for node in nodes),
         *((node, "service", "reply", COMMAND_LINE) for node in ("operator", "viewer")),

@@ -33,14 +33,16 @@ class SpeedLimiter:
     def follow(self, wanted: VelocityCommand, dt_s: float, scale: float = 1.0) -> VelocityCommand:
         """Return the command that comes as near to the wanted one as the limits allow.
 
+        Above a top speed both are made smaller alike: the arc that was looked along for obstacles is the one driven.
         dt_s: since the last command, counted as 0 if negative and as 0.1 s at most. scale: 0..1, of the top speeds.
         A wanted command that is not finite is a stop.
         """
         if not (math.isfinite(wanted.linear_mps) and math.isfinite(wanted.angular_rps)):
             return self.stop()
         dt = min(max(dt_s, 0.0), _MAX_DT_S)
+        share = min(self._linear.share(wanted.linear_mps, scale), self._angular.share(wanted.angular_rps, scale))
         return VelocityCommand(
-            self._linear.follow(wanted.linear_mps, dt, scale), self._angular.follow(wanted.angular_rps, dt, scale)
+            self._linear.follow(share * wanted.linear_mps, dt), self._angular.follow(share * wanted.angular_rps, dt)
         )
 
 
@@ -60,9 +62,12 @@ class _Axis:
     def rest(self) -> None:
         self.speed = self.accel = 0.0
 
-    def follow(self, wanted: float, dt: float, scale: float) -> float:
-        top = self.top * scale
-        target = min(top, max(-top, wanted))
+    def share(self, wanted: float, scale: float) -> float:
+        """How much of it the top speed allows, 0 to 1."""
+        return min(1.0, self.top * scale / abs(wanted)) if wanted else 1.0
+
+    def follow(self, target: float, dt: float) -> float:
+        target = math.copysign(min(abs(target), self.top), target)
         if target * self.speed < 0:  # the other way round: through zero
             self.rest()
         if abs(target) <= abs(self.speed):

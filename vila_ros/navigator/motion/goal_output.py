@@ -98,8 +98,8 @@ class GoalOutput(MotionOutput):
 
     def note_odometry(self, message: OdometryMsg, odometry: Odometry, source: Source) -> None:
         """Take where the robot is."""
-        self._frame = message.header.frame_id or self._frame
-        self._watch.note(odometry, source, time.monotonic_ns())
+        if self._watch.note(odometry, source, time.monotonic_ns()):
+            self._frame = message.header.frame_id or self._frame
 
     def note_bad_odometry(self, detail: str, stamp_ns: int) -> None:
         """Take why a message of odometry is of no use: it ends the motion."""

@@ -42,7 +42,7 @@ class Authority:
 
     def accepts(self, topic: str, info: Mapping[str, Any]) -> bool:
         """Return True if the message that came with this MessageInfo is from who may publish it."""
-        gid = _gid(info)
+        gid = gid_of(info)
         if gid is None:
             return True  # then `foreign` says who else publishes
         self._tells_gid = True
@@ -85,6 +85,12 @@ def foreign_publishers(node: Node, topic: str, names: set[str]) -> str:
     return _complaint(strangers, topic, names) if strangers else ""
 
 
+def publishers_of(node: Node, topic: str, length: int) -> list[Gid]:
+    """Return the ids of a topic's publishers that the graph shows, cut to a length, that of `gid_of`."""
+    found = node.get_publishers_info_by_topic(node.resolve_topic_name(topic))
+    return [tuple(endpoint.endpoint_gid)[:length] for endpoint in found]
+
+
 def full_name(node: Node, name: str) -> str:
     """Return a name in the node's own namespace, as the graph tells it."""
     return _joined(node.get_namespace(), name)
@@ -94,7 +100,8 @@ def _complaint(strangers: set[str], topic: str, owners: set[str]) -> str:
     return f"{', '.join(sorted(strangers))} publishes {topic} too, which belongs to {', '.join(sorted(owners))}"
 
 
-def _gid(info: Mapping[str, Any]) -> Gid | None:
+def gid_of(info: Mapping[str, Any]) -> Gid | None:
+    """Return the publisher's id that came with a message, None where rclpy does not tell it."""
     gid = info.get("publisher_gid")
     return tuple(gid["data"]) if gid else None
 
