@@ -92,6 +92,9 @@ COMMANDS = {
     "bench ros": Command(
         "vila_tools.benchmark.ros_overhead:main", "what ROS adds to a decision; decisions a second without"
     ),
+    "bench governor": Command(
+        "vila_tools.benchmark.governor:main", "how soon the governor is there, how evenly it ticks beside busy programs"
+    ),
     "bench serve": Command("vila_tools.benchmark.serving:main", "many robots at one server: delays, losses, memory"),
     "bench soak": Command(
         "vila_tools.benchmark.soak:main", "two cameras and standing queries for long: memory, ages, deadlines"

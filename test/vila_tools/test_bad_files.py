@@ -24,6 +24,7 @@ NEEDS = {
     "bench video": "rclpy",
     "bench ros": "rclpy",
     "bench soak": "rclpy",
+    "bench governor": "rclpy",
     "bench voice": "pocketsphinx",
     "demo": "rclpy",
 }
@@ -113,6 +114,7 @@ ROWS = [
     "bench video --bag BAD",
     "bench ros --checkpoint BAD",
     "bench soak --checkpoint BAD",
+    "bench governor --seconds 0 --json BAD",
     "bench serve BAD --seconds 1",
     "bench serve --remote BAD --seconds 1",
     "demo --checkpoint BAD --out OUT",

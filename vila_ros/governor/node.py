@@ -41,6 +41,7 @@ from vila_ros.common.velocity import is_stamped, velocity_from_message, velocity
 from vila_ros.governor.config import GovernorNodeConfig
 from vila_ros.governor.obstacle_sources import ObstacleSources
 from vila_ros.governor.operator import Operator
+from vila_ros.governor.pace import Pace
 
 _STATE_PERIOD_NS = 45_000_000  # 20 Hz, by a timer that may come a little early
 
@@ -63,7 +64,7 @@ class GovernorNode(Node):
         self._output: GovernorOutput | None = None
         self._told: tuple[GovernorState, StopReason] | None = None
         self._state_ns = 0
-        self._heard_watchdog = False
+        self._heard_watchdog, self._pace = False, Pace()
         self._only_one, self._earlier = OnlyOne(self), ""  # who else bears our name
         self._publish_topics()
         config = self._config
@@ -164,6 +165,7 @@ class GovernorNode(Node):
     def _on_timer(self) -> None:
         """Say what passes, and publish it."""
         steady_ns = time.monotonic_ns()
+        self._pace.note(steady_ns, self._timer.timer_period_ns)
         output = self._output = self._governor.tick(steady_ns, self.get_clock().now().nanoseconds)
         if output.command is not None:
             self._publish_velocity(output.command)
@@ -201,6 +203,7 @@ class GovernorNode(Node):
             "detail": output.detail,
             "refused": self._governor.refused,
             "sensors": self._sources.faults(),
+            **self._pace.told(),
             "machine": f"{self._strain.verdict.level.name}: {self._strain.verdict.text}",
         }
         stamp, name = self.get_clock().now().to_msg(), self.get_fully_qualified_name()
