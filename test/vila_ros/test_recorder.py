@@ -251,6 +251,33 @@ def test_whatever_ends_the_process_what_was_flushed_can_be_read(
         assert [told for topic, told in messages(file) if topic == "/words"] == said
 
 
+@pytest.mark.slow
+def test_a_kill_loses_no_more_than_the_last_second(ros, ros_environment, wait_until, lateness, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "vila_ros.recorder.node", "--ros-args"]
+    command += ["-p", f"folder:={tmp_path}", "-p", "more_topics:=words"]
+    process = subprocess.Popen(command, env=ros_environment, stderr=subprocess.DEVNULL)
+    node, said = Node("speaker"), list[str]()
+    try:
+        words = node.create_publisher(String, "words", reliable_qos(100))
+        wait_until(words.get_subscription_count, "the recorder")
+        begun_s = time.monotonic()
+
+        def speak() -> bool:
+            said.append(str(time.monotonic()))
+            words.publish(String(data=said[-1]))
+            return time.monotonic() > begun_s + 3.0
+
+        wait_until(speak)
+    finally:
+        process.kill()
+        killed_s = time.monotonic()
+        process.wait()
+        node.destroy_node()
+    (file,) = tmp_path.glob("*/*.mcap")
+    kept = until_the_cut(file)
+    assert kept == said[: len(kept)] and killed_s - float(kept[-1]) < 1.0 + lateness.since(begun_s)
+
+
 def test_a_video_of_fewer_images_a_second_and_none_where_none_is_asked_for() -> None:
     from vila_ros.recorder.node import _wanted
 
