@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import shutil
@@ -21,6 +22,7 @@ from vila_core.errors import ConfigError
 from vila_core.machine.precision import Precision
 from vila_core.models.stored.checkpoint import load_checkpoint
 from vila_sim.dataset import DataOptions, dataset_meta
+from vila_tools.training import train as train_module
 from vila_tools.training.autocast import autocast
 from vila_tools.training.curves import read_log
 from vila_tools.training.loop import schedule
@@ -343,3 +345,19 @@ def test_a_folder_without_data_says_how_to_make_it(tmp_path):
 def _folder(path):
     path.mkdir()
     return path
+
+
+def test_vila_nano_s_own_recipe_has_a_name(monkeypatch, tmp_path, capsys):
+    made, weights = [], tmp_path / "out" / "checkpoint" / "llm" / "model.safetensors"
+    weights.parent.mkdir(parents=True)
+    weights.write_bytes(b"weights")
+    monkeypatch.setattr(train_module, "make_episodes", lambda folder, recipe, workers: made.append(recipe))
+    monkeypatch.setattr(train_module, "read_rollouts", lambda folder: None)
+    monkeypatch.setattr(train_module, "train", lambda *arguments, **more: {})
+    assert (
+        train_main(["--recipe", "nano", "--data", str(tmp_path), "--out", str(tmp_path / "out"), "--device", "cpu"])
+        == 0
+    )
+    assert made == [Recipe().data, Recipe().views]
+    told = json.loads(capsys.readouterr().out)
+    assert told["sha256"] == {"llm": hashlib.sha256(b"weights").hexdigest()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import hashlib
 import json
 import os
 import shutil
@@ -34,6 +35,7 @@ from vila_tools.training.shards import Rollouts, joined, read_rollouts
 from vila_tools.training.vision_stage import VisionStage
 from vila_tools.training.vocabulary import vocabulary
 
+NANO = Path("nano")  # for --recipe: vila-nano's own
 VALIDATION_SHARE = 0.03  # of the frames, the last ones: flats that are not trained on
 VALIDATION_BATCHES = 4
 
@@ -42,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Train, resuming what is in --out; the last line on stdout is one JSON object."""
     args = _parser().parse_args(argv)
     torch.set_num_threads(args.threads)
-    recipe = Recipe() if args.recipe is None else read_recipe(args.recipe)
+    recipe = Recipe() if args.recipe in (None, NANO) else read_recipe(args.recipe)
     recipe = scaled(recipe if args.seed is None else dataclasses.replace(recipe, seed=args.seed), args.scale)
     began, checkpoint = time.monotonic(), args.out / "checkpoint"
     with torchrun_ranks(pick_device(args.device)) as (ranks, device):
@@ -58,9 +60,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         figures = train(rollouts, recipe, args.out, checkpoint, device, workers=args.workers, views=views, ranks=ranks)
     if not ranks.is_first:
         return 0
-    size = sum(file.stat().st_size for file in checkpoint.rglob("*") if file.is_file())
+    files = sorted(file for file in checkpoint.rglob("*") if file.is_file())
+    size = sum(file.stat().st_size for file in files)
     summary = {"checkpoint": str(checkpoint), "mb": round(size / 1e6, 2), "seconds": round(time.monotonic() - began)}
     summary |= {"threads": args.threads}  # sums are rounded by how they are shared
+    weights = [file for file in files if file.suffix == ".safetensors"]
+    summary |= {"sha256": {file.parent.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in weights}}
     print(json.dumps(summary | figures))
     return 0
 
@@ -233,7 +238,10 @@ def _share_heads(stage: torch.nn.Module, checked: torch.nn.Module) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="vila train", description=__doc__)
     parser.add_argument(
-        "--recipe", type=Path, metavar="FILE.yaml", help="from nothing: what is missing of the data is made"
+        "--recipe",
+        type=Path,
+        metavar="FILE.yaml",
+        help="from nothing: what is missing of the data is made; nano: vila-nano's own recipe",
     )
     parser.add_argument("--data", type=Path, default=Path("data/nano"), help="folder of the data set, see `vila data`")
     parser.add_argument(
