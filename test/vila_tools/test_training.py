@@ -22,6 +22,7 @@ from vila_core.errors import ConfigError
 from vila_core.machine.precision import Precision
 from vila_core.models.stored.checkpoint import load_checkpoint
 from vila_sim.dataset import DataOptions, dataset_meta
+from vila_tools.training import curves
 from vila_tools.training import train as train_module
 from vila_tools.training.autocast import autocast
 from vila_tools.training.curves import read_log
@@ -361,3 +362,21 @@ def test_vila_nano_s_own_recipe_has_a_name(monkeypatch, tmp_path, capsys):
     assert made == [Recipe().data, Recipe().views]
     told = json.loads(capsys.readouterr().out)
     assert told["sha256"] == {"llm": hashlib.sha256(b"weights").hexdigest()}
+
+
+def test_a_stage_s_figures_are_drawn_beside_those_of_held_out_data(tmp_path):
+    rows = [
+        {"stage": "eyes", "step": step, "seconds": 1.0, "loss": 1 / step, "seen": 0.5, "said": 0.1, "heard": 0.2}
+        | ({"val_said": 0.2, "val_seen": 0.4, "val_heard": 0.1} if step % 2 else {})
+        for step in range(1, 6)
+    ]
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    drawn = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(curves, "draw_curves", lambda lines, names, file: drawn.append((len(lines), names, file.name)))
+        curves.draw_stage(tmp_path, "eyes")
+    assert drawn == [(5, ["seen", "val_seen", "said", "val_said"], "curves_eyes.png")]
+    curves.draw_stage(tmp_path, "eyes")
+    assert (tmp_path / "curves_eyes.png").is_file()
+    curves.draw_stage(tmp_path, "nobody")
+    assert not (tmp_path / "curves_nobody.png").exists()

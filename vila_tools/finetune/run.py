@@ -40,7 +40,7 @@ from vila_tools.finetune.settings import require_same_settings
 from vila_tools.finetune.stage import FinetuneStage, held_out_figures
 from vila_tools.fit.training import training_memory, usual_batch
 from vila_tools.training.curves import draw_curves, read_log, tensorboard
-from vila_tools.training.loop import train_stage
+from vila_tools.training.loop import train_stage, untold
 from vila_tools.training.ranks import Ranks, torchrun_ranks
 from vila_tools.training.recipe import StageRecipe
 
@@ -182,7 +182,7 @@ def _train(args: argparse.Namespace, task: Task, ranks: Ranks) -> tuple[VisionLa
         validate=lambda: held_out_figures(stage, checked),
         save_every=args.save_every,
         log_every=math.gcd(args.save_every, _LOG_EVERY),
-        tell=tensorboard(args.out / "tensorboard") if ranks.is_first else lambda line: None,
+        tell=tensorboard(args.out / "tensorboard") if ranks.is_first else untold,
         ranks=ranks,
     )
     if not ranks.is_first:

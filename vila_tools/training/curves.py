@@ -14,10 +14,11 @@ from vila_core.errors import ConfigError
 from vila_core.files.json_object import parse_object
 from vila_core.files.reading import is_there, read_text
 from vila_core.files.writing import written_whole
-from vila_tools.training.loop import Line
+from vila_tools.training.loop import Line, untold
 
 _SIZE, _MARGIN, _TICKS = (960, 480), 56, 4
 _COLOURS = ((36, 99, 201), (214, 90, 20), (30, 140, 80), (140, 60, 160))
+_PAIRS = len(_COLOURS) // 2
 _INK, _FAINT = (40, 44, 52), (222, 226, 232)
 
 Points = list[tuple[float, float]]
@@ -47,6 +48,14 @@ def draw_curves(lines: Sequence[Line], names: Sequence[str], file: Path) -> None
     _draw(ImageDraw.Draw(picture), curves)
     with written_whole(file) as made:
         picture.save(made, "PNG")
+
+
+def draw_stage(folder: Path, stage: str) -> None:
+    """Draw a stage's first figures beside what they are on held out data: folder/curves_STAGE.png of its log.jsonl."""
+    lines = read_log(folder / "log.jsonl", stage)
+    told = {name: None for line in lines for name in line}
+    checked = [name for name in told if f"val_{name}" in told][:_PAIRS]
+    draw_curves(lines, [one for name in checked for one in (name, f"val_{name}")], folder / f"curves_{stage}.png")
 
 
 def _is_number(value: object) -> bool:
@@ -80,7 +89,7 @@ def _draw(draw: ImageDraw.ImageDraw, curves: dict[str, Points]) -> None:
 def tensorboard(folder: Path) -> Callable[[Line], None]:
     """Return what writes each line for TensorBoard, and does nothing where that is not installed."""
     if importlib.util.find_spec("tensorboard") is None:
-        return lambda line: None
+        return untold
     from torch.utils.tensorboard import SummaryWriter
 
     writer = SummaryWriter(str(folder))

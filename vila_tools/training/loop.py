@@ -24,6 +24,10 @@ SAVE_EVERY, LOG_EVERY = 200, 20
 Line = dict[str, Any]  # of the log: stage, step, seconds, and the figures' means since the line before
 
 
+def untold(line: Line) -> None:
+    """Tell a line to nobody."""
+
+
 class Stage(Protocol):
     """What the loop trains: a module that knows its parameter groups and the loss of a random batch."""
 
@@ -54,7 +58,7 @@ def train_stage(
     validate: Callable[[], dict[str, float]],
     save_every: int = SAVE_EVERY,
     log_every: int = LOG_EVERY,
-    tell: Callable[[Line], None] = lambda line: None,
+    tell: Callable[[Line], None] = untold,
     ranks: Ranks = ALONE,
 ) -> None:
     """Train the stage to its last step; a run that was cut off goes on where its state was saved.

@@ -26,8 +26,9 @@ from vila_core.prompts.navigation import nano_text
 from vila_tools.options import add_threads_option
 from vila_tools.training.autocast import autocast_precision
 from vila_tools.training.create import create_model
+from vila_tools.training.curves import draw_stage, tensorboard
 from vila_tools.training.data_sets import make_episodes
-from vila_tools.training.loop import train_stage
+from vila_tools.training.loop import train_stage, untold
 from vila_tools.training.policy_stage import PolicyStage, frozen_features
 from vila_tools.training.ranks import ALONE, Ranks, torchrun_ranks
 from vila_tools.training.recipe import Recipe, StageRecipe, read_recipe
@@ -226,7 +227,10 @@ def _run(
             rounds = [checked.loss(np.random.default_rng([recipe.seed, 99, i])) for i in range(VALIDATION_BATCHES)]
         return {key: float(np.mean([figures[key] for _, figures in rounds])) for key in rounds[0][1]}
 
-    train_stage(name, stage, steps, seed=recipe.seed, folder=folder, validate=validate, ranks=stage.ranks)
+    told = tensorboard(folder / "tensorboard") if stage.ranks.is_first else untold
+    train_stage(name, stage, steps, seed=recipe.seed, folder=folder, validate=validate, tell=told, ranks=stage.ranks)
+    if stage.ranks.is_first:
+        draw_stage(folder, name)
     return {f"{name}_{key}": round(value, 4) for key, value in validate().items()}
 
 

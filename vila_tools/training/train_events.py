@@ -26,9 +26,10 @@ from vila_tools.options import add_threads_option
 from vila_tools.training.autocast import AUTOCAST_PRECISIONS, autocast_precision
 from vila_tools.training.clip_features import clip_features
 from vila_tools.training.clips import Clips, read_clips
+from vila_tools.training.curves import draw_stage, tensorboard
 from vila_tools.training.event_lessons import Lessons
 from vila_tools.training.event_stage import Course, EventStage, NameStage
-from vila_tools.training.loop import Stage, train_stage
+from vila_tools.training.loop import Stage, train_stage, untold
 from vila_tools.training.ranks import ALONE, Ranks, torchrun_ranks
 from vila_tools.training.recipe import EventRecipe, StageRecipe
 from vila_tools.training.train import VALIDATION_BATCHES, pick_device, shorter
@@ -121,7 +122,10 @@ def _run(
             rounds = [checked.loss(np.random.default_rng([seed, 99, i])) for i in range(VALIDATION_BATCHES)]
         return {key: float(np.mean([figures[key] for _, figures in rounds])) for key in rounds[0][1]}
 
-    train_stage(name, trained, steps, seed=seed, folder=folder, validate=validate, ranks=ranks)
+    told = tensorboard(folder / "tensorboard") if ranks.is_first else untold
+    train_stage(name, trained, steps, seed=seed, folder=folder, validate=validate, tell=told, ranks=ranks)
+    if ranks.is_first:
+        draw_stage(folder, name)
     return {f"{name}_{key}": round(value, 4) for key, value in validate().items()}
 
 
