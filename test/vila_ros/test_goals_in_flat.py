@@ -12,6 +12,7 @@ pytest.importorskip("rclpy")
 pytest.importorskip("vila_nav")
 pytest.importorskip("vila_sim.mujoco.simulator")
 
+from conftest import HANG_S
 from geometry_msgs.msg import PoseStamped, TwistStamped
 from goal_robot import Mission, pose_of
 from nav2_interface import nav2_messages
@@ -92,7 +93,7 @@ def simulator(ros_environment, ros):
     process = subprocess.Popen([sys.executable, "-m", "vila_ros.simulator.node", "--ros-args", *topics])
     yield process
     process.terminate()
-    process.wait(60.0)
+    process.wait(HANG_S)
 
 
 @pytest.mark.long

@@ -184,6 +184,19 @@ def test_the_network_is_closed_by_default_and_other_words_are_refused(monkeypatc
     assert arguments["security"]["default_value"].args == ("ROS_SECURITY_ENABLE",)  # it never undoes the environment's
 
 
+def test_nodes_that_move_the_robot_are_started_again(monkeypatch) -> None:
+    description = described(ROOT / "launch" / "navigation.launch.py", monkeypatch)
+    arguments = {call.args[0]: call.kwargs for call in of(description, "DeclareLaunchArgument")}
+    assert arguments["use_respawn"]["default_value"] == "true"
+    again = {node.kwargs["name"] for node in of(description, "Node") if _respawns(node)}
+    assert {"navigator", "controller", "governor", "watchdog"} <= again
+
+
+def _respawns(node: Call) -> bool:
+    respawn = node.kwargs.get("respawn")
+    return isinstance(respawn, Call) and respawn.args == ("use_respawn",)
+
+
 def test_the_page_is_served_only_if_it_is_asked_for(monkeypatch) -> None:
     description = described(ROOT / "launch" / "navigation.launch.py", monkeypatch)
     arguments = {call.args[0]: call.kwargs for call in of(description, "DeclareLaunchArgument")}

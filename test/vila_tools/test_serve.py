@@ -27,6 +27,7 @@ pytest.importorskip("prometheus_client")
 pytest.importorskip("openai")
 
 import openai
+from conftest import HANG_S
 from serving import Served, data_url, image_part, picture, serving, text_part, wait_until
 
 from vila_core.actions.grammar import SENTENCES
@@ -137,7 +138,7 @@ def test_a_stream_comes_while_the_reply_is_written(client, served, monkeypatch):
     def paused(*args):
         calls.append(1)
         if len(calls) == 2:
-            assert leave.wait(60)
+            assert leave.wait(HANG_S)
         engine(*args)
 
     monkeypatch.setattr(served.backend, "continue_reply", paused)
@@ -327,7 +328,7 @@ def test_a_choice_does_not_wait_for_replies_that_are_written(served, client, mon
 def test_curl_is_served(served):
     body = json.dumps({"messages": [{"role": "user", "content": "hello"}], "max_tokens": 3, "stream": True})
     command = ["curl", "-sN", f"{served.url}/chat/completions", "-H", "Content-Type: application/json", "-d", body]
-    out = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    out = subprocess.run(command, capture_output=True, text=True, timeout=HANG_S, check=True).stdout
     events = [line.removeprefix("data: ") for line in out.split("\n\n") if line]
     assert events[-1] == "[DONE]"
     assert [json.loads(one)["object"] for one in events[:-1]] == ["chat.completion.chunk"] * (len(events) - 1)
@@ -335,8 +336,8 @@ def test_curl_is_served(served):
 
 def test_health_and_metrics_are_told(served):
     root = served.url.removesuffix("/v1")
-    assert json.loads(urllib.request.urlopen(f"{root}/health", timeout=60).read()) == {"status": "ok"}
-    text = urllib.request.urlopen(f"{root}/metrics", timeout=60).read().decode()
+    assert json.loads(urllib.request.urlopen(f"{root}/health", timeout=HANG_S).read()) == {"status": "ok"}
+    text = urllib.request.urlopen(f"{root}/metrics", timeout=HANG_S).read().decode()
     for name in ("vila_requests_total", "vila_tokens_total", "vila_wait_seconds_count", "vila_visual_cache_hits"):
         assert name in text
 
@@ -494,7 +495,7 @@ def test_one_request_too_many_is_refused_at_once_and_others_are_served(monkeypat
         go_on, engine = threading.Event(), guarded.backend.choose
 
         def paused(*args):
-            assert go_on.wait(60)
+            assert go_on.wait(HANG_S)
             return engine(*args)
 
         monkeypatch.setattr(guarded.backend, "choose", paused)
@@ -529,7 +530,7 @@ def test_slow_clients_are_cut_off_and_others_served_meanwhile(monkeypatch):
         begun = [b"", b"P", head, head + b"\r\n", head + b"\r\n{"]
         connections = []
         for sent in begun * 4:
-            one = socket.create_connection(("127.0.0.1", patient.port), timeout=60)
+            one = socket.create_connection(("127.0.0.1", patient.port), timeout=HANG_S)
             one.sendall(sent)
             connections.append(one)
         assert patient.ask("hello", max_tokens=1)[0] == 200
@@ -589,7 +590,7 @@ def test_the_program_serves_until_a_signal_and_tells_what_it_answered(number, st
         client.chat.completions.create(model="", messages=[{"role": "user", "content": "x"}], max_tokens=2)
         process.send_signal(number)
         told = process.stdout.read()
-        assert process.wait(60) == status
+        assert process.wait(HANG_S) == status
     assert json.loads(told.splitlines()[-1])["requests"] == {"200": 1}
 
 
@@ -600,7 +601,7 @@ def test_https_is_served_with_a_certificate(tmp_path):
     cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     words = f"req -x509 -newkey rsa:2048 -nodes -keyout {key} -out {cert} -days 2 -subj /CN=localhost"
     more = ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
-    subprocess.run(["openssl", *words.split(), *more], check=True, capture_output=True, timeout=60)
+    subprocess.run(["openssl", *words.split(), *more], check=True, capture_output=True, timeout=HANG_S)
     command = [sys.executable, "-m", "vila_tools.cli", "serve", str(EMBEDDED_CHECKPOINT), "--port", "0"]
     command += ["--tls-cert", str(cert), "--tls-key", str(key)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
