@@ -69,6 +69,10 @@ class NavigatorConfig:
     min_probability: Annotated[float, Bounds(least=0, below=1), AT_ONCE] = 0.0
     # take the next best action instead of one that led nowhere here
     avoid_repeats: Annotated[bool, AT_ONCE] = True
+    # look-arounds without a way after which it drives on where that was the most probable; 0: none
+    look_again: Annotated[int, Bounds(least=0, most=100), AT_ONCE] = 1
+    # a way that was less probable, of the three forward actions together, is none
+    look_again_probability: Annotated[float, Bounds(least=0, most=1), AT_ONCE] = 0.25
     watch_camera: bool = True  # hold when the images don't fit the robot's motion: frozen, replayed, nothing to see
     # drive that the images must show; shorter tells sooner, longer doubts less
     max_blind_m: Annotated[float, Bounds(least=0.005, most=1), AT_ONCE] = 0.05

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 from vila_core.actions.grammar import ACTIONS, SENTENCES
+from vila_core.actions.look_around import LookAround
 from vila_core.actions.parser import parse_action
 from vila_core.actions.repetition_guard import RepetitionGuard, best_allowed
 from vila_core.config import HistoryConfig, NavigatorConfig
@@ -67,7 +68,7 @@ class Navigator:
         self._prefilled: tuple[object, ...] = ()  # what `idle` prefilled last
         self._watch = CameraWatch(config.max_blind_m, config.max_blind_rad)
         self._pose: Pose | None = None  # where the newest frame was taken
-        self._repetition_guard = RepetitionGuard()
+        self._repetition_guard, self._look_around = RepetitionGuard(), self._new_look()
         self._mission = 0  # grows with every start, stop and clock jump: a decision for an older one is void
         self._instruction: Instruction | None = None
         self._steps: tuple[Instruction, ...] = ()  # of it, as the model is told
@@ -179,9 +180,7 @@ class Navigator:
             self._last_ns = now_ns
             mission, instruction, frames = self._mission, self._instruction, self._history.snapshot()
             steps, step = self._steps, self._step
-            allowed = (
-                self._repetition_guard.allowed(self._pose) if self._config.avoid_repeats else (True,) * len(ACTIONS)
-            )
+            allowed = self._allowed()
             # 2. Hold, and do not even ask the model, without an instruction or an image that can be trusted.
             hold = self._hold(frames, now_ns, max_future_s)
             if hold is not None:
@@ -215,12 +214,13 @@ class Navigator:
             # 8. Remember what the robot is going to do, so that it is not tried twice in vain.
             if decision.action is not None:
                 self._repetition_guard.note(decision.action)
+                self._look_around.note(decision.action, decision.probabilities)
             # 9. Go on to the next step where the model finished one, with the newest frame alone.
             if isinstance(decision.action, Stop) and step + 1 < len(steps):
                 self._step = step + 1
                 self._history.keep_newest()
                 self._policy.reset()
-                self._repetition_guard = RepetitionGuard()
+                self._repetition_guard, self._look_around = RepetitionGuard(), self._new_look()
                 return decision.probability
         return decision
 
@@ -283,12 +283,22 @@ class Navigator:
             return _withhold(decision, HoldReason.LOW_PROBABILITY, f"{decision.probability:.3f} is below {least}")
         return decision
 
+    def _allowed(self) -> tuple[bool, ...]:
+        """For each of the ten actions: may it be done, or does it lead nowhere?"""
+        if not self._config.avoid_repeats:
+            return (True,) * len(ACTIONS)
+        onward, new = self._look_around.allowed(self._pose), self._repetition_guard.allowed(self._pose)
+        return new if all(onward) else onward
+
+    def _new_look(self) -> LookAround:
+        return LookAround(self._config.look_again, self._config.look_again_probability)
+
     def _reset(self) -> None:
         self._mission += 1
         self._history.clear()
         self._policy.reset()
         self._pose = None
-        self._repetition_guard = RepetitionGuard()
+        self._repetition_guard, self._look_around = RepetitionGuard(), self._new_look()
         self._clock_jump = ""
         self._last_ns = None
 

@@ -170,10 +170,10 @@ def test_how_a_mission_ends(script, error: MissionError | None) -> None:
     [
         pytest.param(lambda s: turn(s, 405), E.STUCK_ROTATING, None, id="round and round"),
         pytest.param(lambda s: s.turns(*[45] * 9), E.NOT_FOUND, None, id="turns that were decided"),
-        pytest.param(lambda s: s.wanders(9), E.NOT_FOUND, None, id="turns in many places"),
+        pytest.param(lambda s: s.wanders(6), E.NOT_FOUND, None, id="turns in many places"),
         pytest.param(lambda s: s.decide(UNSURE_STOP), E.NOT_MOVED, E.NONE, id="a stop where it began"),
         pytest.param(lambda s: s.moves(3, MotionReport.ABORTED), E.STUCK, E.STUCK, id="it does not move"),
-        pytest.param(lambda s: s.moves(20), E.NO_PROGRESS, E.NO_PROGRESS, id="motions that lead nowhere"),
+        pytest.param(lambda s: s.moves(26), E.NO_PROGRESS, E.NO_PROGRESS, id="motions that lead nowhere"),
         pytest.param(lambda s: lose(s, "images", 3.2), E.IMAGE_LOST, E.IMAGE_LOST, id="image lost"),
     ],
 )
@@ -213,9 +213,9 @@ LONG = MissionConfig(max_decisions=1000)
 @pytest.mark.parametrize(
     ("script", "error"),
     [
-        pytest.param(lambda s: s.turns(*[45, -45] * 7), None, id="fourteen swings"),
-        pytest.param(lambda s: s.turns(*[45, -45] * 9), E.NO_PROGRESS, id="eighteen swings"),
-        pytest.param(lambda s: s.turns(*[15, -15] * 9), E.NO_PROGRESS, id="small swings"),
+        pytest.param(lambda s: s.turns(*[45, -45] * 11), None, id="22 swings"),
+        pytest.param(lambda s: s.turns(*[45, -45] * 13), E.NO_PROGRESS, id="26 swings"),
+        pytest.param(lambda s: s.turns(*[15, -15] * 13), E.NO_PROGRESS, id="small swings"),
         pytest.param(lambda s: s.turns(*[15] * 24), None, id="a look around in the smallest turns"),
         pytest.param(lambda s: s.turns(*[45] * 9), E.NOT_FOUND, id="looked round and saw nothing"),
         pytest.param(lambda s: s.turns(*[-15] * 26), E.NOT_FOUND, id="the other way round, in small turns"),
@@ -224,11 +224,14 @@ LONG = MissionConfig(max_decisions=1000)
         ),
         pytest.param(lambda s: s.turns(*[45] * 8) or s.turns(*[45] * 9, step=1), E.NOT_FOUND, id="and it is not there"),
         pytest.param(lambda s: (s.turns(45), turn(s, 360)), E.STUCK_ROTATING, id="somebody else turns it"),
-        pytest.param(lambda s: s.wanders(7), None, id="looks here and there"),
+        pytest.param(lambda s: s.wanders(5), None, id="looks here and there"),
         pytest.param(lambda s: s.wanders(9), E.NOT_FOUND, id="wanders"),
         pytest.param(lambda s: s.turns(*[45] * 8, *[-45] * 8), None, id="a look around and back"),
-        pytest.param(lambda s: s.turns(*[45, -45] * 7) or s.drives(0.4) or s.turns(*[45, -45] * 7), None, id="got on"),
-        pytest.param(lambda s: s.drives(*[0.0] * 16), E.NO_PROGRESS, id="motions that move nothing"),
+        pytest.param(
+            lambda s: s.turns(*[45] * 8, *[-45] * 8) or s.turns(*[45, -45] * 10), E.NOT_FOUND, id="and idle after it"
+        ),
+        pytest.param(lambda s: s.turns(*[45, -45] * 11) or s.drives(0.4) or s.turns(*[45, -45] * 4), None, id="got on"),
+        pytest.param(lambda s: s.drives(*[0.0] * 24), E.NO_PROGRESS, id="motions that move nothing"),
         pytest.param(lambda s: s.drives(*[0.02] * 14), None, id="crawling"),
         pytest.param(
             lambda s: [s.turns(60, -60) or s.drives(0.05, -0.05) for _ in range(8)],

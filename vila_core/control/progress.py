@@ -33,6 +33,11 @@ class Progress:
         self._got_on = False  # since then
 
     @property
+    def swept_rad(self) -> float:
+        """How far apart the outermost headings lie that it has had since it last got on; 2 pi and more: all round."""
+        return self._most_rad - self._least_rad
+
+    @property
     def has_moved(self) -> bool:
         """True once the robot has been 0.1 m away from its start, or turned by 10 degrees."""
         return self._farthest_m >= _MOVED_M or self._most_turned_rad >= _MOVED_RAD

@@ -15,6 +15,7 @@ import enum
 import math
 from dataclasses import dataclass
 
+from vila_core.actions.look_around import ROUND_RAD
 from vila_core.control.motion.failures import NO_FAILURES, MotionFailures
 from vila_core.control.progress import Progress
 from vila_core.control.reasons import MotionFault
@@ -354,6 +355,8 @@ class Mission:
         turned_rad, idle = self._progress.turned_rad, self._progress.idle_motions
         turned = self._is_search and abs(turned_rad) > c.max_rotation_rad
         looked = turned and search.explains(turned_rad)
+        idled = idle >= c.max_idle_motions
+        showed = f"{idle} motions moved it no {c.progress_m:g} m and showed it nothing new"
         searched = self._is_search and search.turned_rad > c.max_search_rad
         arrival = f"an arrival was at most {search.arrival:.2f} probable"
         image_ns = self._image_ns if self._image_hold_ns is None else min(self._image_ns, self._image_hold_ns)
@@ -378,8 +381,9 @@ class Mission:
              f"turned {math.degrees(search.turned_rad):.0f} degrees in all and did not find it; {arrival}"),
             (turned, MissionError.STUCK_ROTATING,
              f"turned {math.degrees(turned_rad):.0f} degrees without moving {c.progress_m:g} m"),
-            (idle >= c.max_idle_motions, MissionError.NO_PROGRESS,
-             f"{idle} motions moved it no {c.progress_m:g} m and showed it nothing new"),
+            (idled and self._is_search and self._progress.swept_rad >= ROUND_RAD, MissionError.NOT_FOUND,
+             f"looked round, then {showed}; {arrival}"),
+            (idled, MissionError.NO_PROGRESS, showed),
         )  # fmt: skip
         return [(error, message) for broken, error, message in rows if broken]
 
