@@ -508,7 +508,7 @@ def test_a_shorter_silence_and_another_rate_count_at_once(start, wait_until, par
     moving(robot, wait_until)
     robot.odometry_on = False
     seen = robot.commands
-    wait_until(lambda: robot.commands > seen + 20, what="commands in spite of silence")
+    wait_until(lambda: robot.commands > seen + 12, what="commands in spite of silence")
     assert not robot.command.is_zero
     assert parameters.set({"control.odometry_timeout_s": 0.5, "rate_hz": 50.0}).successful
     wait_until(lambda: robot.command.is_zero, what="zero velocity")

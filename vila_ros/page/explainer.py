@@ -22,7 +22,7 @@ from vila_ros.page.pictures import Pictures, encode
 PACKAGE = "vila_tools"  # a robot does without it
 COMMAND = (sys.executable, "-m", f"{PACKAGE}.cli", "explain")
 _MOST_S = 600.0  # a model of some billion parameters on a slow processor
-_LEAST_PRIORITY = ("nice", "-n", "19")  # the robot's nodes go before
+_LOW_PRIORITY = ("nice", "-n", "5")  # the robot's nodes go before; lower yet it never ends beside busy ones
 _WIDTH_PX = 1280
 
 
@@ -83,7 +83,7 @@ class Explainer:
 
     def _answer(self, command: list[str]) -> str:
         """Return what the program tells, less its last line, which is for programs."""
-        before = _LEAST_PRIORITY if shutil.which(_LEAST_PRIORITY[0]) else ()
+        before = _LOW_PRIORITY if shutil.which(_LOW_PRIORITY[0]) else ()
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
         with self._lock:
             if self._is_closed:
