@@ -184,7 +184,7 @@ def cells():
             yield pytest.param(kind, row, marks=marks, id=f"{kind}-{name_of(row)}-{number}")
 
 
-@pytest.mark.parametrize(("kind", "row"), cells())
+@pytest.mark.parametrize(("kind", "row"), list(cells()))
 def test_a_bad_file_is_one_line_and_status_2(kind, row, tmp_path, capsys, monkeypatch, impatient):
     name = name_of(row)
     if name in NEEDS and importlib.util.find_spec(NEEDS[name]) is None:

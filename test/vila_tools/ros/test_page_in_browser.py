@@ -241,9 +241,10 @@ def test_text_from_outside_is_never_html(page):
     tab.until(lambda: attack in tab.text("notes") and attack in tab.text("mission") + tab.text("notes"))
     assert tab.to_front().execute_script("return window.hacked === undefined")
     assert not tab.text("explanation")
-    tab.click("explain")
     tab.say("instruction", "go to the red chair")
-    tab.until(lambda: tab.text("explanation").startswith("Nothing is recorded: start with record:=true. Then: vila"))
+    tab.until(lambda: tab.text("reply").startswith("“"))
+    tab.click("explain")
+    tab.until(lambda: "asked again" in tab.text("explanation") or "leaving out" in tab.text("explanation"))
     assert tab.to_front().execute_script("return document.querySelectorAll('li img, dd img, main script').length") == 0
 
 
