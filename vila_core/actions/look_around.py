@@ -17,7 +17,7 @@ ROUND_RAD = math.radians(330.0)  # net turn that counts as round: one more turn 
 MOST_RAD = math.radians(375.0)  # net turn that a mission does not yet end at
 _MOVED_M = 0.3  # from where it began to look: somebody else drives it
 _STRAIGHT_RAD = math.radians(8.0)
-_UNIT_RAD = math.radians(15.0)
+_TURNS = tuple(action for action in ACTIONS if isinstance(action, Turn))
 _FORWARD = tuple(index for index, action in enumerate(ACTIONS) if isinstance(action, MoveForward))
 
 Mask = tuple[bool, ...]
@@ -70,10 +70,5 @@ class LookAround:
             return tuple(not isinstance(action, Turn) for action in ACTIONS)
         if abs(self._turned_rad + error_rad) > MOST_RAD:
             error_rad -= math.copysign(2 * math.pi, error_rad)
-        units = min(3, max(1, round(abs(error_rad) / _UNIT_RAD)))
-        turn = Turn(math.copysign(units * _UNIT_RAD, error_rad))
-        return tuple(isinstance(action, Stop) or _is_same(action, turn) for action in ACTIONS)
-
-
-def _is_same(action: Action, turn: Turn) -> bool:
-    return isinstance(action, Turn) and math.isclose(action.angle_rad, turn.angle_rad, abs_tol=1e-6)
+        nearest = min(_TURNS, key=lambda turn: abs(turn.angle_rad - error_rad))
+        return tuple(isinstance(action, Stop) or action == nearest for action in ACTIONS)

@@ -67,9 +67,8 @@ class Progress:
 
     def note_motion(self) -> None:
         """Take the end of a motion, and count it if it showed nothing new."""
-        swept_rad = self._most_rad - self._least_rad
         if self._got_on:
             self.idle_motions = 0
-        elif swept_rad - self._swept_rad < _NEW_VIEW_RAD:
+        elif self.swept_rad - self._swept_rad < _NEW_VIEW_RAD:
             self.idle_motions += 1
-        self._swept_rad, self._got_on = swept_rad, False
+        self._swept_rad, self._got_on = self.swept_rad, False
