@@ -68,7 +68,7 @@ class Navigator:
         self._prefilled: tuple[object, ...] = ()  # what `idle` prefilled last
         self._watch = CameraWatch(config.max_blind_m, config.max_blind_rad)
         self._pose: Pose | None = None  # where the newest frame was taken
-        self._repetition_guard, self._look_around = RepetitionGuard(), self._new_look()
+        self._repetition_guard, self._look_around = self._new_guards()
         self._mission = 0  # grows with every start, stop and clock jump: a decision for an older one is void
         self._instruction: Instruction | None = None
         self._steps: tuple[Instruction, ...] = ()  # of it, as the model is told
@@ -220,7 +220,7 @@ class Navigator:
                 self._step = step + 1
                 self._history.keep_newest()
                 self._policy.reset()
-                self._repetition_guard, self._look_around = RepetitionGuard(), self._new_look()
+                self._repetition_guard, self._look_around = self._new_guards()
                 return decision.probability
         return decision
 
@@ -290,15 +290,16 @@ class Navigator:
         onward, new = self._look_around.allowed(self._pose), self._repetition_guard.allowed(self._pose)
         return new if all(onward) else onward
 
-    def _new_look(self) -> LookAround:
-        return LookAround(self._config.look_again, self._config.look_again_probability)
+    def _new_guards(self) -> tuple[RepetitionGuard, LookAround]:
+        """What rules out actions that lead nowhere; for each thing that is gone to, anew."""
+        return RepetitionGuard(), LookAround(self._config.look_again, self._config.look_again_probability)
 
     def _reset(self) -> None:
         self._mission += 1
         self._history.clear()
         self._policy.reset()
         self._pose = None
-        self._repetition_guard, self._look_around = RepetitionGuard(), self._new_look()
+        self._repetition_guard, self._look_around = self._new_guards()
         self._clock_jump = ""
         self._last_ns = None
 

@@ -313,6 +313,17 @@ def test_a_press_that_is_refused_is_pressed_on_ends_the_instruction_and_is_told(
     wait_until(lambda: page.board.get("emergency")["wanted"] == "" and not page.board.get("emergency")["answer"])
 
 
+def test_a_navigator_that_never_answers_hinders_no_cancellation_of_the_next(page, spinner, wait_until):
+    hung = Node("navigator")  # on the graph, and run by nobody
+    hung.create_service(CancelInstruction, "~/cancel_instruction", lambda request, response: response)
+    wait_until(lambda: page._emergency._service.has_navigator)
+    page._emergency.press("pressed on the page")  # there is no governor
+    wait_until(lambda: page._emergency._service._cancel._pending_requests)
+    navigator = spinner.add(Navigator())
+    wait_until(lambda: CancelInstruction.Request() in navigator.asked)
+    hung.destroy_node()
+
+
 def test_it_is_pressed_though_another_holds_it_already(page, spinner, wait_until):
     """When the hardware's button is released, the page's press still stands."""
     governor = spinner.add(GovernorNode())

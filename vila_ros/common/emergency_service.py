@@ -23,7 +23,6 @@ class EmergencyService:
 
     def __init__(self, node: Node) -> None:
         self._asked: deque[tuple[float, Any]] = deque()  # what is not answered yet, and since when
-        self._canceling: Any = None
         self._stop: Any = node.create_client(SetBool, "governor/emergency_stop")
         self._cancel: Any = node.create_client(CancelInstruction, "navigator/cancel_instruction")
 
@@ -50,5 +49,5 @@ class EmergencyService:
 
     def cancel_instruction(self) -> None:
         """Have the navigator follow no instruction any more, whoever told it; nothing without a navigator."""
-        if self.has_navigator and (self._canceling is None or self._canceling.done()):
-            self._canceling = self._cancel.call_async(CancelInstruction.Request())
+        if self.has_navigator:  # again and again too: one that was killed answers nothing, the next one does
+            self._cancel.call_async(CancelInstruction.Request())

@@ -99,11 +99,11 @@ class GovernorNode(Node):
             return
         self._is_closed = True
         self._strain.close()
-        self._only_one.close()
         self._lock.publish(Bool(data=True))
         for _ in range(3):
             self._publish_velocity(VelocityCommand())
         self._velocity.wait_for_all_acked(Duration(seconds=0.2))
+        self._only_one.close()
 
     def destroy_node(self) -> None:
         """Close, then leave the graph."""
