@@ -123,7 +123,7 @@ def test_views_are_learned_from_beside_the_drives(data, tmp_path, monkeypatch):
     def note(name, stage, *_, **__):
         counts[name] = len(stage.rollouts)
 
-    monkeypatch.setattr("vila_tools.training.train.train_stage", note)
+    monkeypatch.setattr("vila_tools.training.stage_run.train_stage", note)
     train(data, RECIPE, tmp_path, tmp_path / "checkpoint", torch.device("cpu"), views=data)
     assert counts == {"vision": 240, "policy": 240, "joint": 240, "joint_again": 240}
 
@@ -132,7 +132,7 @@ def test_auto_is_what_the_device_computes_well(data, tmp_path, monkeypatch):
     """bfloat16 is emulated on many processors, 80 times slower."""
     used = []
     monkeypatch.setattr(
-        "vila_tools.training.train.train_stage", lambda name, stage, *_, **__: used.append(stage.recipe)
+        "vila_tools.training.stage_run.train_stage", lambda name, stage, *_, **__: used.append(stage.recipe)
     )
     for name in ("float32", "bfloat16"):
         monkeypatch.setattr("vila_tools.training.train.autocast_precision", lambda *_, chosen=name: Precision(chosen))
@@ -168,7 +168,7 @@ def test_open_eyes_see_what_frozen_ones_saw(data, tmp_path, monkeypatch):
     frozen = frozen_features(model, data, "float32")
     stages = [
         PolicyStage(model, data, recipe, range(100), stage=recipe.policy, features=features)
-        for features in (frozen, None)
+        for features in (lambda: frozen, None)
     ]
     batch = stages[0].sampler.batch(
         np.array([12, 25]), np.array([0, 1]), np.random.default_rng(0), np.array([True, False])
@@ -241,12 +241,27 @@ def test_training_learns_resumes_exactly_and_leaves_a_checkpoint(data, tmp_path)
     assert (backend.info.prompt_style, backend.info.num_frames, backend.info.history_tokens) == ("nano", 4, 4)
 
 
+def test_what_was_trained_is_neither_seen_nor_checked_again(data, tmp_path, monkeypatch):
+    """Of a whole data set the features take ten minutes on two cores, at each sitting."""
+    few = StageRecipe(2, 4, 1e-3, warmup_steps=1)
+    recipe = dataclasses.replace(RECIPE, vision=few, policy=few)
+    figures = train(data, recipe, tmp_path, tmp_path / "checkpoint", torch.device("cpu"))
+
+    def again(*_):
+        raise AssertionError
+
+    monkeypatch.setattr("vila_tools.training.train.frozen_features", again)
+    monkeypatch.setattr("vila_tools.training.policy_stage.PolicyStage.loss", again)
+    assert train(data, recipe, tmp_path, tmp_path / "checkpoint", torch.device("cpu")) == figures
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["vision", "frozen", "open"])
 def test_ranks_that_share_a_batch_learn_what_one_process_does(name, data, tmp_path):
     recipe = dataclasses.replace(RECIPE, precision="float32", vision=StageRecipe(1, 3, 1e-3))
     model = create_model(tmp_path, recipe.sizes, corpus(data), 0)
-    features = frozen_features(model, data, recipe.precision) if name == "frozen" else None
+    seen = frozen_features(model, data, recipe.precision)
+    features = (lambda: seen) if name == "frozen" else None
     steps = StageRecipe(1, 3, 1e-3, 0.0 if name == "frozen" else 1e-4)
 
     def stage_of(ranks):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -35,10 +37,10 @@ class PolicyStage(nn.Module):
         rows: range,
         *,
         stage: StageRecipe,
-        features: Tensor | None,
+        features: Callable[[], Tensor] | None,
         ranks: Ranks = ALONE,
     ) -> None:
-        """features: of a frozen tower, see `frozen_features`; None trains the tower too."""
+        """features: gives a frozen tower's, see `frozen_features`, asked for when needed; None trains the tower too."""
         super().__init__()
         self.model, self.rollouts, self.recipe, self.stage = model, rollouts, recipe, stage
         self.features, self.ranks = features, ranks
@@ -106,7 +108,7 @@ class PolicyStage(nn.Module):
         """[B, V, D]: the older frames' pooled tokens, then the current frame's."""
         count, frames = batch.frames.shape
         if self.features is not None:
-            features = self.features[batch.frames.flatten().cpu()].to(self.model.device).float()
+            features = self.features()[batch.frames.flatten().cpu()].to(self.model.device).float()
         else:
             features = self._see(batch.frames.cpu().numpy(), rng, share).flatten(0, 1)
         tokens = self.model.projector(features).unflatten(0, (count, frames))  # [B, F, N, D]

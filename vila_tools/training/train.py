@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import hashlib
 import json
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from vila_core.actions.grammar import SENTENCES
@@ -26,19 +26,17 @@ from vila_core.prompts.navigation import nano_text
 from vila_tools.options import add_threads_option
 from vila_tools.training.autocast import autocast_precision
 from vila_tools.training.create import create_model
-from vila_tools.training.curves import draw_stage, tensorboard
 from vila_tools.training.data_sets import make_episodes
-from vila_tools.training.loop import train_stage, untold
 from vila_tools.training.policy_stage import PolicyStage, frozen_features
 from vila_tools.training.ranks import ALONE, Ranks, torchrun_ranks
 from vila_tools.training.recipe import Recipe, StageRecipe, read_recipe
 from vila_tools.training.shards import Rollouts, joined, read_rollouts
+from vila_tools.training.stage_run import run_stage
 from vila_tools.training.vision_stage import VisionStage
 from vila_tools.training.vocabulary import vocabulary
 
 NANO = Path("nano")  # for --recipe: vila-nano's own
 VALIDATION_SHARE = 0.03  # of the frames, the last ones: flats that are not trained on
-VALIDATION_BATCHES = 4
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -141,9 +139,14 @@ def _stages(
     whole = dataclasses.replace(recipe, zoomed_share=0.0)
     trained = VisionStage(model, lessons.rollouts, recipe, lessons.rows, ranks=ranks).to(device)
     checked = VisionStage(model, lessons.rollouts, whole, lessons.held_out).to(device)
-    _run("vision", trained, checked, recipe.vision, recipe, folder)
 
-    def policy(stage: StageRecipe, features: torch.Tensor | None) -> tuple[PolicyStage, PolicyStage]:
+    def run(name: str, trained: _Stage, checked: _Stage, steps: StageRecipe) -> dict[str, float]:
+        _share_heads(trained, checked)
+        return run_stage(name, trained, checked, steps, seed=recipe.seed, folder=folder, ranks=ranks)
+
+    run("vision", trained, checked, recipe.vision)
+
+    def policy(stage: StageRecipe, features: Callable[[], torch.Tensor] | None) -> tuple[PolicyStage, PolicyStage]:
         torch.manual_seed(recipe.seed)
         trained, checked = (
             PolicyStage(model, lessons.rollouts, recipe, part, stage=stage, features=features, ranks=own).to(device)
@@ -151,8 +154,10 @@ def _stages(
         )
         return trained, checked
 
-    frozen_eyed = policy(recipe.policy, frozen_features(model, lessons.rollouts, recipe.precision))
-    figures = _run("policy", *frozen_eyed, recipe.policy, recipe, folder)
+    seen = functools.cache(functools.partial(frozen_features, model, lessons.rollouts, recipe.precision))
+    frozen_eyed = policy(recipe.policy, seen)
+    figures = run("policy", *frozen_eyed, recipe.policy)
+    seen.cache_clear()
     _keep(model, written, ranks)
     for name, stage in (("joint", recipe.joint), ("joint_again", recipe.joint_again)):
         if not stage.steps:
@@ -164,7 +169,7 @@ def _stages(
             lessons = lessons.behind(read_rollouts(folder / "driven"))
         open_eyed = policy(stage, None)
         _share_heads(frozen_eyed[0], open_eyed[0])
-        figures = _run(name, *open_eyed, stage, recipe, folder)
+        figures = run(name, *open_eyed, stage)
         _keep(model, written, ranks)
     return figures
 
@@ -212,26 +217,7 @@ def shorter(stage: StageRecipe, scale: float) -> StageRecipe:
     return dataclasses.replace(stage, steps=steps, warmup_steps=max(1, min(stage.warmup_steps, steps // 5)))
 
 
-def _run(
-    name: str,
-    stage: VisionStage | PolicyStage,
-    checked: VisionStage | PolicyStage,
-    steps: StageRecipe,
-    recipe: Recipe,
-    folder: Path,
-) -> dict[str, float]:
-    _share_heads(stage, checked)
-
-    def validate() -> dict[str, float]:
-        with torch.inference_mode():
-            rounds = [checked.loss(np.random.default_rng([recipe.seed, 99, i])) for i in range(VALIDATION_BATCHES)]
-        return {key: float(np.mean([figures[key] for _, figures in rounds])) for key in rounds[0][1]}
-
-    told = tensorboard(folder / "tensorboard") if stage.ranks.is_first else untold
-    train_stage(name, stage, steps, seed=recipe.seed, folder=folder, validate=validate, tell=told, ranks=stage.ranks)
-    if stage.ranks.is_first:
-        draw_stage(folder, name)
-    return {f"{name}_{key}": round(value, 4) for key, value in validate().items()}
+_Stage = VisionStage | PolicyStage
 
 
 def _share_heads(stage: torch.nn.Module, checked: torch.nn.Module) -> None:

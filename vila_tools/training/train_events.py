@@ -11,7 +11,6 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,13 +25,13 @@ from vila_tools.options import add_threads_option
 from vila_tools.training.autocast import AUTOCAST_PRECISIONS, autocast_precision
 from vila_tools.training.clip_features import clip_features
 from vila_tools.training.clips import Clips, read_clips
-from vila_tools.training.curves import draw_stage, tensorboard
 from vila_tools.training.event_lessons import Lessons
 from vila_tools.training.event_stage import Course, EventStage, NameStage
-from vila_tools.training.loop import Stage, train_stage, untold
+from vila_tools.training.loop import Stage
 from vila_tools.training.ranks import ALONE, Ranks, torchrun_ranks
 from vila_tools.training.recipe import EventRecipe, StageRecipe
-from vila_tools.training.train import VALIDATION_BATCHES, pick_device, shorter
+from vila_tools.training.stage_run import run_stage
+from vila_tools.training.train import pick_device, shorter
 
 ENLARGED = 2  # the head's picture beside the model's: what is far away is small
 VALIDATION_SHARE = 0.05  # of the clips, the last ones: flats that are not trained on
@@ -74,11 +73,14 @@ def train_events(
         Course(model, head, clips, Lessons(clips, rows, recipe, head.config.grid), recipe, own)
         for rows, own in zip(_split(len(clips)), (ranks, ALONE), strict=True)
     )
-    figures = _run("names", NameStage(trained), NameStage(checked), recipe.names, recipe.seed, folder, ranks)
+
+    def run(name: str, stages: tuple[Stage, Stage], steps: StageRecipe) -> dict[str, float]:
+        return run_stage(name, *stages, steps, seed=recipe.seed, folder=folder, ranks=ranks)
+
+    figures = run("names", (NameStage(trained), NameStage(checked)), recipe.names)
     with ranks.in_turn():
         features = clip_features(model, head, clips, folder, recipe)
-    stages = EventStage(trained, features), EventStage(checked, features)
-    figures |= _run("events", *stages, recipe.events, recipe.seed, folder, ranks)
+    figures |= run("events", (EventStage(trained, features), EventStage(checked, features)), recipe.events)
     with torch.no_grad():
         head.score.bias.sub_(math.log(recipe.rarer))
     return head, figures
@@ -110,23 +112,6 @@ def enlarged(tower: VisionTower) -> dict[str, Tensor]:
     name, side = "embeddings.position_embedding.weight", tower.config.grid
     positions = weights[name].unflatten(0, (side, side)).repeat(ENLARGED, ENLARGED, 1)
     return weights | {name: positions.flatten(0, 1)}
-
-
-def _run(
-    name: str, trained: Stage, checked: Stage, steps: StageRecipe, seed: int, folder: Path, ranks: Ranks
-) -> dict[str, float]:
-    """Train a stage; returns the figures of the other one, which has the same weights and clips of its own."""
-
-    def validate() -> dict[str, float]:
-        with torch.inference_mode():
-            rounds = [checked.loss(np.random.default_rng([seed, 99, i])) for i in range(VALIDATION_BATCHES)]
-        return {key: float(np.mean([figures[key] for _, figures in rounds])) for key in rounds[0][1]}
-
-    told = tensorboard(folder / "tensorboard") if ranks.is_first else untold
-    train_stage(name, trained, steps, seed=seed, folder=folder, validate=validate, tell=told, ranks=ranks)
-    if ranks.is_first:
-        draw_stage(folder, name)
-    return {f"{name}_{key}": round(value, 4) for key, value in validate().items()}
 
 
 def scaled(recipe: EventRecipe, scale: float) -> EventRecipe:
