@@ -130,6 +130,11 @@ def test_no_file_is_large():
     assert not large
 
 
+def test_the_reference_data_is_as_small_as_its_readme_says():
+    found = [path for path in tracked_files() if path.is_relative_to(ROOT / "test" / "reference")]
+    assert found and sum(path.stat().st_size for path in found) <= 6_000_000
+
+
 def test_no_text_names_a_machine():
     pattern = re.compile(r"(?<![\w.<])/(?:work|root|home|Users|tmp/\w)[/\w]*")
     for path in tracked_files():
