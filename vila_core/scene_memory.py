@@ -15,13 +15,14 @@ from pathlib import Path
 import numpy as np
 
 from vila_core.engine.backend import Backend, CellBackend
+from vila_core.engine.names import Floats, NameTable
 from vila_core.errors import InstructionError, NoImagesError, QueryError, UnsupportedQueryError
 from vila_core.media.packing import jpeg_of, shrunk
 from vila_core.prompts.instruction import sanitize
 from vila_core.prompts.wording import things_in
 from vila_core.recall.config import MemoryConfig
 from vila_core.recall.search import Found, Index, search
-from vila_core.recall.sightings import Floats, NameTable, Sighting, nearest, sightings
+from vila_core.recall.sightings import Sighting, nearest, sightings
 from vila_core.recall.store import Rows, Store, Tag, View
 from vila_core.types import Frame, Pose
 

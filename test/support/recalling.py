@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vila_core.actions.grammar import SENTENCES
+from vila_core.engine.names import QUESTION
 from vila_core.recall.config import MemoryConfig
-from vila_core.recall.sightings import QUESTION
 from vila_core.scene_memory import SceneMemory
 from vila_core.testing import SCRIPTED_INFO, ScriptedBackend
 from vila_core.types import Frame, Thing, Vocabulary
@@ -54,10 +54,11 @@ class SeeingBackend(ScriptedBackend):
         numbers = np.clip(np.round(values / 50).astype(int), 0, len(THINGS))
         return self._looks[numbers.ravel()]
 
-    def cell_query(self, question: str) -> NDArray[np.float32]:
-        """What the question's thing looks like."""
-        number = next(n for n, thing in enumerate(THINGS) if QUESTION.format(thing=thing.text) == question)
-        return np.append(2 * _STRENGTH * self._looks[number + 1], -_STRENGTH).astype(np.float32)
+    def cell_queries(self, questions: Sequence[str]) -> NDArray[np.float32]:
+        """What each question's thing looks like."""
+        numbers = {QUESTION.format(thing=thing.text): number for number, thing in enumerate(THINGS)}
+        looks = self._looks[[numbers[question] + 1 for question in questions]]
+        return np.pad(2 * _STRENGTH * looks, ((0, 0), (0, 1)), constant_values=-_STRENGTH).astype(np.float32)
 
 
 def make_memory(folder: Path, *, backend: ScriptedBackend | None = None, **options: Any) -> SceneMemory:

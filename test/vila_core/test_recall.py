@@ -18,11 +18,12 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from recalling import CELLS, NAMES, SeeingBackend, make_memory, picture
 
+from vila_core.engine.names import NameTable
 from vila_core.errors import ConfigError, NoImagesError, OutputError, QueryError, UnsupportedQueryError
 from vila_core.recall.config import CameraGeometry, MemoryConfig
 from vila_core.recall.place import place_of, rays
 from vila_core.recall.search import Index, search
-from vila_core.recall.sightings import NameTable, nearest, sightings
+from vila_core.recall.sightings import nearest, sightings
 from vila_core.recall.store import Rows, Store, Tag, View
 from vila_core.scene_memory import SceneMemory
 from vila_core.testing import ScriptedBackend, make_frame

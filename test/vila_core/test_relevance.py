@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 
+import numpy as np
 import pytest
 
 pytest.importorskip("torch")
@@ -203,7 +204,7 @@ def test_a_cell_times_a_query_is_the_heads_own_map(checkpoint) -> None:
     """What is kept of a picture answers later as the head would have answered then."""
     backend = load_backend("torch", checkpoint, precision="float32")
     frame, question = make_frame(3, height=120, width=160), "the red chair is in view"
-    cells, query = backend.cells(frame), backend.cell_query(question)
+    cells, query = backend.cells(frame), backend.cell_queries([question])[0]
     assert cells.shape == (SIZES.grid**2, SIZES.cell_width) and query.shape == (SIZES.cell_width + 1,)
     head, model = backend.model.relevance_head, backend.model
     with torch.inference_mode():
@@ -211,6 +212,13 @@ def test_a_cell_times_a_query_is_the_heads_own_map(checkpoint) -> None:
         vector = head.question(words[None], torch.ones((1, len(words)), dtype=torch.bool))[None]
         maps = head.maps(torch.from_numpy(cells)[None, None], vector, first=1)[0, 0, 0, :, 0]
     torch.testing.assert_close(torch.from_numpy(cells @ query[:-1] + query[-1]), maps, rtol=1e-4, atol=1e-5)
+
+
+def test_questions_that_are_asked_together_are_what_each_is_alone(checkpoint) -> None:
+    backend = load_backend("torch", checkpoint, precision="float32")
+    questions = [f"the {name} is in view" for name in ("red chair", "blue vase", "purple coffee table", "bed")]
+    alone = [backend.cell_queries([question])[0] for question in questions]
+    np.testing.assert_allclose(backend.cell_queries(questions), alone, rtol=1e-4, atol=1e-5)
 
 
 def test_cells_of_a_frame_cost_nothing_after_a_question_about_it(checkpoint) -> None:
@@ -228,4 +236,4 @@ def test_cells_of_a_model_without_a_head_are_refused(tmp_path) -> None:
     with pytest.raises(BackendError, match="no relevance head"):
         backend.cells(make_frame(0))
     with pytest.raises(BackendError, match="no relevance head"):
-        backend.cell_query("the red chair is in view")
+        backend.cell_queries(["the red chair is in view"])

@@ -123,8 +123,11 @@ class CellBackend(Protocol):
         """Return what each of a frame's cells shows, row by row: [M, F]. BackendError without a relevance head."""
         ...
 
-    def cell_query(self, question: str) -> NDArray[np.float32]:
-        """Return what a cell is multiplied with, and last what is added, to tell if the question's thing is in it."""
+    def cell_queries(self, questions: Sequence[str]) -> NDArray[np.float32]:
+        """Return what a cell is multiplied with, and last what is added, to tell if a question's thing is in it.
+
+        A row for each question: [N, F + 1].
+        """
         ...
 
 

@@ -68,11 +68,11 @@ class RelevanceScorer:
         require_finite(cells, "the cells")
         return cells.numpy(force=True)
 
-    def cell_query(self, question: str) -> NDArray[np.float32]:
-        """Return what the question's place map looks for, and its threshold: [F + 1]."""
+    def cell_queries(self, questions: Sequence[str]) -> NDArray[np.float32]:
+        """Return what each question's place map looks for, and its threshold: [N, F + 1]."""
         head = self._head()
-        asked = head.asked(self._read_question(question).vector)[0, 0].unflatten(-1, (head.config.maps, -1))[PLACE_MAP]
-        wanted = torch.cat((asked[:-1] / math.sqrt(head.config.cell_width), asked[-1:]))
+        asked = head.asked(self._read(questions)).unflatten(-1, (head.config.maps, -1))[:, PLACE_MAP]
+        wanted = torch.cat((asked[:, :-1] / math.sqrt(head.config.cell_width), asked[:, -1:]), dim=1)
         require_finite(wanted, "a question's map")
         return wanted.numpy(force=True)
 
@@ -118,10 +118,18 @@ class RelevanceScorer:
         return [view for frame in frames if (view := views[frame.key]) is not None]
 
     def _read_question(self, question: str) -> _Asked:
-        model = self._model
-        words = model.embed_ids(model.tokenizer.encode(question)).float()
-        known = torch.ones((1, len(words)), dtype=torch.bool, device=model.device)
-        return _Asked(self._head().question(words[None], known)[None])
+        return _Asked(self._read([question])[None])
+
+    def _read(self, questions: Sequence[str]) -> Tensor:
+        """Return what each question is to the head, [N, D]; those of one length are read together."""
+        model, head = self._model, self._head()
+        ids = [model.tokenizer.encode(question) for question in questions]
+        read = torch.empty((len(ids), head.config.width), device=model.device)
+        for length in sorted(set(map(len, ids))):
+            rows = [row for row, own in enumerate(ids) if len(own) == length]
+            words = torch.stack([model.embed_ids(ids[row]).float() for row in rows])
+            read[rows] = head.question(words, torch.ones(words.shape[:2], dtype=torch.bool, device=model.device))
+        return read
 
 
 def _runs(frames: Sequence[Frame]) -> list[tuple[Frame, ...]]:

@@ -260,10 +260,10 @@ class TorchBackend:
             return self._scorer.cells(frame)
 
     @torch.inference_mode()
-    def cell_query(self, question: str) -> NDArray[np.float32]:
-        """What cells are looked for where the question's thing is; see CellBackend.cell_query."""
+    def cell_queries(self, questions: Sequence[str]) -> NDArray[np.float32]:
+        """What cells are looked for where a question's thing is; see CellBackend.cell_queries."""
         self._require_open()
-        return self._scorer.cell_query(question)
+        return self._scorer.cell_queries(questions)
 
     def close(self) -> None:
         """Drop the weights and caches."""

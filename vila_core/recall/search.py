@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from vila_core.engine.names import Floats
 from vila_core.recall.config import CameraGeometry
 from vila_core.recall.place import Place, place_of, rays
-from vila_core.recall.sightings import Floats
 from vila_core.recall.store import Rows
 
 _GROWTH = 2

@@ -6,14 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from vila_core.engine.backend import CellBackend
-from vila_core.types import Thing, Vocabulary
+from vila_core.engine.names import Floats, NameTable
+from vila_core.types import Thing
 
-Floats = NDArray[np.float32]
-
-QUESTION = "the {thing} is in view"  # as the head was taught to look for a thing
 MOST = 6  # things that are kept of a picture
 LEAST_LOGIT = -1.0  # what is less like every name is wall or floor
 _BLOB = 2.0  # cells whose logit is so near to the best are of the same thing
@@ -35,27 +31,6 @@ class Sighting:
     thing: Thing
     logit: float
     vector: Floats
-
-
-class NameTable:
-    """What the model looks for, for each thing that it knows the name of.
-
-    Raises BackendError if the model fails.
-    """
-
-    def __init__(self, backend: CellBackend, vocabulary: Vocabulary) -> None:
-        self.things = [Thing(colour, kind) for kind, _ in vocabulary.kinds for colour, _ in vocabulary.colours]
-        queries = np.stack([backend.cell_query(QUESTION.format(thing=thing.text)) for thing in self.things])
-        self.vectors, self.thresholds = queries[:, :-1], queries[:, -1]  # [N, F], [N]
-
-    def logits(self, vectors: Floats) -> Floats:
-        """How much vectors [..., F] are like each name: [..., N]."""
-        return vectors @ self.vectors.T + self.thresholds
-
-    def queries(self, thing: Thing) -> tuple[Floats, Floats]:
-        """What to look for to find a thing, of any colour if it names none: vectors [n, F] and thresholds [n]."""
-        rows = [row for row, known in enumerate(self.things) if known.is_a(thing)]
-        return self.vectors[rows], self.thresholds[rows]
 
 
 def sightings(cells: Floats, names: NameTable, most: int = MOST) -> list[Sighting]:

@@ -18,8 +18,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from vila_core.engine.names import Floats
 from vila_core.errors import ConfigError, OutputError
-from vila_core.recall.sightings import Floats, Sighting
+from vila_core.recall.sightings import Sighting
 from vila_core.types import Pose
 
 VERSION = 1

@@ -15,9 +15,10 @@ import numpy as np
 from tqdm import tqdm
 
 from vila_core.engine.backend import EMBEDDED_CHECKPOINT, Backend, load_backend
+from vila_core.engine.names import QUESTION
 from vila_core.errors import ConfigError
 from vila_core.recall.config import MemoryConfig
-from vila_core.recall.sightings import MOST, QUESTION, Sighting
+from vila_core.recall.sightings import MOST, Sighting
 from vila_core.recall.store import View
 from vila_core.scene_memory import Recalled, SceneMemory
 from vila_core.types import Pose, Thing
