@@ -73,6 +73,9 @@ class NavigatorConfig:
     look_again: Annotated[int, Bounds(least=0, most=100), AT_ONCE] = 1
     # a way that was less probable, of the three forward actions together, is none
     look_again_probability: Annotated[float, Bounds(least=0, most=1), AT_ONCE] = 0.25
+    # ask the model's relevance head, where it has one, if the thing is in view: no stop where it is not, no turn away
+    # from it where it is
+    second_look: Annotated[bool, AT_ONCE] = True
     watch_camera: bool = True  # hold when the images don't fit the robot's motion: frozen, replayed, nothing to see
     # drive that the images must show; shorter tells sooner, longer doubts less
     max_blind_m: Annotated[float, Bounds(least=0.005, most=1), AT_ONCE] = 0.05

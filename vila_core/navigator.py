@@ -8,12 +8,13 @@ import threading
 from collections.abc import Callable, Sequence
 
 from vila_core.actions.grammar import ACTIONS, SENTENCES
-from vila_core.actions.look_around import LookAround
+from vila_core.actions.guards import Guards, Ruling
 from vila_core.actions.parser import parse_action
-from vila_core.actions.repetition_guard import RepetitionGuard, best_allowed
+from vila_core.actions.repetition_guard import best_allowed
+from vila_core.actions.second_look import SecondLook, Sight
 from vila_core.config import HistoryConfig, NavigatorConfig
 from vila_core.control.limits import MAX_FUTURE_S
-from vila_core.engine.backend import Backend, ModelInfo
+from vila_core.engine.backend import Backend, CellBackend, ModelInfo
 from vila_core.errors import BackendError, ConfigError, FrameError, NotFiniteError, ReplyError, VilaError
 from vila_core.history.buffer import FrameHistory
 from vila_core.history.camera_watch import CameraFault, CameraWatch
@@ -22,7 +23,7 @@ from vila_core.history.policies import make_policy
 from vila_core.history.policy import HistoryPolicy, is_blank
 from vila_core.prompts.instruction import sanitize
 from vila_core.prompts.navigation import navigation_prompt, navigation_style
-from vila_core.prompts.wording import in_words_of
+from vila_core.prompts.wording import things_in
 from vila_core.types import (
     IMAGE_TOKEN,
     Choice,
@@ -34,6 +35,7 @@ from vila_core.types import (
     Pose,
     Prompt,
     Stop,
+    Thing,
     Visual,
 )
 
@@ -68,10 +70,12 @@ class Navigator:
         self._prefilled: tuple[object, ...] = ()  # what `idle` prefilled last
         self._watch = CameraWatch(config.max_blind_m, config.max_blind_rad)
         self._pose: Pose | None = None  # where the newest frame was taken
-        self._repetition_guard, self._look_around = self._new_guards()
+        self._second_look = _second_look(backend) if self._is_choice else None
+        self._guards = self._new_guards()
         self._mission = 0  # grows with every start, stop and clock jump: a decision for an older one is void
         self._instruction: Instruction | None = None
         self._steps: tuple[Instruction, ...] = ()  # of it, as the model is told
+        self._things: tuple[Thing, ...] = ()  # that the steps go to; empty if that is not known
         self._step = 0
         self._clock_jump = ""
         self._last_ns: int | None = None
@@ -112,23 +116,32 @@ class Navigator:
         The camera gets another chance: a fault that is still there shows again as soon as the robot moves.
         Raises InstructionError as `told_as` does, and changes nothing then.
         """
-        steps = self.told_as(instruction.text)
-        text = sanitize(instruction.text, self._config.max_instruction_chars)
+        text, things = self._read(instruction.text)
+        steps = self._told(text, things)
         with self._lock:
             self._reset()
             self._watch.restart()
             self._instruction = dataclasses.replace(instruction, text=text)
-            self._steps, self._step = tuple(dataclasses.replace(instruction, text=step) for step in steps), 0
+            self._steps = tuple(dataclasses.replace(instruction, text=step) for step in steps)
+            self._things, self._step = things, 0
 
     def told_as(self, text: str) -> tuple[str, ...]:
         """Return the steps in which the model would be told an instruction.
 
-        Raises InstructionError if `sanitize` refuses the text, or if the model knows some words alone and `in_words_of`
+        Raises InstructionError if `sanitize` refuses the text, or if the model knows some words alone and `things_in`
         finds others.
         """
+        return self._told(*self._read(text))
+
+    def _read(self, text: str) -> tuple[str, tuple[Thing, ...]]:
+        """Return a text, cleaned, and the things that it names; none if it need not be in the model's own words."""
         text = sanitize(text, self._config.max_instruction_chars)
         known = self._backend.info.vocabulary if self._config.wording == "auto" else None
-        return (text,) if known is None else in_words_of(known, text)
+        return text, () if known is None else things_in(known, text)
+
+    def _told(self, text: str, things: Sequence[Thing]) -> tuple[str, ...]:
+        known = self._backend.info.vocabulary
+        return (text,) if known is None or not things else tuple(known.form.format(thing=one.text) for one in things)
 
     def trust_camera(self) -> None:
         """Give the camera another chance, as `start` does: a fault that is still there shows again in motion."""
@@ -179,8 +192,7 @@ class Navigator:
                 self._note_clock_jump(f"time went back from {self._last_ns} to {now_ns} ns")
             self._last_ns = now_ns
             mission, instruction, frames = self._mission, self._instruction, self._history.snapshot()
-            steps, step = self._steps, self._step
-            allowed = self._allowed()
+            steps, step, pose = self._steps, self._step, self._pose
             # 2. Hold, and do not even ask the model, without an instruction or an image that can be trusted.
             hold = self._hold(frames, now_ns, max_future_s)
             if hold is not None:
@@ -192,7 +204,9 @@ class Navigator:
             # 4. Write the prompt in the words that the model was trained on.
             prompt = prompt_of(self._backend.info, steps[step], visuals)
             # 5. Ask the model: have the ten sentences scored, or a reply written, and make that an action.
-            decision = ask_model(self._backend, prompt, stamp_ns, allowed if self._is_choice else None)
+            sight = self._sight(frames[-1], step)
+            ruling = self._guards.rule(pose, sight) if self._is_choice else None
+            decision = ask_model(self._backend, prompt, stamp_ns, ruling)
         except VilaError as err:
             return Decision.holding(_reason_of(err), stamp_ns, f"{type(err).__name__}: {err}")
         # 6. Note which frames were used and how long it took.
@@ -213,14 +227,13 @@ class Navigator:
             decision = self._accepted(decision, mission, now_ns, done_ns)
             # 8. Remember what the robot is going to do, so that it is not tried twice in vain.
             if decision.action is not None:
-                self._repetition_guard.note(decision.action)
-                self._look_around.note(decision.action, decision.probabilities)
+                self._guards.note(decision.action, decision.probabilities)
             # 9. Go on to the next step where the model finished one, with the newest frame alone.
             if isinstance(decision.action, Stop) and step + 1 < len(steps):
                 self._step = step + 1
                 self._history.keep_newest()
                 self._policy.reset()
-                self._repetition_guard, self._look_around = self._new_guards()
+                self._guards = self._new_guards()
                 return decision.probability
         return decision
 
@@ -283,23 +296,25 @@ class Navigator:
             return _withhold(decision, HoldReason.LOW_PROBABILITY, f"{decision.probability:.3f} is below {least}")
         return decision
 
-    def _allowed(self) -> tuple[bool, ...]:
-        """For each of the ten actions: may it be done, or does it lead nowhere?"""
-        if not self._config.avoid_repeats:
-            return (True,) * len(ACTIONS)
-        onward, new = self._look_around.allowed(self._pose), self._repetition_guard.allowed(self._pose)
-        return new if all(onward) else onward
+    def _sight(self, frame: Frame, step: int) -> Sight | None:
+        """How the frame shows the step's thing; None without a second look."""
+        if self._second_look is None or not self._config.second_look or not self._things:
+            return None
+        return self._second_look.at(frame, self._things[step])
 
-    def _new_guards(self) -> tuple[RepetitionGuard, LookAround]:
-        """What rules out actions that lead nowhere; for each thing that is gone to, anew."""
-        return RepetitionGuard(), LookAround(self._config.look_again, self._config.look_again_probability)
+    def _new_guards(self) -> Guards:
+        """What rules out actions, for each thing that is gone to anew."""
+        config = self._config
+        return Guards(
+            avoid_repeats=config.avoid_repeats, chances=config.look_again, least=config.look_again_probability
+        )
 
     def _reset(self) -> None:
         self._mission += 1
         self._history.clear()
         self._policy.reset()
         self._pose = None
-        self._repetition_guard, self._look_around = self._new_guards()
+        self._guards = self._new_guards()
         self._clock_jump = ""
         self._last_ns = None
 
@@ -359,18 +374,27 @@ def is_choice(mode: str, info: ModelInfo) -> bool:
     return mode == "choice" or (mode == "auto" and navigation_style(info.prompt_style).closed)
 
 
-def ask_model(backend: Backend, prompt: Prompt, stamp_ns: int, allowed: Sequence[bool] | None) -> Decision:
-    """Have the ten sentences scored and take the best of those that are allowed.
+def _second_look(backend: Backend) -> SecondLook | None:
+    """The second look of a model that has a relevance head and knows the names of things, else None."""
+    names = backend.info.vocabulary
+    if names is None or backend.info.relevance_period_s is None or not isinstance(backend, CellBackend):
+        return None
+    return SecondLook(backend, names)
 
-    stamp_ns: of the frame that it answers. allowed: None to have a reply written and parsed. Raises ReplyError for a
+
+def ask_model(backend: Backend, prompt: Prompt, stamp_ns: int, ruling: Ruling | None) -> Decision:
+    """Have the ten sentences scored and take the best of those that are not ruled out.
+
+    stamp_ns: of the frame that it answers. ruling: None to have a reply written and parsed. Raises ReplyError for a
     reply that is no action, and what the backend raises.
     """
-    if allowed is None:
+    if ruling is None:
         reply = backend.generate(prompt, _MAX_REPLY_TOKENS)
         return Decision(parse_action(reply), stamp_ns, reply=reply)
     choice = _checked(backend.choose(prompt, SENTENCES))
-    index = best_allowed(choice.probabilities, allowed, choice.index)
-    detail = "" if index == choice.index else f"instead of {SENTENCES[choice.index]!r}, which led nowhere here"
+    index = best_allowed(choice.probabilities, ruling.allowed, choice.index)
+    why = ruling.reasons[choice.index]
+    detail = "" if index == choice.index else f"instead of {SENTENCES[choice.index]!r}, {why}"
     return Decision(
         action=ACTIONS[index],
         stamp_ns=stamp_ns,
@@ -378,7 +402,7 @@ def ask_model(backend: Backend, prompt: Prompt, stamp_ns: int, allowed: Sequence
         probabilities=choice.probabilities,
         reply=SENTENCES[index],
         detail=detail,
-        allowed=tuple(allowed),
+        allowed=ruling.allowed,
     )
 
 

@@ -300,7 +300,7 @@ class Decision:
 
     action is None exactly if the robot is to hold; hold then says why.
     probabilities: one for each of the ten replies of actions.grammar, or empty. allowed: likewise, those that were not
-    ruled out, as they had just led nowhere. step: of the instruction, that the model was asked about; the first is 0.
+    ruled out, see actions.guards. step: of the instruction, that the model was asked about; the first is 0.
     finished: how sure it was of the steps that it called finished for the same frame, before this one.
     prompt: what it was asked, None if it was not asked.
     """

@@ -117,15 +117,15 @@ class TestWords:
         subject = self.subject(scene, allowed=allowed, reply=5)
         assert subject.answer == SENTENCES[LEFT] and subject.reply == SENTENCES[5]
         assert guard_sentence(subject) == (
-            "The repetition guard had ruled out left 15°, which had just led nowhere on this spot: so left 30° was "
-            "taken instead."
+            "Ruled out was left 15°: it had just led nowhere on this spot, or a second look spoke against it. So left "
+            "30° was taken instead."
         )
         assert "It answered left 15°" in self.told(scene, subject)
 
     def test_a_guard_that_changed_nothing(self, scene):
         allowed = tuple(index != STOP + 1 for index in range(len(SENTENCES)))
-        assert guard_sentence(self.subject(scene, allowed=allowed)).endswith("it changed nothing here.")
-        assert guard_sentence(self.subject(scene)) == "The repetition guard ruled nothing out."
+        assert guard_sentence(self.subject(scene, allowed=allowed)).endswith("That changed nothing here.")
+        assert guard_sentence(self.subject(scene)) == "Nothing was ruled out."
 
 
 @pytest.fixture(scope="module")

@@ -150,7 +150,7 @@ def _draw_thought(draw: ImageDraw.ImageDraw, thought: Thought | None) -> None:
     chosen = [thought is not None and short_name(action) == thought.text for action in ACTIONS]
     best = max(probabilities, default=0.0)
     if True in chosen and probabilities and probabilities[chosen.index(True)] < best:
-        draw.text((CAMERA_BOX[0], 652), "the likeliest led nowhere here", font=font(16), fill=FAINT)
+        draw.text((CAMERA_BOX[0], 652), "the likeliest was ruled out", font=font(16), fill=FAINT)
     for row, action in enumerate(ACTIONS):
         y = top + row * height
         p = probabilities[row] if row < len(probabilities) else 0.0

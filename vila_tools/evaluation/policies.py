@@ -44,7 +44,8 @@ def make_policy(
         if backend is None:
             raise ConfigError(f"policy {name!r} needs a checkpoint")
         wording = "verbatim" if name in _NEUTRAL else "auto"
-        config = NavigatorConfig(avoid_repeats=name != "plain_greedy", wording=wording)
+        is_guarded = name != "plain_greedy"
+        config = NavigatorConfig(avoid_repeats=is_guarded, second_look=is_guarded, wording=wording)
         history = history or HistoryConfig()
         if name in _OWN_HISTORY:
             history = dataclasses.replace(history, policy=name)

@@ -1,4 +1,4 @@
-"""What became of a decision: what the repetition guard made of it, how far it got, and what the governor let pass."""
+"""What became of a decision: what was ruled out, how far it got, and what the governor let pass."""
 
 from __future__ import annotations
 
@@ -19,14 +19,16 @@ _USUAL = (StopReason.NONE, StopReason.NO_COMMAND)  # nothing is told to move bet
 
 
 def guard_sentence(subject: Subject) -> str:
-    """Say what the repetition guard did."""
+    """Say what was ruled out."""
     ruled_out = [words(sentence) for sentence, may in zip(SENTENCES, subject.allowed, strict=True) if not may]
     if not ruled_out:
-        return "The repetition guard ruled nothing out."
-    told = f"The repetition guard had ruled out {', '.join(ruled_out)}, which had just led nowhere on this spot"
+        return "Nothing was ruled out."
+    told = (
+        f"Ruled out was {', '.join(ruled_out)}: it had just led nowhere on this spot, or a second look spoke against it"
+    )
     if subject.answer != subject.reply:
-        return f"{told}: so {words(subject.reply)} was taken instead."
-    return f"{told}; it changed nothing here."
+        return f"{told}. So {words(subject.reply)} was taken instead."
+    return f"{told}. That changed nothing here."
 
 
 def aftermath(subject: Subject, recording: Recording) -> Iterator[str]:

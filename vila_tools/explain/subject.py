@@ -126,7 +126,7 @@ def _along(source: Source, backend: Backend, wanted: Wanted, at_s: float | None)
     assert decision.prompt is not None
     text, known = told_instruction(source, wanted.instruction), backend.info.vocabulary
     text = text if known is None else in_words_of(known, text)[decision.step]
-    return Subject(seconds, text, decision.prompt.visuals, (True,) * len(SENTENCES), decision)
+    return Subject(seconds, text, decision.prompt.visuals, decision.allowed or (True,) * len(SENTENCES), decision)
 
 
 def tokens_of(visuals: Sequence[Visual], whole: int) -> tuple[int, ...]:

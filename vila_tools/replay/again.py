@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vila_core.actions.grammar import SENTENCES
+from vila_core.actions.guards import Ruling
 from vila_core.engine.backend import Backend, ModelInfo
 from vila_core.errors import VilaError
 from vila_core.navigator import ask_model, begun_prompt, is_choice, prompt_of
@@ -89,9 +89,9 @@ def _asked(backend: Backend, one: Rebuilt, told: str) -> Again:
     before = one.decision
     prompt = prompt_of(backend.info, Instruction(told), one.visuals)
     is_same = is_as_recorded(prompt, before)
-    allowed = (before.allowed or (True,) * len(SENTENCES)) if _is_choice(before, backend.info) else None
+    ruling = Ruling.of(before.allowed) if before.allowed else Ruling()
     try:
-        now = ask_model(backend, prompt, before.stamp_ns, allowed)
+        now = ask_model(backend, prompt, before.stamp_ns, ruling if _is_choice(before, backend.info) else None)
     except VilaError as err:
         return Again(before, fault=f"{type(err).__name__}: {err}", has_same_prompt=is_same, told=told)
     return Again(before, dataclasses.replace(now, prompt=prompt), has_same_prompt=is_same, told=told)

@@ -110,7 +110,7 @@ def _beside(before: RecordedDecision, now: Decision) -> Again:
 
 
 def _guarded(now: Decision, allowed: Sequence[bool]) -> Decision:
-    """Rule out what had led nowhere for the robot; the navigator of the stream does not know where it went."""
+    """Rule out what was for the robot: the navigator of the stream does not know what had led nowhere."""
     if not allowed or not now.probabilities or now.action is None:
         return now
     index = best_allowed(now.probabilities, allowed, SENTENCES.index(now.reply))

@@ -1,0 +1,73 @@
+"""What is ruled out of the ten actions, and why: what leads nowhere, and what a second look speaks against."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from vila_core.actions.grammar import ACTIONS
+from vila_core.actions.look_around import LookAround
+from vila_core.actions.repetition_guard import RepetitionGuard
+from vila_core.actions.second_look import Sight
+from vila_core.types import Action, Pose, Stop
+
+LEADS_NOWHERE = "which led nowhere here"
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """For each of grammar.ACTIONS why it is ruled out, in words; "" for what may be done. One motion may, always."""
+
+    reasons: tuple[str, ...] = ("",) * len(ACTIONS)
+
+    @classmethod
+    def of(cls, allowed: Sequence[bool]) -> Ruling:
+        """As it was recorded, without the reasons."""
+        return cls(tuple("" if one else "which was ruled out" for one in allowed))
+
+    @property
+    def allowed(self) -> tuple[bool, ...]:
+        """For each of the ten: may it be done?"""
+        return tuple(not reason for reason in self.reasons)
+
+
+class Guards:
+    """Rule out actions on the way to one thing; for the next thing there are new ones.
+
+    avoid_repeats: rule out what led nowhere. chances, least: see LookAround. Call `rule` before each decision and
+    `note` after it.
+    """
+
+    def __init__(self, *, avoid_repeats: bool, chances: int, least: float) -> None:
+        self._avoid_repeats = avoid_repeats
+        self._repetition, self._look_around = RepetitionGuard(), LookAround(chances, least)
+
+    def rule(self, pose: Pose | None, sight: Sight | None) -> Ruling:
+        """Say what is ruled out at a pose; sight: of the thing, None if there was no second look."""
+        reasons = self._nowhere(pose)
+        if sight is None:
+            return Ruling(reasons)
+        against = tuple(sight.rules_out(action) for action in ACTIONS)
+        both = tuple(one or other for one, other in zip(reasons, against, strict=True))
+        if not _leaves_a_motion(both):  # the ways round something are few: what leads nowhere counts more
+            both = tuple(
+                one or (other if isinstance(action, Stop) else "")
+                for one, other, action in zip(reasons, against, ACTIONS, strict=True)
+            )
+        return Ruling(both)
+
+    def note(self, action: Action, probabilities: Sequence[float]) -> None:
+        """Note what is going to be done, and how probable each action was there; empty: it is not known."""
+        self._repetition.note(action)
+        self._look_around.note(action, probabilities)
+
+    def _nowhere(self, pose: Pose | None) -> tuple[str, ...]:
+        if not self._avoid_repeats:
+            return ("",) * len(ACTIONS)
+        onward, new = self._look_around.allowed(pose), self._repetition.allowed(pose)
+        allowed = new if all(onward) else onward
+        return tuple("" if one else LEADS_NOWHERE for one in allowed)
+
+
+def _leaves_a_motion(reasons: Sequence[str]) -> bool:
+    return any(not reason and not isinstance(action, Stop) for reason, action in zip(reasons, ACTIONS, strict=True))
