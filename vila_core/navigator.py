@@ -31,6 +31,7 @@ from vila_core.types import (
     Frame,
     HoldReason,
     Instruction,
+    MoveForward,
     Odometry,
     Pose,
     Prompt,
@@ -204,9 +205,8 @@ class Navigator:
             # 4. Write the prompt in the words that the model was trained on.
             prompt = prompt_of(self._backend.info, steps[step], visuals)
             # 5. Ask the model: have the ten sentences scored, or a reply written, and make that an action.
-            sight = self._sight(frames[-1], step)
-            ruling = self._guards.rule(pose, sight) if self._is_choice else None
-            decision = ask_model(self._backend, prompt, stamp_ns, ruling)
+            ruling = self._guards.rule(pose) if self._is_choice else None
+            decision = ask_model(self._backend, prompt, stamp_ns, ruling, lambda: self._sight(frames[-1], step))
         except VilaError as err:
             return Decision.holding(_reason_of(err), stamp_ns, f"{type(err).__name__}: {err}")
         # 6. Note which frames were used and how long it took.
@@ -382,17 +382,27 @@ def _second_look(backend: Backend) -> SecondLook | None:
     return SecondLook(backend, names)
 
 
-def ask_model(backend: Backend, prompt: Prompt, stamp_ns: int, ruling: Ruling | None) -> Decision:
+def ask_model(
+    backend: Backend,
+    prompt: Prompt,
+    stamp_ns: int,
+    ruling: Ruling | None,
+    look: Callable[[], Sight | None] = lambda: None,
+) -> Decision:
     """Have the ten sentences scored and take the best of those that are not ruled out.
 
-    stamp_ns: of the frame that it answers. ruling: None to have a reply written and parsed. Raises ReplyError for a
-    reply that is no action, and what the backend raises.
+    stamp_ns: of the frame that it answers. ruling: None to have a reply written and parsed. look: takes the second
+    look, where one can be taken; done only before stops and turns. Raises ReplyError for a reply that is no action, and
+    what the backend raises.
     """
     if ruling is None:
         reply = backend.generate(prompt, _MAX_REPLY_TOKENS)
         return Decision(parse_action(reply), stamp_ns, reply=reply)
     choice = _checked(backend.choose(prompt, SENTENCES))
     index = best_allowed(choice.probabilities, ruling.allowed, choice.index)
+    if not isinstance(ACTIONS[index], MoveForward) and (sight := look()) is not None:
+        ruling = ruling.beside(sight)
+        index = best_allowed(choice.probabilities, ruling.allowed, choice.index)
     why = ruling.reasons[choice.index]
     detail = "" if index == choice.index else f"instead of {SENTENCES[choice.index]!r}, {why}"
     return Decision(

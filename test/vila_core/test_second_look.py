@@ -17,7 +17,7 @@ from vila_core.config import HistoryConfig, NavigatorConfig
 from vila_core.engine.backend import EMBEDDED_CHECKPOINT, load_backend
 from vila_core.errors import BackendError
 from vila_core.navigator import Navigator
-from vila_core.types import Choice, Frame, HoldReason, Instruction, Odometry, Pose, Stop, Thing, Turn
+from vila_core.types import Choice, Frame, HoldReason, Instruction, MoveForward, Odometry, Pose, Stop, Thing, Turn
 
 S = 1_000_000_000
 RED_BALL = Thing("red", "ball")
@@ -69,13 +69,13 @@ def test_one_frame_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_it_does_not_stop_without_the_thing_in_view() -> None:
-    reasons = guards().rule(Pose(), Sight(-4.0, -2.0, 0.1)).reasons
+    reasons = Ruling().beside(Sight(-4.0, -2.0, 0.1)).reasons
     assert {action for action, why in zip(ACTIONS, reasons, strict=True) if why} == {STOP}
 
 
 @pytest.mark.parametrize("degrees", [-35, -10, 0, 10, 35])
 def test_it_turns_away_from_the_thing_as_far_as_a_way_round_needs(degrees: int) -> None:
-    allowed = guards().rule(Pose(), Sight(2.0, 1.0, math.radians(degrees))).allowed
+    allowed = Ruling().beside(Sight(2.0, 1.0, math.radians(degrees))).allowed
     for action, may in zip(ACTIONS, allowed, strict=True):
         if isinstance(action, Turn):
             aside = abs(degrees - math.degrees(action.angle_rad))
@@ -84,16 +84,17 @@ def test_it_turns_away_from_the_thing_as_far_as_a_way_round_needs(degrees: int) 
             assert may
 
 
-@given(
-    st.floats(-20, 20), st.floats(-20, 20), st.floats(-0.7, 0.7), st.lists(st.sampled_from(ACTIONS[1:]), max_size=12)
-)
+LOGITS, DONE = st.floats(-20, 20), st.lists(st.sampled_from(ACTIONS[1:]), max_size=12)
+
+
+@given(LOGITS, LOGITS, st.floats(-0.7, 0.7), DONE)
 def test_a_motion_is_left_whatever_is_seen_and_was_done(logit, lead, bearing, done) -> None:
     guard, pose, sight = guards(chances=2), Pose(), Sight(logit, lead, bearing)
     for action in done:
-        guard.rule(pose, sight)
+        guard.rule(pose).beside(sight)
         guard.note(action, [0.1] * len(ACTIONS))
         pose = pose.turned(action.angle_rad) if isinstance(action, Turn) else pose
-    ruling = guard.rule(pose, sight)
+    ruling = guard.rule(pose).beside(sight)
     assert any(may for action, may in zip(ACTIONS, ruling.allowed, strict=True) if not isinstance(action, Stop))
     assert ruling.allowed[0] == sight.may_be_there
 
@@ -102,16 +103,18 @@ def test_what_leads_nowhere_counts_more() -> None:
     """After it swung to and fro twice it may turn one way alone, though the thing lies on the other."""
     guard, sight = guards(), Sight(3.0, 3.0, math.radians(-35))
     for action in (LEFT, RIGHT, LEFT):
-        guard.rule(Pose(), sight)
+        guard.rule(Pose()).beside(sight)
         guard.note(action, ())
     guard.note(AHEAD, ())
-    reasons = guard.rule(Pose(), sight).reasons
+    reasons = guard.rule(Pose()).beside(sight).reasons
     assert reasons[action_index(RIGHT)] == reasons[action_index(AHEAD)] == LEADS_NOWHERE
     assert not reasons[action_index(LEFT)]
 
 
-def test_without_a_second_look_nothing_is_ruled_out() -> None:
-    assert guards().rule(Pose(), None) == Ruling()
+@given(LOGITS, LOGITS, st.floats(-0.7, 0.7))
+def test_to_drive_is_never_ruled_out_so_no_look_is_taken_for_it(logit, lead, bearing) -> None:
+    allowed = Ruling().beside(Sight(logit, lead, bearing)).allowed
+    assert all(may for action, may in zip(ACTIONS, allowed, strict=True) if isinstance(action, MoveForward))
 
 
 # --- in the navigator ----------------------------------------------------------------------------
@@ -162,6 +165,12 @@ def test_each_step_looks_for_its_own_thing() -> None:
     assert isinstance(navigator.decide(2 * S).action, Stop)
 
 
+def test_who_drives_looks_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second look costs as much as the decision."""
+    monkeypatch.setattr(SeeingBackend, "cells", lambda *_: pytest.fail("looked"))
+    assert decided(navigator_of(scores(ahead=0.6, left=0.2)), {"red ball": (4, 4)}).action == AHEAD
+
+
 @pytest.mark.parametrize("config", [{"second_look": False}, {"wording": "verbatim"}])
 def test_without_it_the_model_decides_alone(config: dict[str, object]) -> None:
     decision = decided(navigator_of(scores(stop=0.6, ahead=0.2), **config), {"blue ball": (4, 4)})
@@ -169,7 +178,7 @@ def test_without_it_the_model_decides_alone(config: dict[str, object]) -> None:
 
 
 def test_a_look_that_fails_holds_the_robot(monkeypatch: pytest.MonkeyPatch) -> None:
-    navigator = navigator_of(scores(ahead=0.6))
+    navigator = navigator_of(scores(left=0.6))
 
     def fail(*_: object) -> None:
         raise BackendError("out of memory")

@@ -30,6 +30,17 @@ class Ruling:
         """For each of the ten: may it be done?"""
         return tuple(not reason for reason in self.reasons)
 
+    def beside(self, sight: Sight) -> Ruling:
+        """Return what is ruled out by the sight of the thing, too. It never rules out to drive."""
+        against = tuple(sight.rules_out(action) for action in ACTIONS)
+        both = tuple(one or other for one, other in zip(self.reasons, against, strict=True))
+        if not _leaves_a_motion(both):  # the ways round something are few: what leads nowhere counts more
+            both = tuple(
+                one or (other if isinstance(action, Stop) else "")
+                for one, other, action in zip(self.reasons, against, ACTIONS, strict=True)
+            )
+        return Ruling(both)
+
 
 class Guards:
     """Rule out actions on the way to one thing; for the next thing there are new ones.
@@ -42,31 +53,18 @@ class Guards:
         self._avoid_repeats = avoid_repeats
         self._repetition, self._look_around = RepetitionGuard(), LookAround(chances, least)
 
-    def rule(self, pose: Pose | None, sight: Sight | None) -> Ruling:
-        """Say what is ruled out at a pose; sight: of the thing, None if there was no second look."""
-        reasons = self._nowhere(pose)
-        if sight is None:
-            return Ruling(reasons)
-        against = tuple(sight.rules_out(action) for action in ACTIONS)
-        both = tuple(one or other for one, other in zip(reasons, against, strict=True))
-        if not _leaves_a_motion(both):  # the ways round something are few: what leads nowhere counts more
-            both = tuple(
-                one or (other if isinstance(action, Stop) else "")
-                for one, other, action in zip(reasons, against, ACTIONS, strict=True)
-            )
-        return Ruling(both)
+    def rule(self, pose: Pose | None) -> Ruling:
+        """Say what leads nowhere at a pose."""
+        if not self._avoid_repeats:
+            return Ruling()
+        onward, new = self._look_around.allowed(pose), self._repetition.allowed(pose)
+        allowed = new if all(onward) else onward
+        return Ruling(tuple("" if one else LEADS_NOWHERE for one in allowed))
 
     def note(self, action: Action, probabilities: Sequence[float]) -> None:
         """Note what is going to be done, and how probable each action was there; empty: it is not known."""
         self._repetition.note(action)
         self._look_around.note(action, probabilities)
-
-    def _nowhere(self, pose: Pose | None) -> tuple[str, ...]:
-        if not self._avoid_repeats:
-            return ("",) * len(ACTIONS)
-        onward, new = self._look_around.allowed(pose), self._repetition.allowed(pose)
-        allowed = new if all(onward) else onward
-        return tuple("" if one else LEADS_NOWHERE for one in allowed)
 
 
 def _leaves_a_motion(reasons: Sequence[str]) -> bool:
