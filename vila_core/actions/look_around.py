@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from vila_core.actions.grammar import ACTIONS
 from vila_core.types import Action, MoveForward, Pose, Stop, Turn, wrap_angle
 
-ROUND_RAD = math.radians(330.0)  # net turn that counts as round: one more turn is not yet MOST_RAD
+ROUND_RAD = math.radians(330.0)  # net turn that counts as round: one more turn leads to MOST_RAD at most
 MOST_RAD = math.radians(375.0)  # net turn that a mission does not yet end at
 _MOVED_M = 0.3  # from where it began to look: somebody else drives it
 _STRAIGHT_RAD = math.radians(8.0)
