@@ -491,7 +491,7 @@ def test_what_is_refused_is_told_and_the_motion_goes_on(start, wait_until, param
         assert not result.successful and said in result.reason
     assert parameters.get("control.max_linear_mps") == 0.3 and parameters.get("control.stall_timeout_s") == 1.5
     wait_until(lambda: robot.state_of(message), what="the motion to end")
-    assert robot.state_of(message).state == NavAction.STATE_DONE
+    assert robot.state_of(message).state == NavAction.STATE_DONE, robot.state_of(message)
 
 
 def test_ranges_are_told(start, parameters) -> None:

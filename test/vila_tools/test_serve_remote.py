@@ -38,8 +38,8 @@ def remote(served: Served, **values) -> OpenAIBackend:
 
 
 def drive(backend, history: HistoryConfig, steps: int = 6) -> list[Decision]:
-    """Decisions on a way along which the picture changes."""
-    navigator, decisions = Navigator(backend, NavigatorConfig(avoid_repeats=False), history), []
+    """Decisions on a way along which the picture changes; a model elsewhere takes no second look."""
+    navigator, decisions = Navigator(backend, NavigatorConfig(avoid_repeats=False, second_look=False), history), []
     navigator.start(Instruction("go to the chair"))
     for step in range(1, steps + 1):
         now_ns = step * 10**9
