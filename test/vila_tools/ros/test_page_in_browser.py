@@ -286,6 +286,13 @@ def test_a_click_tells_what_the_decision_depends_on(page):
     tab.say("instruction", "go to the red chair")
     tab.until(lambda: tab.text("reply").startswith("“"))
     tab.click("explain")
-    tab.until(lambda: "leaving out" in tab.text("explanation"))
+
+    def is_told() -> bool:
+        if "another decision" in tab.text("explanation"):  # that of an earlier test, which did not wait for it
+            tab.click("explain")
+            tab.click("explain")
+        return "leaving out" in tab.text("explanation")
+
+    tab.until(is_told)
     picture = tab.to_front().find_element(By.ID, "explained")
     tab.until(lambda: picture.get_property("naturalWidth") == 1280 and picture.is_displayed())
