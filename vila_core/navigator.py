@@ -14,7 +14,8 @@ from vila_core.actions.repetition_guard import best_allowed
 from vila_core.actions.second_look import SecondLook, Sight
 from vila_core.config import HistoryConfig, NavigatorConfig
 from vila_core.control.limits import MAX_FUTURE_S
-from vila_core.engine.backend import Backend, CellBackend, ModelInfo
+from vila_core.engine.backend import Backend, ModelInfo
+from vila_core.engine.names import naming_backend
 from vila_core.errors import BackendError, ConfigError, FrameError, NotFiniteError, ReplyError, VilaError
 from vila_core.history.buffer import FrameHistory
 from vila_core.history.camera_watch import CameraFault, CameraWatch
@@ -23,7 +24,7 @@ from vila_core.history.policies import make_policy
 from vila_core.history.policy import HistoryPolicy, is_blank
 from vila_core.prompts.instruction import sanitize
 from vila_core.prompts.navigation import navigation_prompt, navigation_style
-from vila_core.prompts.wording import things_in
+from vila_core.prompts.wording import sentences, things_in
 from vila_core.types import (
     IMAGE_TOKEN,
     Choice,
@@ -51,7 +52,7 @@ class Navigator:
     clock: returns the robot's time in nanoseconds; asked after inference, to refuse a decision
     that took too long. Without it lateness is not checked here and latency_ms stays 0.
     Raises ConfigError if the model's prompt style is unknown, `make_policy` refuses the history, or what it may show
-    is more than the model reads.
+    is more than the model reads. BackendError if the model fails to read the names that it knows.
     """
 
     def __init__(
@@ -71,7 +72,8 @@ class Navigator:
         self._prefilled: tuple[object, ...] = ()  # what `idle` prefilled last
         self._watch = CameraWatch(config.max_blind_m, config.max_blind_rad)
         self._pose: Pose | None = None  # where the newest frame was taken
-        self._second_look = _second_look(backend) if self._is_choice else None
+        naming = naming_backend(backend) if self._is_choice else None
+        self._second_look = None if naming is None else SecondLook(*naming)
         self._guards = self._new_guards()
         self._mission = 0  # grows with every start, stop and clock jump: a decision for an older one is void
         self._instruction: Instruction | None = None
@@ -142,7 +144,7 @@ class Navigator:
 
     def _told(self, text: str, things: Sequence[Thing]) -> tuple[str, ...]:
         known = self._backend.info.vocabulary
-        return (text,) if known is None or not things else tuple(known.form.format(thing=one.text) for one in things)
+        return (text,) if known is None or not things else sentences(known, things)
 
     def trust_camera(self) -> None:
         """Give the camera another chance, as `start` does: a fault that is still there shows again in motion."""
@@ -372,14 +374,6 @@ def is_choice(mode: str, info: ModelInfo) -> bool:
     Raises ConfigError if the model's prompt style is unknown.
     """
     return mode == "choice" or (mode == "auto" and navigation_style(info.prompt_style).closed)
-
-
-def _second_look(backend: Backend) -> SecondLook | None:
-    """The second look of a model that has a relevance head and knows the names of things, else None."""
-    names = backend.info.vocabulary
-    if names is None or backend.info.relevance_period_s is None or not isinstance(backend, CellBackend):
-        return None
-    return SecondLook(backend, names)
 
 
 def ask_model(

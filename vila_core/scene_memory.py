@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from vila_core.engine.backend import Backend, CellBackend
-from vila_core.engine.names import Floats, NameTable
+from vila_core.engine.backend import Backend
+from vila_core.engine.names import Floats, NameTable, naming_backend
 from vila_core.errors import InstructionError, NoImagesError, QueryError, UnsupportedQueryError
 from vila_core.media.packing import jpeg_of, shrunk
 from vila_core.prompts.instruction import sanitize
@@ -64,15 +64,15 @@ class SceneMemory:
     """
 
     def __init__(self, backend: Backend, config: MemoryConfig, *, now_ns: int, frame: str = "odom") -> None:
-        vocabulary = backend.info.vocabulary
-        if vocabulary is None or backend.info.relevance_period_s is None or not isinstance(backend, CellBackend):
+        naming = naming_backend(backend)
+        if naming is None:
             raise UnsupportedQueryError(
                 f"{backend.info.name} has no relevance head, or no list of the words that it knows: it cannot remember "
                 "what it saw; leave memory.file empty, or load another checkpoint"
             )
         self.config = config
-        self._backend, self._vocabulary = backend, vocabulary
-        self._names = NameTable(backend, vocabulary)
+        self._backend, self._vocabulary = naming
+        self._names = NameTable(*naming)
         probe = np.concatenate((self._names.vectors, self._names.thresholds[:, None]), axis=1)[:8]
         self._store = Store(Path(config.file).expanduser(), probe, now_ns, frame)
         self._lock = threading.Lock()  # of what is due

@@ -165,7 +165,7 @@ def test_each_step_looks_for_its_own_thing() -> None:
     assert isinstance(navigator.decide(2 * S).action, Stop)
 
 
-def test_who_drives_looks_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_drives_takes_no_second_look(monkeypatch: pytest.MonkeyPatch) -> None:
     """The second look costs as much as the decision."""
     monkeypatch.setattr(SeeingBackend, "cells", lambda *_: pytest.fail("looked"))
     assert decided(navigator_of(scores(ahead=0.6, left=0.2)), {"red ball": (4, 4)}).action == AHEAD

@@ -43,18 +43,17 @@ class Sight:
         """False if the frame does not show the thing."""
         return self.logit >= _LEAST_LOGIT and self.lead >= _LEAST_LEAD
 
-    def turned_from_by(self, action: Action) -> bool:
-        """Return True if the action would turn away from what is surely there."""
-        if not self.is_surely_there or not isinstance(action, Turn):
-            return False
-        aside_rad = abs(wrap_angle(self.bearing_rad - action.angle_rad))
-        return aside_rad > max(abs(self.bearing_rad), _ASIDE_RAD) + 1e-6
-
     def rules_out(self, action: Action) -> str:
         """Say why an action is not to be done, "" if it may."""
         if isinstance(action, Stop):
             return "" if self.may_be_there else "without it in view"
-        return "away from it" if self.turned_from_by(action) else ""
+        return "away from it" if self._is_turned_from_by(action) else ""
+
+    def _is_turned_from_by(self, action: Action) -> bool:
+        if not self.is_surely_there or not isinstance(action, Turn):
+            return False
+        aside_rad = abs(wrap_angle(self.bearing_rad - action.angle_rad))
+        return aside_rad > max(abs(self.bearing_rad), _ASIDE_RAD) + 1e-6
 
 
 class SecondLook:

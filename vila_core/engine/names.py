@@ -5,12 +5,20 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from vila_core.engine.backend import CellBackend
+from vila_core.engine.backend import Backend, CellBackend
 from vila_core.types import Thing, Vocabulary
 
 Floats = NDArray[np.float32]
 
 QUESTION = "the {thing} is in view"  # as the head was taught to look for a thing
+
+
+def naming_backend(backend: Backend) -> tuple[CellBackend, Vocabulary] | None:
+    """Return a backend that can tell things apart by their names, and the names; None for another."""
+    names = backend.info.vocabulary
+    if names is None or backend.info.relevance_period_s is None or not isinstance(backend, CellBackend):
+        return None
+    return backend, names
 
 
 class NameTable:

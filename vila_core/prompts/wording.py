@@ -8,7 +8,7 @@ would go somewhere else.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from vila_core.errors import InstructionError
@@ -46,7 +46,12 @@ def in_words_of(vocabulary: Vocabulary, text: str) -> tuple[str, ...]:
 
     Raises InstructionError as things_in does.
     """
-    return tuple(vocabulary.form.format(thing=thing.text) for thing in things_in(vocabulary, text))
+    return sentences(vocabulary, things_in(vocabulary, text))
+
+
+def sentences(vocabulary: Vocabulary, things: Sequence[Thing]) -> tuple[str, ...]:
+    """Return the model's own sentence for each thing."""
+    return tuple(vocabulary.form.format(thing=thing.text) for thing in things)
 
 
 def things_in(vocabulary: Vocabulary, text: str) -> tuple[Thing, ...]:
