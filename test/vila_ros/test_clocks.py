@@ -279,7 +279,7 @@ def test_a_controller_alone_stands_still_when_its_clock_does(spinner, wait_until
     actions = world.create_publisher(NavAction, "navigator/action", reliable_qos())
     ends: list[str] = []
     world.create_subscription(NavAction, "controller/execution", lambda m: ends.append(m.detail), reliable_qos())
-    spinner.add(ControllerNode(_values({}, True)))
+    spinner.add(ControllerNode(_values({"navigator": "world"}, True)))
     world.create_timer(0.05, lambda: heartbeats.publish(Header(stamp=stamp_from_ns(world.told_ns))))
     wait_until(lambda: actions.get_subscription_count() and world.count_publishers("controller/execution"))
 

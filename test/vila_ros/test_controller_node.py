@@ -33,6 +33,7 @@ from vila_ros.controller.node import ControllerNode
 from vila_tools.session.processes import NodeSpec
 
 PERIOD_S = 0.02
+OURS = {"navigator": "robot", "governor": "robot"}  # whose messages count: all are the robot's here
 
 
 class Robot(Node):
@@ -121,6 +122,7 @@ def start(spinner, wait_until):
 
     def begin(**parameters) -> Robot:
         robot = Robot(velocity_type(parameters.get("velocity_type") != "plain"))
+        parameters = OURS | parameters
         overrides = [Parameter(name.replace("__", "."), value=value) for name, value in parameters.items()]
         spinner.add(ControllerNode(overrides))
         spinner.add(robot)
@@ -351,7 +353,9 @@ def test_zeros_end_a_second_after_the_motion(start, wait_until, lateness) -> Non
 
 def test_a_controller_that_was_stopped_drives_no_further_when_it_goes_on(ros_environment, spinner, wait_until) -> None:
     robot = spinner.add(Robot())
-    process = subprocess.Popen(NodeSpec("controller", "vila_ros.controller.node").command(), env=ros_environment)
+    process = subprocess.Popen(
+        NodeSpec("controller", "vila_ros.controller.node", parameters=OURS).command(), env=ros_environment
+    )
     try:
         wait_until(robot.ready)
         message = moving(robot, wait_until)
@@ -520,7 +524,9 @@ def test_zero_is_the_last_word_of_a_controller_that_is_told_to_end(
     ros_environment, spinner, wait_until, lateness, number: int
 ) -> None:
     robot = spinner.add(Robot())
-    process = subprocess.Popen(NodeSpec("controller", "vila_ros.controller.node").command(), env=ros_environment)
+    process = subprocess.Popen(
+        NodeSpec("controller", "vila_ros.controller.node", parameters=OURS).command(), env=ros_environment
+    )
     try:
         wait_until(robot.ready)
         moving(robot, wait_until)
@@ -543,7 +549,7 @@ def test_a_process_with_an_unknown_parameter_says_so_and_ends(ros_environment) -
 def test_a_second_controller_drives_nothing_until_the_first_has_gone(start, spinner, wait_until) -> None:
     robot = start()
     first = next(node for node, _, _ in spinner._running if isinstance(node, ControllerNode))
-    second = spinner.add(ControllerNode())
+    second = spinner.add(ControllerNode([Parameter(name, value=value) for name, value in OURS.items()]))
     wait_until(lambda: "another /controller is there" in second._fault())
     assert second._execution is None and first._fault() == ""
     message = moving(robot, wait_until)
@@ -552,3 +558,54 @@ def test_a_second_controller_drives_nothing_until_the_first_has_gone(start, spin
     spinner.remove(first)
     wait_until(lambda: second._execution is not None, what="the second to take over")
     moving(robot, wait_until)
+
+
+FORGED = {
+    "navigator/action": lambda robot: NavAction(
+        header=Header(stamp=stamp_from_ns(robot.now_ns())), id=99, kind=NavAction.KIND_MOVE_FORWARD, distance_m=0.75
+    ),
+    "navigator/heartbeat": lambda robot: Header(stamp=stamp_from_ns(robot.now_ns())),
+    "governor/state": lambda robot: GovernorState(state=GovernorState.STATE_READY, speed_scale=1.0),
+}
+
+
+@pytest.mark.parametrize("topic", FORGED)
+def test_what_a_stranger_says_counts_for_nothing_and_ends_the_motion(start, spinner, wait_until, topic: str) -> None:
+    robot = start()
+    stranger = spinner.add(Node("stranger"))
+    forge = FORGED[topic](robot)
+    publisher = stranger.create_publisher(type(forge), topic, reliable_qos())
+    wait_until(lambda: robot.count_publishers(topic) == 2 and publisher.get_subscription_count())
+    message = moving(robot, wait_until)
+
+    def is_over() -> bool:  # what is said before its node is discovered is nobody's
+        publisher.publish(forge)
+        return robot.state_of(message) is not None
+
+    wait_until(is_over, what="the motion to end")
+    report = robot.state_of(message)
+    assert (report.state, report.fault) == (NavAction.STATE_ABORTED, MotionFault.STRANGER)
+    assert f"/stranger publishes /{topic} too" in report.detail
+    wait_until(lambda: robot.command.is_zero)
+    assert all(report.state == NavAction.STATE_REFUSED for report in robot.reports if report.id == 99)
+
+
+def test_a_forged_heartbeat_is_nobodys_life(start, spinner, wait_until) -> None:
+    robot = start()
+    stranger = spinner.add(Node("stranger"))
+    publisher = stranger.create_publisher(Header, "navigator/heartbeat", reliable_qos())
+    wait_until(lambda: robot.count_publishers("navigator/heartbeat") == 2 and publisher.get_subscription_count())
+    robot.heartbeat_on = False
+    forging = stranger.create_timer(PERIOD_S, lambda: publisher.publish(FORGED["navigator/heartbeat"](robot)))
+    sent: list[NavAction] = []
+
+    def refused_for(fault: MotionFault) -> bool:
+        report = robot.state_of(sent[-1]) if sent else None
+        if not sent or report is not None:
+            sent.append(robot.send(MoveForward(0.25)))
+        return report is not None and report.fault == fault
+
+    wait_until(lambda: refused_for(MotionFault.STRANGER))
+    forging.cancel()
+    wait_until(lambda: refused_for(MotionFault.HEARTBEAT_LOST))
+    assert robot.commands == 0 or robot.command.is_zero

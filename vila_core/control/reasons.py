@@ -26,6 +26,7 @@ class MotionFault(enum.IntEnum):
     TAKEN_OVER = 15  # somebody else sent Nav2 a goal, or canceled ours
     NAV2_FAILED = 16  # for whatever else; its code is in the detail
     NOT_ALONE = 17  # another controller of this name was there before
+    STRANGER = 18  # somebody else publishes actions, the navigator's heartbeat or the governor's state
     ODOMETRY_SILENT = 20  # none, or too old
     ODOMETRY_NOT_FINITE = 21
     ODOMETRY_FRAME = 22  # frame_id or child_frame_id changed

@@ -42,24 +42,29 @@ class Authority:
 
     def accepts(self, topic: str, info: Mapping[str, Any]) -> bool:
         """Return True if the message that came with this MessageInfo is from who may publish it."""
+        return not self.refusal(topic, info)
+
+    def refusal(self, topic: str, info: Mapping[str, Any]) -> str:
+        """Say why the message that came with this MessageInfo does not count; empty if it does."""
         gid = gid_of(info)
         if gid is None:
-            return True  # then `foreign` says who else publishes
+            return ""  # then `foreign` says who else publishes
         self._tells_gid = True
         topic, now_ns = self._node.resolve_topic_name(topic), time.monotonic_ns()
         owner = self._owners.get(topic)
         if owner is not None and owner.gid == gid:
             owner.heard_ns = now_ns
-            return True
+            return ""
         name = self._name_of(topic, gid)
-        if name == _UNKNOWN:  # it speaks before it is discovered: not yet
-            return False
+        if name == _UNKNOWN:
+            return f"who publishes {topic} is not discovered yet"
         is_alone = owner is None or now_ns - owner.heard_ns > _TAKE_OVER_NS
         if name == self._names[topic] and is_alone:
             self._owners[topic] = _Owner(gid, now_ns)
-            return True
-        self._on_stranger(_complaint({name}, topic, {self._names[topic]}))
-        return False
+            return ""
+        complaint = _complaint({name}, topic, {self._names[topic]})
+        self._on_stranger(complaint)
+        return complaint
 
     def foreign(self) -> str:
         """Say who else publishes a topic, where messages do not tell; empty if nobody does."""

@@ -6,6 +6,7 @@ CMD_VEL = "cmd_vel"  # from the governor to the base
 COMMANDS = "cmd_vel_nav"  # from the controller to the governor
 ACTIONS = "navigator/action"
 MISSIONS = "navigator/mission"
+NAVIGATOR_HEARTBEAT = "navigator/heartbeat"
 FRAMES = "navigator/frames"
 GOVERNOR_STATE = "governor/state"
 WATCHDOG_HEARTBEAT = "watchdog/heartbeat"

@@ -2,16 +2,17 @@
 
 It is a process of its own, so that a navigator that crashes, hangs or lies cannot keep the robot moving:
 a motion ends when the navigator's heartbeat or the odometry goes silent, when odometry can't be that of this robot,
-when the governor lets nothing pass, or when this process was held up; and nothing resumes it.
+when the governor lets nothing pass, when somebody else speaks for one of them, or when this process was held up; and
+nothing resumes it.
 """
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import Twist, TwistStamped
@@ -32,6 +33,7 @@ from vila_core.control.reasons import MotionFault
 from vila_core.control.watchdog import Doubt, GovernorWatch, HoldUpWatch, Receipt, decision_refusal, silence
 from vila_core.fields import AT_ONCE, Bounds, OneOf
 from vila_core.types import Action, Odometry, Stop, VelocityCommand
+from vila_ros.common.authority import Authority
 from vila_ros.common.conversions import (
     ODOMETRY_TWISTS,
     action_from_message,
@@ -44,7 +46,7 @@ from vila_ros.common.node_main import run_node
 from vila_ros.common.only_one import PATIENCE_S, OnlyOne
 from vila_ros.common.parameters import RunningParameters, declare, read, refuse_unknown
 from vila_ros.common.qos import RELIABILITIES, publisher_events, reliable_qos
-from vila_ros.common.topics import ACTIONS, CMD_VEL, COMMANDS, GOVERNOR_STATE
+from vila_ros.common.topics import ACTIONS, CMD_VEL, COMMANDS, GOVERNOR_STATE, NAVIGATOR_HEARTBEAT
 from vila_ros.common.velocity import (
     VELOCITY_TYPES,
     is_stamped,
@@ -56,6 +58,7 @@ from vila_ros.controller.odometry_input import OdometryInput
 
 _STANDING = MotionStep(VelocityCommand(), MotionState.IDLE)
 _WARN_EVERY_S = 5.0
+_STRANGER_S = 2.0  # nothing moves for so long after somebody spoke for the navigator or the governor
 _QUIET_AFTER_S = 1.0  # zeros are published for so long after a motion, then nothing: others may drive
 
 
@@ -73,6 +76,8 @@ class ControllerNodeConfig:
     odometry_reliability: Annotated[str, OneOf(tuple(RELIABILITIES))] = "best_effort"
     # axes of odometry's velocity: body, as ROS has it; or world, those of its frame_id
     odometry_twist: Annotated[str, OneOf(ODOMETRY_TWISTS)] = "body"
+    navigator: str = "navigator"  # name of the node whose actions and heartbeat count
+    governor: str = "governor"  # name of the node whose state counts
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -105,6 +110,10 @@ class ControllerNode(Node):
         self._is_closed = False
         self._only_one = OnlyOne(self)
         self._earlier = ""  # who else bears our name
+        self._stranger, self._stranger_ns = "", 0  # who spoke last for one of those that count, and when
+        navigator, governor = self._config.navigator, self._config.governor
+        publishers = {ACTIONS: navigator, NAVIGATOR_HEARTBEAT: navigator, GOVERNOR_STATE: governor}
+        self._authority = Authority(self, publishers, self._on_stranger)
         self._subscribe()
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # it runs on when simulated time stands still
         self._timer = self.create_timer(1.0 / self._config.rate_hz, self._on_timer, clock=steady)
@@ -151,7 +160,7 @@ class ControllerNode(Node):
             on_doubt=self._end,
             on_odometry=self._on_odometry,
         )
-        self.create_subscription(Header, "navigator/heartbeat", self._on_heartbeat, reliable_qos(1))
+        self.create_subscription(Header, NAVIGATOR_HEARTBEAT, self._on_heartbeat, reliable_qos(1))
         self.create_subscription(GovernorState, GOVERNOR_STATE, self._on_governor, reliable_qos(1))
         self.create_subscription(velocity_type(self._is_stamped), CMD_VEL, self._on_passed, reliable_qos(5))
 
@@ -168,22 +177,35 @@ class ControllerNode(Node):
         if self._execution is None and self._odometry.is_fresh and not self._fault():
             self._announce()
 
-    def _on_heartbeat(self, message: Header) -> None:
-        self._heartbeat = Receipt(ns_from_stamp(message.stamp), time.monotonic_ns())
+    def _on_stranger(self, detail: str) -> None:
+        """Stand still, and say so: who forges one message may forge the next."""
+        self.get_logger().error(f"not obeyed: {detail}", throttle_duration_sec=_WARN_EVERY_S)
+        self._stranger, self._stranger_ns = detail, time.monotonic_ns()
+        self._end(Doubt(MotionFault.STRANGER, detail))
+
+    def _on_heartbeat(self, message: Header, info: Mapping[str, Any]) -> None:
+        if self._authority.accepts(NAVIGATOR_HEARTBEAT, info):
+            self._heartbeat = Receipt(ns_from_stamp(message.stamp), time.monotonic_ns())
 
     def _on_passed(self, message: Twist | TwistStamped) -> None:
         """Take what the governor lets pass: where it slows or ramps, the base gets less than was commanded."""
         self._motion.pass_on(velocity_from_message(message), self._now_ns())
 
-    def _on_governor(self, message: GovernorState) -> None:
+    def _on_governor(self, message: GovernorState, info: Mapping[str, Any]) -> None:
+        if not self._authority.accepts(GOVERNOR_STATE, info):
+            return
         if not self._governor.was_heard:
             self._motion.pass_on(VelocityCommand(), self._now_ns())
         self._governor.note(message.state, message.reason, message.speed_scale, time.monotonic_ns())
 
-    def _on_action(self, message: NavAction) -> None:
+    def _on_action(self, message: NavAction, info: Mapping[str, Any]) -> None:
         """Execute, or refuse and stand still; a running motion is replaced either way."""
         self._end_if_held_up(is_tick=False)
+        stranger = self._authority.refusal(ACTIONS, info)
         self._replace(message)
+        if stranger:
+            self._refuse(message, Doubt(MotionFault.STRANGER, stranger))
+            return
         try:
             action = action_from_message(message)
         except ValueError as err:
@@ -257,6 +279,8 @@ class ControllerNode(Node):
 
     def _on_diagnostics(self) -> None:
         self._earlier = self._only_one.earlier()
+        if stranger := self._authority.foreign():
+            self._on_stranger(stranger)
         fault = self._fault()
         if fault:
             self.get_logger().error(f"not ready: {fault}", throttle_duration_sec=_WARN_EVERY_S)
@@ -290,6 +314,11 @@ class ControllerNode(Node):
         steady_ns = time.monotonic_ns()
         return (
             _doubt(MotionFault.NOT_ALONE, self._earlier)
+            or (
+                _doubt(MotionFault.STRANGER, self._stranger)
+                if steady_ns - self._stranger_ns < _STRANGER_S * 1e9
+                else None
+            )
             or _doubt(MotionFault.CLOCK, self._fault())
             or silence(
                 self._odometry.receipt,

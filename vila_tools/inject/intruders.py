@@ -11,17 +11,16 @@ from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from std_msgs.msg import Header
-from vila_nav.msg import Mission, NavAction
+from vila_nav.msg import GovernorState, Mission, NavAction
 
 from vila_core.types import Odometry, Pose, VelocityCommand
 from vila_ros.common.conversions import message_from_odometry
 from vila_ros.common.qos import reliable_qos
-from vila_ros.common.topics import ACTIONS, MISSIONS, WATCHDOG_HEARTBEAT
+from vila_ros.common.topics import ACTIONS, GOVERNOR_STATE, MISSIONS, NAVIGATOR_HEARTBEAT, WATCHDOG_HEARTBEAT
 from vila_ros.common.velocity import is_stamped, velocity_message, velocity_type
 from vila_tools.inject.relay import RELAYED
 
 _PERIOD_S = 0.05
-_HEARTBEAT = "navigator/heartbeat"
 _FORGED = "forged"
 Say = Callable[[Node], Any]  # the next message
 
@@ -71,7 +70,7 @@ def mission_forger(name: str = "inject_intruder") -> Intruder:
 
     says = {
         MISSIONS: (Mission, mission),
-        _HEARTBEAT: (Header, _header),
+        NAVIGATOR_HEARTBEAT: (Header, _header),
         ACTIONS: (NavAction, lambda node: _action(node, number)),
     }
     return Intruder(says, name)
@@ -82,9 +81,18 @@ def action_forger() -> Intruder:
     return Intruder({ACTIONS: (NavAction, _action)})
 
 
-def heartbeat_forger() -> Intruder:
-    """Return a node that plays the watchdog."""
-    return Intruder({WATCHDOG_HEARTBEAT: (Header, _header)})
+def heartbeat_forger(topic: str = WATCHDOG_HEARTBEAT) -> Intruder:
+    """Return a node that says that the watchdog, or whose topic it is, lives."""
+    return Intruder({topic: (Header, _header)})
+
+
+def governor_forger() -> Intruder:
+    """Return a node that says that the governor lets all pass."""
+
+    def say(node: Node) -> GovernorState:
+        return GovernorState(header=_header(node), state=GovernorState.STATE_READY, speed_scale=1.0)
+
+    return Intruder({GOVERNOR_STATE: (GovernorState, say)})
 
 
 def second_odometry() -> Intruder:

@@ -14,7 +14,7 @@ from functools import partial
 
 from vila_core.control.governor.obstacle_config import ObstacleConfig
 from vila_core.types import VelocityCommand
-from vila_ros.common.topics import CMD_VEL, COMMANDS
+from vila_ros.common.topics import CMD_VEL, COMMANDS, NAVIGATOR_HEARTBEAT
 from vila_tools.inject import intruders
 from vila_tools.inject.faults import Lie, lie
 from vila_tools.inject.injections import (
@@ -213,6 +213,12 @@ ROWS = (
     _stranger("namesake", "a second controller commands NaN", lambda: commander(COMMANDS, _NAN, "controller")),
     _stranger("base", "zeros from a stranger", lambda: commander(CMD_VEL, VelocityCommand()), is_known=False),
     _stranger("watchdog", "a stranger plays the watchdog", intruders.heartbeat_forger),
+    _stranger(
+        "heartbeat",
+        "a stranger says that the navigator lives",
+        partial(intruders.heartbeat_forger, NAVIGATOR_HEARTBEAT),
+    ),
+    _stranger("governor", "a stranger says that all may pass", intruders.governor_forger),
     _idle("forged-mission", "stranger", "a stranger plays the navigator", partial(intruder, make=mission_forger)),
     _idle(
         "forged-namesake",

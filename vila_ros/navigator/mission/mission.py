@@ -122,6 +122,7 @@ _FAULT_ERRORS = {  # every other fault says that the robot does not move as it i
     MotionFault.OBSTRUCTED: MissionError.BLOCKED,
     MotionFault.NOT_ACCEPTED: MissionError.CONTROLLER_LOST,
     MotionFault.TAKEN_OVER: MissionError.OPERATOR,
+    MotionFault.STRANGER: MissionError.NOT_AUTHORIZED,
     MotionFault.TRANSFORM: MissionError.ODOMETRY_LOST,
 }
 
