@@ -109,7 +109,7 @@ class SceneMemory:
 
     def look(self, frame: Frame) -> list[Sighting]:
         """Return what a frame shows, the surest first; nothing is kept of it."""
-        return sightings(self._backend.cells(frame), self._names)
+        return sightings(self._backend.cells(frame), self._names, self._backend.distances(frame))
 
     def remember(self, frame: Frame, pose: Pose) -> None:
         """Keep what a frame shows, and where it was taken."""
@@ -188,7 +188,7 @@ class SceneMemory:
             return Recalled(asked, probability)
         rows, place = self._index.rows, found.place
         view = self._store.view(int(rows.views[found.row]))
-        middle, foot = (float(share) for share in rows.places[found.row])
+        middle, foot = (float(share) for share in rows.places[found.row, :2])
         return Recalled(
             asked,
             probability,
@@ -249,6 +249,6 @@ def _rows(number: int, view: View, seen: Sequence[Sighting], width: int) -> Rows
         np.full(count, number, np.int64),
         np.full(count, view.run, np.int64),
         np.broadcast_to(pose, (count, 3)),
-        np.array([(one.middle, one.foot) for one in seen], np.float32).reshape(count, 2),
+        np.array([(one.middle, one.foot, one.distance_m) for one in seen], np.float32).reshape(count, 3),
         np.array([one.vector for one in seen], np.float32).reshape(count, width),
     )

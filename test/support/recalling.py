@@ -37,7 +37,12 @@ def picture(shown: Mapping[str, tuple[int, int]], *, stamp_s: float = 0.0) -> Fr
 
 
 class SeeingBackend(ScriptedBackend):
-    """Sees in each cell the thing whose number its brightness is; seed: another one looks otherwise."""
+    """Sees in each cell the thing whose number its brightness is; seed: another one looks otherwise.
+
+    told_m: how far off it says that things are; None: it can't tell.
+    """
+
+    told_m: float | None = None
 
     def __init__(self, *script: str, seed: int = 0) -> None:
         super().__init__(
@@ -53,6 +58,10 @@ class SeeingBackend(ScriptedBackend):
         values = frame.image[height // 2 :: height, width // 2 :: width, 0][:CELLS, :CELLS]
         numbers = np.clip(np.round(values / 50).astype(int), 0, len(THINGS))
         return self._looks[numbers.ravel()]
+
+    def distances(self, frame: Frame) -> NDArray[np.float32] | None:
+        """How far off the thing in each cell is, if it was made to tell: [M]."""
+        return None if self.told_m is None else np.full(CELLS**2, self.told_m, np.float32)
 
     def cell_queries(self, questions: Sequence[str]) -> NDArray[np.float32]:
         """What each question's thing looks like."""

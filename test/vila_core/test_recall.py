@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -53,15 +54,14 @@ def test_a_ray_points_to_what_the_camera_sees(x_m: float, y_m: float, yaw: float
     pose = Pose(1.0, -2.0, yaw)
     point = pose.compose(Pose(x_m, y_m))
     middle, foot = seen_at(pose, point.x_m, point.y_m, camera)
-    found = rays(np.array([[1.0, -2.0, yaw]]), np.array([middle]), np.array([foot]), camera)
+    found = rays(np.array([[1.0, -2.0, yaw]]), np.array([[middle, foot, math.nan]]), camera)
     assert_allclose(found.bearings_rad, math.atan2(y_m, x_m), atol=1e-6)
     assert 1.2 < found.distances_m[0] / math.hypot(x_m, y_m) < 1.5  # its middle is behind its foot
 
 
 def test_a_thing_stands_where_several_directions_meet() -> None:
     poses = [Pose(0, 0, 0.0), Pose(2, -2, 1.6), Pose(0.5, 1.5, -0.8)]
-    places = np.array([seen_at(pose, 2.2, 0.1) for pose in poses])
-    seen = rays(np.array([(p.x_m, p.y_m, p.yaw_rad) for p in poses]), places[:, 0], places[:, 1], CAMERA)
+    seen = rays(array_of(poses), np.array([(*seen_at(pose, 2.2, 0.1), math.nan) for pose in poses]), CAMERA)
     found = place_of(seen, np.ones(3))
     assert math.dist((found.x_m, found.y_m), (2.2, 0.1)) < 0.4
     assert found.agrees.all()
@@ -70,8 +70,8 @@ def test_a_thing_stands_where_several_directions_meet() -> None:
 def test_a_sighting_of_something_else_does_not_move_the_place() -> None:
     poses = [Pose(0, 0, 0.0), Pose(2, -2, 1.6), Pose(0.5, 1.5, -0.8), Pose(0, 0, 3.0)]
     points = [(2.2, 0.1)] * 3 + [(-3.0, 0.5)]
-    places = np.array([seen_at(pose, *point) for pose, point in zip(poses, points, strict=True)])
-    seen = rays(np.array([(p.x_m, p.y_m, p.yaw_rad) for p in poses]), places[:, 0], places[:, 1], CAMERA)
+    places = np.array([(*seen_at(pose, *point), math.nan) for pose, point in zip(poses, points, strict=True)])
+    seen = rays(array_of(poses), places, CAMERA)
     found = place_of(seen, np.ones(4))
     assert math.dist((found.x_m, found.y_m), (2.2, 0.1)) < 0.4
     assert found.agrees.tolist() == [True, True, True, False]
@@ -80,16 +80,28 @@ def test_a_sighting_of_something_else_does_not_move_the_place() -> None:
 def test_without_the_cameras_height_directions_alone_tell() -> None:
     camera = CameraGeometry(CAMERA.hfov_rad, 1.0)
     poses = [Pose(0, 0, 0.0), Pose(2, -2, 1.6)]
-    middles = np.array([seen_at(pose, 2.2, 0.1)[0] for pose in poses])
-    seen = rays(np.array([(p.x_m, p.y_m, p.yaw_rad) for p in poses]), middles, np.full(2, 0.7), camera)
+    places = np.array([(seen_at(pose, 2.2, 0.1)[0], 0.7, math.nan) for pose in poses])
+    seen = rays(array_of(poses), places, camera)
     found = place_of(seen, np.ones(2))
     assert math.dist((found.x_m, found.y_m), (2.2, 0.1)) < 0.5
+
+
+@pytest.mark.parametrize("camera", [CAMERA, CameraGeometry(CAMERA.hfov_rad, 1.0)], ids=["mounted", "anywhere"])
+def test_a_distance_that_the_model_tells_places_a_thing_that_was_seen_once(camera: CameraGeometry) -> None:
+    middle, _ = seen_at(Pose(), 3.0, 0.2)
+    seen = rays(array_of([Pose()]), np.array([(middle, 0.95, 3.0)]), camera)  # its foot is hidden: it looks near
+    found = place_of(seen, np.ones(1))
+    assert math.dist((found.x_m, found.y_m), (3.0, 0.2)) < 0.3
 
 
 @pytest.mark.parametrize("given_alone", ["camera_height_m", "camera_pitch_deg"])
 def test_height_without_pitch_is_refused(given_alone: str) -> None:
     with pytest.raises(ConfigError, match="both or neither"):
         MemoryConfig(**{given_alone: 1.0})
+
+
+def array_of(poses: list[Pose]) -> np.ndarray:
+    return np.array([(pose.x_m, pose.y_m, pose.yaw_rad) for pose in poses])
 
 
 # --- things in cells -----------------------------------------------------------------------------
@@ -117,7 +129,7 @@ def test_a_thing_without_a_colour_is_looked_for_in_all() -> None:
 
 
 def rows_of(scores: list[float], poses: list[Pose], point: tuple[float, float], runs: list[int]) -> Rows:
-    places = np.array([seen_at(pose, *point) for pose in poses], np.float32)
+    places = np.array([(*seen_at(pose, *point), math.nan) for pose in poses], np.float32)
     count = len(scores)
     return Rows(
         np.arange(count),
@@ -293,6 +305,32 @@ def test_a_file_of_another_model_is_refused_and_kept(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="another model"):
         make_memory(tmp_path, backend=SeeingBackend(seed=1))
     make_memory(tmp_path).close()
+
+
+def test_what_the_model_tells_of_distances_is_kept_and_counts(tmp_path: Path) -> None:
+    backend = SeeingBackend()
+    backend.told_m = 2.5
+    with closing(make_memory(tmp_path, backend=backend)) as memory:
+        memory.remember(picture({"red ball": (7, 3)}), Pose(1.0, 1.0, 0.0))
+        told = memory.recall("where is the red ball")
+        assert math.dist((told.x_m, told.y_m), (1.0, 1.0)) == pytest.approx(2.5, abs=0.2)
+    with closing(make_memory(tmp_path)) as memory:
+        again = memory.recall("where is the red ball")
+        assert (again.x_m, again.y_m) == (told.x_m, told.y_m)
+
+
+def test_a_file_without_distances_is_read_and_gets_them(tmp_path: Path) -> None:
+    with closing(make_memory(tmp_path)) as memory:
+        memory.remember(picture({"red ball": (4, 4)}), Pose())
+        told = memory.recall("where is the red ball")
+    with closing(sqlite3.connect(tmp_path / "seen.sqlite")) as db:
+        db.execute("ALTER TABLE sightings DROP COLUMN distance_m")
+        db.execute("UPDATE facts SET value = '1' WHERE key = 'version'")
+        db.commit()
+    with closing(make_memory(tmp_path)) as memory:
+        again = memory.recall("where is the red ball")
+        assert (again.x_m, again.y_m) == (told.x_m, told.y_m)
+        memory.remember(picture({"red ball": (4, 4)}), Pose())
 
 
 def test_a_file_of_another_version_is_refused(tmp_path: Path) -> None:

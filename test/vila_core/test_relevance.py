@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 
@@ -122,6 +123,8 @@ def test_a_head_comes_back_from_its_files(checkpoint, head) -> None:
         ({"visual_width": 64}, "embeddings visual_width 64 and text_width 128 wide"),
         ({"wide": 3}, "unknown key 'wide'"),
         ({"heads": 3}, "width 32, heads 3"),
+        ({"distance_width": -1}, "distance_width = -1"),
+        ({"distance_width": 8}, "expected shape .*, by the sizes in config.json"),
         ({"visual_tokens": 15}, "visual_tokens = 15 are no square grid"),
         ({"patch_px": 5}, "picture_px 64, patch_px 5"),
         ({"width": 64}, "expected shape .*, by the sizes in config.json"),
@@ -146,6 +149,19 @@ def test_a_backend_scores_frames(checkpoint) -> None:
     backend.close()
     with pytest.raises(BackendError, match="closed"):
         backend.relevance("the red ball is in view", frames)
+
+
+def test_a_head_that_was_taught_distances_tells_them_of_each_cell(tmp_path, checkpoint) -> None:
+    frames = [make_frame(number, seed=number) for number in range(2)]
+    untaught = load_backend("torch", checkpoint)
+    assert untaught.distances(frames[0]) is None
+    taught = RelevanceHead(dataclasses.replace(SIZES, distance_width=8)).eval().requires_grad_(False)
+    save_relevance(taught, checkpoint, torch.float32)
+    backend = load_backend("torch", checkpoint)
+    near, far = (backend.distances(frame) for frame in frames)
+    assert near.shape == far.shape == (256,) and (near > 0).all() and (near != far).any()
+    again = backend.distances(frames[0])
+    assert (again == near).all() and backend.visual_cache.misses == 2  # each frame was seen once
 
 
 def test_a_window_that_moves_on_is_scored_as_a_new_one(checkpoint) -> None:

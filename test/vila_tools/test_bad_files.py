@@ -80,6 +80,8 @@ ROWS = [
     "merge BAD --out OUT",
     "train-events --data BAD --out OUT",
     "train-events --checkpoint BAD --out OUT",
+    "train-distances --data BAD --out OUT",
+    "train-distances --checkpoint BAD --out OUT",
     "bench events --checkpoint BAD",
     "bench events-cost --checkpoint BAD",
     "replay BAD",

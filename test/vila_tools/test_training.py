@@ -64,6 +64,7 @@ def data_folder(tmp_path_factory):
         "colours": COLOURS,
         "sentences": SENTENCES,
         "train_templates": ["go to the {colour} {kind}"],
+        "families": ["plain"],
     }
     (folder / "meta.json").write_text(json.dumps(meta))
     rng = np.random.default_rng(0)
@@ -89,6 +90,9 @@ def data_folder(tmp_path_factory):
             "slots": np.tile(np.array([1, 0] + [-1] * 6, np.int16), (6, 1)),
             "target_slot": np.zeros(6, np.int8),
             "flat": np.zeros(6, np.int32),
+            "flat_seed": np.array([7]),
+            "flat_family": np.zeros(1, np.int8),
+            "pose": np.where(bright[:, None], (1.0, 1.0, 0.0), (4.0, 3.0, 0.0)).astype(np.float32),
             "objects": np.concatenate([[[[0, 0], [1, 1]]], np.full((1, 62, 2), -1)], axis=1).astype(np.int16),
         }
         for name, array in arrays.items():

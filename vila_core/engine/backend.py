@@ -123,6 +123,13 @@ class CellBackend(Protocol):
         """Return what each of a frame's cells shows, row by row: [M, F]. BackendError without a relevance head."""
         ...
 
+    def distances(self, frame: Frame) -> NDArray[np.float32] | None:
+        """Return how far off the thing in each of a frame's cells is, in metres along the floor: [M].
+
+        A cell without a thing has a number too, which means nothing. None if the model was not taught that.
+        """
+        ...
+
     def cell_queries(self, questions: Sequence[str]) -> NDArray[np.float32]:
         """Return what a cell is multiplied with, and last what is added, to tell if a question's thing is in it.
 

@@ -68,6 +68,13 @@ class RelevanceScorer:
         require_finite(cells, "the cells")
         return cells.numpy(force=True)
 
+    def distances(self, frame: Frame) -> NDArray[np.float32] | None:
+        """Return how far off the thing in each cell of a frame is: [M]; None if the head was not taught that."""
+        (view,) = self._look(self._head(), [frame])
+        if view.distances is not None:
+            require_finite(view.distances, "the distances")
+        return None if view.distances is None else view.distances.numpy(force=True)
+
     def cell_queries(self, questions: Sequence[str]) -> NDArray[np.float32]:
         """Return what each question's place map looks for, and its threshold: [N, F + 1]."""
         head = self._head()
@@ -111,8 +118,9 @@ class RelevanceScorer:
         if new:
             tokens = torch.stack([self._encoder.tokens(frame) for frame in new]).float()
             features = head.features(self._model.squares(new, head.config.picture_px))
-            for frame, still in zip(new, _rows(head.still(tokens, features).half()), strict=True):
-                seen = _View(still, thumbnail(frame.image))
+            far = [None] * len(new) if head.distance is None else _rows(head.distances(features))
+            for frame, still, distances in zip(new, _rows(head.still(tokens, features).half()), far, strict=True):
+                seen = _View(still, thumbnail(frame.image), distances)
                 views[frame.key] = seen
                 self._views.put(frame.key, seen)
         return [view for frame in frames if (view := views[frame.key]) is not None]
@@ -161,7 +169,8 @@ class _Asked:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _View:
-    """A frame's part that no question changes: still [M, F] float16, and its small picture."""
+    """A frame's part that no question changes: still [M, F] float16, its small picture, and its distances [M]."""
 
     still: Tensor
     thumbnail: NDArray[np.uint8]
+    distances: Tensor | None

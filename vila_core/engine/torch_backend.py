@@ -260,6 +260,13 @@ class TorchBackend:
             return self._scorer.cells(frame)
 
     @torch.inference_mode()
+    def distances(self, frame: Frame) -> NDArray[np.float32] | None:
+        """How far off the thing in each of a frame's cells is; see CellBackend.distances."""
+        model = self.model
+        with self._finite(lambda: model.encode_frames([frame]), "the relevance head"):
+            return self._scorer.distances(frame)
+
+    @torch.inference_mode()
     def cell_queries(self, questions: Sequence[str]) -> NDArray[np.float32]:
         """What cells are looked for where a question's thing is; see CellBackend.cell_queries."""
         self._require_open()

@@ -22,6 +22,7 @@ from vila_core.errors import CheckpointError
 from vila_core.models.config import VisionConfig
 from vila_core.models.preprocess import normalise_pixels
 from vila_core.models.relevance_parts import (
+    DistanceReader,
     MotionEncoder,
     Neighbours,
     QuestionEncoder,
@@ -38,7 +39,11 @@ _DILATIONS = (1, 2, 4, 8, 1)
 
 @dataclass(frozen=True, slots=True)
 class RelevanceConfig:
-    """Sizes of a head. period_s: time between the frames that it was trained on."""
+    """Sizes of a head.
+
+    period_s: time between the frames that it was trained on. distance_width: of what tells how far off things are; 0:
+    it was not taught that.
+    """
 
     visual_tokens: int  # of a frame
     visual_width: int
@@ -56,12 +61,14 @@ class RelevanceConfig:
     maps: int = 8  # of the cells, for each question
     value_width: int = 24  # of what a map gathers
     period_s: float = 0.25
+    distance_width: int = 0
 
     def __post_init__(self) -> None:
         check_fields(self)
         for name in self.__slots__:
             most = _MOST_LAYERS if name.endswith("layers") else _MOST_SIZE
-            if not 0 < getattr(self, name) <= most:
+            least = 0 if name == "distance_width" else 1e-9
+            if not least <= getattr(self, name) <= most:
                 raise CheckpointError(
                     f"relevance head: {name} = {getattr(self, name)!r} must be above 0, at most {most}"
                 )
@@ -127,6 +134,9 @@ class RelevanceHead(nn.Module):
         nn.init.zeros_(self.direct.weight)
         with torch.no_grad():
             self.direct.bias.zero_()[EVENT_MAP] = 0.5
+        self.distance = (
+            DistanceReader(config.grid, config.eyes_width, taught) if (taught := config.distance_width) else None
+        )
         self.register_buffer("centres", _centres(config.grid), persistent=False)
 
     def forward(self, still: Tensor, thumbnails: Tensor, questions: Tensor) -> tuple[Tensor, Tensor]:
@@ -142,6 +152,14 @@ class RelevanceHead(nn.Module):
     def features(self, pictures: Tensor) -> Tensor:
         """What the eyes see of pictures [B, S, S, 3], 0..255: [B, M, E], row by row."""
         return self.eyes(normalise_pixels(pictures, self.config.eyes, self.score.weight.dtype))
+
+    def distances(self, features: Tensor) -> Tensor:
+        """How far off, in metres along the floor, the thing is that each cell shows, if it shows one: [B, M].
+
+        features: [B, M, E], see `features`. The head must have been taught that, see RelevanceConfig.
+        """
+        assert self.distance is not None
+        return self.distance(features).exp()
 
     def still(self, visual_tokens: Tensor, features: Tensor) -> Tensor:
         """What single frames show: [..., M, F].

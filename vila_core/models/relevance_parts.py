@@ -1,4 +1,4 @@
-"""The layers of the relevance head: what reads a question, what sees change, what a question tunes."""
+"""The layers of the relevance head: what reads a question, sees change, tells distances, what a question tunes."""
 
 from __future__ import annotations
 
@@ -55,6 +55,36 @@ class Neighbours(nn.Module):
         rows = self.norm(cells).flatten(0, 1).unflatten(1, (self.grid, self.grid)).permute(0, 3, 1, 2)
         near = F.gelu(self.near(rows)).permute(0, 2, 3, 1).flatten(1, 2)
         return cells + self.back(near).unflatten(0, cells.shape[:2])
+
+
+class DistanceReader(nn.Module):
+    """What the eyes see of a square grid of cells -> how far off the thing in each cell is.
+
+    Beside the cell itself, its column and those next to it are read: where the floor ends there tells the most.
+    """
+
+    def __init__(self, grid: int, eyes_width: int, width: int) -> None:
+        super().__init__()
+        self.grid = grid
+        self.norm = nn.LayerNorm(eyes_width)
+        self.brief = nn.Linear(eyes_width, width // 4)
+        self.column = nn.Conv1d(grid * (width // 4), width, 3, padding=1)
+        self.beside = nn.Conv1d(width, width, 3, padding=1)
+        self.told = nn.Linear(width, width // 2)
+        self.cell = nn.Linear(eyes_width, width // 2)
+        self.place = nn.Parameter(torch.zeros(grid**2, width // 2))
+        self.score = nn.Linear(width // 2, 1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """[B, M, E] -> [B, M], the logarithm of metres along the floor."""
+        cells = self.norm(features)
+        columns = F.gelu(self.brief(cells)).unflatten(1, (self.grid, self.grid)).transpose(2, 3).flatten(1, 2)
+        columns = F.gelu(self.column(columns))
+        columns = columns + F.gelu(self.beside(columns))
+        told = self.told(columns.transpose(1, 2))  # [B, columns, F]
+        seen = self.cell(cells) + self.place
+        seen = seen + told[:, None].expand(-1, self.grid, -1, -1).flatten(1, 2)
+        return self.score(F.gelu(seen))[..., 0]
 
 
 class QuestionEncoder(nn.Module):

@@ -21,6 +21,7 @@ _OUTLIER = 0.03  # how much a sighting of something else may count
 _NEAREST_M, _FARTHEST_M = 0.4, 7.0
 _FOOT_SHARE = 1.35  # of the distance of a thing's foot, where its middle is: measured in the flats
 _RANGE_ERROR = 0.35  # of that distance's logarithm
+_TOLD_ERROR = 0.2  # of the logarithm of a distance that the model told
 _UNKNOWN_M, _UNKNOWN_ERROR = 2.0, 0.5  # where a camera's height is not known: things are seen from so far
 _AGREES_RAD, _AGREES_LOG = math.radians(8.0), 0.9
 
@@ -29,7 +30,8 @@ _AGREES_RAD, _AGREES_LOG = math.radians(8.0), 0.9
 class Rays:
     """Sightings as directions: of each the robot's pose [N, 3], the bearing from its own heading and the distance.
 
-    distances_m: [N], by the foot of the thing; a guess where errors are large. errors: of their logarithms.
+    distances_m: [N], as the model told, or by the foot of the thing; a guess where errors are large. errors: of their
+    logarithms.
     """
 
     poses: Array
@@ -47,23 +49,26 @@ class Place:
     agrees: NDArray[np.bool_]
 
 
-def rays(poses: Array, middles: Array, feet: Array, camera: CameraGeometry) -> Rays:
+def rays(poses: Array, places: Array, camera: CameraGeometry) -> Rays:
     """Return where sightings point that a camera had at poses [N, 3].
 
-    middles, feet: [N], see Sighting. The camera's field of view must be known.
+    places: [N, 3], of each sighting its middle, foot and distance_m. The camera's field of view must be known.
     """
+    middles, feet, told = places.T
     half = math.tan(camera.hfov_rad / 2)
     right, below = (2 * middles - 1) * half, (2 * feet - 1) * half * camera.aspect
     pitch = 0.0 if math.isnan(camera.pitch_rad) else camera.pitch_rad
     ahead = math.cos(pitch) - below * math.sin(pitch)
     down = math.sin(pitch) + below * math.cos(pitch)
     bearings = np.arctan2(-right, ahead)
-    if not camera.knows_floor:
-        unknown = np.full(len(poses), _UNKNOWN_M)
-        return Rays(poses, bearings, unknown, np.full(len(poses), _UNKNOWN_ERROR))
-    depression = np.maximum(np.arctan2(down, np.hypot(ahead, right)), math.radians(5.0))
-    distances = np.clip(_FOOT_SHARE * camera.height_m / np.tan(depression), _NEAREST_M, _FARTHEST_M)
-    return Rays(poses, bearings, distances, np.full(len(poses), _RANGE_ERROR))
+    if camera.knows_floor:
+        depression = np.maximum(np.arctan2(down, np.hypot(ahead, right)), math.radians(5.0))
+        guessed, error = _FOOT_SHARE * camera.height_m / np.tan(depression), _RANGE_ERROR
+    else:
+        guessed, error = np.full(len(poses), _UNKNOWN_M), _UNKNOWN_ERROR
+    is_told = np.isfinite(told)
+    distances = np.clip(np.where(is_told, told, guessed), _NEAREST_M, _FARTHEST_M)
+    return Rays(poses, bearings, distances, np.where(is_told, _TOLD_ERROR, error))
 
 
 def place_of(seen: Rays, weights: Array) -> Place:

@@ -84,9 +84,7 @@ def search(
     if camera is not None:
         age = np.arange(len(seen))[::-1]
         weights = 0.5 ** (age / _HALF_LIFE) / (1 + np.exp(threshold - slack / 2 - scores[seen]))
-        directions = rays(
-            rows.poses[seen], rows.places[seen, 0].astype(float), rows.places[seen, 1].astype(float), camera
-        )
+        directions = rays(rows.poses[seen], rows.places[seen].astype(float), camera)
         place = place_of(directions, weights)
         if place.agrees.any():
             seen = seen[place.agrees]

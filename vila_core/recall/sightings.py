@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,7 +23,8 @@ class Sighting:
     """A thing that a picture shows. All places are shares of its width and height, from its upper left corner.
 
     across, down: its best cell. middle: of its cells, from the left. foot: its lower edge. thing: what it is most like,
-    with the logit of that. vector: [F] what that cell shows.
+    with the logit of that. vector: [F] what that cell shows. distance_m: how far off it is along the floor, nan from a
+    model that can't tell.
     """
 
     across: float
@@ -31,12 +34,13 @@ class Sighting:
     thing: Thing
     logit: float
     vector: Floats
+    distance_m: float = math.nan
 
 
-def sightings(cells: Floats, names: NameTable, most: int = MOST) -> list[Sighting]:
+def sightings(cells: Floats, names: NameTable, distances_m: Floats | None = None, most: int = MOST) -> list[Sighting]:
     """Return the things that a picture's cells [M, F] show, the surest first.
 
-    Of two names that point to one cell the likelier counts.
+    Of two names that point to one cell the likelier counts. distances_m: [M], None where they are not known.
     """
     logits = names.logits(cells)  # [M, N]
     best, places = logits.max(axis=0), logits.argmax(axis=0)
@@ -48,7 +52,9 @@ def sightings(cells: Floats, names: NameTable, most: int = MOST) -> list[Sightin
             break
         if place not in taken:
             taken.add(place)
-            found.append(_sighting(cells, logits[:, name], place, names.things[name]))
+            sighting = _sighting(cells, logits[:, name], place, names.things[name])
+            far = math.nan if distances_m is None else float(distances_m[place])
+            found.append(dataclasses.replace(sighting, distance_m=far))
     return found
 
 

@@ -2,13 +2,14 @@
 
 runs(id, begun_ns, frame)                                   each start of the robot; frame: what poses are given in
 views(id, run, stamp_ns, camera, x_m, y_m, yaw_rad, width, height, picture)             picture: JPEG
-sightings(id, view, across, down, middle, foot, colour, kind, logit, vector)            vector: float16, packed
+sightings(id, view, across, down, middle, foot, colour, kind, logit, vector, distance_m)    vector: float16, packed
 tags(name, vector, stamp_ns, picture)                                                   names that people gave
 facts(key, value)                                           the version, and whose vectors these are
 """
 
 from __future__ import annotations
 
+import math
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ from vila_core.errors import ConfigError, OutputError
 from vila_core.recall.sightings import Sighting
 from vila_core.types import Pose
 
-VERSION = 1
+VERSION = 2  # 1: without distances
 _SCHEMA = """
 CREATE TABLE facts (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE runs (id INTEGER PRIMARY KEY, begun_ns INTEGER NOT NULL, frame TEXT NOT NULL);
@@ -37,7 +38,7 @@ CREATE INDEX views_by_place ON views (run, x_m, y_m);
 CREATE TABLE sightings (
     id INTEGER PRIMARY KEY, view INTEGER NOT NULL REFERENCES views(id) ON DELETE CASCADE,
     across REAL NOT NULL, down REAL NOT NULL, middle REAL NOT NULL, foot REAL NOT NULL,
-    colour TEXT NOT NULL, kind TEXT NOT NULL, logit REAL NOT NULL, vector BLOB NOT NULL
+    colour TEXT NOT NULL, kind TEXT NOT NULL, logit REAL NOT NULL, vector BLOB NOT NULL, distance_m REAL
 );
 CREATE INDEX sightings_by_view ON sightings (view);
 CREATE TABLE tags (
@@ -76,7 +77,7 @@ class Rows:
     views: NDArray[np.int64]
     runs: NDArray[np.int64]
     poses: NDArray[np.float64]  # [N, 3]
-    places: Floats  # [N, 2]: middle, foot
+    places: Floats  # [N, 3]: middle, foot, distance_m
     vectors: Floats
 
 
@@ -120,6 +121,11 @@ class Store:
                 facts = (("version", str(VERSION)), ("probe", _packed(probe)))
                 db.executemany("INSERT INTO facts VALUES (?, ?)", facts)
         known = dict(db.execute("SELECT key, value FROM facts"))
+        if known.get("version") == "1":
+            with self._transaction():
+                db.execute("ALTER TABLE sightings ADD COLUMN distance_m REAL")
+                db.execute("UPDATE facts SET value = ? WHERE key = 'version'", (str(VERSION),))
+            known["version"] = str(VERSION)
         if known.get("version") != str(VERSION):
             raise ConfigError(
                 f"{self.file} is a memory of version {known.get('version')}; this is {VERSION}: name another file"
@@ -140,11 +146,11 @@ class Store:
                 row,
             ).lastrowid
             self._db.executemany(
-                "INSERT INTO sightings (view, across, down, middle, foot, colour, kind, logit, vector)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO sightings (view, across, down, middle, foot, colour, kind, logit, vector, distance_m)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 [
                     (number, one.across, one.down, one.middle, one.foot, one.thing.colour, one.thing.kind, one.logit,
-                     _packed(one.vector))
+                     _packed(one.vector), None if math.isnan(one.distance_m) else one.distance_m)
                     for one in seen
                 ],
             )  # fmt: skip
@@ -176,15 +182,15 @@ class Store:
     def rows(self) -> Rows:
         """All sightings."""
         found = self._db.execute(
-            "SELECT view, run, x_m, y_m, yaw_rad, middle, foot, vector FROM sightings JOIN views ON views.id = view"
-            " ORDER BY sightings.id"
+            "SELECT view, run, x_m, y_m, yaw_rad, middle, foot, distance_m, vector"
+            " FROM sightings JOIN views ON views.id = view ORDER BY sightings.id"
         ).fetchall()
         vectors = np.frombuffer(b"".join(row[-1] for row in found), np.float16).astype(np.float32)
         return Rows(
             np.array([row[0] for row in found], np.int64),
             np.array([row[1] for row in found], np.int64),
             np.array([row[2:5] for row in found], np.float64).reshape(-1, 3),
-            np.array([row[5:7] for row in found], np.float32).reshape(-1, 2),
+            np.array([row[5:8] for row in found], np.float32).reshape(-1, 3),  # NULL is nan
             vectors.reshape(-1, self.width - 1),
         )
 

@@ -31,6 +31,9 @@ class Rollouts:
     slots: NDArray[np.int64]  # [N, S] flat object index of each slot, -1 empty
     kinds: NDArray[np.int64]  # [N, 64] kind of each flat object, -1
     colours: NDArray[np.int64]  # [N, 64] colour of each flat object, -1
+    pose: NDArray[np.float32]  # [N, 3] x, y, yaw
+    flat_seed: NDArray[np.int64]  # [N]
+    flat_family: NDArray[np.str_]  # [N]
     kind_names: tuple[str, ...]
     colour_names: tuple[str, ...]
     templates: tuple[str, ...]
@@ -85,7 +88,8 @@ def read_rollouts(folder: Path) -> Rollouts:
     if not meta_file.is_file() or not shards:
         raise ConfigError(f"{folder} holds no training data; make it with: vila data --out {folder}")
     meta = read_object(meta_file, error=ConfigError)
-    parts = [_read_shard(shard) for shard in shards]
+    families = np.array(meta.texts("families"))
+    parts = [_read_shard(shard, families) for shard in shards]
     offsets = np.cumsum([0] + [len(part["labels"]) for part in parts])
     for part, offset in zip(parts, offsets, strict=False):
         part["first"] = part["first"] + offset
@@ -101,7 +105,7 @@ def read_rollouts(folder: Path) -> Rollouts:
     )
 
 
-def _read_shard(shard: Path) -> dict[str, NDArray[Any]]:
+def _read_shard(shard: Path, families: NDArray[np.str_]) -> dict[str, NDArray[Any]]:
     def load(name: str) -> NDArray[Any]:
         return load_array(shard / f"{name}.npy")
 
@@ -121,6 +125,9 @@ def _read_shard(shard: Path) -> dict[str, NDArray[Any]]:
         "slots": load("slots").astype(np.int64)[episode],
         "kinds": objects[..., 0],
         "colours": objects[..., 1],
+        "pose": load("pose"),
+        "flat_seed": load("flat_seed").astype(np.int64)[flat],
+        "flat_family": families[load("flat_family")[flat]],
     }
 
 

@@ -1,0 +1,99 @@
+"""`vila train-distances`: teach a relevance head how far off what it sees is; changes nothing else of it."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from vila_core.engine.backend import EMBEDDED_CHECKPOINT
+from vila_core.errors import ConfigError
+from vila_core.files.writing import naming_output
+from vila_core.models.relevance import RelevanceHead
+from vila_core.models.stored.checkpoint import load_checkpoint
+from vila_core.models.stored.relevance_files import save_relevance
+from vila_tools.options import add_threads_option
+from vila_tools.training.autocast import AUTOCAST_PRECISIONS, autocast_precision
+from vila_tools.training.distance_stage import DistanceStage
+from vila_tools.training.ranks import ALONE, Ranks, torchrun_ranks
+from vila_tools.training.recipe import StageRecipe
+from vila_tools.training.shards import Rollouts, joined, read_rollouts
+from vila_tools.training.stage_run import run_stage
+from vila_tools.training.train import pick_device, shorter
+
+RECIPE = StageRecipe(1600, 64, 1e-3, weight_decay=0.01, warmup_steps=100)
+WIDTH = 128
+VALIDATION_SHARE = 0.05  # of the frames, the last ones: flats that are not trained on
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Train, resuming what is in --out, and write the head into the checkpoint; the last line is one JSON object."""
+    args = _parser().parse_args(argv)
+    torch.set_num_threads(args.threads)
+    began = time.monotonic()
+    with torchrun_ranks(pick_device(args.device)) as (ranks, device):
+        head = load_checkpoint(args.checkpoint, device=device, precision="float32").relevance_head
+        if head is None:
+            raise ConfigError(f"{args.checkpoint} has no relevance head; teach it one with: vila train-events")
+        rollouts = read_rollouts(args.data)
+        if (args.data / "views").is_dir():
+            rollouts = joined(read_rollouts(args.data / "views"), rollouts)
+        with naming_output(args.out):
+            args.out.mkdir(parents=True, exist_ok=True)
+        chosen = ranks.agreed(autocast_precision(args.precision, device).name)
+        if ranks.is_first:
+            print(f"autocast in {chosen}", file=sys.stderr)
+        steps = shorter(RECIPE, args.scale)
+        head, figures = train_distances(head, rollouts, steps, args.out, seed=args.seed, precision=chosen, ranks=ranks)
+    if ranks.is_first:
+        save_relevance(head, args.checkpoint)
+        print(json.dumps({"checkpoint": str(args.checkpoint), "seconds": round(time.monotonic() - began)} | figures))
+    return 0
+
+
+def train_distances(
+    head: RelevanceHead,
+    rollouts: Rollouts,
+    recipe: StageRecipe,
+    folder: Path,
+    *,
+    seed: int = 0,
+    precision: str = "float32",
+    ranks: Ranks = ALONE,
+) -> tuple[RelevanceHead, dict[str, float]]:
+    """Return the head with a reader of distances, anew; and its figures on frames that were held out.
+
+    ranks: processes that share each batch; the first one alone writes.
+    """
+    torch.manual_seed(seed)
+    taught = RelevanceHead(dataclasses.replace(head.config, distance_width=WIDTH)).to(head.score.weight.device)
+    own = {name: weight for name, weight in taught.state_dict().items() if name.startswith("distance.")}
+    others = {name: weight for name, weight in head.state_dict().items() if not name.startswith("distance.")}
+    taught.load_state_dict(own | others)
+    cut = round(len(rollouts) * (1 - VALIDATION_SHARE))
+    trained, checked = (
+        DistanceStage(taught, rollouts, rows, recipe, precision, part)
+        for rows, part in ((range(cut), ranks), (range(cut, len(rollouts)), ALONE))
+    )
+    return taught, run_stage("distances", trained, checked, recipe, seed=seed, folder=folder, ranks=ranks)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="vila train-distances", description=__doc__)
+    parser.add_argument("--data", type=Path, default=Path("data/nano"), help="folder of the data set, see `vila data`")
+    parser.add_argument(
+        "--checkpoint", type=Path, default=EMBEDDED_CHECKPOINT, help="gets it (default: the embedded one)"
+    )
+    parser.add_argument("--out", type=Path, default=Path("out/distances"), help="states and log; resumed if there")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--scale", type=float, default=1.0, help="multiply the number of steps, for a quick trial")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda")
+    parser.add_argument("--precision", choices=AUTOCAST_PRECISIONS, default="auto", help="default: %(default)s")
+    add_threads_option(parser)
+    return parser
