@@ -333,7 +333,9 @@ def test_json_lines_and_lists_are_read_and_frames_found(data, tmp_path):
 def test_the_simulators_frames_are_samples_too(tmp_path):
     meta = {"kinds": ["chair", "floor_lamp"], "colours": ["red", "blue"], "sentences": SENTENCES}
     (tmp_path / "shard_00000").mkdir()
-    (tmp_path / "meta.json").write_text(json.dumps(meta | {"train_templates": ["go to the {colour} {kind}"]}))
+    (tmp_path / "meta.json").write_text(
+        json.dumps(meta | {"train_templates": ["go to the {colour} {kind}"], "families": ["plain"]})
+    )
     labels = np.full((4, 8), -1, np.int8)
     labels[:, 1] = [3, 4, -1, 0]  # of the object that the robot drives to
     arrays = {
@@ -347,6 +349,9 @@ def test_the_simulators_frames_are_samples_too(tmp_path):
         "slots": np.tile(np.array([0, 1] + [-1] * 6, np.int16), (2, 1)),
         "target_slot": np.ones(2, np.int8),
         "flat": np.zeros(2, np.int32),
+        "flat_seed": np.zeros(1, np.int64),
+        "flat_family": np.zeros(1, np.int8),
+        "pose": np.zeros((4, 3), np.float32),
         "objects": np.concatenate([[[[0, 0], [1, 1]]], np.full((1, 62, 2), -1)], axis=1).astype(np.int16),
     }
     for name, array in arrays.items():
