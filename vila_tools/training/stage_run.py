@@ -1,12 +1,15 @@
-"""One stage from beginning to end: trained, checked on what is held out, its curves drawn."""
+"""One stage from beginning to end: its options; trained, checked on what is held out, its curves drawn."""
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from vila_tools.options import add_threads_option
+from vila_tools.training.autocast import AUTOCAST_PRECISIONS
 from vila_tools.training.curves import draw_stage, read_log, tensorboard
 from vila_tools.training.loop import Stage, train_stage, untold
 from vila_tools.training.ranks import ALONE, Ranks
@@ -38,3 +41,12 @@ def run_stage(
     if last.get("step") != steps.steps or not figures:  # it was cut off between its last state and this line
         figures = {key: round(value, 4) for key, value in validate().items()}
     return {f"{name}_{key}": value for key, value in figures.items()}
+
+
+def add_stage_options(parser: argparse.ArgumentParser) -> None:
+    """Add what the programs that train a relevance head can be told of how: seed, steps, device, precision, threads."""
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--scale", type=float, default=1.0, help="multiply the number of steps, for a quick trial")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda")
+    parser.add_argument("--precision", choices=AUTOCAST_PRECISIONS, default="auto", help="default: %(default)s")
+    add_threads_option(parser)

@@ -18,13 +18,12 @@ from vila_core.files.writing import naming_output
 from vila_core.models.relevance import RelevanceHead
 from vila_core.models.stored.checkpoint import load_checkpoint
 from vila_core.models.stored.relevance_files import save_relevance
-from vila_tools.options import add_threads_option
-from vila_tools.training.autocast import AUTOCAST_PRECISIONS, autocast_precision
+from vila_tools.training.autocast import autocast_precision
 from vila_tools.training.distance_stage import DistanceStage
 from vila_tools.training.ranks import ALONE, Ranks, torchrun_ranks
 from vila_tools.training.recipe import StageRecipe
 from vila_tools.training.shards import Rollouts, joined, read_rollouts
-from vila_tools.training.stage_run import run_stage
+from vila_tools.training.stage_run import add_stage_options, run_stage
 from vila_tools.training.train import pick_device, shorter
 
 RECIPE = StageRecipe(1600, 64, 1e-3, weight_decay=0.01, warmup_steps=100)
@@ -91,9 +90,5 @@ def _parser() -> argparse.ArgumentParser:
         "--checkpoint", type=Path, default=EMBEDDED_CHECKPOINT, help="gets it (default: the embedded one)"
     )
     parser.add_argument("--out", type=Path, default=Path("out/distances"), help="states and log; resumed if there")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--scale", type=float, default=1.0, help="multiply the number of steps, for a quick trial")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda")
-    parser.add_argument("--precision", choices=AUTOCAST_PRECISIONS, default="auto", help="default: %(default)s")
-    add_threads_option(parser)
+    add_stage_options(parser)
     return parser

@@ -21,8 +21,7 @@ from vila_core.models.stored.checkpoint import load_checkpoint
 from vila_core.models.stored.relevance_files import save_relevance
 from vila_core.models.vision_tower import VisionTower
 from vila_core.models.vlm import VisionLanguageModel
-from vila_tools.options import add_threads_option
-from vila_tools.training.autocast import AUTOCAST_PRECISIONS, autocast_precision
+from vila_tools.training.autocast import autocast_precision
 from vila_tools.training.clip_features import clip_features
 from vila_tools.training.clips import Clips, read_clips
 from vila_tools.training.event_lessons import Lessons
@@ -30,7 +29,7 @@ from vila_tools.training.event_stage import Course, EventStage, NameStage
 from vila_tools.training.loop import Stage
 from vila_tools.training.ranks import ALONE, Ranks, torchrun_ranks
 from vila_tools.training.recipe import EventRecipe, StageRecipe
-from vila_tools.training.stage_run import run_stage
+from vila_tools.training.stage_run import add_stage_options, run_stage
 from vila_tools.training.train import pick_device, shorter
 
 ENLARGED = 2  # the head's picture beside the model's: what is far away is small
@@ -131,9 +130,5 @@ def _parser() -> argparse.ArgumentParser:
         "--checkpoint", type=Path, default=EMBEDDED_CHECKPOINT, help="gets the head (default: the embedded one)"
     )
     parser.add_argument("--out", type=Path, default=Path("out/events"), help="states and log; resumed if there")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--scale", type=float, default=1.0, help="multiply the number of steps, for a quick trial")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda")
-    parser.add_argument("--precision", choices=AUTOCAST_PRECISIONS, default="auto", help="default: %(default)s")
-    add_threads_option(parser)
+    add_stage_options(parser)
     return parser
