@@ -333,6 +333,17 @@ def test_a_file_without_distances_is_read_and_gets_them(tmp_path: Path) -> None:
         memory.remember(picture({"red ball": (4, 4)}), Pose())
 
 
+def test_an_older_file_of_another_model_is_left_as_it_is(tmp_path: Path) -> None:
+    make_memory(tmp_path).close()
+    with closing(sqlite3.connect(tmp_path / "seen.sqlite")) as db:
+        db.execute("UPDATE facts SET value = '1' WHERE key = 'version'")
+        db.commit()
+    with pytest.raises(ConfigError, match="another model"):
+        make_memory(tmp_path, backend=SeeingBackend(seed=1))
+    with closing(sqlite3.connect(tmp_path / "seen.sqlite")) as db:
+        assert db.execute("SELECT value FROM facts WHERE key = 'version'").fetchone() == ("1",)
+
+
 def test_a_file_of_another_version_is_refused(tmp_path: Path) -> None:
     make_memory(tmp_path).close()
     with sqlite3.connect(tmp_path / "seen.sqlite") as db:

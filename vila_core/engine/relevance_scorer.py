@@ -71,9 +71,10 @@ class RelevanceScorer:
     def distances(self, frame: Frame) -> NDArray[np.float32] | None:
         """Return how far off the thing in each cell of a frame is: [M]; None if the head was not taught that."""
         (view,) = self._look(self._head(), [frame])
-        if view.distances is not None:
-            require_finite(view.distances, "the distances")
-        return None if view.distances is None else view.distances.numpy(force=True)
+        if view.distances is None:
+            return None
+        require_finite(view.distances, "the distances")
+        return view.distances.numpy(force=True)
 
     def cell_queries(self, questions: Sequence[str]) -> NDArray[np.float32]:
         """Return what each question's place map looks for, and its threshold: [N, F + 1]."""

@@ -67,11 +67,10 @@ class RelevanceConfig:
         check_fields(self)
         for name in self.__slots__:
             most = _MOST_LAYERS if name.endswith("layers") else _MOST_SIZE
-            least = 0 if name == "distance_width" else 1e-9
-            if not least <= getattr(self, name) <= most:
-                raise CheckpointError(
-                    f"relevance head: {name} = {getattr(self, name)!r} must be above 0, at most {most}"
-                )
+            value, may_be_0 = getattr(self, name), name == "distance_width"
+            if not (0 < value <= most or (may_be_0 and value == 0)):
+                least = "0 or more" if may_be_0 else "above 0"
+                raise CheckpointError(f"relevance head: {name} = {value!r} must be {least}, at most {most}")
         if math.isqrt(self.visual_tokens) ** 2 != self.visual_tokens:
             raise CheckpointError(f"relevance head: visual_tokens = {self.visual_tokens} are no square grid")
         if self.picture_px % self.patch_px or self.eyes_width % self.eyes_heads:
@@ -134,9 +133,8 @@ class RelevanceHead(nn.Module):
         nn.init.zeros_(self.direct.weight)
         with torch.no_grad():
             self.direct.bias.zero_()[EVENT_MAP] = 0.5
-        self.distance = (
-            DistanceReader(config.grid, config.eyes_width, taught) if (taught := config.distance_width) else None
-        )
+        taught = config.distance_width
+        self.distance = DistanceReader(config.grid, config.eyes_width, taught) if taught else None
         self.register_buffer("centres", _centres(config.grid), persistent=False)
 
     def forward(self, still: Tensor, thumbnails: Tensor, questions: Tensor) -> tuple[Tensor, Tensor]:

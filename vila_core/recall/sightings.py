@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -52,9 +51,8 @@ def sightings(cells: Floats, names: NameTable, distances_m: Floats | None = None
             break
         if place not in taken:
             taken.add(place)
-            sighting = _sighting(cells, logits[:, name], place, names.things[name])
-            far = math.nan if distances_m is None else float(distances_m[place])
-            found.append(dataclasses.replace(sighting, distance_m=far))
+            far_m = math.nan if distances_m is None else float(distances_m[place])
+            found.append(_sighting(cells, logits[:, name], place, names.things[name], far_m))
     return found
 
 
@@ -63,13 +61,12 @@ def nearest(found: Sequence[Sighting], across: float, down: float) -> Sighting |
     return min(found, key=lambda one: (one.across - across) ** 2 + (one.down - down) ** 2, default=None)
 
 
-def _sighting(cells: Floats, logits: Floats, place: int, thing: Thing) -> Sighting:
+def _sighting(cells: Floats, logits: Floats, place: int, thing: Thing, far_m: float) -> Sighting:
     grid = round(len(cells) ** 0.5)
     of_it = np.flatnonzero(logits > logits[place] - _BLOB)
     shares = np.exp(np.minimum(logits[of_it], _MOST_LOGIT))
     middle = float((shares * (of_it % grid + 0.5)).sum() / shares.sum() / grid)
     foot = float(of_it.max() // grid + 1) / grid
     row, column = divmod(place, grid)
-    return Sighting(
-        (column + 0.5) / grid, (row + 0.5) / grid, middle, foot, thing, float(logits[place]), cells[place].copy()
-    )
+    across, down = (column + 0.5) / grid, (row + 0.5) / grid
+    return Sighting(across, down, middle, foot, thing, float(logits[place]), cells[place].copy(), far_m)

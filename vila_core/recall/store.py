@@ -24,7 +24,8 @@ from vila_core.errors import ConfigError, OutputError
 from vila_core.recall.sightings import Sighting
 from vila_core.types import Pose
 
-VERSION = 2  # 1: without distances
+VERSION = 2
+_WITHOUT_DISTANCES = "1"  # an older version, which is read on and gets them
 _SCHEMA = """
 CREATE TABLE facts (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE runs (id INTEGER PRIMARY KEY, begun_ns INTEGER NOT NULL, frame TEXT NOT NULL);
@@ -121,18 +122,17 @@ class Store:
                 facts = (("version", str(VERSION)), ("probe", _packed(probe)))
                 db.executemany("INSERT INTO facts VALUES (?, ?)", facts)
         known = dict(db.execute("SELECT key, value FROM facts"))
-        if known.get("version") == "1":
-            with self._transaction():
-                db.execute("ALTER TABLE sightings ADD COLUMN distance_m REAL")
-                db.execute("UPDATE facts SET value = ? WHERE key = 'version'", (str(VERSION),))
-            known["version"] = str(VERSION)
-        if known.get("version") != str(VERSION):
+        if known.get("version") not in (_WITHOUT_DISTANCES, str(VERSION)):
             raise ConfigError(
                 f"{self.file} is a memory of version {known.get('version')}; this is {VERSION}: name another file"
             )
         kept = np.frombuffer(known["probe"], np.float16).astype(np.float32)
         if kept.size != probe.size or not np.allclose(kept, probe.ravel(), rtol=_ALIKE, atol=_ALIKE):
             raise ConfigError(f"{self.file} holds what another model saw; name another file for this one")
+        if known["version"] == _WITHOUT_DISTANCES:
+            with self._transaction():
+                db.execute("ALTER TABLE sightings ADD COLUMN distance_m REAL")
+                db.execute("UPDATE facts SET value = ? WHERE key = 'version'", (str(VERSION),))
 
     def add(self, view: View, seen: Sequence[Sighting]) -> int:
         """Keep a view of this run and the things that it shows; returns its number."""

@@ -110,7 +110,7 @@ class ControllerNode(Node):
         self._is_closed = False
         self._only_one = OnlyOne(self)
         self._earlier = ""  # who else bears our name
-        self._stranger, self._stranger_ns = "", 0  # who spoke last for one of those that count, and when
+        self._stranger, self._stranger_until_ns = "", 0  # who spoke last for one of those, and how long it counts
         navigator, governor = self._config.navigator, self._config.governor
         publishers = {ACTIONS: navigator, NAVIGATOR_HEARTBEAT: navigator, GOVERNOR_STATE: governor}
         self._authority = Authority(self, publishers, self._on_stranger)
@@ -180,7 +180,7 @@ class ControllerNode(Node):
     def _on_stranger(self, detail: str) -> None:
         """Stand still, and say so: who forges one message may forge the next."""
         self.get_logger().error(f"not obeyed: {detail}", throttle_duration_sec=_WARN_EVERY_S)
-        self._stranger, self._stranger_ns = detail, time.monotonic_ns()
+        self._stranger, self._stranger_until_ns = detail, time.monotonic_ns() + round(_STRANGER_S * 1e9)
         self._end(Doubt(MotionFault.STRANGER, detail))
 
     def _on_heartbeat(self, message: Header, info: Mapping[str, Any]) -> None:
@@ -201,10 +201,10 @@ class ControllerNode(Node):
     def _on_action(self, message: NavAction, info: Mapping[str, Any]) -> None:
         """Execute, or refuse and stand still; a running motion is replaced either way."""
         self._end_if_held_up(is_tick=False)
-        stranger = self._authority.refusal(ACTIONS, info)
+        not_theirs = self._authority.refusal(ACTIONS, info)
         self._replace(message)
-        if stranger:
-            self._refuse(message, Doubt(MotionFault.STRANGER, stranger))
+        if not_theirs:
+            self._refuse(message, Doubt(MotionFault.STRANGER, not_theirs))
             return
         try:
             action = action_from_message(message)
@@ -314,11 +314,7 @@ class ControllerNode(Node):
         steady_ns = time.monotonic_ns()
         return (
             _doubt(MotionFault.NOT_ALONE, self._earlier)
-            or (
-                _doubt(MotionFault.STRANGER, self._stranger)
-                if steady_ns - self._stranger_ns < _STRANGER_S * 1e9
-                else None
-            )
+            or _doubt(MotionFault.STRANGER, self._stranger if steady_ns < self._stranger_until_ns else "")
             or _doubt(MotionFault.CLOCK, self._fault())
             or silence(
                 self._odometry.receipt,

@@ -39,7 +39,8 @@ class DistanceStage(nn.Module):
         super().__init__()
         assert head.distance is not None
         self.reader = head.distance
-        self._head, self._rollouts, self._rows = [head], rollouts, rows  # in a list: its other weights are not ours
+        self._seen_in = head.features  # not the head itself: only the reader's weights are ours
+        self._rollouts, self._rows = rollouts, rows
         self._recipe, self._precision, self._ranks = recipe, precision, ranks
         self._spots: dict[tuple[int, str], Spots] = {}
 
@@ -51,12 +52,12 @@ class DistanceStage(nn.Module):
         """Loss and figures of one random batch, of which this rank's share is seen."""
         rows = self._rows.start + rng.integers(len(self._rows), size=self._recipe.batch_size)
         share = self._ranks.share(len(rows))
-        (head,), device = self._head, self.reader.place.device
+        device = self.reader.place.device
         pictures = augment(torch.from_numpy(self._rollouts.images[rows[share.rows]]), rng, share).to(device)
         truth = torch.from_numpy(self._distances(rows[share.rows])).to(device)
         with autocast(device, self._precision):
             with torch.no_grad():
-                features = head.features(pictures)
+                features = self._seen_in(pictures)
             told = self.reader(features.float()).float()
         shown = ~truth.isnan()
         count = self._ranks.total(shown.sum().float()).clamp(min=1)

@@ -16,6 +16,7 @@ from vila_tools.training.ranks import ALONE, Ranks
 from vila_tools.training.recipe import StageRecipe
 
 VALIDATION_BATCHES = 4
+_VALIDATION_SHARE = 0.05  # of the data, its last: flats that are not trained on
 
 
 def run_stage(
@@ -41,6 +42,12 @@ def run_stage(
     if last.get("step") != steps.steps or not figures:  # it was cut off between its last state and this line
         figures = {key: round(value, 4) for key, value in validate().items()}
     return {f"{name}_{key}": value for key, value in figures.items()}
+
+
+def held_out(count: int) -> tuple[range, range]:
+    """Return which rows of a relevance head's lessons are trained on, and which it is checked on."""
+    cut = round(count * (1 - _VALIDATION_SHARE))
+    return range(cut), range(cut, count)
 
 
 def add_stage_options(parser: argparse.ArgumentParser) -> None:

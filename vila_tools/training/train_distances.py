@@ -23,12 +23,11 @@ from vila_tools.training.distance_stage import DistanceStage
 from vila_tools.training.ranks import ALONE, Ranks, torchrun_ranks
 from vila_tools.training.recipe import StageRecipe
 from vila_tools.training.shards import Rollouts, joined, read_rollouts
-from vila_tools.training.stage_run import add_stage_options, run_stage
+from vila_tools.training.stage_run import add_stage_options, held_out, run_stage
 from vila_tools.training.train import pick_device, shorter
 
 RECIPE = StageRecipe(1600, 64, 1e-3, weight_decay=0.01, warmup_steps=100)
 WIDTH = 128
-VALIDATION_SHARE = 0.05  # of the frames, the last ones: flats that are not trained on
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -72,13 +71,11 @@ def train_distances(
     """
     torch.manual_seed(seed)
     taught = RelevanceHead(dataclasses.replace(head.config, distance_width=WIDTH)).to(head.score.weight.device)
-    own = {name: weight for name, weight in taught.state_dict().items() if name.startswith("distance.")}
     others = {name: weight for name, weight in head.state_dict().items() if not name.startswith("distance.")}
-    taught.load_state_dict(own | others)
-    cut = round(len(rollouts) * (1 - VALIDATION_SHARE))
+    taught.load_state_dict(taught.state_dict() | others)
     trained, checked = (
-        DistanceStage(taught, rollouts, rows, recipe, precision, part)
-        for rows, part in ((range(cut), ranks), (range(cut, len(rollouts)), ALONE))
+        DistanceStage(taught, rollouts, rows, recipe, precision, own)
+        for rows, own in zip(held_out(len(rollouts)), (ranks, ALONE), strict=True)
     )
     return taught, run_stage("distances", trained, checked, recipe, seed=seed, folder=folder, ranks=ranks)
 

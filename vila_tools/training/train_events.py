@@ -29,11 +29,10 @@ from vila_tools.training.event_stage import Course, EventStage, NameStage
 from vila_tools.training.loop import Stage
 from vila_tools.training.ranks import ALONE, Ranks, torchrun_ranks
 from vila_tools.training.recipe import EventRecipe, StageRecipe
-from vila_tools.training.stage_run import add_stage_options, run_stage
+from vila_tools.training.stage_run import add_stage_options, held_out, run_stage
 from vila_tools.training.train import pick_device, shorter
 
 ENLARGED = 2  # the head's picture beside the model's: what is far away is small
-VALIDATION_SHARE = 0.05  # of the clips, the last ones: flats that are not trained on
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -70,7 +69,7 @@ def train_events(
     head = new_head(model, clips.period_s).to(model.device)
     trained, checked = (
         Course(model, head, clips, Lessons(clips, rows, recipe, head.config.grid), recipe, own)
-        for rows, own in zip(_split(len(clips)), (ranks, ALONE), strict=True)
+        for rows, own in zip(held_out(len(clips)), (ranks, ALONE), strict=True)
     )
 
     def run(name: str, stages: tuple[Stage, Stage], steps: StageRecipe) -> dict[str, float]:
@@ -116,11 +115,6 @@ def enlarged(tower: VisionTower) -> dict[str, Tensor]:
 def scaled(recipe: EventRecipe, scale: float) -> EventRecipe:
     """The recipe with its step count multiplied, for quick trials."""
     return dataclasses.replace(recipe, names=shorter(recipe.names, scale), events=shorter(recipe.events, scale))
-
-
-def _split(count: int) -> tuple[range, range]:
-    cut = round(count * (1 - VALIDATION_SHARE))
-    return range(cut), range(cut, count)
 
 
 def _parser() -> argparse.ArgumentParser:
