@@ -39,7 +39,7 @@ class DistanceStage(nn.Module):
         super().__init__()
         assert head.distance is not None
         self.reader = head.distance
-        self._seen_in = head.features  # not the head itself: only the reader's weights are ours
+        self._eyes = head.features  # not the head itself: the reader alone is ours to save
         self._rollouts, self._rows = rollouts, rows
         self._recipe, self._precision, self._ranks = recipe, precision, ranks
         self._spots: dict[tuple[int, str], Spots] = {}
@@ -57,7 +57,7 @@ class DistanceStage(nn.Module):
         truth = torch.from_numpy(self._distances(rows[share.rows])).to(device)
         with autocast(device, self._precision):
             with torch.no_grad():
-                features = self._seen_in(pictures)
+                features = self._eyes(pictures)
             told = self.reader(features.float()).float()
         shown = ~truth.isnan()
         count = self._ranks.total(shown.sum().float()).clamp(min=1)
