@@ -56,7 +56,7 @@ class Rig(Node):
     """Cameras that show one brightness each, on topics that are switched on one by one, and who asks the navigator."""
 
     def __init__(self) -> None:
-        super().__init__("rig")
+        super().__init__("controller")
         self.levels: dict[str, int] = {}  # topic -> what is shown there
         self.size = 24, 32  # height, width
         self.events: list[TemporalEvent] = []
@@ -266,7 +266,7 @@ def test_a_publisher_that_does_not_fit_is_named_with_the_cameras_own_parameter(s
     lamp = scene(cameras=["left"], camera__left__reliability="reliable", image_reliability="reliable")
     for topic in ("image_raw", "left/image_raw"):
         lamp.rig.offer(topic)
-    offers = "/rig offers best_effort"
+    offers = "/controller offers best_effort"
     for camera, parameter in (("left", "camera.left.reliability"), ("", "image_reliability")):
         level = DiagnosticStatus.ERROR if camera else DiagnosticStatus.OK  # nobody needs the main camera's images
         lamp.await_status(camera, level, f"(1 publishers); {offers}: set the parameter {parameter} to best_effort")

@@ -52,7 +52,7 @@ class Robot(Node):
     """Camera, odometry and a controller that takes half a second for each action, and never ends if it is `slow`."""
 
     def __init__(self) -> None:
-        super().__init__("robot")
+        super().__init__("controller")
         self.is_lit = self.is_slow = False
         self._pose, self._running, self._left = Pose(), NavAction(), 0
         self._images = self.create_publisher(Image, "image_raw", sensor_qos())

@@ -35,7 +35,13 @@ class Graph:
         return self
 
     def create_subscription(self, kind: Any, topic: str, callback: Any, qos: Any) -> None:
-        self.tell = callback
+        self.tell = lambda state: callback(state, {})
+
+    def get_namespace(self) -> str:
+        return "/"
+
+    def get_publishers_info_by_topic(self, topic: str) -> list[Any]:
+        return []
 
     def publish(self, mission: Mission) -> None:
         self.missions.append(mission)

@@ -28,7 +28,7 @@ from rclpy.parameter import Parameter
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header, String
 from vila_nav.action import NavigateInstruction
-from vila_nav.msg import DecisionStats, NavAction, NavigatorStatus
+from vila_nav.msg import DecisionStats, GovernorState, NavAction, NavigatorStatus
 from vila_nav.srv import CancelInstruction, SetInstruction
 
 from vila_core.actions.grammar import SENTENCES
@@ -51,7 +51,7 @@ class Robot(Node):
     """Camera, odometry and controller in one; each action is done as soon as it comes."""
 
     def __init__(self) -> None:
-        super().__init__("robot")
+        super().__init__("controller")
         self.images_on = self.odometry_on = self.controller_on = True
         self.encoding = "rgb8"
         self.image_offset_ns = 0
@@ -685,6 +685,31 @@ def test_how_far_a_motion_got_is_told_while_it_runs(start, goal, wait_until) -> 
     report.state, robot.pose = NavAction.STATE_DONE, robot.pose.advanced(0.25)
     robot._execution.publish(report)
     assert running.result()[0] == GoalStatus.STATUS_SUCCEEDED
+
+
+FORGED = {
+    "controller/execution": lambda robot: NavAction(id=robot.moves()[0].id, state=NavAction.STATE_DONE),
+    "governor/state": lambda robot: GovernorState(
+        state=GovernorState.STATE_READY, mission_id=robot.navigator.active.governor.mission_id
+    ),
+}
+
+
+@pytest.mark.parametrize("topic", FORGED)
+def test_who_speaks_for_controller_or_governor_ends_the_mission(start, goal, spinner, wait_until, topic) -> None:
+    robot = start(ScriptedBackend(FORWARD))
+    stranger = spinner.add(Node("stranger"))
+    robot.controller_on = False  # the motion takes its time
+    running = goal(robot)
+    wait_until(lambda: robot.moves())
+    forged = FORGED[topic](robot)
+    publisher = stranger.create_publisher(type(forged), topic, reliable_qos())
+    wait_until(lambda: publisher.get_subscription_count() and len(robot.get_publishers_info_by_topic(topic)))
+    publisher.publish(forged)
+    status, result = running.result()
+    assert status == GoalStatus.STATUS_ABORTED and result.error_code == Result.ERROR_NOT_AUTHORIZED
+    assert f"/stranger publishes /{topic} too" in result.error_msg
+    assert len(robot.moves()) == 1  # what was forged led to no further one
 
 
 class Onlooker(Node):

@@ -14,6 +14,7 @@ from typing import Any
 from rclpy.node import Node
 
 _TAKE_OVER_NS = 1_000_000_000  # a node that was started again may follow one that has been silent for so long
+_RECENT_NS = 2_000_000_000  # who forged one message may forge the next
 _UNKNOWN = "_NODE_NAME_UNKNOWN_"  # the name of a node that is not discovered yet
 
 Gid = tuple[int, ...]
@@ -39,6 +40,12 @@ class Authority:
         self._names = {node.resolve_topic_name(topic): full_name(node, name) for topic, name in publishers.items()}
         self._owners: dict[str, _Owner] = {}
         self._tells_gid = False
+        self._recent, self._recent_until_ns = "", 0
+
+    @property
+    def recent(self) -> str:
+        """Who spoke for another in the last two seconds, in words; empty if nobody did."""
+        return self._recent if time.monotonic_ns() < self._recent_until_ns else ""
 
     def accepts(self, topic: str, info: Mapping[str, Any]) -> bool:
         """Return True if the message that came with this MessageInfo is from who may publish it."""
@@ -63,6 +70,7 @@ class Authority:
             self._owners[topic] = _Owner(gid, now_ns)
             return ""
         complaint = _complaint({name}, topic, {self._names[topic]})
+        self._note(complaint)
         self._on_stranger(complaint)
         return complaint
 
@@ -72,8 +80,21 @@ class Authority:
             return ""
         for topic, name in self._names.items():
             if text := foreign_publishers(self._node, topic, {name}):
+                self._note(text)
                 return text
         return ""
+
+    def only(self, topic: str, callback: Callable[[Any], None]) -> Callable[[Any, Mapping[str, Any]], None]:
+        """Return a subscription's callback that passes on what counts."""
+
+        def pass_on(message: Any, info: Mapping[str, Any]) -> None:
+            if self.accepts(topic, info):
+                callback(message)
+
+        return pass_on
+
+    def _note(self, complaint: str) -> None:
+        self._recent, self._recent_until_ns = complaint, time.monotonic_ns() + _RECENT_NS
 
     def _name_of(self, topic: str, gid: Gid) -> str:
         for endpoint in self._node.get_publishers_info_by_topic(topic):

@@ -5,6 +5,7 @@ from __future__ import annotations
 CMD_VEL = "cmd_vel"  # from the governor to the base
 COMMANDS = "cmd_vel_nav"  # from the controller to the governor
 ACTIONS = "navigator/action"
+EXECUTION = "controller/execution"  # our controller reports there, and has a publisher only when it is ready
 MISSIONS = "navigator/mission"
 NAVIGATOR_HEARTBEAT = "navigator/heartbeat"
 FRAMES = "navigator/frames"

@@ -58,7 +58,6 @@ from vila_ros.controller.odometry_input import OdometryInput
 
 _STANDING = MotionStep(VelocityCommand(), MotionState.IDLE)
 _WARN_EVERY_S = 5.0
-_STRANGER_S = 2.0  # nothing moves for so long after somebody spoke for the navigator or the governor
 _QUIET_AFTER_S = 1.0  # zeros are published for so long after a motion, then nothing: others may drive
 
 
@@ -110,7 +109,6 @@ class ControllerNode(Node):
         self._is_closed = False
         self._only_one = OnlyOne(self)
         self._earlier = ""  # who else bears our name
-        self._stranger, self._stranger_until_ns = "", 0  # who spoke last for one of those, and how long it counts
         navigator, governor = self._config.navigator, self._config.governor
         publishers = {ACTIONS: navigator, NAVIGATOR_HEARTBEAT: navigator, GOVERNOR_STATE: governor}
         self._authority = Authority(self, publishers, self._on_stranger)
@@ -180,7 +178,6 @@ class ControllerNode(Node):
     def _on_stranger(self, detail: str) -> None:
         """Stand still, and say so: who forges one message may forge the next."""
         self.get_logger().error(f"not obeyed: {detail}", throttle_duration_sec=_WARN_EVERY_S)
-        self._stranger, self._stranger_until_ns = detail, time.monotonic_ns() + round(_STRANGER_S * 1e9)
         self._end(Doubt(MotionFault.STRANGER, detail))
 
     def _on_heartbeat(self, message: Header, info: Mapping[str, Any]) -> None:
@@ -314,7 +311,7 @@ class ControllerNode(Node):
         steady_ns = time.monotonic_ns()
         return (
             _doubt(MotionFault.NOT_ALONE, self._earlier)
-            or _doubt(MotionFault.STRANGER, self._stranger if steady_ns < self._stranger_until_ns else "")
+            or _doubt(MotionFault.STRANGER, self._authority.recent)
             or _doubt(MotionFault.CLOCK, self._fault())
             or silence(
                 self._odometry.receipt,

@@ -99,8 +99,12 @@ class ActiveNavigator:
         self._undo_later(self.motion.close)
         self._strain = StrainReader(configured.strain)
         self._undo_later(self._strain.close)
-        required = configured.node.require_governor
-        self.governor = GovernorLink(node, required=required, is_passed=self.motion.is_governed)
+        self.governor = GovernorLink(
+            node,
+            required=configured.node.require_governor,
+            is_passed=self.motion.is_governed,
+            name=configured.node.governor,
+        )
         self._undo_later(self.governor.close)
         self._driven = DrivenPath()
         inputs = (self.readiness, self.latest, self._driven)

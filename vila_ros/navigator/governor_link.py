@@ -11,6 +11,7 @@ from vila_nav.msg import Mission as MissionMsg
 
 from vila_core.control.reasons import MotionFault, StopReason
 from vila_core.control.watchdog import Doubt
+from vila_ros.common.authority import Authority
 from vila_ros.common.qos import reliable_qos
 from vila_ros.common.topics import GOVERNOR_STATE
 from vila_ros.navigator.mission.mission import MissionEnd, MissionError
@@ -43,13 +44,16 @@ class GovernorLink:
 
     A mission is told once the governor has shown that it hears us, and may move once it has shown the mission's number.
     required: false lets missions run where no governor was ever heard. is_passed: the robot's velocities pass the
-    governor; where they do not, none is required, and what it says is seen to here: see `ban`.
+    governor; where they do not, none is required, and what it says is seen to here: see `ban`. name: of the governor,
+    whose states count.
     """
 
-    def __init__(self, node: Node, *, required: bool, is_passed: bool = True) -> None:
+    def __init__(self, node: Node, *, required: bool, is_passed: bool = True, name: str = "governor") -> None:
         self._node, self._required, self._is_passed = node, required and is_passed, is_passed
         self._publisher = node.create_publisher(MissionMsg, "~/mission", reliable_qos())
-        self._subscription = node.create_subscription(GovernorState, GOVERNOR_STATE, self._on_state, reliable_qos(1))
+        self._authority = Authority(node, {GOVERNOR_STATE: name}, self._on_stranger)
+        only_its = self._authority.only(GOVERNOR_STATE, self._on_state)
+        self._subscription = node.create_subscription(GovernorState, GOVERNOR_STATE, only_its, reliable_qos(1))
         self._told = MissionMsg(id=time.time_ns() // 1000)  # no mission of an earlier run has a later number
         self._next: MissionMsg | None = None  # begun, and not told yet
         self._begun_ns = 0  # steady time of the present mission's begin
@@ -113,6 +117,8 @@ class GovernorLink:
 
     def verdict(self) -> tuple[MissionError, str] | None:
         """Return why the present mission is over, None if it goes on, or is still waited for."""
+        if who := self._authority.recent or self._authority.foreign():
+            return MissionError.NOT_AUTHORIZED, who
         if self._is_ungoverned:
             return None
         if (
@@ -134,6 +140,9 @@ class GovernorLink:
         if not hindrance or end.error not in stuck:
             return end
         return dataclasses.replace(end, error=error, message=f"{end.message}; the governor stopped it for {hindrance}")
+
+    def _on_stranger(self, detail: str) -> None:
+        self._node.get_logger().error(f"not the governor's word: {detail}", throttle_duration_sec=5.0)
 
     def _on_state(self, message: GovernorState) -> None:
         self._state, self._heard_ns, self._beats = message, time.monotonic_ns(), 0

@@ -21,7 +21,7 @@ from vila_core.types import Action, HoldReason, MoveForward, Odometry, Turn
 from vila_ros.common.conversions import OdometryError, ns_from_stamp, odometry_from_message
 from vila_ros.common.qos import latched_qos, reliable_qos, sensor_qos, subscription_events
 from vila_ros.common.topics import ACTIONS as ACTION_TOPIC
-from vila_ros.common.topics import GOVERNOR_STATE, MISSIONS
+from vila_ros.common.topics import EXECUTION, GOVERNOR_STATE, MISSIONS
 from vila_ros.page.board import Board
 from vila_ros.page.path import Path
 from vila_ros.page.pictures import Pictures
@@ -55,7 +55,7 @@ class Listener:
             (Mission, MISSIONS, self._on_mission, reliable_qos()),
             (NavAction, ACTION_TOPIC, self._on_action, reliable_qos()),
             (DecisionStats, "navigator/stats", self._on_stats, reliable_qos()),
-            (NavAction, "controller/execution", self._on_execution, reliable_qos()),
+            (NavAction, EXECUTION, self._on_execution, reliable_qos()),
             (NavAction, "navigator/execution", self._on_execution, reliable_qos()),  # where Nav2 drives
             (TemporalEvent, "navigator/events", self._on_event, latched_qos(100)),
             (GovernorState, GOVERNOR_STATE, self._on_governor, reliable_qos(1)),

@@ -36,6 +36,7 @@ from vila_ros.common.topics import (
     CMD_VEL,
     COMMANDS,
     COMPRESSED_SUFFIX,
+    EXECUTION,
     FRAMES,
     GOVERNOR_STATE,
     IMAGE,
@@ -49,7 +50,7 @@ from vila_ros.recorder.run_folder import MB, DiskLimits, RunFolder
 
 TOPICS = (  # beside images
     *(ACTIONS, MISSIONS, "navigator/stats", "navigator/status", "navigator/events"),
-    *("controller/execution", GOVERNOR_STATE, COMMANDS, CMD_VEL),
+    *(EXECUTION, GOVERNOR_STATE, COMMANDS, CMD_VEL),
     *("odom", "scan", "camera/camera_info", "/tf", "/tf_static", "/diagnostics"),
 )
 _RAW, _COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"

@@ -1,9 +1,9 @@
 """`vila bench ros`: what ROS adds to a decision, and how many decisions a second there are without it.
 
-The navigator is a process of its own, started as the demo starts it, over DDS; the robot around it, in this
-process, is bench_robot. Overhead: from just before an image is published until the action that answers it has come to
-the controller, less the time of `decide`. It holds the image's serialisation, its way, its conversion, all
-waits for threads and executors, and the action's way back.
+The navigator is a process of its own, started as the demo starts it, over DDS; the robot around it, in this process, is
+BenchRobot. Overhead: from just before an image is published until the action that answers it has come there, less the
+time of `decide`. It holds the image's serialisation, its way, its conversion, all waits for threads and executors, and
+the action's way back.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ class BenchRobot(Node):
     """
 
     def __init__(self, *, rate_hz: float, width: int, height: int, action_s: float = 0.0) -> None:
-        super().__init__("bench_robot")
+        super().__init__("controller")  # whose reports the navigator takes
         self._action_s = action_s
         self.trips: list[RoundTrip] = []
         self.images = 0

@@ -16,7 +16,7 @@ from vila_nav.msg import GovernorState, Mission, NavAction
 from vila_core.types import Odometry, Pose, VelocityCommand
 from vila_ros.common.conversions import message_from_odometry
 from vila_ros.common.qos import reliable_qos
-from vila_ros.common.topics import ACTIONS, GOVERNOR_STATE, MISSIONS, NAVIGATOR_HEARTBEAT, WATCHDOG_HEARTBEAT
+from vila_ros.common.topics import ACTIONS, EXECUTION, GOVERNOR_STATE, MISSIONS, NAVIGATOR_HEARTBEAT, WATCHDOG_HEARTBEAT
 from vila_ros.common.velocity import is_stamped, velocity_message, velocity_type
 from vila_tools.inject.relay import RELAYED
 
@@ -93,6 +93,15 @@ def governor_forger() -> Intruder:
         return GovernorState(header=_header(node), state=GovernorState.STATE_READY, speed_scale=1.0)
 
     return Intruder({GOVERNOR_STATE: (GovernorState, say)})
+
+
+def report_forger() -> Intruder:
+    """Return a node that says, in the controller's place, that an action is done."""
+
+    def say(node: Node) -> NavAction:
+        return NavAction(header=_header(node), state=NavAction.STATE_DONE, detail=_FORGED)
+
+    return Intruder({EXECUTION: (NavAction, say)})
 
 
 def second_odometry() -> Intruder:

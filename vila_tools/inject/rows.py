@@ -219,6 +219,7 @@ ROWS = (
         partial(intruders.heartbeat_forger, NAVIGATOR_HEARTBEAT),
     ),
     _stranger("governor", "a stranger says that all may pass", intruders.governor_forger),
+    _stranger("report", "a stranger says that the action is done", intruders.report_forger),
     _idle("forged-mission", "stranger", "a stranger plays the navigator", partial(intruder, make=mission_forger)),
     _idle(
         "forged-namesake",

@@ -19,9 +19,10 @@ from vila_core.control.watchdog import Doubt
 from vila_core.types import Decision, Odometry, Stop
 from vila_ros.common.conversions import pose_message, report_on
 from vila_ros.common.qos import reliable_qos
+from vila_ros.common.topics import EXECUTION
 from vila_ros.navigator.mission.mission import MissionError
 from vila_ros.navigator.motion.goal_frames import GoalFrames, TransformError
-from vila_ros.navigator.motion.motion_output import EXECUTION_TOPIC, MotionOutput, OnReport, Rival
+from vila_ros.navigator.motion.motion_output import MotionOutput, OnReport, Rival
 
 _REPORT_EVERY_S = 0.2  # while a motion runs
 
@@ -60,9 +61,9 @@ class GoalOutput(MotionOutput):
     @property
     def rival(self) -> Rival | None:
         """Our controller, if it runs: it would drive the same actions."""
-        if self._node.count_publishers(EXECUTION_TOPIC) == 0:
+        if self._node.count_publishers(EXECUTION) == 0:
             return None
-        topic = self._node.resolve_topic_name(EXECUTION_TOPIC)
+        topic = self._node.resolve_topic_name(EXECUTION)
         return MissionError.NOT_AUTHORIZED, f"our controller drives too ({topic}): end it, or set output to velocity"
 
     def carry_out(self, decision: Decision, action: NavAction) -> None:

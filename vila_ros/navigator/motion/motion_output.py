@@ -14,7 +14,6 @@ from vila_core.control.watchdog import Doubt
 from vila_core.types import Decision, Odometry
 from vila_ros.navigator.mission.mission import Mission, MissionError, MotionReport
 
-EXECUTION_TOPIC = "controller/execution"  # our controller reports there, and has a publisher only when it is ready
 REPORTS = {
     NavAction.STATE_RUNNING: MotionReport.RUNNING,
     NavAction.STATE_DONE: MotionReport.DONE,

@@ -39,7 +39,7 @@ def output_maker(config: NavigatorNodeConfig, goal: GoalConfig) -> MakeOutput:
 
     def make(node: Node, on_report: OnReport, wake: Wake, max_future_s: Callable[[], float]) -> MotionOutput:
         if config.output == VELOCITY:
-            return VelocityOutput(node, on_report)
+            return VelocityOutput(node, on_report, config.controller)
         frames = None if library is None else GoalFrames(library, node, config.goal_frame)
         setup = GoalSetup(goal, on_report, max_future_s, config.odometry_frame, frames)
         if config.output == GOAL_POSE:

@@ -9,40 +9,57 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.node import Node
 from vila_nav.msg import NavAction
 
+from vila_ros.common.authority import Authority
 from vila_ros.common.qos import reliable_qos
-from vila_ros.navigator.motion.motion_output import EXECUTION_TOPIC, MotionOutput, OnReport
+from vila_ros.common.topics import EXECUTION
+from vila_ros.navigator.mission.mission import MissionError
+from vila_ros.navigator.motion.motion_output import MotionOutput, OnReport, Rival
 
 
 class VelocityOutput(MotionOutput):
-    """Passes the controller's reports on, and what it says of itself in /diagnostics."""
+    """Passes the controller's reports on, and what it says of itself in /diagnostics.
+
+    controller: name of the node whose reports count.
+    """
 
     driver = "the controller"
     is_governed = True
 
-    def __init__(self, node: Node, on_report: OnReport) -> None:
+    def __init__(self, node: Node, on_report: OnReport, controller: str = "controller") -> None:
         self._node = node
-        self._topic = node.resolve_topic_name(EXECUTION_TOPIC)
-        self._controller = node.resolve_topic_name(EXECUTION_TOPIC.split("/")[0])
+        self._topic = node.resolve_topic_name(EXECUTION)
+        self._controller = node.resolve_topic_name(EXECUTION.split("/")[0])
         self._fault = ""
+        self._authority = Authority(node, {EXECUTION: controller}, self._on_stranger)
+        only_its = self._authority.only(EXECUTION, on_report)
         self._subscriptions = (
-            node.create_subscription(NavAction, EXECUTION_TOPIC, on_report, reliable_qos()),
+            node.create_subscription(NavAction, EXECUTION, only_its, reliable_qos()),
             node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, reliable_qos()),
         )
 
     @property
     def is_ready(self) -> bool:
         """True if a controller is ready: it announces its reports only then."""
-        return self._node.count_publishers(EXECUTION_TOPIC) > 0
+        return self._node.count_publishers(EXECUTION) > 0
 
     @property
     def fault(self) -> str:
         """Why the controller is not ready, empty if it has not said so and is there."""
         return self._fault or ("" if self.is_ready else f"{self._topic} has 0 publishers")
 
+    @property
+    def rival(self) -> Rival | None:
+        """Somebody who reports for the controller."""
+        who = self._authority.recent or self._authority.foreign()
+        return (MissionError.NOT_AUTHORIZED, who) if who else None
+
     def close(self) -> None:
         """Leave the graph; the controller stops by our silence."""
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
+
+    def _on_stranger(self, detail: str) -> None:
+        self._node.get_logger().error(f"no report of ours: {detail}", throttle_duration_sec=5.0)
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
