@@ -82,6 +82,8 @@ ROWS = [
     "train-events --checkpoint BAD --out OUT",
     "train-distances --data BAD --out OUT",
     "train-distances --checkpoint BAD --out OUT",
+    "train-names --data BAD --out OUT",
+    "train-names --checkpoint BAD --out OUT",
     "bench events --checkpoint BAD",
     "bench events-cost --checkpoint BAD",
     "replay BAD",

@@ -19,7 +19,7 @@ from vila_tools.training.shards import grid_objects
 
 IN_VIEW = "in_view"
 _PLAIN, _GLIMPSED = 7, 1  # of 48 x 48 pixels: from the one on a thing is plainly in view, below the other it is not
-_CELL_SHARE = 0.25  # of a cell, that a thing must cover to be in it
+CELL_SHARE = 0.25  # of a cell, that a thing must cover to be in it
 _SEEN = 0.5  # of the questions about what is in view, that begin with a thing that is
 _OTHER_KIND, _OTHER_COLOUR = 0.35, 0.3  # of them, that then ask for its like
 
@@ -129,7 +129,7 @@ class Lessons:
 
     def _names_in(self, clip: int, run: slice) -> NDArray[np.int64]:
         seg = self._clips.seg[clip, run]
-        shown = grid_objects(seg, self._grid, _CELL_SHARE)
+        shown = grid_objects(seg, self._grid, CELL_SHARE)
         empty = grid_objects(seg, self._grid, 0.0) < 0
         return np.where(shown >= 0, self._named[clip][shown.clip(0)], np.where(empty, -1, -2))
 
@@ -211,7 +211,7 @@ def cells(pixels: NDArray[np.bool_], grid: int) -> NDArray[np.float32]:
     step = pixels.shape[1] // grid
     rows = np.stack([pixels[:, at::step] for at in range(step)]).sum(axis=0, dtype=np.uint8)
     count = np.stack([rows[:, :, at::step] for at in range(step)]).sum(axis=0).reshape(len(pixels), -1)
-    return np.where(count >= _CELL_SHARE * step**2, 1.0, np.where(count > 0, -1.0, 0.0)).astype(np.float32)
+    return np.where(count >= CELL_SHARE * step**2, 1.0, np.where(count > 0, -1.0, 0.0)).astype(np.float32)
 
 
 def _rarity(questions: Sequence[Question]) -> dict[str, float]:

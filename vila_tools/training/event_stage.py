@@ -56,19 +56,7 @@ class Course:
         """Loss and figures of all names at once: in which of the cells [B, T, M, F] each one's place map must be."""
         logits = self.head.maps(cells.flatten(0, 1)[None], self.questions(naming.texts)[None], PLACE_MAP + 1)
         logits = logits[0, ..., PLACE_MAP].flatten(1).T.float()  # [B T M, names]
-        named = naming.named.flatten().to(logits.device)
-        there, nothing = logits[named >= 0], logits[named == -1]
-        names = named[named >= 0]
-        count, blank = (
-            self.ranks.total(torch.tensor(float(len(part)), device=logits.device)).clamp(min=1)
-            for part in (there, nothing)
-        )
-        which = F.cross_entropy(there, names, reduction="sum") / count
-        is_named = F.one_hot(names, len(naming.texts)).to(there.dtype)
-        whether = F.binary_cross_entropy_with_logits(there, is_named, reduction="sum") / (count * len(naming.texts))
-        empty = F.softplus(nothing).sum() / (blank * len(naming.texts))
-        figures = {"named": float((there.argmax(dim=1) == names).sum() / count)}
-        return which + _WHETHER * (whether + empty), figures
+        return naming_loss(logits, naming.named.flatten().to(logits.device), self.ranks)
 
 
 class NameStage(nn.Module):
@@ -157,6 +145,23 @@ class EventStage(nn.Module):
         generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
         noise = _NOISE * torch.randn((share.count, *pictures.shape[1:]), generator=generator)[share.rows]
         return self.head.still(tokens, features), pictures + noise.to(pictures.device)
+
+
+def naming_loss(logits: Tensor, named: Tensor, ranks: Ranks) -> tuple[Tensor, dict[str, float]]:
+    """Loss and figures of all names at once, from how much each cell is like each name [cells, names].
+
+    named: [cells] the name of what a cell shows; -1: nothing that has one, -2: that cannot be said.
+    """
+    there, nothing = logits[named >= 0], logits[named == -1]
+    names, many = named[named >= 0], logits.shape[1]
+    count, blank = (
+        ranks.total(torch.tensor(float(len(part)), device=logits.device)).clamp(min=1) for part in (there, nothing)
+    )
+    which = F.cross_entropy(there, names, reduction="sum") / count
+    is_named = F.one_hot(names, many).to(there.dtype)
+    whether = F.binary_cross_entropy_with_logits(there, is_named, reduction="sum") / (count * many)
+    empty = F.softplus(nothing).sum() / (blank * many)
+    return which + _WHETHER * (whether + empty), {"named": float((there.argmax(dim=1) == names).sum() / count)}
 
 
 def _verb_loss(questions: Tensor, verbs: Tensor) -> Tensor:
