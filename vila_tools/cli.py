@@ -40,7 +40,7 @@ COMMANDS = {
     "engine build": Command("vila_tools.engine.build:main", "TensorRT engines of them, on the robot itself"),
     "quantize": Command("vila_tools.quantize.run:main", "write a checkpoint with 4-bit or 8-bit weights"),
     "parity": Command("vila_tools.parity.run:main", "how far off the official code's reference data we are"),
-    "agree": Command("vila_tools.evaluation.agreement:main", "how far two precisions of a checkpoint decide alike"),
+    "agree": Command("vila_tools.evaluation.agreement:main", "how far two precisions, or two models, decide alike"),
     "reference": Command(
         "vila_tools.reference.run:main", "write docs/reference.md and the SROS2 policy from the code; --check compares"
     ),

@@ -80,3 +80,18 @@ def test_a_model_agrees_with_itself(capsys):
     assert agree([str(EMBEDDED_CHECKPOINT)] * 2 + ["--episodes", "1"]) == 0
     report = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert report["agreement"] == 1.0 and report["kl_nats"] == 0.0 and report["logits_error"] == 0.0
+
+
+def test_a_model_of_another_kind_is_compared_by_what_it_decides(tmp_path, capsys):
+    """In its own words and by another backend: what is common to the two is the ten probabilities."""
+    pytest.importorskip("transformers")
+    from hugging_face_checkpoints import write_checkpoint
+
+    folder = write_checkpoint("smolvlm", tmp_path / "smol")
+    compared = [str(EMBEDDED_CHECKPOINT), str(folder), "--backend-b", "transformers", "--episodes", "1"]
+    assert agree(compared) == 0
+    said = capsys.readouterr().out.splitlines()
+    report = json.loads(said[-1])
+    assert 0 <= report["agreement"] <= 1 and report["kl_nats"] > 0
+    assert report["logits_error"] is None and report["b"]["mb"] is None and report["a"]["mb"] > 1
+    assert report["a"]["model"] != report["b"]["model"] and any(line.startswith("b ") for line in said)

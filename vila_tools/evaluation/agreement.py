@@ -1,7 +1,7 @@
-"""`vila agree A B`: how far two precisions of one checkpoint decide alike, on the same episodes.
+"""`vila agree A B`: how far two precisions of one checkpoint, or two models, decide alike on the same episodes.
 
-The oracle drives; at each of its decisions both models are asked what they would do. A closed loop of each on the
-same episodes tells what the difference costs: --success-episodes.
+The oracle drives; at each of its decisions both models are asked what they would do, each in the words that it was
+trained on. A closed loop of each on the same episodes tells what the difference costs: --success-episodes.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from vila_core.actions.grammar import SENTENCES
+from vila_core.engine.backend import BACKENDS, Backend, load_backend
 from vila_core.engine.decode import whole_pass
 from vila_core.engine.finite import require_finite, traced
-from vila_core.engine.torch_backend import TorchBackend, load_torch_backend
+from vila_core.engine.torch_backend import TorchBackend
 from vila_core.errors import ConfigError
 from vila_core.models.stored.config_reader import read_checkpoint_config
 from vila_core.models.working_precision import weight_bytes
@@ -47,11 +48,12 @@ _LEAST_PROBABILITY = 1e-9  # a divergence stays finite
 class Answer:
     """What a model said to one prompt.
 
-    probabilities: [10]. logits: [V] of the reply's first token. decision_ms: of choosing, caches as they are.
+    probabilities: [10]. logits: [V] of the reply's first token, None of a backend that does not show them. decision_ms:
+    of choosing, caches as they are.
     """
 
     probabilities: NDArray[np.float64]
-    logits: NDArray[np.float32]
+    logits: NDArray[np.float32] | None
     decision_ms: float
 
 
@@ -59,18 +61,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Compare; print a table and, as the last line, a JSON object."""
     args = _parser().parse_args(argv)
     torch.set_num_threads(args.threads)
-    for path in (args.a, args.b):
-        read_checkpoint_config(path)  # what cannot be loaded is told at once
+    asked = ((args.a, args.backend_a, args.precision_a), (args.b, args.backend_b, args.precision_b))
+    for path, backend, _ in asked:
+        if backend == "torch":
+            read_checkpoint_config(path)  # what cannot be loaded is told at once
     episodes = chosen_episodes(args)
-    models = [
-        load_torch_backend(path, device=args.device, precision=precision)
-        for path, precision in ((args.a, args.precision_a), (args.b, args.precision_b))
-    ]
-    for model in models:
+    one, other = (
+        load_backend(backend, path, device=args.device, precision=precision) for path, backend, precision in asked
+    )
+    for model in (one, other):
         tell_precision(model.info)
-    one, other = models
-    if (one.info.name, one.info.prompt_style) != (other.info.name, other.info.prompt_style):
-        raise ConfigError(f"{args.a} is {one.info.name}, {args.b} {other.info.name}: give two precisions of one model")
     pairs = list(tqdm(_answers(one, other, episodes), desc="decisions", unit="decision", disable=None))
     report = {"episodes": len(episodes), "split": episodes[0].split, **compare(pairs)}
     report |= {"a": _facts(one, args.a, [a for a, _ in pairs]), "b": _facts(other, args.b, [b for _, b in pairs])}
@@ -85,21 +85,26 @@ def compare(pairs: Iterable[tuple[Answer, Answer]]) -> dict[str, Any]:
     """Sum up how two models' answers differ.
 
     agreement: share of decisions with the same action. kl: mean of sum p log(p / q) over the ten probabilities, in
-    nats, p being the first model's. logits_error: |x - y| / |x| over the vocabulary, mean.
+    nats, p being the first model's. logits_error: |x - y| / |x| over the vocabulary, mean; None where they have not the
+    same vocabulary, or do not show its logits.
     """
     rows = list(pairs)
     if not rows:
         raise ConfigError("there is no decision to compare")
     same = [bool(a.probabilities.argmax() == b.probabilities.argmax()) for a, b in rows]
     divergences = [divergence(a.probabilities, b.probabilities) for a, b in rows]
-    errors = [float(np.linalg.norm(a.logits - b.logits) / max(np.linalg.norm(a.logits), 1e-30)) for a, b in rows]
+    errors = [_logits_error(a.logits, b.logits) for a, b in rows if a.logits is not None and b.logits is not None]
     return {
         "decisions": len(rows),
         **rate_row("agreement", sum(same), len(same)),
         "kl_nats": float(f"{statistics.fmean(divergences):.4g}"),
         "kl_max_nats": float(f"{max(divergences):.4g}"),
-        "logits_error": float(f"{statistics.fmean(errors):.4g}"),
+        "logits_error": float(f"{statistics.fmean(errors):.4g}") if errors else None,
     }
+
+
+def _logits_error(x: NDArray[np.float32], y: NDArray[np.float32]) -> float:
+    return float(np.linalg.norm(x - y) / max(np.linalg.norm(x), 1e-30))
 
 
 def divergence(p: NDArray[np.float64], q: NDArray[np.float64]) -> float:
@@ -108,7 +113,7 @@ def divergence(p: NDArray[np.float64], q: NDArray[np.float64]) -> float:
     return float(max(0.0, (p * np.log(p / q)).sum()))
 
 
-def success(models: Sequence[tuple[str, TorchBackend]], episodes: Sequence[Episode]) -> dict[str, Any]:
+def success(models: Sequence[tuple[str, Backend]], episodes: Sequence[Episode]) -> dict[str, Any]:
     """Let each model drive the same episodes; success rates with 95 % intervals, and how often they differ."""
     env = FlatEnv()
     found: dict[str, list[EpisodeResult]] = {}
@@ -130,38 +135,46 @@ def make_table(report: dict[str, Any]) -> str:
     lines = [
         f"{report['decisions']} decisions in {report['episodes']} episodes of {report['split']}: "
         f"{report['agreement']:.1%} the same action ({report['agreement_low']:.1%} to {report['agreement_high']:.1%})",
-        f"divergence {report['kl_nats']:.2g} nats (largest {report['kl_max_nats']:.2g}), "
-        f"logits off by {report['logits_error']:.1%}",
+        f"divergence {report['kl_nats']:.2g} nats (largest {report['kl_max_nats']:.2g})"
+        + ("" if report["logits_error"] is None else f", logits off by {report['logits_error']:.1%}"),
         f"{'':2} {'precision':<34} {'MB':>9} {'ms':>8} {'SR':>6}",
     ]
     for name in ("a", "b"):
         row, rate = report[name], report.get("success", {}).get(name, {}).get("sr")
-        shown = "" if rate is None else f"{rate:6.3f}"
-        lines.append(f"{name:2} {row['precision']:<34} {row['mb']:9.2f} {row['decision_ms']:8.2f} {shown:>6}")
+        shown, mb = "" if rate is None else f"{rate:6.3f}", "-" if row["mb"] is None else f"{row['mb']:.2f}"
+        lines.append(f"{name:2} {row['precision']:<34} {mb:>9} {row['decision_ms']:8.2f} {shown:>6}")
     return "\n".join(lines)
 
 
-def _answers(one: TorchBackend, other: TorchBackend, episodes: Sequence[Episode]) -> Iterator[tuple[Answer, Answer]]:
+def _answers(one: Backend, other: Backend, episodes: Sequence[Episode]) -> Iterator[tuple[Answer, Answer]]:
+    with_logits = _shares_vocabulary(one, other)
     env = FlatEnv()
     try:
         for episode in episodes:
             rollout = oracle_rollout(env, episode)
-            for prompt in _prompts(one, rollout):
-                yield _answer(one, prompt), _answer(other, prompt)
+            for prompt, same in zip(_prompts(one, rollout), _prompts(other, rollout), strict=True):
+                yield _answer(one, prompt, with_logits), _answer(other, same, with_logits)
     finally:
         env.close()
 
 
-def _prompts(backend: TorchBackend, rollout: Rollout) -> Iterator[Prompt]:
+def _shares_vocabulary(one: Backend, other: Backend) -> bool:
+    """Tell if the two show their logits, over the same tokens."""
+    both = isinstance(one, TorchBackend) and isinstance(other, TorchBackend)
+    return both and (one.info.name, one.info.prompt_style) == (other.info.name, other.info.prompt_style)
+
+
+def _prompts(backend: Backend, rollout: Rollout) -> Iterator[Prompt]:
     for seen in rollout.decisions:
         yield decision_prompt(backend.info, Instruction(rollout.instruction), rollout.frames[:seen])
 
 
-def _answer(backend: TorchBackend, prompt: Prompt) -> Answer:
+def _answer(backend: Backend, prompt: Prompt, with_logits: bool) -> Answer:
     began = time.perf_counter()
     choice = backend.choose(prompt, SENTENCES)
     elapsed_ms = (time.perf_counter() - began) * 1e3
-    return Answer(np.array(choice.probabilities), first_logits(backend, prompt), elapsed_ms)
+    logits = first_logits(backend, prompt) if with_logits and isinstance(backend, TorchBackend) else None
+    return Answer(np.array(choice.probabilities), logits, elapsed_ms)
 
 
 @torch.inference_mode()
@@ -175,14 +188,18 @@ def first_logits(backend: TorchBackend, prompt: Prompt) -> NDArray[np.float32]:
     return logits.float().cpu().numpy()
 
 
-def _facts(backend: TorchBackend, path: Path, answers: Sequence[Answer]) -> dict[str, Any]:
-    """What each column says; mb: of what decides, without a relevance head, which is never quantized."""
-    head = backend.model.relevance_head
-    deciding = weight_bytes(backend.model) - (0 if head is None else weight_bytes(head))
+def _facts(backend: Backend, path: Path, answers: Sequence[Answer]) -> dict[str, Any]:
+    """What each column says; mb: of what decides, without a relevance head; None where it is not in this process."""
+    mb = None
+    if isinstance(backend, TorchBackend):
+        head = backend.model.relevance_head
+        deciding = weight_bytes(backend.model) - (0 if head is None else weight_bytes(head))
+        mb = round(deciding / 1e6, 2)
     return {
         "checkpoint": str(path),
+        "model": backend.info.name,
         "precision": backend.info.precision,
-        "mb": round(deciding / 1e6, 2),
+        "mb": mb,
         "decision_ms": round(statistics.median(answer.decision_ms for answer in answers), 2),
     }
 
@@ -190,7 +207,11 @@ def _facts(backend: TorchBackend, path: Path, answers: Sequence[Answer]) -> dict
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="vila agree", description=__doc__)
     parser.add_argument("a", type=Path, help="a checkpoint directory, the reference")
-    parser.add_argument("b", type=Path, help="the same model in another precision")
+    parser.add_argument("b", type=Path, help="the same model in another precision, or another model")
+    for side in ("a", "b"):
+        parser.add_argument(
+            f"--backend-{side}", choices=tuple(BACKENDS), default="torch", help=f"that runs {side.upper()}"
+        )
     add_precision_option(parser, "--precision-a", "of what is not quantized of A")
     add_precision_option(parser, "--precision-b", "of what is not quantized of B")
     parser.add_argument("--device", default="cpu", help="as torch names it (default: %(default)s)")
