@@ -56,7 +56,7 @@ class Rig(Node):
     """Cameras that show one brightness each, on topics that are switched on one by one, and who asks the navigator."""
 
     def __init__(self) -> None:
-        super().__init__("controller")
+        super().__init__("controller")  # whose reports count
         self.levels: dict[str, int] = {}  # topic -> what is shown there
         self.size = 24, 32  # height, width
         self.events: list[TemporalEvent] = []

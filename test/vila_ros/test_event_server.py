@@ -86,7 +86,7 @@ class Camera(Node):
     """A camera that shows one brightness; if asked, a robot's odometry and controller too."""
 
     def __init__(self) -> None:
-        super().__init__("watched_camera")
+        super().__init__("controller")  # whose reports count
         self.level, self.offset_ns, self.is_on = 0, 0, True
         self.stamps: list[int] = []
         self.events: list[TemporalEvent] = []

@@ -702,11 +702,15 @@ def test_who_speaks_for_controller_or_governor_ends_the_mission(start, goal, spi
     robot.controller_on = False  # the motion takes its time
     running = goal(robot)
     wait_until(lambda: robot.moves())
+    report = robot.moves()[0]
+    report.state, report.executed_m = NavAction.STATE_RUNNING, 0.1
+    robot._execution.publish(report)
+    wait_until(lambda: running.feedback[-1].decision.executed_m > 0, what="the controller to be heard")
     forged = FORGED[topic](robot)
     publisher = stranger.create_publisher(type(forged), topic, reliable_qos())
-    wait_until(lambda: publisher.get_subscription_count() and len(robot.get_publishers_info_by_topic(topic)))
-    publisher.publish(forged)
+    forging = stranger.create_timer(_TIMER_S, lambda: publisher.publish(forged))
     status, result = running.result()
+    stranger.destroy_timer(forging)
     assert status == GoalStatus.STATUS_ABORTED and result.error_code == Result.ERROR_NOT_AUTHORIZED
     assert f"/stranger publishes /{topic} too" in result.error_msg
     assert len(robot.moves()) == 1  # what was forged led to no further one

@@ -24,7 +24,7 @@ from vila_sim.dataset import DataOptions, dataset_meta, make_shard
 from vila_tools.training import train_distances, train_names
 from vila_tools.training.curves import read_log
 from vila_tools.training.distance_stage import DistanceStage
-from vila_tools.training.frame_lessons import Sitting
+from vila_tools.training.frame_lessons import LessonRun
 from vila_tools.training.frame_names import FrameNames
 from vila_tools.training.recipe import StageRecipe
 from vila_tools.training.shards import grid_objects, read_rollouts
@@ -75,7 +75,7 @@ def test_the_truth_is_the_distance_along_the_floor_to_what_a_cell_shows(rollouts
 def test_it_learns_and_leaves_all_else_as_it_was(rollouts, head, tmp_path):
     before = {name: weight.clone() for name, weight in head.state_dict().items()}
     taught, figures = train_distances.train_distances(
-        SimpleNamespace(relevance_head=head, device="cpu"), rollouts, Sitting(RECIPE, tmp_path)
+        SimpleNamespace(relevance_head=head, device="cpu"), rollouts, LessonRun(RECIPE, tmp_path)
     )
     lines = [line for line in read_log(tmp_path / "log.jsonl", "distances") if "error" in line]
     truth = np.log(DistanceStage(taught, rollouts, range(200), RECIPE, "float32")._distances(np.arange(200)))
@@ -128,15 +128,19 @@ def test_a_cell_is_called_as_its_thing_is(rollouts, model):
 
 
 def test_its_eyes_learn_more_names_and_all_that_reads_them_stays(rollouts, model, tmp_path):
+    model = copy.deepcopy(model)
+    nn.init.normal_(model.relevance_head.place, std=0.3)  # it has much to learn again
     before = {name: weight.clone() for name, weight in model.relevance_head.state_dict().items()}
     steps = StageRecipe(40, 16, 1e-3, 5e-4, warmup_steps=5)
-    taught, figures = train_names.train_names(model, rollouts, Sitting(steps, tmp_path))
+    taught, figures = train_names.train_names(model, rollouts, LessonRun(steps, tmp_path))
     lines = [line for line in read_log(tmp_path / "log.jsonl", "frame_names") if "named" in line]
     assert lines[-1]["named"] > lines[0]["named"] and 0 < figures["frame_names_named"] <= 1
     changed = {name for name, weight in taught.state_dict().items() if not torch.equal(before[name], weight)}
     assert {name.partition(".")[0] for name in changed} == {"eyes", "place", "look", "glance", "join", "near", "norm"}
     assert all(torch.equal(model.relevance_head.state_dict()[name], weight) for name, weight in before.items())
     assert taught.config.distance_width == 0
+    kept = torch.load(tmp_path / "frame_names.pt")["stage"]  # what learns, and nothing of the model beside it
+    assert {name.partition(".")[0] for name in kept} == {"eyes", "place", "seeing"}
 
 
 @pytest.mark.slow

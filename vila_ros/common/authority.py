@@ -14,7 +14,9 @@ from typing import Any
 from rclpy.node import Node
 
 _TAKE_OVER_NS = 1_000_000_000  # a node that was started again may follow one that has been silent for so long
+_GRAPH_NS = 500_000_000
 _RECENT_NS = 2_000_000_000  # who forged one message may forge the next
+_WARN_EVERY_S = 5.0
 _UNKNOWN = "_NODE_NAME_UNKNOWN_"  # the name of a node that is not discovered yet
 
 Gid = tuple[int, ...]
@@ -35,17 +37,28 @@ class Authority:
     somebody else.
     """
 
-    def __init__(self, node: Node, publishers: Mapping[str, str], on_stranger: Callable[[str], None]) -> None:
+    def __init__(
+        self, node: Node, publishers: Mapping[str, str], on_stranger: Callable[[str], None] = lambda _: None
+    ) -> None:
         self._node, self._on_stranger = node, on_stranger
         self._names = {node.resolve_topic_name(topic): full_name(node, name) for topic, name in publishers.items()}
         self._owners: dict[str, _Owner] = {}
         self._tells_gid = False
         self._recent, self._recent_until_ns = "", 0
+        self._foreign, self._asked_ns = "", -_GRAPH_NS  # what the graph said, and when
 
     @property
     def recent(self) -> str:
         """Who spoke for another in the last two seconds, in words; empty if nobody did."""
         return self._recent if time.monotonic_ns() < self._recent_until_ns else ""
+
+    @property
+    def stranger(self) -> str:
+        """Who spoke for another in the last two seconds, or may: see `foreign`, asked twice a second at most."""
+        now_ns = time.monotonic_ns()
+        if now_ns - self._asked_ns >= _GRAPH_NS:
+            self._foreign, self._asked_ns = self.foreign(), now_ns
+        return self.recent or self._foreign
 
     def accepts(self, topic: str, info: Mapping[str, Any]) -> bool:
         """Return True if the message that came with this MessageInfo is from who may publish it."""
@@ -85,10 +98,12 @@ class Authority:
         return ""
 
     def only(self, topic: str, callback: Callable[[Any], None]) -> Callable[[Any, Mapping[str, Any]], None]:
-        """Return a subscription's callback that passes on what counts."""
+        """Return a subscription's callback that passes on what counts, and nothing while there is a stranger."""
 
         def pass_on(message: Any, info: Mapping[str, Any]) -> None:
-            if self.accepts(topic, info):
+            if why := self.refusal(topic, info) or self.stranger:
+                self._node.get_logger().error(f"ignored on {topic}: {why}", throttle_duration_sec=_WARN_EVERY_S)
+            else:
                 callback(message)
 
         return pass_on

@@ -57,7 +57,7 @@ class NavigatorNodeConfig:
     # how often ~/heartbeat and ~/mission are published
     heartbeat_rate_hz: Annotated[float, Bounds(least=10, most=100), AT_ONCE] = 20.0
     require_governor: bool = True  # with velocity; false: missions run without one, and something else limits cmd_vel
-    controller: str = "controller"  # name of the node whose reports count, with velocity
+    controller: str = "controller"  # name of the node whose reports on controller/execution count, with velocity
     governor: str = "governor"  # name of the node whose state counts
     # who drives: velocity, our controller; goal_pose, who follows that topic; nav2, Nav2
     output: Annotated[str, OneOf(OUTPUTS)] = VELOCITY

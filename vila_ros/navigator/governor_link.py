@@ -51,7 +51,7 @@ class GovernorLink:
     def __init__(self, node: Node, *, required: bool, is_passed: bool = True, name: str = "governor") -> None:
         self._node, self._required, self._is_passed = node, required and is_passed, is_passed
         self._publisher = node.create_publisher(MissionMsg, "~/mission", reliable_qos())
-        self._authority = Authority(node, {GOVERNOR_STATE: name}, self._on_stranger)
+        self._authority = Authority(node, {GOVERNOR_STATE: name})
         only_its = self._authority.only(GOVERNOR_STATE, self._on_state)
         self._subscription = node.create_subscription(GovernorState, GOVERNOR_STATE, only_its, reliable_qos(1))
         self._told = MissionMsg(id=time.time_ns() // 1000)  # no mission of an earlier run has a later number
@@ -115,10 +115,16 @@ class GovernorLink:
         state = self._state
         return f"the emergency stop is pressed: {state.detail}" if state is not None and state.emergency_stop else ""
 
+    @property
+    def stranger(self) -> tuple[MissionError, str] | None:
+        """Somebody who speaks for the governor; a mission ends by it, and none begins."""
+        who = self._authority.stranger
+        return (MissionError.NOT_AUTHORIZED, who) if who else None
+
     def verdict(self) -> tuple[MissionError, str] | None:
         """Return why the present mission is over, None if it goes on, or is still waited for."""
-        if who := self._authority.recent or self._authority.foreign():
-            return MissionError.NOT_AUTHORIZED, who
+        if (stranger := self.stranger) is not None:
+            return stranger
         if self._is_ungoverned:
             return None
         if (
@@ -140,9 +146,6 @@ class GovernorLink:
         if not hindrance or end.error not in stuck:
             return end
         return dataclasses.replace(end, error=error, message=f"{end.message}; the governor stopped it for {hindrance}")
-
-    def _on_stranger(self, detail: str) -> None:
-        self._node.get_logger().error(f"not the governor's word: {detail}", throttle_duration_sec=5.0)
 
     def _on_state(self, message: GovernorState) -> None:
         self._state, self._heard_ns, self._beats = message, time.monotonic_ns(), 0

@@ -159,9 +159,13 @@ def _answers(one: Backend, other: Backend, episodes: Sequence[Episode]) -> Itera
 
 
 def _shares_vocabulary(one: Backend, other: Backend) -> bool:
-    """Tell if the two show their logits, over the same tokens."""
-    both = isinstance(one, TorchBackend) and isinstance(other, TorchBackend)
-    return both and (one.info.name, one.info.prompt_style) == (other.info.name, other.info.prompt_style)
+    """Tell if the two show their logits, over as many tokens; an engine of TensorRT's holds its layers to itself."""
+    if not isinstance(one, TorchBackend) or not isinstance(other, TorchBackend):
+        return False
+    models = one.model, other.model
+    return all(len(model.language_model.layers) for model in models) and (
+        models[0].config.language.vocab_size == models[1].config.language.vocab_size
+    )
 
 
 def _prompts(backend: Backend, rollout: Rollout) -> Iterator[Prompt]:
@@ -189,9 +193,9 @@ def first_logits(backend: TorchBackend, prompt: Prompt) -> NDArray[np.float32]:
 
 
 def _facts(backend: Backend, path: Path, answers: Sequence[Answer]) -> dict[str, Any]:
-    """What each column says; mb: of what decides, without a relevance head; None where it is not in this process."""
+    """What each column says; mb: of what decides, without a relevance head; None where torch does not hold it."""
     mb = None
-    if isinstance(backend, TorchBackend):
+    if isinstance(backend, TorchBackend) and len(backend.model.language_model.layers):
         head = backend.model.relevance_head
         deciding = weight_bytes(backend.model) - (0 if head is None else weight_bytes(head))
         mb = round(deciding / 1e6, 2)

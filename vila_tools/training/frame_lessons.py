@@ -29,7 +29,7 @@ from vila_tools.training.train import pick_device, shorter
 
 
 @dataclass(frozen=True, slots=True)
-class Sitting:
+class LessonRun:
     """How a head is taught: steps, where states and log are kept, randomness, precision of autocast, processes."""
 
     steps: StageRecipe
@@ -43,7 +43,7 @@ class Lesson(Protocol):
     """Teaches a model's relevance head."""
 
     def __call__(
-        self, model: VisionLanguageModel, rollouts: Rollouts, sitting: Sitting
+        self, model: VisionLanguageModel, rollouts: Rollouts, run: LessonRun
     ) -> tuple[RelevanceHead, dict[str, float]]:
         """Return the head that it became, and its figures on frames that were held out."""
         ...
@@ -71,8 +71,8 @@ def teach(
         chosen = ranks.agreed(autocast_precision(args.precision, device).name)
         if ranks.is_first:
             print(f"autocast in {chosen}", file=sys.stderr)
-        sitting = Sitting(shorter(steps, args.scale), args.out, args.seed, chosen, ranks)
-        head, figures = lesson(model, rollouts, sitting)
+        run = LessonRun(shorter(steps, args.scale), args.out, args.seed, chosen, ranks)
+        head, figures = lesson(model, rollouts, run)
     if ranks.is_first:
         save_relevance(head, args.checkpoint)
         print(json.dumps({"checkpoint": str(args.checkpoint), "seconds": round(time.monotonic() - began)} | figures))

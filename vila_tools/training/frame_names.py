@@ -46,8 +46,8 @@ class FrameNames(nn.Module):
         head = heads[0]
         self.eyes, self.place = head.eyes, head.place
         self.seeing = nn.ModuleDict({name: getattr(head, name) for name in _SEEING})
-        self._heads = heads  # in a tuple: what they hold beside is not ours to save
-        self._model, self._rollouts, self._rows = model, rollouts, rows
+        self._heads, self._models = heads, (model,)  # in tuples: what they hold beside is not ours to save
+        self._rollouts, self._rows = rollouts, rows
         self._recipe, self._precision, self._ranks = recipe, precision, ranks
         self._named_codes, self._wanted = self._names()
 
@@ -64,13 +64,13 @@ class FrameNames(nn.Module):
         pictures, seg = self._rollouts.images[rows], self._rollouts.seg[rows]
         if rng.random() < 0.5:  # a name holds in a mirror, too
             pictures, seg = pictures[:, :, ::-1], seg[:, :, ::-1]
-        seen = augment(torch.from_numpy(np.ascontiguousarray(pictures)), rng, share).to(self._model.device)
+        seen = augment(torch.from_numpy(np.ascontiguousarray(pictures)), rng, share).to(self._models[0].device)
         named = torch.from_numpy(self._named(rows, seg)).to(seen.device)
         wanted = self._worded(rng)
         head, before = self._heads
-        with autocast(self._model.device, self._precision):
+        with autocast(self._models[0].device, self._precision):
             with torch.no_grad():
-                tokens, small = visual_tokens(self._model, seen), thumbnails(seen)[:, None]
+                tokens, small = visual_tokens(self._models[0], seen), thumbnails(seen)[:, None]
                 were = before.seen(before.still(tokens, before.features(seen))[:, None], small)[:, 0].float()
             cells = head.seen(head.still(tokens, head.features(seen))[:, None], small)[:, 0].float()
         logits, old = (each @ wanted[:, :-1].T + wanted[:, -1] for each in (cells, were))  # [B, M, names]
@@ -96,7 +96,7 @@ class FrameNames(nn.Module):
         wordings += [text for texts in TRAIN_TEMPLATES.values() for text in texts if "{colour}" in text]
         with torch.no_grad():
             rows = [
-                head.asked(head.question(*embedded(self._model, [text.format(**name) for name in words])))
+                head.asked(head.question(*embedded(self._models[0], [text.format(**name) for name in words])))
                 for text in wordings
             ]
         asked = torch.stack(rows).unflatten(-1, (head.config.maps, -1))[:, :, PLACE_MAP].float()

@@ -10,7 +10,7 @@ import torch
 from vila_core.models.relevance import RelevanceHead
 from vila_core.models.vlm import VisionLanguageModel
 from vila_tools.training.distance_stage import DistanceStage
-from vila_tools.training.frame_lessons import Sitting, teach
+from vila_tools.training.frame_lessons import LessonRun, teach
 from vila_tools.training.ranks import ALONE
 from vila_tools.training.recipe import StageRecipe
 from vila_tools.training.shards import Rollouts
@@ -26,20 +26,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def train_distances(
-    model: VisionLanguageModel, rollouts: Rollouts, sitting: Sitting
+    model: VisionLanguageModel, rollouts: Rollouts, run: LessonRun
 ) -> tuple[RelevanceHead, dict[str, float]]:
     """Return the model's head with a reader of distances, anew."""
     head = model.relevance_head
     assert head is not None
-    torch.manual_seed(sitting.seed)
+    torch.manual_seed(run.seed)
     taught = RelevanceHead(dataclasses.replace(head.config, distance_width=WIDTH)).to(model.device)
     others = {name: weight for name, weight in head.state_dict().items() if not name.startswith("distance.")}
     taught.load_state_dict(taught.state_dict() | others)
     trained, checked = (
-        DistanceStage(taught, rollouts, rows, sitting.steps, sitting.precision, ranks)
-        for rows, ranks in zip(held_out(len(rollouts)), (sitting.ranks, ALONE), strict=True)
+        DistanceStage(taught, rollouts, rows, run.steps, run.precision, ranks)
+        for rows, ranks in zip(held_out(len(rollouts)), (run.ranks, ALONE), strict=True)
     )
-    figures = run_stage(
-        "distances", trained, checked, sitting.steps, seed=sitting.seed, folder=sitting.folder, ranks=sitting.ranks
-    )
+    figures = run_stage("distances", trained, checked, run.steps, seed=run.seed, folder=run.folder, ranks=run.ranks)
     return taught, figures

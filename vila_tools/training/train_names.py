@@ -1,4 +1,7 @@
-"""`vila train-names`: show a relevance head's eyes many more things by their names; its distances must follow anew."""
+"""`vila train-names`: show a relevance head's eyes many more things by their names.
+
+The head loses its reader of distances, which was taught on other eyes: run `vila train-distances` behind it.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,9 @@ import copy
 import dataclasses
 from collections.abc import Sequence
 
-import torch
-
 from vila_core.models.relevance import RelevanceHead
 from vila_core.models.vlm import VisionLanguageModel
-from vila_tools.training.frame_lessons import Sitting, teach
+from vila_tools.training.frame_lessons import LessonRun, teach
 from vila_tools.training.frame_names import FrameNames
 from vila_tools.training.ranks import ALONE
 from vila_tools.training.recipe import StageRecipe
@@ -26,20 +27,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def train_names(
-    model: VisionLanguageModel, rollouts: Rollouts, sitting: Sitting
+    model: VisionLanguageModel, rollouts: Rollouts, run: LessonRun
 ) -> tuple[RelevanceHead, dict[str, float]]:
     """Return the head with eyes that were taught; without its reader of distances, which read the others' features."""
     before = model.relevance_head
     assert before is not None
-    torch.manual_seed(sitting.seed)
     head = RelevanceHead(dataclasses.replace(before.config, distance_width=0)).to(model.device)
     head.load_state_dict({name: weight for name, weight in before.state_dict().items() if name in head.state_dict()})
     before = copy.deepcopy(before).requires_grad_(False)
     trained, checked = (
-        FrameNames(model, (head, before), rollouts, rows, sitting.steps, sitting.precision, ranks)
-        for rows, ranks in zip(held_out(len(rollouts)), (sitting.ranks, ALONE), strict=True)
+        FrameNames(model, (head, before), rollouts, rows, run.steps, run.precision, ranks)
+        for rows, ranks in zip(held_out(len(rollouts)), (run.ranks, ALONE), strict=True)
     )
-    figures = run_stage(
-        "frame_names", trained, checked, sitting.steps, seed=sitting.seed, folder=sitting.folder, ranks=sitting.ranks
-    )
+    figures = run_stage("frame_names", trained, checked, run.steps, seed=run.seed, folder=run.folder, ranks=run.ranks)
     return head, figures

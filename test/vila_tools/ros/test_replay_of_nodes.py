@@ -33,7 +33,7 @@ class Robot(Node):
     """Camera, odometry and controller in one; each action is done as soon as it comes."""
 
     def __init__(self) -> None:
-        super().__init__("robot")
+        super().__init__("controller")  # whose reports count
         self.pose, self.actions, self.told = Pose(), 0, 0
         self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, reliable_qos())
         self._image = self.create_publisher(Image, "image_raw", sensor_qos())

@@ -161,7 +161,7 @@ class Missions:
             return fault.error, f"not ready: {fault.text}"
         if emergency := parts.governor.emergency:
             return MissionError.EMERGENCY_STOP, emergency
-        return parts.motion.rival
+        return parts.governor.stranger or parts.motion.rival
 
     def _start(self, task: Task) -> None:
         parts, instruction = self._parts, task.instruction

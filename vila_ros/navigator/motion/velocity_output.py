@@ -9,7 +9,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.node import Node
 from vila_nav.msg import NavAction
 
-from vila_ros.common.authority import Authority
+from vila_ros.common.authority import Authority, full_name
 from vila_ros.common.qos import reliable_qos
 from vila_ros.common.topics import EXECUTION
 from vila_ros.navigator.mission.mission import MissionError
@@ -28,9 +28,9 @@ class VelocityOutput(MotionOutput):
     def __init__(self, node: Node, on_report: OnReport, controller: str = "controller") -> None:
         self._node = node
         self._topic = node.resolve_topic_name(EXECUTION)
-        self._controller = node.resolve_topic_name(EXECUTION.split("/")[0])
+        self._controller = full_name(node, controller)
         self._fault = ""
-        self._authority = Authority(node, {EXECUTION: controller}, self._on_stranger)
+        self._authority = Authority(node, {EXECUTION: controller})
         only_its = self._authority.only(EXECUTION, on_report)
         self._subscriptions = (
             node.create_subscription(NavAction, EXECUTION, only_its, reliable_qos()),
@@ -50,16 +50,13 @@ class VelocityOutput(MotionOutput):
     @property
     def rival(self) -> Rival | None:
         """Somebody who reports for the controller."""
-        who = self._authority.recent or self._authority.foreign()
+        who = self._authority.stranger
         return (MissionError.NOT_AUTHORIZED, who) if who else None
 
     def close(self) -> None:
         """Leave the graph; the controller stops by our silence."""
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
-
-    def _on_stranger(self, detail: str) -> None:
-        self._node.get_logger().error(f"no report of ours: {detail}", throttle_duration_sec=5.0)
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
