@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from vila_core.actions.guards import Ruling
 from vila_core.engine.backend import Backend, ModelInfo
 from vila_core.errors import VilaError
 from vila_core.navigator import ask_model, begun_prompt, is_choice, prompt_of
-from vila_core.types import Decision, Instruction
+from vila_core.types import Decision, FrameKey, Instruction, Visual
 from vila_tools.replay.prompts import NO_INSTRUCTION, Rebuilt, is_as_recorded, told_again
 from vila_tools.replay.recording import RecordedDecision
 
@@ -63,15 +64,23 @@ def _float32(probabilities: Sequence[float]) -> NDArray[np.float32]:
     return np.array(probabilities, np.float32)
 
 
+class Prefills(Enum):
+    """What a history lets be prefilled before the next frame is there: what that is appended to, or all before it."""
+
+    NOTHING = auto()
+    APPENDED = auto()  # where it begins anew, that depends on the next frame
+    ALL = auto()
+
+
 def ask_again(
-    backend: Backend, decisions: Iterable[Rebuilt], *, instruction: str = "", prefills: bool = False
+    backend: Backend, decisions: Iterable[Rebuilt], *, instruction: str = "", prefills: Prefills = Prefills.NOTHING
 ) -> Iterator[Again]:
     """Ask for each decision again, in order, as the navigator did.
 
-    instruction: other words than the recorded ones. prefills: in between, what the next prompt begins with was
-    prefilled, as idle time allows with a history that is appended to; bits depend on it.
+    instruction: other words than the recorded ones. prefills: of what the next prompt began with, which was prefilled
+    in between, as idle time allows; bits depend on it.
     """
-    last = ("", -1)
+    last, shown = ("", -1), tuple[FrameKey, ...]()
     for one in decisions:
         fault = one.fault or ("" if instruction or one.decision.instruction else NO_INSTRUCTION)
         if fault:
@@ -79,10 +88,16 @@ def ask_again(
             continue
         text = told_again(one, backend.info, instruction)
         mission = (text, one.decision.mission_id)
-        if prefills and mission == last and len(one.visuals) > 1:
+        was_appended = _shown(one.visuals[:-1]) == shown
+        was_prefilled = prefills is Prefills.ALL or (prefills is Prefills.APPENDED and was_appended)
+        if was_prefilled and mission == last and len(one.visuals) > 1:
             backend.prefill(begun_prompt(backend.info, Instruction(text), one.visuals[:-1]))
-        last = mission
+        last, shown = mission, _shown(one.visuals)
         yield _asked(backend, one, text)
+
+
+def _shown(visuals: Sequence[Visual]) -> tuple[FrameKey, ...]:
+    return tuple(frame.key for visual in visuals for frame in visual.frames)
 
 
 def _asked(backend: Backend, one: Rebuilt, told: str) -> Again:

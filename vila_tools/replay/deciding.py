@@ -12,7 +12,7 @@ from vila_core.config import HistoryConfig
 from vila_core.engine.backend import Backend
 from vila_core.errors import ConfigError
 from vila_core.types import Decision, Frame
-from vila_tools.replay.again import Again, ask_again
+from vila_tools.replay.again import Again, Prefills, ask_again
 from vila_tools.replay.prompts import is_as_recorded, is_known, rebuilt
 from vila_tools.replay.recording import RecordedDecision
 from vila_tools.replay.source import Source
@@ -26,7 +26,7 @@ from vila_tools.replay.stream import (
 )
 
 NO_IMAGE = "no image is in the bag behind it"
-_APPENDED = ("streaming", "window")  # policies that let the next prompt's beginning be prefilled
+_PREFILLED = {"streaming": Prefills.ALL, "window": Prefills.APPENDED}  # by policy
 _PICTURE_S = 1.0  # between two pictures of a folder
 
 
@@ -57,7 +57,7 @@ def decide_again(source: Source, backend: Backend, wanted: Wanted) -> Iterator[A
     if not uses_prompts(source, wanted):
         yield from _streamed(source, backend, wanted)
         return
-    prefills = recording.facts.get("history_policy", "") in _APPENDED
+    prefills = _PREFILLED.get(recording.facts.get("history_policy", ""), Prefills.NOTHING)
     decisions = rebuilt(recording.decisions, source.images(source.frames))
     yield from ask_again(backend, decisions, instruction=wanted.instruction, prefills=prefills)
 
