@@ -205,4 +205,15 @@ def test_the_program_writes_the_head_into_the_checkpoint(clips, tmp_path, monkey
     assert train_events.main(arguments) == 0
     told = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert told["checkpoint"] == str(checkpoint) and 0 <= told["events_overlap"] <= 1
-    assert load_checkpoint(checkpoint).relevance_head is not None
+    head = load_checkpoint(checkpoint).relevance_head
+    eyes = {name: weight for name, weight in head.state_dict().items() if name.startswith("eyes.")}
+    again = [*arguments, "--out", str(tmp_path / "again"), "--keep-eyes"]
+    assert train_events.main(again) == 0
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    taught = load_checkpoint(checkpoint).relevance_head.state_dict()
+    assert all(torch.equal(taught[name], weight) for name, weight in eyes.items())
+    assert not torch.equal(taught["score.weight"], head.state_dict()["score.weight"])
+    assert "names_named" not in told and "events_overlap" in told
+    shutil.rmtree(checkpoint / FOLDER)
+    with pytest.raises(ConfigError, match="no relevance head whose eyes could be kept"):
+        train_events.main(again)

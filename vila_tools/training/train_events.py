@@ -1,8 +1,12 @@
-"""`vila train-events`: teach a checkpoint when things happen: adds a relevance head, changes nothing else."""
+"""`vila train-events`: teach a checkpoint when things happen: adds a relevance head, changes nothing else.
+
+With --keep-eyes the head that it has goes on learning, all but its eyes: after `vila train-names`.
+"""
 
 from __future__ import annotations
 
 import argparse
+import copy
 import dataclasses
 import json
 import math
@@ -15,6 +19,7 @@ import torch
 from torch import Tensor
 
 from vila_core.engine.backend import EMBEDDED_CHECKPOINT
+from vila_core.errors import ConfigError
 from vila_core.files.writing import naming_output
 from vila_core.models.relevance import RelevanceConfig, RelevanceHead
 from vila_core.models.stored.checkpoint import load_checkpoint
@@ -46,10 +51,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         if ranks.is_first:
             print(f"autocast in {chosen}", file=sys.stderr)
         recipe = scaled(EventRecipe(seed=args.seed, precision=chosen.name), args.scale)
+        if args.keep_eyes and model.relevance_head is None:
+            raise ConfigError(f"{args.checkpoint} has no relevance head whose eyes could be kept")
         clips = read_clips(args.data)
         with naming_output(args.out):
             args.out.mkdir(parents=True, exist_ok=True)
-        head, figures = train_events(model, clips, recipe, args.out, ranks)
+        head, figures = train_events(model, clips, recipe, args.out, ranks, keeps_eyes=args.keep_eyes)
     if ranks.is_first:
         save_relevance(head, args.checkpoint)
         print(json.dumps({"checkpoint": str(args.checkpoint), "seconds": round(time.monotonic() - began)} | figures))
@@ -57,16 +64,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def train_events(
-    model: VisionLanguageModel, clips: Clips, recipe: EventRecipe, folder: Path, ranks: Ranks = ALONE
+    model: VisionLanguageModel,
+    clips: Clips,
+    recipe: EventRecipe,
+    folder: Path,
+    ranks: Ranks = ALONE,
+    *,
+    keeps_eyes: bool = False,
 ) -> tuple[RelevanceHead, dict[str, float]]:
-    """Train a new head on the clips; with its validation figures.
+    """Train a new head on the clips, or all but the eyes of the model's own; with its validation figures.
 
     ranks: processes that share each batch; the first one's precision counts, and it alone writes.
     """
     chosen = autocast_precision(recipe.precision, model.device).name
     recipe = dataclasses.replace(recipe, precision=ranks.agreed(chosen))
     torch.manual_seed(recipe.seed)
-    head = new_head(model, clips.period_s).to(model.device)
+    old = model.relevance_head if keeps_eyes else None
+    head = new_head(model, clips.period_s).to(model.device) if old is None else _as_in_lessons(old, recipe)
     trained, checked = (
         Course(model, head, clips, Lessons(clips, rows, recipe, head.config.grid), recipe, own)
         for rows, own in zip(held_out(len(clips)), (ranks, ALONE), strict=True)
@@ -75,13 +89,21 @@ def train_events(
     def run(name: str, stages: tuple[Stage, Stage], steps: StageRecipe) -> dict[str, float]:
         return run_stage(name, *stages, steps, seed=recipe.seed, folder=folder, ranks=ranks)
 
-    figures = run("names", (NameStage(trained), NameStage(checked)), recipe.names)
+    figures = {} if old is not None else run("names", (NameStage(trained), NameStage(checked)), recipe.names)
     with ranks.in_turn():
         features = clip_features(model, head, clips, folder, recipe)
     figures |= run("events", (EventStage(trained, features), EventStage(checked, features)), recipe.events)
     with torch.no_grad():
         head.score.bias.sub_(math.log(recipe.rarer))
     return head, figures
+
+
+def _as_in_lessons(old: RelevanceHead, recipe: EventRecipe) -> RelevanceHead:
+    """A copy of a head that learns on: what is asked for goes on as often as it does there."""
+    head = copy.deepcopy(old).requires_grad_(True)
+    with torch.no_grad():
+        head.score.bias.add_(math.log(recipe.rarer))
+    return head
 
 
 def new_head(model: VisionLanguageModel, period_s: float) -> RelevanceHead:
@@ -124,5 +146,6 @@ def _parser() -> argparse.ArgumentParser:
         "--checkpoint", type=Path, default=EMBEDDED_CHECKPOINT, help="gets the head (default: the embedded one)"
     )
     parser.add_argument("--out", type=Path, default=Path("out/events"), help="states and log; resumed if there")
+    parser.add_argument("--keep-eyes", action="store_true", help="go on with the head that is there, all but its eyes")
     add_stage_options(parser)
     return parser

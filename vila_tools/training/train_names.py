@@ -1,6 +1,7 @@
 """`vila train-names`: show a relevance head's eyes many more things by their names.
 
-The head loses its reader of distances, which was taught on other eyes: run `vila train-distances` behind it.
+What reads the eyes no longer fits then: behind it run `vila train-events --keep-eyes`, and `vila train-distances`, for
+the head's reader of distances is gone.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from vila_tools.training.recipe import StageRecipe
 from vila_tools.training.shards import Rollouts
 from vila_tools.training.stage_run import held_out, run_stage
 
-RECIPE = StageRecipe(3000, 64, 1e-3, 5e-4, warmup_steps=100)
+RECIPE = StageRecipe(4000, 64, 1e-3, 5e-4, warmup_steps=100)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
