@@ -15,9 +15,11 @@ import torch
 
 from vila_core.engine.backend import EMBEDDED_CHECKPOINT, load_backend
 from vila_core.errors import BackendError, CheckpointError
+from vila_core.kernels.library import kernels
 from vila_core.models.relevance import RelevanceConfig, RelevanceHead
 from vila_core.models.stored.checkpoint import load_checkpoint
 from vila_core.models.stored.relevance_files import FOLDER, save_relevance
+from vila_core.models.working_precision import quantized_as
 from vila_core.testing import make_frame
 from vila_tools.quantize import run as quantize
 
@@ -253,3 +255,13 @@ def test_cells_of_a_model_without_a_head_are_refused(tmp_path) -> None:
         backend.cells(make_frame(0))
     with pytest.raises(BackendError, match="no relevance head"):
         backend.cell_queries(["the red chair is in view"])
+
+
+def test_its_eyes_multiply_in_8_bits_where_kernels_do_and_see_the_same() -> None:
+    exact = load_checkpoint(EMBEDDED_CHECKPOINT).relevance_head
+    narrow = load_backend("torch", EMBEDDED_CHECKPOINT, precision="float32").model.relevance_head
+    assert quantized_as(narrow.eyes) == ("w8a8" if kernels() else "")
+    pictures = torch.from_numpy(np.random.default_rng(0).integers(0, 255, (2, 192, 192, 3), np.uint8))
+    with torch.inference_mode():
+        wanted, got = exact.features(pictures), narrow.features(pictures)
+    assert (got - wanted).norm() < 0.03 * wanted.norm()

@@ -36,7 +36,7 @@ from vila_core.models.stored.checkpoint import load_checkpoint
 from vila_core.models.vlm import VisionLanguageModel
 from vila_core.models.working_precision import precision_label, working_precision
 from vila_core.quantization.gpu.convert import GpuConverter
-from vila_core.quantization.runtime import convert_for_cpu
+from vila_core.quantization.runtime import convert_for_cpu, narrow_for_cpu
 from vila_core.types import Choice, Frame, Prompt
 
 VISUAL_CACHE_FRAMES = 640  # more than HistoryConfig.capacity: no frame of the history is encoded twice
@@ -71,10 +71,17 @@ def prepare_for_device(model: VisionLanguageModel) -> None:
         convert_for_cpu(model)
         model.vision_tower.encoder.join_layers()
         model.language_model.join_layers()
+        prepare_eyes(model)
     elif model.device.type == "cuda":
         GpuConverter(model.dtype).convert(model)
     for part in (model.vision_tower, model.projector, model.language_model.layers):
         pack_linears(part)
+
+
+def prepare_eyes(model: VisionLanguageModel) -> None:
+    """Have the eyes of a relevance head on the CPU multiply in 8 bits, where there is one and the kernels take it."""
+    if (head := model.relevance_head) is not None and narrow_for_cpu(head.eyes.encoder):
+        head.eyes.encoder.join_layers()
 
 
 def model_info(model: VisionLanguageModel, precision: str, precision_reason: str = "") -> ModelInfo:

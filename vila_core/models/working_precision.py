@@ -56,6 +56,8 @@ def stored_precision(layout: Layout) -> str:
 def precision_label(model: VisionLanguageModel, precision: str) -> str:
     """Return the precision of everything else, and before it those of the parts that were quantized."""
     parts = {"language": quantized_as(model.language_model), "vision": quantized_as(model.vision_tower)}
+    if model.relevance_head is not None:
+        parts["relevance"] = quantized_as(model.relevance_head.eyes)
     said = [f"{part} {kind}" for part, kind in parts.items() if kind]
     return ", ".join([*said, precision])
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeGuard
+
 import torch
 from torch import nn
 
@@ -31,6 +33,26 @@ def convert_for_cpu(root: nn.Module) -> int:
                 setattr(owner, name, made)
                 count += 1
     return count
+
+
+def narrow_for_cpu(root: nn.Module) -> bool:
+    """Have the plain linears below root multiply 8-bit numbers by the package's kernels.
+
+    Returns False, and changes nothing, where there are no kernels or they do not take all of them.
+    """
+    found = kernels()
+    owned = [(owner, name) for owner in root.modules() for name, child in owner.named_children() if _is_plain(child)]
+    linears = [child for child in root.modules() if _is_plain(child)]
+    if found is None or not all(fits(one.out_features, one.in_features, one.in_features) for one in linears):
+        return False
+    for owner, name in owned:
+        setattr(owner, name, _converted(found, Int8Linear.of(getattr(owner, name))))
+    return True
+
+
+def _is_plain(module: nn.Module) -> TypeGuard[nn.Linear]:
+    """Tell if a module is a linear layer that is not quantized."""
+    return type(module) is nn.Linear
 
 
 def _converted(found: Kernels, layer: nn.Module) -> KernelLinear | None:

@@ -16,7 +16,7 @@ from torch import nn
 
 from vila_core.config import NavigatorConfig
 from vila_core.engine.cached_decoder import CHUNK
-from vila_core.engine.torch_backend import TorchBackend, prepare_for_device
+from vila_core.engine.torch_backend import TorchBackend, prepare_eyes, prepare_for_device
 from vila_core.machine.arithmetic import DTYPES
 from vila_core.machine.speeds import clock_s
 from vila_core.models.config import CheckpointConfig, LanguageConfig
@@ -150,6 +150,7 @@ def _decide_ms(
 ) -> float:
     model = _model(layout, config, storage, DTYPES[precision], layers)
     model.relevance_head = load_relevance(layout.root, config, _CPU)  # with one, frames are kept in its size
+    prepare_eyes(model)
     backend, scored = TorchBackend(model, precision), NavigatorConfig(reply="choice")
     return measure_decide(backend, decisions=decisions, width=_WIDTH, height=_HEIGHT, config=scored).decide_ms
 
