@@ -64,10 +64,12 @@ def test_the_right_nodes_word_counts_and_a_strangers_silences_the_topic_for_two_
     assert heard == ["ours", "ours again"] and judge.stranger == ""
 
 
-def test_what_comes_before_its_publisher_is_discovered_is_told_and_accuses_nobody(graph) -> None:
+def test_what_comes_before_its_publisher_is_discovered_accuses_nobody_and_is_not_lost(graph) -> None:
+    heard: list[str] = []
     judge = Authority(graph, {TOPIC: "governor"})
-    judge.only(TOPIC, lambda _: pytest.fail("nobody's word"))("early", by(UNKNOWN))
-    assert "not discovered yet" in graph.logged[-1] and judge.stranger == ""
+    assert "not discovered yet" in judge.refusal(TOPIC, by(UNKNOWN))
+    judge.only(TOPIC, heard.append)("early", by(UNKNOWN))
+    assert heard == ["early"] and judge.stranger == "" and not graph.logged
 
 
 def test_where_no_publisher_is_told_the_graph_is_asked_twice_a_second(graph) -> None:

@@ -98,10 +98,14 @@ class Authority:
         return ""
 
     def only(self, topic: str, callback: Callable[[Any], None]) -> Callable[[Any, Mapping[str, Any]], None]:
-        """Return a subscription's callback that passes on what counts, and nothing while there is a stranger."""
+        """Return a subscription's callback that passes on nothing while there is a stranger.
+
+        What comes before its publisher is discovered is passed on: it is not said again.
+        """
 
         def pass_on(message: Any, info: Mapping[str, Any]) -> None:
-            if why := self.refusal(topic, info) or self.stranger:
+            self.refusal(topic, info)  # which notes a stranger
+            if why := self.stranger:
                 self._node.get_logger().error(f"ignored on {topic}: {why}", throttle_duration_sec=_WARN_EVERY_S)
             else:
                 callback(message)
