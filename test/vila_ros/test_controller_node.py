@@ -159,12 +159,15 @@ def test_it_turns_as_far_as_it_was_told(start, wait_until) -> None:
 
 
 def moving(robot: Robot, wait_until) -> NavAction:
-    """Send until the robot moves: right after discovery the heartbeat may still be missing."""
+    """Send until the robot moves: right after discovery the heartbeat may be missing, or a report be lost."""
     sent: list[NavAction] = []
+    until_s = 0.0
 
     def is_moving() -> bool:
-        if not sent or robot.state_of(sent[-1]):
+        nonlocal until_s
+        if not sent or robot.state_of(sent[-1]) or time.monotonic() > until_s:
             sent.append(robot.send(MoveForward(0.75)))
+            until_s = time.monotonic() + 2.0
         return robot.command.linear_mps > 0.1
 
     wait_until(is_moving, what="the robot to move")
@@ -516,7 +519,7 @@ def test_a_shorter_silence_and_another_rate_count_at_once(start, wait_until, par
     assert not robot.command.is_zero
     assert parameters.set({"control.odometry_timeout_s": 0.5, "rate_hz": 50.0}).successful
     wait_until(lambda: robot.command.is_zero, what="zero velocity")
-    assert MotionFault.ODOMETRY_SILENT in {report.fault for report in robot.reports}
+    wait_until(lambda: MotionFault.ODOMETRY_SILENT in {report.fault for report in robot.reports}, what="its report")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
