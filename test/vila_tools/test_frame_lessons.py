@@ -131,7 +131,7 @@ def test_its_eyes_learn_more_names_and_all_that_reads_them_stays(rollouts, model
     model = copy.deepcopy(model)
     nn.init.normal_(model.relevance_head.place, std=0.3)  # it has much to learn again
     before = {name: weight.clone() for name, weight in model.relevance_head.state_dict().items()}
-    steps = StageRecipe(40, 16, 1e-3, 5e-4, warmup_steps=5)
+    steps = StageRecipe(40, 6, 1e-3, 5e-4, warmup_steps=5)
     taught, figures = train_names.train_names(model, rollouts, LessonRun(steps, tmp_path))
     lines = [line for line in read_log(tmp_path / "log.jsonl", "frame_names") if "named" in line]
     assert lines[-1]["named"] > lines[0]["named"] and 0 < figures["frame_names_named"] <= 1
