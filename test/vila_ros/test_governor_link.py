@@ -29,7 +29,7 @@ class Graph:
         self.now_ns = 10**12
         self.missions: list[Mission] = []
         monkeypatch.setattr(governor_link.time, "monotonic_ns", lambda: self.now_ns)
-        self.link = GovernorLink(self, required=True)  # type: ignore[arg-type]
+        self.link = GovernorLink(self, required=True, name="governor")  # type: ignore[arg-type]
 
     def create_publisher(self, *_: Any) -> Any:
         return self

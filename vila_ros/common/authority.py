@@ -14,7 +14,7 @@ from typing import Any
 from rclpy.node import Node
 
 _TAKE_OVER_NS = 1_000_000_000  # a node that was started again may follow one that has been silent for so long
-_GRAPH_NS = 500_000_000
+_GRAPH_NS = 500_000_000  # between two looks at the graph
 _RECENT_NS = 2_000_000_000  # who forged one message may forge the next
 _WARN_EVERY_S = 5.0
 _UNKNOWN = "_NODE_NAME_UNKNOWN_"  # the name of a node that is not discovered yet
@@ -45,7 +45,7 @@ class Authority:
         self._owners: dict[str, _Owner] = {}
         self._tells_gid = False
         self._recent, self._recent_until_ns = "", 0
-        self._foreign, self._asked_ns = "", -_GRAPH_NS  # what the graph said, and when
+        self._asked_ns = -_GRAPH_NS  # when the graph was asked
 
     @property
     def recent(self) -> str:
@@ -57,8 +57,9 @@ class Authority:
         """Who spoke for another in the last two seconds, or may: see `foreign`, asked twice a second at most."""
         now_ns = time.monotonic_ns()
         if now_ns - self._asked_ns >= _GRAPH_NS:
-            self._foreign, self._asked_ns = self.foreign(), now_ns
-        return self.recent or self._foreign
+            self._asked_ns = now_ns
+            self.foreign()  # which notes a stranger
+        return self.recent
 
     def accepts(self, topic: str, info: Mapping[str, Any]) -> bool:
         """Return True if the message that came with this MessageInfo is from who may publish it."""

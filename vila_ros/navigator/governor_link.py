@@ -48,7 +48,7 @@ class GovernorLink:
     whose states count.
     """
 
-    def __init__(self, node: Node, *, required: bool, is_passed: bool = True, name: str = "governor") -> None:
+    def __init__(self, node: Node, *, required: bool, name: str, is_passed: bool = True) -> None:
         self._node, self._required, self._is_passed = node, required and is_passed, is_passed
         self._publisher = node.create_publisher(MissionMsg, "~/mission", reliable_qos())
         self._authority = Authority(node, {GOVERNOR_STATE: name})

@@ -25,7 +25,7 @@ class VelocityOutput(MotionOutput):
     driver = "the controller"
     is_governed = True
 
-    def __init__(self, node: Node, on_report: OnReport, controller: str = "controller") -> None:
+    def __init__(self, node: Node, on_report: OnReport, controller: str) -> None:
         self._node = node
         self._topic = node.resolve_topic_name(EXECUTION)
         self._controller = full_name(node, controller)
