@@ -53,3 +53,12 @@ class Int8Linear(nn.Module):
         """Sizes, for printing."""
         bias = self.bias is not None
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={bias}"
+
+
+def quantize_linears(root: nn.Module) -> int:
+    """Replace all linears below root by 8-bit ones; returns how many."""
+    found = [(name, child) for name, child in root.named_modules() if isinstance(child, nn.Linear)]
+    for name, child in found:
+        owner, _, leaf = name.rpartition(".")
+        setattr(root.get_submodule(owner), leaf, Int8Linear.of(child))
+    return len(found)

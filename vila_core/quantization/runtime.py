@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TypeGuard
-
 import torch
 from torch import nn
 
 from vila_core.kernels.library import Kernels, kernels
 from vila_core.kernels.linear import KernelLinear, fits
 from vila_core.quantization.formats.nibbles import unpack_pairs
-from vila_core.quantization.int8_linear import Int8Linear
+from vila_core.quantization.int8_linear import Int8Linear, quantize_linears
 from vila_core.quantization.linear import QuantLinear
 
 _SIGNED = 128  # what signed bytes are off from unsigned ones
@@ -40,19 +38,12 @@ def narrow_for_cpu(root: nn.Module) -> bool:
 
     Returns False, and changes nothing, where there are no kernels or they do not take all of them.
     """
-    found = kernels()
-    owned = [(owner, name) for owner in root.modules() for name, child in owner.named_children() if _is_plain(child)]
-    linears = [child for child in root.modules() if _is_plain(child)]
-    if found is None or not all(fits(one.out_features, one.in_features, one.in_features) for one in linears):
+    linears = [child for child in root.modules() if isinstance(child, nn.Linear)]
+    if kernels() is None or not all(fits(one.out_features, one.in_features, one.in_features) for one in linears):
         return False
-    for owner, name in owned:
-        setattr(owner, name, _converted(found, Int8Linear.of(getattr(owner, name))))
+    quantize_linears(root)
+    convert_for_cpu(root)
     return True
-
-
-def _is_plain(module: nn.Module) -> TypeGuard[nn.Linear]:
-    """Tell if a module is a linear layer that is not quantized."""
-    return type(module) is nn.Linear
 
 
 def _converted(found: Kernels, layer: nn.Module) -> KernelLinear | None:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from vila_core.quantization.int8_linear import Int8Linear
+from vila_core.quantization.int8_linear import quantize_linears
 
 ALPHA = 0.3  # of the activations' part; what NVILA's own demonstration uses
 _LEAST = 1e-5  # of a scale, and of a weight that it is made of
@@ -63,11 +63,7 @@ def quantize_layer_w8a8(
         assert activations is not None
         linears = [_linear(layer, name) for name in names]
         smooth(layer.get_submodule(norm), linears, activations[norm], alpha)
-    found = [(name, child) for name, child in layer.named_modules() if isinstance(child, nn.Linear)]
-    for name, child in found:
-        owner, _, leaf = name.rpartition(".")
-        setattr(layer.get_submodule(owner), leaf, Int8Linear.of(child))
-    return len(found)
+    return quantize_linears(layer)
 
 
 def _linear(layer: nn.Module, name: str) -> nn.Linear:

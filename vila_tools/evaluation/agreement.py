@@ -147,25 +147,28 @@ def make_table(report: dict[str, Any]) -> str:
 
 
 def _answers(one: Backend, other: Backend, episodes: Sequence[Episode]) -> Iterator[tuple[Answer, Answer]]:
-    with_logits = _shares_vocabulary(one, other)
+    shown = _showing(one, other)
     env = FlatEnv()
     try:
         for episode in episodes:
             rollout = oracle_rollout(env, episode)
             for prompt, same in zip(_prompts(one, rollout), _prompts(other, rollout), strict=True):
-                yield _answer(one, prompt, with_logits), _answer(other, same, with_logits)
+                yield _answer(one, prompt, shown[0]), _answer(other, same, shown[1])
     finally:
         env.close()
 
 
-def _shares_vocabulary(one: Backend, other: Backend) -> bool:
-    """Tell if the two show their logits, over as many tokens; an engine of TensorRT's holds its layers to itself."""
-    if not isinstance(one, TorchBackend) or not isinstance(other, TorchBackend):
-        return False
-    models = one.model, other.model
-    return all(len(model.language_model.layers) for model in models) and (
-        models[0].config.language.vocab_size == models[1].config.language.vocab_size
-    )
+def _showing(one: Backend, other: Backend) -> tuple[TorchBackend | None, TorchBackend | None]:
+    """The two, if both show their logits, over as many tokens."""
+    a, b = _held(one), _held(other)
+    if a is None or b is None or a.model.config.language.vocab_size != b.model.config.language.vocab_size:
+        return None, None
+    return a, b
+
+
+def _held(backend: Backend) -> TorchBackend | None:
+    """The backend, if torch holds its whole model; an engine of TensorRT's keeps its layers to itself."""
+    return backend if isinstance(backend, TorchBackend) and len(backend.model.language_model.layers) else None
 
 
 def _prompts(backend: Backend, rollout: Rollout) -> Iterator[Prompt]:
@@ -173,11 +176,11 @@ def _prompts(backend: Backend, rollout: Rollout) -> Iterator[Prompt]:
         yield decision_prompt(backend.info, Instruction(rollout.instruction), rollout.frames[:seen])
 
 
-def _answer(backend: Backend, prompt: Prompt, with_logits: bool) -> Answer:
+def _answer(backend: Backend, prompt: Prompt, shown: TorchBackend | None) -> Answer:
     began = time.perf_counter()
     choice = backend.choose(prompt, SENTENCES)
     elapsed_ms = (time.perf_counter() - began) * 1e3
-    logits = first_logits(backend, prompt) if with_logits and isinstance(backend, TorchBackend) else None
+    logits = None if shown is None else first_logits(shown, prompt)
     return Answer(np.array(choice.probabilities), logits, elapsed_ms)
 
 
@@ -195,9 +198,9 @@ def first_logits(backend: TorchBackend, prompt: Prompt) -> NDArray[np.float32]:
 def _facts(backend: Backend, path: Path, answers: Sequence[Answer]) -> dict[str, Any]:
     """What each column says; mb: of what decides, without a relevance head; None where torch does not hold it."""
     mb = None
-    if isinstance(backend, TorchBackend) and len(backend.model.language_model.layers):
-        head = backend.model.relevance_head
-        deciding = weight_bytes(backend.model) - (0 if head is None else weight_bytes(head))
+    if (held := _held(backend)) is not None:
+        head = held.model.relevance_head
+        deciding = weight_bytes(held.model) - (0 if head is None else weight_bytes(head))
         mb = round(deciding / 1e6, 2)
     return {
         "checkpoint": str(path),
