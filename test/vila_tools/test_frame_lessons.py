@@ -24,8 +24,8 @@ from vila_sim.dataset import DataOptions, dataset_meta, make_shard
 from vila_tools.training import train_distances, train_names
 from vila_tools.training.curves import read_log
 from vila_tools.training.distance_stage import DistanceStage
-from vila_tools.training.frame_lessons import LessonRun
-from vila_tools.training.frame_names import FrameNames
+from vila_tools.training.frame_lessons import Frames, LessonRun
+from vila_tools.training.frame_name_stage import FrameNameStage
 from vila_tools.training.recipe import StageRecipe
 from vila_tools.training.shards import grid_objects, read_rollouts
 
@@ -64,7 +64,7 @@ def head():
 
 def test_the_truth_is_the_distance_along_the_floor_to_what_a_cell_shows(rollouts, head):
     taught = RelevanceHead(dataclasses.replace(SIZES, distance_width=8))
-    stage = DistanceStage(taught, rollouts, range(len(rollouts)), RECIPE, "float32")
+    stage = DistanceStage(taught, Frames(rollouts, range(len(rollouts)), RECIPE))
     truth = stage._distances(np.arange(len(rollouts)))
     shown = ~np.isnan(truth)
     assert truth.shape == (len(rollouts), 64) and 0.05 < shown.mean() < 0.9
@@ -78,7 +78,7 @@ def test_it_learns_and_leaves_all_else_as_it_was(rollouts, head, tmp_path):
         SimpleNamespace(relevance_head=head, device="cpu"), rollouts, LessonRun(RECIPE, tmp_path)
     )
     lines = [line for line in read_log(tmp_path / "log.jsonl", "distances") if "error" in line]
-    truth = np.log(DistanceStage(taught, rollouts, range(200), RECIPE, "float32")._distances(np.arange(200)))
+    truth = np.log(DistanceStage(taught, Frames(rollouts, range(200), RECIPE))._distances(np.arange(200)))
     same_for_all = np.nanmean(abs(truth - np.nanmedian(truth)))
     assert lines[-1]["error"] < min(lines[0]["error"], 0.95 * same_for_all) and 0 < figures["distances_error"] < 1
     assert all(torch.equal(taught.state_dict()[name], weight) for name, weight in before.items())
@@ -89,7 +89,7 @@ def test_it_learns_and_leaves_all_else_as_it_was(rollouts, head, tmp_path):
 def test_ranks_that_share_a_batch_learn_what_one_process_does(rollouts):
     torch.manual_seed(0)
     taught, recipe = RelevanceHead(dataclasses.replace(SIZES, distance_width=8)), StageRecipe(1, 3, 1e-3)
-    assert_the_same(lambda ranks: DistanceStage(taught, rollouts, range(100), recipe, "float32", ranks), batch=3)
+    assert_the_same(lambda ranks: DistanceStage(taught, Frames(rollouts, range(100), recipe, ranks=ranks)), batch=3)
 
 
 @pytest.mark.parametrize("program", [train_distances, train_names])
@@ -113,12 +113,12 @@ def test_the_program_teaches_the_checkpoint(program, folder, head, tmp_path, mon
 
 
 def test_a_cell_is_called_as_its_thing_is(rollouts, model):
-    stage = FrameNames(model, (model.relevance_head, model.relevance_head), rollouts, range(200), RECIPE, "float32")
+    stage = FrameNameStage(model, model.relevance_head, Frames(rollouts, range(200), RECIPE))
     rows = np.arange(len(rollouts))
     named, shown = stage._named(rows, rollouts.seg), grid_objects(rollouts.seg, 16, 0.25)
     assert (named[grid_objects(rollouts.seg, 16, 0.0) >= 0] != -1).all() and (named[shown >= 0] >= 0).all()
     row, cell = np.argwhere(named >= 0)[7]
-    code, thing = stage._named_codes[named[row, cell]], shown[row, cell]
+    code, thing = stage._names[named[row, cell]], shown[row, cell]
     kind, colour = divmod(int(code), len(rollouts.colour_names))
     assert (kind, colour) == (rollouts.kinds[row, thing], rollouts.colours[row, thing])
     asked = load_backend("torch", EMBEDDED_CHECKPOINT).cell_queries(
@@ -149,6 +149,4 @@ def test_ranks_that_share_a_batch_of_names_learn_what_one_process_does(rollouts,
     recipe, rows = StageRecipe(1, 3, 1e-3), range(100)
     head = copy.deepcopy(model.relevance_head).requires_grad_(True)
     nn.init.normal_(head.place, std=0.1)  # as after some lessons
-    assert_the_same(
-        lambda ranks: FrameNames(model, (head, model.relevance_head), rollouts, rows, recipe, "float32", ranks), batch=3
-    )
+    assert_the_same(lambda ranks: FrameNameStage(model, head, Frames(rollouts, rows, recipe, ranks=ranks)), batch=3)

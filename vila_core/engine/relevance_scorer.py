@@ -7,7 +7,6 @@ a short pass through time.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -21,7 +20,7 @@ from vila_core.engine.finite import require_finite
 from vila_core.engine.frame_encoder import FrameEncoder
 from vila_core.engine.visual_cache import VisualCache
 from vila_core.errors import BackendError
-from vila_core.models.relevance import PLACE_MAP, RelevanceHead, thumbnail
+from vila_core.models.relevance import RelevanceHead, thumbnail
 from vila_core.models.relevance_parts import LAGS, compared_with
 from vila_core.models.vlm import VisionLanguageModel
 from vila_core.types import Frame, FrameKey
@@ -78,9 +77,7 @@ class RelevanceScorer:
 
     def cell_queries(self, questions: Sequence[str]) -> NDArray[np.float32]:
         """Return what each question's place map looks for, and its threshold: [N, F + 1]."""
-        head = self._head()
-        asked = head.asked(self._read(questions)).unflatten(-1, (head.config.maps, -1))[:, PLACE_MAP]
-        wanted = torch.cat((asked[:, :-1] / math.sqrt(head.config.cell_width), asked[:, -1:]), dim=1)
+        wanted = self._head().place_queries(self._read(questions))
         require_finite(wanted, "a question's map")
         return wanted.numpy(force=True)
 

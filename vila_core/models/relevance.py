@@ -194,6 +194,11 @@ class RelevanceHead(nn.Module):
         maps = flat.unflatten(-1, shape).unflatten(1, cells.shape[1:3])
         return maps.permute(0, 3, 1, 2, 4) + threshold[:, :, None, None]
 
+    def place_queries(self, questions: Tensor) -> Tensor:
+        """What cells are multiplied with for the place maps of questions [N, D], and last what is added: [N, F + 1]."""
+        asked = self.asked(questions).unflatten(-1, (self.config.maps, -1))[:, PLACE_MAP]
+        return torch.cat((asked[:, :-1] / math.sqrt(self.config.cell_width), asked[:, -1:]), dim=1)
+
     def told(self, cells: Tensor, maps: Tensor) -> Tensor:
         """What each map points at in each frame, and how surely: [B, Q, T, P]. No frame depends on another here."""
         share = maps.softmax(dim=3)

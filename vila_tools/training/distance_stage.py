@@ -11,9 +11,8 @@ from torch.nn import functional as F
 from vila_core.models.relevance import RelevanceHead
 from vila_sim.episodes.splits import split_flat
 from vila_tools.training.autocast import autocast
-from vila_tools.training.ranks import ALONE, Ranks
-from vila_tools.training.recipe import StageRecipe
-from vila_tools.training.shards import Rollouts, grid_objects
+from vila_tools.training.frame_lessons import Frames
+from vila_tools.training.shards import grid_objects
 from vila_tools.training.vision_stage import augment
 
 _CELL_SHARE = 0.5  # of a cell, that a thing must cover to be what it shows
@@ -26,41 +25,30 @@ Spots = NDArray[np.float32]  # [objects, 2]
 class DistanceStage(nn.Module):
     """Learns, beside eyes that learn no more, the distance along the floor to the middle of what a cell shows."""
 
-    def __init__(
-        self,
-        head: RelevanceHead,
-        rollouts: Rollouts,
-        rows: range,
-        recipe: StageRecipe,
-        precision: str,
-        ranks: Ranks = ALONE,
-    ) -> None:
-        """rows: of the rollouts, that are learned from. precision: of autocast."""
+    def __init__(self, head: RelevanceHead, frames: Frames) -> None:
         super().__init__()
         assert head.distance is not None
         self.reader = head.distance
         self._eyes = head.features  # not the head itself: the reader alone is ours to save
-        self._rollouts, self._rows = rollouts, rows
-        self._recipe, self._precision, self._ranks = recipe, precision, ranks
+        self._frames = frames
         self._spots: dict[tuple[int, str], Spots] = {}
 
     def groups(self) -> list[tuple[list[nn.Parameter], float]]:
         """Parameters and their learning rates."""
-        return [(list(self.reader.parameters()), self._recipe.learning_rate)]
+        return [(list(self.reader.parameters()), self._frames.recipe.learning_rate)]
 
     def loss(self, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
         """Loss and figures of one random batch, of which this rank's share is seen."""
-        rows = self._rows.start + rng.integers(len(self._rows), size=self._recipe.batch_size)
-        share = self._ranks.share(len(rows))
-        device = self.reader.place.device
-        pictures = augment(torch.from_numpy(self._rollouts.images[rows[share.rows]]), rng, share).to(device)
-        truth = torch.from_numpy(self._distances(rows[share.rows])).to(device)
-        with autocast(device, self._precision):
+        frames, device = self._frames, self.reader.place.device
+        rows, share = frames.draw(rng)
+        pictures = augment(torch.from_numpy(frames.rollouts.images[rows]), rng, share).to(device)
+        truth = torch.from_numpy(self._distances(rows)).to(device)
+        with autocast(device, frames.precision):
             with torch.no_grad():
                 features = self._eyes(pictures)
             told = self.reader(features.float()).float()
         shown = ~truth.isnan()
-        count = self._ranks.total(shown.sum().float()).clamp(min=1)
+        count = frames.ranks.total(shown.sum().float()).clamp(min=1)
         wanted = truth[shown].clamp(min=_NEAREST_M).log()
         loss = F.smooth_l1_loss(told[shown], wanted, beta=_BEND, reduction="sum") / count
         error = (told[shown].detach() - wanted).abs().sum() / count
@@ -68,7 +56,7 @@ class DistanceStage(nn.Module):
 
     def _distances(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Of each cell of these rows' pictures [B, M], nan where it shows no thing."""
-        told = self._rollouts
+        told = self._frames.rollouts
         shown = grid_objects(told.seg[rows], self.reader.grid, _CELL_SHARE)
         out = np.full(shown.shape, np.nan, np.float32)
         for number, row in enumerate(rows):

@@ -19,7 +19,7 @@ from vila_tools.training.shards import grid_objects
 
 IN_VIEW = "in_view"
 _PLAIN, _GLIMPSED = 7, 1  # of 48 x 48 pixels: from the one on a thing is plainly in view, below the other it is not
-CELL_SHARE = 0.25  # of a cell, that a thing must cover to be in it
+_CELL_SHARE = 0.25  # of a cell, that a thing must cover to be in it
 _SEEN = 0.5  # of the questions about what is in view, that begin with a thing that is
 _OTHER_KIND, _OTHER_COLOUR = 0.35, 0.3  # of them, that then ask for its like
 
@@ -128,10 +128,8 @@ class Lessons:
         return Naming(chosen, first, texts, torch.from_numpy(np.stack(named)))
 
     def _names_in(self, clip: int, run: slice) -> NDArray[np.int64]:
-        seg = self._clips.seg[clip, run]
-        shown = grid_objects(seg, self._grid, CELL_SHARE)
-        empty = grid_objects(seg, self._grid, 0.0) < 0
-        return np.where(shown >= 0, self._named[clip][shown.clip(0)], np.where(empty, -1, -2))
+        seg, own = self._clips.seg[clip, run], self._named[clip]
+        return named_cells(seg, self._grid, np.broadcast_to(own, (len(seg), len(own))))
 
     def _any_verb(self, colour: str, rng: np.random.Generator) -> str:
         verbs = [verb for verb, texts in self._clips.templates.items() if _names_a_thing(texts) == bool(colour)]
@@ -206,12 +204,21 @@ def _names_a_thing(texts: Sequence[str]) -> bool:
     return "{colour}" in texts[0]
 
 
+def named_cells(seg: NDArray[np.uint8], grid: int, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The name of what each cell shows [B, M]; -1: nothing that has one, -2: that cannot be said.
+
+    seg: [B, 48, 48], see shards.grid_objects. numbers: [B, objects] of each picture's objects, -2 for what has no name.
+    """
+    shown, empty = grid_objects(seg, grid, _CELL_SHARE), grid_objects(seg, grid, 0.0) < 0
+    return np.where(shown >= 0, np.take_along_axis(numbers, shown.clip(0), axis=1), np.where(empty, -1, -2))
+
+
 def cells(pixels: NDArray[np.bool_], grid: int) -> NDArray[np.float32]:
     """Where a thing is, [T, 48, 48], by cell [T, M]: 1 if it covers enough of it, 0 if nothing, else -1."""
     step = pixels.shape[1] // grid
     rows = np.stack([pixels[:, at::step] for at in range(step)]).sum(axis=0, dtype=np.uint8)
     count = np.stack([rows[:, :, at::step] for at in range(step)]).sum(axis=0).reshape(len(pixels), -1)
-    return np.where(count >= CELL_SHARE * step**2, 1.0, np.where(count > 0, -1.0, 0.0)).astype(np.float32)
+    return np.where(count >= _CELL_SHARE * step**2, 1.0, np.where(count > 0, -1.0, 0.0)).astype(np.float32)
 
 
 def _rarity(questions: Sequence[Question]) -> dict[str, float]:

@@ -6,12 +6,14 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from vila_core.engine.backend import EMBEDDED_CHECKPOINT
 from vila_core.errors import ConfigError
@@ -21,10 +23,11 @@ from vila_core.models.stored.checkpoint import load_checkpoint
 from vila_core.models.stored.relevance_files import save_relevance
 from vila_core.models.vlm import VisionLanguageModel
 from vila_tools.training.autocast import autocast_precision
-from vila_tools.training.ranks import ALONE, Ranks, torchrun_ranks
+from vila_tools.training.loop import Stage
+from vila_tools.training.ranks import ALONE, Ranks, Share, torchrun_ranks
 from vila_tools.training.recipe import StageRecipe
 from vila_tools.training.shards import Rollouts, joined, read_rollouts
-from vila_tools.training.stage_run import add_stage_options
+from vila_tools.training.stage_run import add_stage_options, held_out, run_stage
 from vila_tools.training.train import pick_device, shorter
 
 
@@ -37,6 +40,35 @@ class LessonRun:
     seed: int = 0
     precision: str = "float32"
     ranks: Ranks = ALONE
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frames:
+    """What a stage of a lesson draws its batches from, and how it learns of them.
+
+    rows: of the rollouts. precision: of autocast. ranks: processes that share each batch.
+    """
+
+    rollouts: Rollouts
+    rows: range
+    recipe: StageRecipe
+    precision: str = "float32"
+    ranks: Ranks = ALONE
+
+    def draw(self, rng: np.random.Generator) -> tuple[NDArray[np.int64], Share]:
+        """Draw a batch: this rank's rows of it, and which share of it they are."""
+        rows = self.rows.start + rng.integers(len(self.rows), size=self.recipe.batch_size)
+        share = self.ranks.share(len(rows))
+        return rows[share.rows], share
+
+
+def learn(name: str, stage_of: Callable[[Frames], Stage], rollouts: Rollouts, run: LessonRun) -> dict[str, float]:
+    """Train a stage on the frames that are not held out; returns its figures on those that are."""
+    trained, checked = (
+        stage_of(Frames(rollouts, rows, run.steps, run.precision, ranks))
+        for rows, ranks in zip(held_out(len(rollouts)), (run.ranks, ALONE), strict=True)
+    )
+    return run_stage(name, trained, checked, run.steps, seed=run.seed, folder=run.folder, ranks=run.ranks)
 
 
 class Lesson(Protocol):

@@ -10,11 +10,9 @@ import torch
 from vila_core.models.relevance import RelevanceHead
 from vila_core.models.vlm import VisionLanguageModel
 from vila_tools.training.distance_stage import DistanceStage
-from vila_tools.training.frame_lessons import LessonRun, teach
-from vila_tools.training.ranks import ALONE
+from vila_tools.training.frame_lessons import LessonRun, learn, teach
 from vila_tools.training.recipe import StageRecipe
 from vila_tools.training.shards import Rollouts
-from vila_tools.training.stage_run import held_out, run_stage
 
 RECIPE = StageRecipe(1600, 64, 1e-3, weight_decay=0.01, warmup_steps=100)
 WIDTH = 128
@@ -35,9 +33,4 @@ def train_distances(
     taught = RelevanceHead(dataclasses.replace(head.config, distance_width=WIDTH)).to(model.device)
     others = {name: weight for name, weight in head.state_dict().items() if not name.startswith("distance.")}
     taught.load_state_dict(taught.state_dict() | others)
-    trained, checked = (
-        DistanceStage(taught, rollouts, rows, run.steps, run.precision, ranks)
-        for rows, ranks in zip(held_out(len(rollouts)), (run.ranks, ALONE), strict=True)
-    )
-    figures = run_stage("distances", trained, checked, run.steps, seed=run.seed, folder=run.folder, ranks=run.ranks)
-    return taught, figures
+    return taught, learn("distances", lambda frames: DistanceStage(taught, frames), rollouts, run)
