@@ -57,7 +57,6 @@ class Navigator(Node):
             )
         }
         self.execution = self.create_publisher(NavAction, "controller/execution", reliable_qos())
-        self.state = self.create_publisher(GovernorState, "governor/state", reliable_qos(1))
         self.odom = self.create_publisher(OdometryMsg, "odom", sensor_qos())
         self.images = self.create_publisher(Image, "image_raw", sensor_qos())
         for kind, name in (
@@ -91,12 +90,12 @@ class Navigator(Node):
 class Governor(Node):
     """Takes the emergency stop, and tells a state."""
 
-    def __init__(self, state: int = GovernorState.STATE_READY) -> None:
-        super().__init__("governor")
+    def __init__(self, state: int = GovernorState.STATE_READY, name: str = "governor") -> None:
+        super().__init__(name)
         self.calls: list[tuple[bool, float]] = []
         self.obeys = True
         self._state = GovernorState(state=state)
-        self._publisher = self.create_publisher(GovernorState, "~/state", reliable_qos(1))
+        self._publisher = self.create_publisher(GovernorState, "governor/state", reliable_qos(1))
         self.create_service(SetBool, "~/emergency_stop", self._on_call)
         self.create_timer(0.05, lambda: self._publisher.publish(self._state))
 
@@ -176,11 +175,11 @@ def test_holds_for_one_reason_are_told_together(page, navigator, wait_until):
     assert (decision["words"], decision["hold"]) == ("hold", "NO_IMAGE")
 
 
-def test_numbers_that_cannot_be_and_unknown_ones_are_shown_and_break_nothing(page, navigator, wait_until):
+def test_numbers_that_cannot_be_and_unknown_ones_are_shown_and_break_nothing(page, navigator, spinner, wait_until):
     nan = float("nan")
     navigator.publish(NavAction(id=1, kind=77, state=99, fault=999, hold_reason=999, distance_m=nan, probability=nan))
     navigator.publish(DecisionStats(id=1, latency_ms=nan, probabilities=[nan]))
-    navigator.state.publish(GovernorState(state=88, reason=888, speed_scale=nan))
+    spinner.add(Governor())._state = GovernorState(state=88, reason=888, speed_scale=nan)
     odometry = OdometryMsg()
     odometry.pose.pose.position.x = nan
     navigator.odom.publish(odometry)
@@ -359,6 +358,16 @@ def test_one_that_is_lost_as_its_mission_begins_stops_it(page, spinner, wait_unt
     assert not governor.calls
     governor._state.state = GovernorState.STATE_READY
     wait_until(lambda: governor.calls and governor.calls[0][0])
+
+
+def test_nobody_but_the_governor_says_that_there_is_nothing_to_stop(page, spinner, wait_until):
+    spinner.add(Governor(GovernorState.STATE_IDLE, name="stranger"))
+    governor = spinner.add(Governor(GovernorState.STATE_READY))
+    wait_until(lambda: page._emergency._service.has_governor and page._listener._authority.recent)
+    page._deadman.hold(1, time.monotonic())
+    page._deadman.lose(1)
+    wait_until(lambda: governor.calls and governor.calls[0][0])
+    assert page._listener.governor is None or page._listener.governor.state == GovernorState.STATE_READY
 
 
 def test_one_that_comes_back_is_not_missed(page, spinner, wait_until):

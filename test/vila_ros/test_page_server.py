@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import re
+import shutil
 import socket
 import struct
 import threading
@@ -33,7 +34,7 @@ from vila_ros.page.browser_requests import Ask, Cancel, Go, Unwatch, Watch
 from vila_ros.page.config import PageConfig
 from vila_ros.page.deadman import Deadman
 from vila_ros.page.pictures import Picture, Pictures
-from vila_ros.page.server import STATIC, PageServer, Site
+from vila_ros.page.server import STATIC, PageServer, Site, make_app
 
 TOKEN = "a-secret-of-many-letters"
 FILES = ["/", "/connection.js", "/drawing.js", "/icon.svg", "/page.css", "/page.js"]
@@ -211,6 +212,15 @@ def test_what_is_no_http_harms_nobody(served):
             while raw.recv(1000):
                 pass
     assert served.get()[0] == 200
+
+
+def test_what_an_editor_leaves_beside_the_page_is_not_served(tmp_path, monkeypatch):
+    folder = tmp_path / "static"
+    shutil.copytree(STATIC, folder)
+    (folder / "page.css.orig").write_text("left over")
+    monkeypatch.setattr("vila_ros.page.server.STATIC", folder)
+    paths = {route.path for route in make_app(None).routes}
+    assert "/" in paths and "/page.css" in paths and not any("orig" in path for path in paths)
 
 
 DANGEROUS = (

@@ -34,6 +34,7 @@ class PageConfig:
     picture_width_px: Annotated[int, Bounds(least=64, most=1920)] = 640  # wider pictures are made smaller
     # a click asks the model again what a recorded decision depends on: a second model beside the navigator's
     explain: bool = False
+    governor: str = "governor"  # name of the node whose state counts
     # silence of a browser that holds the robot, after which the emergency stop is pressed
     deadman_timeout_s: Annotated[float, Bounds(least=0.2, most=0.4)] = 0.3
 

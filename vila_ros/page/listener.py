@@ -18,11 +18,13 @@ from vila_core.actions.grammar import ACTIONS, short_name
 from vila_core.control.governor.governor import GovernorState as State
 from vila_core.control.reasons import MotionFault, StopReason
 from vila_core.types import Action, HoldReason, MoveForward, Odometry, Turn
+from vila_ros.common.authority import Authority
 from vila_ros.common.conversions import OdometryError, ns_from_stamp, odometry_from_message
 from vila_ros.common.qos import latched_qos, reliable_qos, sensor_qos, subscription_events
 from vila_ros.common.topics import ACTIONS as ACTION_TOPIC
 from vila_ros.common.topics import EXECUTION, GOVERNOR_STATE, MISSIONS
 from vila_ros.page.board import Board
+from vila_ros.page.config import PageConfig
 from vila_ros.page.path import Path
 from vila_ros.page.pictures import Pictures
 
@@ -40,7 +42,7 @@ class Listener:
     """Hears the nodes for the board. on_restart: called when the navigator has forgotten its standing queries."""
 
     def __init__(
-        self, node: Node, board: Board, pictures: Pictures, reliability: str, on_restart: Callable[[], None]
+        self, node: Node, board: Board, pictures: Pictures, config: PageConfig, on_restart: Callable[[], None]
     ) -> None:
         self._node, self._board, self._pictures, self._on_restart = node, board, pictures, on_restart
         self.heard_s: dict[str, float] = {}  # steady time of each node's last word
@@ -49,6 +51,8 @@ class Listener:
         self._run = 0
         self._decisions: OrderedDict[int, dict[str, Any]] = OrderedDict()  # the last ones, by their numbers
         self._path = Path(board)
+        self._authority = Authority(node, {GOVERNOR_STATE: config.governor})  # a stop is not pressed by what it says
+        only_its = self._authority.only(GOVERNOR_STATE, self._on_governor)
         board.put("actions", [words(action) for action in ACTIONS])
         for kind, topic, callback, qos in (
             (NavigatorStatus, "navigator/status", self._on_status, latched_qos()),
@@ -58,8 +62,8 @@ class Listener:
             (NavAction, EXECUTION, self._on_execution, reliable_qos()),
             (NavAction, "navigator/execution", self._on_execution, reliable_qos()),  # where Nav2 drives
             (TemporalEvent, "navigator/events", self._on_event, latched_qos(100)),
-            (GovernorState, GOVERNOR_STATE, self._on_governor, reliable_qos(1)),
-            (OdometryMsg, "odom", self._on_odometry, sensor_qos(reliability)),
+            (GovernorState, GOVERNOR_STATE, only_its, reliable_qos(1)),
+            (OdometryMsg, "odom", self._on_odometry, sensor_qos(config.odometry_reliability)),
             (DiagnosticArray, "/diagnostics", self._on_diagnostics, reliable_qos()),
         ):
             events = subscription_events(node, topic, "odometry_reliability" if topic == "odom" else "")

@@ -40,9 +40,7 @@ class PageNode(Node):
         self.config = read(self, PageConfig)
         self.board, self.pictures = Board(), Pictures()
         self._commands = Commands(self, self.board)
-        self._listener = Listener(
-            self, self.board, self.pictures, self.config.odometry_reliability, self._commands.forget_queries
-        )
+        self._listener = Listener(self, self.board, self.pictures, self.config, self._commands.forget_queries)
         self._deadman = Deadman(self.config.deadman_timeout_s)
         self._emergency = Emergency(self, self.board, self._listener, self._deadman)
         self.board.put("robot", {"name": self.get_namespace().strip("/")})

@@ -121,7 +121,7 @@ class PageServer:
 def make_app(site: Site) -> FastAPI:
     """Return the application: the files of `static`, and the two sockets."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    for file in sorted(STATIC.iterdir()):
+    for file in sorted(file for file in STATIC.iterdir() if file.suffix in TYPES):
         _add_file(app, "/" if file.name == "index.html" else f"/{file.name}", file)
     connections = _Connections(site)
     app.add_api_websocket_route("/view", connections.view)
