@@ -39,10 +39,11 @@ def picture(shown: Mapping[str, tuple[int, int]], *, stamp_s: float = 0.0) -> Fr
 class SeeingBackend(ScriptedBackend):
     """Sees in each cell the thing whose number its brightness is; seed: another one looks otherwise.
 
-    told_m: how far off it says that things are; None: it can't tell.
+    told_m: how far off it says that things are, free_m: how far the floor is free; None: it can't tell.
     """
 
     told_m: float | None = None
+    free_m: float | None = None
 
     def __init__(self, *script: str, seed: int = 0) -> None:
         super().__init__(
@@ -62,6 +63,10 @@ class SeeingBackend(ScriptedBackend):
     def distances(self, frame: Frame) -> NDArray[np.float32] | None:
         """How far off the thing in each cell is, if it was made to tell: [M]."""
         return None if self.told_m is None else np.full(CELLS**2, self.told_m, np.float32)
+
+    def free_ranges(self, frame: Frame) -> NDArray[np.float32] | None:
+        """How far the floor is free in each direction, if it was made to tell: [columns]."""
+        return None if self.free_m is None else np.full(CELLS, self.free_m, np.float32)
 
     def cell_queries(self, questions: Sequence[str]) -> NDArray[np.float32]:
         """What each question's thing looks like."""

@@ -126,6 +126,7 @@ def test_a_head_comes_back_from_its_files(checkpoint, head) -> None:
         ({"wide": 3}, "unknown key 'wide'"),
         ({"heads": 3}, "width 32, heads 3"),
         ({"distance_width": -1}, "distance_width = -1"),
+        ({"free_space_width": -1}, "free_space_width = -1 must be 0 or more"),
         ({"distance_width": 8}, "expected shape .*, by the sizes in config.json"),
         ({"visual_tokens": 15}, "visual_tokens = 15 are no square grid"),
         ({"patch_px": 5}, "picture_px 64, patch_px 5"),
@@ -153,16 +154,19 @@ def test_a_backend_scores_frames(checkpoint) -> None:
         backend.relevance("the red ball is in view", frames)
 
 
-def test_a_head_that_was_taught_distances_tells_them_of_each_cell(tmp_path, checkpoint) -> None:
+@pytest.mark.parametrize(
+    ("width", "told", "count"), [("distance_width", "distances", 256), ("free_space_width", "free_ranges", 16)]
+)
+def test_a_head_that_was_taught_how_far_tells_it_of_each_cell_or_column(checkpoint, width, told, count) -> None:
     frames = [make_frame(number, seed=number) for number in range(2)]
     untaught = load_backend("torch", checkpoint)
-    assert untaught.distances(frames[0]) is None
-    taught = RelevanceHead(dataclasses.replace(SIZES, distance_width=8)).eval().requires_grad_(False)
+    assert getattr(untaught, told)(frames[0]) is None
+    taught = RelevanceHead(dataclasses.replace(SIZES, **{width: 8})).eval().requires_grad_(False)
     save_relevance(taught, checkpoint, torch.float32)
     backend = load_backend("torch", checkpoint)
-    near, far = (backend.distances(frame) for frame in frames)
-    assert near.shape == far.shape == (256,) and (near > 0).all() and (near != far).any()
-    again = backend.distances(frames[0])
+    near, far = (getattr(backend, told)(frame) for frame in frames)
+    assert near.shape == far.shape == (count,) and (near > 0).all() and (near != far).any()
+    again = getattr(backend, told)(frames[0])
     assert (again == near).all() and backend.visual_cache.misses == 2  # each frame was seen once
 
 

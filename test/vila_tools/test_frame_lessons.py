@@ -23,10 +23,11 @@ from vila_core.testing import make_frame
 from vila_sim.dataset import DataOptions, dataset_meta, make_shard
 from vila_tools.training import train_distances, train_names
 from vila_tools.training.curves import read_log
-from vila_tools.training.distance_stage import DistanceStage
+from vila_tools.training.distance_stage import FREE_MOST_M, DistanceStage, _thing_weights, free_ranges
 from vila_tools.training.frame_lessons import Frames, LessonRun
 from vila_tools.training.frame_name_stage import FrameNameStage
 from vila_tools.training.recipe import StageRecipe
+from vila_tools.training.seen_frames import SeenFrames
 from vila_tools.training.shards import grid_objects, read_rollouts
 
 SIZES = RelevanceConfig(
@@ -62,14 +63,45 @@ def head():
     return RelevanceHead(SIZES).eval().requires_grad_(False)
 
 
+def ready_head() -> RelevanceHead:
+    return RelevanceHead(dataclasses.replace(SIZES, distance_width=8, free_space_width=8))
+
+
 def test_the_truth_is_the_distance_along_the_floor_to_what_a_cell_shows(rollouts, head):
-    taught = RelevanceHead(dataclasses.replace(SIZES, distance_width=8))
-    stage = DistanceStage(taught, Frames(rollouts, range(len(rollouts)), RECIPE))
-    truth = stage._distances(np.arange(len(rollouts)))
+    stage = DistanceStage(ready_head(), Frames(rollouts, range(len(rollouts)), RECIPE))
+    truth = stage.distances(np.arange(len(rollouts)))
     shown = ~np.isnan(truth)
     assert truth.shape == (len(rollouts), 64) and 0.05 < shown.mean() < 0.9
     assert truth[shown].min() > 0.1 and truth[shown].max() < 15
     assert not shown[(rollouts.seg == 255).all(axis=(1, 2))].any()
+
+
+def test_free_is_as_far_as_nothing_stands_in_the_way(rollouts):
+    """What a picture shows in a column begins where the floor there ends, or behind it."""
+    stage = DistanceStage(ready_head(), Frames(rollouts, range(50, 200), RECIPE))
+    free = free_ranges(rollouts, range(50, 200), 8)
+    assert free.shape == (150, 8) and 0.15 <= free.min() < 1 and free.max() == FREE_MOST_M
+    far = stage.distances(np.arange(50, 200)).reshape(150, 8, 8)  # rows from above, columns from the left
+    shown = ~np.isnan(far)
+    assert (far + 1.2 > free[:, None])[shown].mean() > 0.97  # the middle of a large thing may lie behind its edge
+    again = free_ranges(rollouts, range(60, 70), 8)
+    np.testing.assert_array_equal(again, free[10:20])
+
+
+def test_each_thing_counts_as_much_as_another_however_many_cells_it_covers():
+    weights = _thing_weights(np.array([[3, 3, 3, 7, -1], [-1, -1, -1, -1, 3]]))
+    np.testing.assert_allclose(weights, [[1 / 3, 1 / 3, 1 / 3, 1, 0], [0, 0, 0, 0, 1]])
+
+
+def test_the_eyes_see_each_frame_once(rollouts, head, monkeypatch):
+    seen, look = [], RelevanceHead.features
+    monkeypatch.setattr(RelevanceHead, "features", lambda self, it: seen.append(len(it)) or look(self, it))
+    frames = SeenFrames(head, Frames(rollouts, range(100, 200), RECIPE))
+    first = frames(np.array([120, 130, 120]))
+    assert seen == [2] and torch.equal(first[0], first[2]) and not torch.equal(first[0], first[1])
+    assert torch.equal(frames(np.array([130, 199]))[0], first[1]) and seen == [2, 1]
+    other = SeenFrames(head, Frames(rollouts, range(130, 140), RECIPE))(np.array([130]))
+    torch.testing.assert_close(other[0], first[1], atol=2e-3, rtol=2e-3)  # whoever looks
 
 
 def test_it_learns_and_leaves_all_else_as_it_was(rollouts, head, tmp_path):
@@ -78,17 +110,19 @@ def test_it_learns_and_leaves_all_else_as_it_was(rollouts, head, tmp_path):
         SimpleNamespace(relevance_head=head, device="cpu"), rollouts, LessonRun(RECIPE, tmp_path)
     )
     lines = [line for line in read_log(tmp_path / "log.jsonl", "distances") if "error" in line]
-    truth = np.log(DistanceStage(taught, Frames(rollouts, range(200), RECIPE))._distances(np.arange(200)))
-    same_for_all = np.nanmean(abs(truth - np.nanmedian(truth)))
+    stage = DistanceStage(taught, Frames(rollouts, range(200), RECIPE))
+    truth, weights = np.log(stage.distances(np.arange(200))), _thing_weights(stage._shown(np.arange(200)))
+    same_for_all = np.nansum(abs(truth - np.nanmedian(truth)) * weights) / weights.sum()
     assert lines[-1]["error"] < min(lines[0]["error"], 0.95 * same_for_all) and 0 < figures["distances_error"] < 1
+    assert lines[-1]["free_error"] < lines[0]["free_error"] and 0 < figures["distances_free_error"] < 1
     assert all(torch.equal(taught.state_dict()[name], weight) for name, weight in before.items())
-    assert taught.config.distance_width == train_distances.WIDTH
+    assert taught.config.distance_width == taught.config.free_space_width == train_distances.WIDTH
 
 
 @pytest.mark.slow
 def test_ranks_that_share_a_batch_learn_what_one_process_does(rollouts):
     torch.manual_seed(0)
-    taught, recipe = RelevanceHead(dataclasses.replace(SIZES, distance_width=8)), StageRecipe(1, 3, 1e-3)
+    taught, recipe = ready_head(), StageRecipe(1, 3, 1e-3)
     assert_the_same(lambda ranks: DistanceStage(taught, Frames(rollouts, range(100), recipe, ranks=ranks)), batch=3)
 
 
@@ -138,7 +172,7 @@ def test_its_eyes_learn_more_names_and_all_that_reads_them_stays(rollouts, model
     changed = {name for name, weight in taught.state_dict().items() if not torch.equal(before[name], weight)}
     assert {name.partition(".")[0] for name in changed} == {"eyes", "place", "look", "glance", "join", "near", "norm"}
     assert all(torch.equal(model.relevance_head.state_dict()[name], weight) for name, weight in before.items())
-    assert taught.config.distance_width == 0
+    assert taught.config.distance_width == taught.config.free_space_width == 0
     kept = torch.load(tmp_path / "frame_names.pt")["stage"]  # what learns, and nothing of the model beside it
     assert {name.partition(".")[0] for name in kept} == {"eyes", "place", "seeing"}
 

@@ -130,6 +130,13 @@ class CellBackend(Protocol):
         """
         ...
 
+    def free_ranges(self, frame: Frame) -> NDArray[np.float32] | None:
+        """Return how far, in metres, the floor is free in the direction of each column of a frame's cells: [columns].
+
+        From the left of the picture to the right. None if the model was not taught that.
+        """
+        ...
+
     def cell_queries(self, questions: Sequence[str]) -> NDArray[np.float32]:
         """Return what a cell is multiplied with, and last what is added, to tell if a question's thing is in it.
 

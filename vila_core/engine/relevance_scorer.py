@@ -69,11 +69,11 @@ class RelevanceScorer:
 
     def distances(self, frame: Frame) -> NDArray[np.float32] | None:
         """Return how far off the thing in each cell of a frame is: [M]; None if the head was not taught that."""
-        (view,) = self._look(self._head(), [frame])
-        if view.distances is None:
-            return None
-        require_finite(view.distances, "the distances")
-        return view.distances.numpy(force=True)
+        return self._told(frame, "distances")
+
+    def free_ranges(self, frame: Frame) -> NDArray[np.float32] | None:
+        """Return how far the floor is free in each direction: [columns]; None if the head was not taught that."""
+        return self._told(frame, "free_ranges")
 
     def cell_queries(self, questions: Sequence[str]) -> NDArray[np.float32]:
         """Return what each question's place map looks for, and its threshold: [N, F + 1]."""
@@ -99,6 +99,14 @@ class RelevanceScorer:
             raise BackendError(f"{name} has no relevance head; it can be asked by time tokens or timestamps")
         return head
 
+    def _told(self, frame: Frame, what: str) -> NDArray[np.float32] | None:
+        (view,) = self._look(self._head(), [frame])
+        told: Tensor | None = getattr(view, what)
+        if told is None:
+            return None
+        require_finite(told, f"the {what.replace('_', ' ')}")
+        return told.numpy(force=True)
+
     def _see(self, head: RelevanceHead, shown: Mapping[Sight, Sequence[Frame]]) -> Tensor:
         """[1, T, M, F] of frames, each beside those that it is compared with; those that are kept come from there."""
         new = [sight for sight in shown if sight not in self._cells]
@@ -116,9 +124,12 @@ class RelevanceScorer:
         if new:
             tokens = torch.stack([self._encoder.tokens(frame) for frame in new]).float()
             features = head.features(self._model.squares(new, head.config.picture_px))
-            far = [None] * len(new) if head.distance is None else _rows(head.distances(features))
-            for frame, still, distances in zip(new, _rows(head.still(tokens, features).half()), far, strict=True):
-                seen = _View(still, thumbnail(frame.image), distances)
+            nothing = [None] * len(new)
+            far = nothing if head.distance is None else _rows(head.distances(features))
+            free = nothing if head.free_space is None else _rows(head.free_ranges(features))
+            stills = _rows(head.still(tokens, features).half())
+            for frame, still, distances, ranges in zip(new, stills, far, free, strict=True):
+                seen = _View(still, thumbnail(frame.image), distances, ranges)
                 views[frame.key] = seen
                 self._views.put(frame.key, seen)
         return [view for frame in frames if (view := views[frame.key]) is not None]
@@ -167,8 +178,9 @@ class _Asked:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _View:
-    """A frame's part that no question changes: still [M, F] float16, its small picture, and its distances [M]."""
+    """A frame's part that no question changes: still [M, F] float16, its small picture, distances [M], free ranges."""
 
     still: Tensor
     thumbnail: NDArray[np.uint8]
     distances: Tensor | None
+    free_ranges: Tensor | None

@@ -274,6 +274,13 @@ class TorchBackend:
             return self._scorer.distances(frame)
 
     @torch.inference_mode()
+    def free_ranges(self, frame: Frame) -> NDArray[np.float32] | None:
+        """How far the floor is free in each direction; see CellBackend.free_ranges."""
+        model = self.model
+        with self._finite(lambda: model.encode_frames([frame]), "the relevance head"):
+            return self._scorer.free_ranges(frame)
+
+    @torch.inference_mode()
     def cell_queries(self, questions: Sequence[str]) -> NDArray[np.float32]:
         """What cells are looked for where a question's thing is; see CellBackend.cell_queries."""
         self._require_open()

@@ -23,6 +23,7 @@ from vila_core.models.config import VisionConfig
 from vila_core.models.preprocess import normalise_pixels
 from vila_core.models.relevance_parts import (
     DistanceReader,
+    FreeSpaceReader,
     MotionEncoder,
     Neighbours,
     QuestionEncoder,
@@ -41,8 +42,8 @@ _DILATIONS = (1, 2, 4, 8, 1)
 class RelevanceConfig:
     """Sizes of a head.
 
-    period_s: time between the frames that it was trained on. distance_width: of what tells how far off things are; 0:
-    it was not taught that.
+    period_s: time between the frames that it was trained on. distance_width: of what tells how far off things are;
+    free_space_width: of what tells how far the floor is free; 0: it was not taught that.
     """
 
     visual_tokens: int  # of a frame
@@ -62,12 +63,13 @@ class RelevanceConfig:
     value_width: int = 24  # of what a map gathers
     period_s: float = 0.25
     distance_width: int = 0
+    free_space_width: int = 0
 
     def __post_init__(self) -> None:
         check_fields(self)
         for name in self.__slots__:
             most = _MOST_LAYERS if name.endswith("layers") else _MOST_SIZE
-            value, may_be_0 = getattr(self, name), name == "distance_width"
+            value, may_be_0 = getattr(self, name), name in ("distance_width", "free_space_width")
             if not (0 < value <= most or (may_be_0 and value == 0)):
                 least = "0 or more" if may_be_0 else "above 0"
                 raise CheckpointError(f"relevance head: {name} = {value!r} must be {least}, at most {most}")
@@ -133,8 +135,9 @@ class RelevanceHead(nn.Module):
         nn.init.zeros_(self.direct.weight)
         with torch.no_grad():
             self.direct.bias.zero_()[EVENT_MAP] = 0.5
-        taught = config.distance_width
-        self.distance = DistanceReader(config.grid, config.eyes_width, taught) if taught else None
+        sizes, far, free = (config.grid, config.eyes_width), config.distance_width, config.free_space_width
+        self.distance = DistanceReader(*sizes, far) if far else None
+        self.free_space = FreeSpaceReader(*sizes, free) if free else None
         self.register_buffer("centres", _centres(config.grid), persistent=False)
 
     def forward(self, still: Tensor, thumbnails: Tensor, questions: Tensor) -> tuple[Tensor, Tensor]:
@@ -158,6 +161,14 @@ class RelevanceHead(nn.Module):
         """
         assert self.distance is not None
         return self.distance(features).exp()
+
+    def free_ranges(self, features: Tensor) -> Tensor:
+        """How far, in metres, the floor is free in the direction of each column of cells, from the left: [B, columns].
+
+        features: as of `distances`. The head must have been taught that, too.
+        """
+        assert self.free_space is not None
+        return self.free_space(features).exp()
 
     def still(self, visual_tokens: Tensor, features: Tensor) -> Tensor:
         """What single frames show: [..., M, F].

@@ -1,4 +1,4 @@
-"""The layers of the relevance head: what reads a question, sees change, tells distances, what a question tunes."""
+"""The layers of the relevance head: what reads a question, sees change, tells how far off things are and is free."""
 
 from __future__ import annotations
 
@@ -57,10 +57,10 @@ class Neighbours(nn.Module):
         return cells + self.back(near).unflatten(0, cells.shape[:2])
 
 
-class DistanceReader(nn.Module):
-    """What the eyes see of a square grid of cells -> how far off the thing in each cell is.
+class ColumnReader(nn.Module):
+    """What the eyes see of a square grid of cells -> one vector for each of its columns, which sees those beside it.
 
-    Beside the cell itself, its column and those next to it are read: where the floor ends there tells the most.
+    Where the floor ends in a column tells the most of how far off things are.
     """
 
     def __init__(self, grid: int, eyes_width: int, width: int) -> None:
@@ -70,6 +70,19 @@ class DistanceReader(nn.Module):
         self.brief = nn.Linear(eyes_width, width // 4)
         self.column = nn.Conv1d(grid * (width // 4), width, 3, padding=1)
         self.beside = nn.Conv1d(width, width, 3, padding=1)
+
+    def columns(self, cells: Tensor) -> Tensor:
+        """Normed features [B, M, E] -> [B, F, columns]."""
+        brief = F.gelu(self.brief(cells)).unflatten(1, (self.grid, self.grid)).transpose(2, 3).flatten(1, 2)
+        columns = F.gelu(self.column(brief))
+        return columns + F.gelu(self.beside(columns))
+
+
+class DistanceReader(ColumnReader):
+    """What the eyes see -> how far off the thing in each cell is, by the cell itself and its column."""
+
+    def __init__(self, grid: int, eyes_width: int, width: int) -> None:
+        super().__init__(grid, eyes_width, width)
         self.told = nn.Linear(width, width // 2)
         self.cell = nn.Linear(eyes_width, width // 2)
         self.place = nn.Parameter(torch.zeros(grid**2, width // 2))
@@ -78,13 +91,25 @@ class DistanceReader(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """[B, M, E] -> [B, M], the logarithm of metres along the floor."""
         cells = self.norm(features)
-        columns = F.gelu(self.brief(cells)).unflatten(1, (self.grid, self.grid)).transpose(2, 3).flatten(1, 2)
-        columns = F.gelu(self.column(columns))
-        columns = columns + F.gelu(self.beside(columns))
-        told = self.told(columns.transpose(1, 2))  # [B, columns, F]
+        told = self.told(self.columns(cells).transpose(1, 2))  # [B, columns, F]
         seen = self.cell(cells) + self.place
         seen = seen + told[:, None].expand(-1, self.grid, -1, -1).flatten(1, 2)
         return self.score(F.gelu(seen))[..., 0]
+
+
+class FreeSpaceReader(ColumnReader):
+    """What the eyes see -> how far the floor is free in the direction of each column."""
+
+    def __init__(self, grid: int, eyes_width: int, width: int) -> None:
+        super().__init__(grid, eyes_width, width)
+        self.around = nn.Conv1d(width, width, 3, padding=1)
+        self.score = nn.Linear(width, 1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """[B, M, E] -> [B, columns], the logarithm of metres; from the left of the picture to the right."""
+        columns = self.columns(self.norm(features))
+        columns = columns + F.gelu(self.around(columns))
+        return self.score(columns.transpose(1, 2))[..., 0]
 
 
 class QuestionEncoder(nn.Module):

@@ -32,6 +32,7 @@ class Rollouts:
     kinds: NDArray[np.int64]  # [N, 64] kind of each flat object, -1
     colours: NDArray[np.int64]  # [N, 64] colour of each flat object, -1
     pose: NDArray[np.float32]  # [N, 3] x, y, yaw
+    camera: NDArray[np.float32]  # [N, 3] height in metres, pitch and horizontal field of view in degrees
     flat_seed: NDArray[np.int64]  # [N]
     flat_family: NDArray[np.str_]  # [N]
     kind_names: tuple[str, ...]
@@ -126,6 +127,7 @@ def _read_shard(shard: Path, families: NDArray[np.str_]) -> dict[str, NDArray[An
         "kinds": objects[..., 0],
         "colours": objects[..., 1],
         "pose": load("pose"),
+        "camera": load("camera")[episode],
         "flat_seed": load("flat_seed").astype(np.int64)[flat],
         "flat_family": families[load("flat_family")[flat]],
     }

@@ -1,7 +1,7 @@
 """`vila train-names`: show a relevance head's eyes many more things by their names.
 
 What reads the eyes no longer fits then: behind it run `vila train-events --keep-eyes`, and `vila train-distances`, for
-the head's reader of distances is gone.
+the head's readers of distances and free space are gone.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def train_names(
     model: VisionLanguageModel, rollouts: Rollouts, run: LessonRun
 ) -> tuple[RelevanceHead, dict[str, float]]:
-    """Return the head with eyes that were taught; without its reader of distances, which read the others' features."""
+    """Return the head with eyes that were taught; without readers of distances and free space, which fit no more."""
     before = model.relevance_head
     assert before is not None
-    head = RelevanceHead(dataclasses.replace(before.config, distance_width=0)).to(model.device)
+    head = RelevanceHead(dataclasses.replace(before.config, distance_width=0, free_space_width=0)).to(model.device)
     head.load_state_dict({name: weight for name, weight in before.state_dict().items() if name in head.state_dict()})
     return head, learn("frame_names", lambda frames: FrameNameStage(model, head, frames), rollouts, run)
