@@ -76,6 +76,9 @@ class NavigatorConfig:
     # ask the model's relevance head, where it has one, if the thing is in view: no stop where it is not, no turn away
     # from it where it is
     second_look: Annotated[bool, AT_ONCE] = True
+    # where what the model chooses leads nowhere, plan a way to the thing that was seen, over the floor that the
+    # relevance head, if it was taught that, says is free
+    way_round: Annotated[bool, AT_ONCE] = True
     watch_camera: bool = True  # hold when the images don't fit the robot's motion: frozen, replayed, nothing to see
     # drive that the images must show; shorter tells sooner, longer doubts less
     max_blind_m: Annotated[float, Bounds(least=0.005, most=1), AT_ONCE] = 0.05

@@ -6,13 +6,15 @@ import dataclasses
 import math
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from vila_core.actions.grammar import ACTIONS, SENTENCES
 from vila_core.actions.guards import Guards, Ruling
 from vila_core.actions.parser import parse_action
 from vila_core.actions.repetition_guard import best_allowed
 from vila_core.actions.second_look import SecondLook, Sight
-from vila_core.config import HistoryConfig, NavigatorConfig
+from vila_core.actions.way_round import WayRound
+from vila_core.config import STOP_AND_THINK, HistoryConfig, NavigatorConfig
 from vila_core.control.limits import MAX_FUTURE_S
 from vila_core.engine.backend import Backend, ModelInfo
 from vila_core.engine.names import naming_backend
@@ -74,12 +76,12 @@ class Navigator:
         self._pose: Pose | None = None  # where the newest frame was taken
         naming = naming_backend(backend) if self._is_choice else None
         self._second_look = None if naming is None else SecondLook(*naming)
+        self._things: tuple[Thing, ...] = ()  # that the steps go to; empty if that is not known
+        self._step = 0
         self._guards = self._new_guards()
         self._mission = 0  # grows with every start, stop and clock jump: a decision for an older one is void
         self._instruction: Instruction | None = None
         self._steps: tuple[Instruction, ...] = ()  # of it, as the model is told
-        self._things: tuple[Thing, ...] = ()  # that the steps go to; empty if that is not known
-        self._step = 0
         self._clock_jump = ""
         self._last_ns: int | None = None
 
@@ -122,11 +124,11 @@ class Navigator:
         text, things = self._read(instruction.text)
         steps = self._told(text, things)
         with self._lock:
+            self._things, self._step = things, 0
             self._reset()
             self._watch.restart()
             self._instruction = dataclasses.replace(instruction, text=text)
             self._steps = tuple(dataclasses.replace(instruction, text=step) for step in steps)
-            self._things, self._step = things, 0
 
     def told_as(self, text: str) -> tuple[str, ...]:
         """Return the steps in which the model would be told an instruction.
@@ -207,7 +209,7 @@ class Navigator:
             # 4. Write the prompt in the words that the model was trained on.
             prompt = prompt_of(self._backend.info, steps[step], visuals)
             # 5. Ask the model: have the ten sentences scored, or a reply written, and make that an action.
-            ruling = self._guards.rule(pose) if self._is_choice else None
+            ruling = self._guards.rule(pose, frames[-1]) if self._is_choice else None
             decision = ask_model(self._backend, prompt, stamp_ns, ruling, lambda: self._sight(frames[-1], step))
         except VilaError as err:
             return Decision.holding(_reason_of(err), stamp_ns, f"{type(err).__name__}: {err}")
@@ -306,9 +308,15 @@ class Navigator:
 
     def _new_guards(self) -> Guards:
         """What rules out actions, for each thing that is gone to anew."""
-        config = self._config
+        config, look, way_round = self._config, self._second_look, None
+        if config.way_round and config.second_look and look is not None and self._things:
+            is_at_rest = config.timing == STOP_AND_THINK
+            way_round = WayRound(partial(look.view, thing=self._things[self._step]), is_at_rest=is_at_rest)
         return Guards(
-            avoid_repeats=config.avoid_repeats, chances=config.look_again, least=config.look_again_probability
+            avoid_repeats=config.avoid_repeats,
+            chances=config.look_again,
+            least=config.look_again_probability,
+            way_round=way_round,
         )
 
     def _reset(self) -> None:

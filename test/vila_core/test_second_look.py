@@ -41,7 +41,7 @@ def guards(chances: int = 0) -> Guards:
 def test_it_sees_the_thing_and_on_which_side(column: int, side: int) -> None:
     sight = second_look().at(picture({"red ball": (3, column), "blue vase": (6, 3)}), RED_BALL)
     assert sight.is_surely_there and sight.may_be_there
-    assert sight.bearing_rad * side == pytest.approx(math.radians(40) * (1 - 1 / CELLS))
+    assert sight.bearing_rad * side == pytest.approx(math.atan(1 - 1 / CELLS))  # of a picture as wide as a right angle
 
 
 @pytest.mark.parametrize("shown", [{}, {"blue ball": (3, 3)}, {"red vase": (3, 3), "blue vase": (6, 1)}])

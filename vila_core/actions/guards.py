@@ -9,9 +9,11 @@ from vila_core.actions.grammar import ACTIONS
 from vila_core.actions.look_around import LookAround
 from vila_core.actions.repetition_guard import RepetitionGuard
 from vila_core.actions.second_look import Sight
-from vila_core.types import Action, Pose, Stop
+from vila_core.actions.way_round import WayRound
+from vila_core.types import Action, Frame, Pose, Stop
 
 LEADS_NOWHERE = "which led nowhere here"
+NOT_ROUND = "which is not the way round what is in the way"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,19 +47,27 @@ class Ruling:
 class Guards:
     """Rule out actions on the way to one thing; for the next thing there are new ones.
 
-    avoid_repeats: rule out what led nowhere. chances, least: see LookAround. Call `rule` before each decision and
-    `note` after it.
+    avoid_repeats: rule out what led nowhere. chances, least: see LookAround. way_round: plans a way where the model's
+    own lead nowhere; None: nothing does. Call `rule` before each decision and `note` after it.
     """
 
-    def __init__(self, *, avoid_repeats: bool, chances: int, least: float) -> None:
-        self._avoid_repeats = avoid_repeats
+    def __init__(self, *, avoid_repeats: bool, chances: int, least: float, way_round: WayRound | None = None) -> None:
+        self._avoid_repeats, self._way_round = avoid_repeats, way_round
         self._repetition, self._look_around = RepetitionGuard(), LookAround(chances, least)
+        self._ruling = Ruling()  # the last one
 
-    def rule(self, pose: Pose | None) -> Ruling:
-        """Say what leads nowhere at a pose."""
-        if not self._avoid_repeats:
-            return Ruling()
+    def rule(self, pose: Pose | None, frame: Frame | None = None) -> Ruling:
+        """Say what leads nowhere at a pose, or not round what is in the way. frame: taken there."""
+        if self._avoid_repeats:
+            self._ruling = self._rule(pose, frame)
+        return self._ruling
+
+    def _rule(self, pose: Pose | None, frame: Frame | None) -> Ruling:
         onward, new = self._look_around.allowed(pose), self._repetition.allowed(pose)
+        if self._way_round is not None and frame is not None:
+            planned = self._way_round.allowed(frame, pose)
+            if not all(planned):
+                return Ruling(tuple("" if one else NOT_ROUND for one in planned))
         allowed = new if all(onward) else onward
         return Ruling(tuple("" if one else LEADS_NOWHERE for one in allowed))
 
@@ -65,6 +75,14 @@ class Guards:
         """Note what is going to be done, and how probable each action was there; empty: it is not known."""
         self._repetition.note(action)
         self._look_around.note(action, probabilities)
+        if self._way_round is None:
+            return
+        self._way_round.note(action)
+        if (
+            probabilities
+            and self._ruling.reasons[max(range(len(ACTIONS)), key=probabilities.__getitem__)] == LEADS_NOWHERE
+        ):
+            self._way_round.engage()
 
 
 def _leaves_a_motion(reasons: Sequence[str]) -> bool:

@@ -11,12 +11,13 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
+from vila_core.actions.camera_view import bearing_rad
 from vila_core.engine.backend import CellBackend
 from vila_core.engine.names import Floats, NameTable
 from vila_core.types import Action, Frame, FrameKey, Stop, Thing, Turn, Vocabulary, wrap_angle
 
-_PICTURE_RAD = math.radians(80.0)  # as wide as cameras to drive by see, roughly: at the edge it may be 10 degrees off
 _ASIDE_RAD = math.radians(30.0)  # a thing that lies so far aside after a turn is still gone to, round something else
 _LEAST_LOGIT, _LEAST_LEAD = -0.5, -1.0  # what is less like the thing is not it
 
@@ -56,6 +57,19 @@ class Sight:
         return aside_rad > max(abs(self.bearing_rad), _ASIDE_RAD) + 1e-6
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class View:
+    """How a frame shows a thing and the floor.
+
+    free_ranges_m: how far the floor is free in the direction of each column of the picture, from its left. distance_m:
+    how far off the thing is, if it is there; nan if the model was not taught to tell that.
+    """
+
+    sight: Sight
+    free_ranges_m: NDArray[np.float32]
+    distance_m: float
+
+
 class SecondLook:
     """Looks for one thing after the other. Raises BackendError if the model fails."""
 
@@ -65,11 +79,24 @@ class SecondLook:
 
     def at(self, frame: Frame, thing: Thing) -> Sight:
         """Return how a frame shows a thing that the vocabulary names."""
+        return self._at(frame, thing)[0]
+
+    def view(self, frame: Frame, thing: Thing) -> View | None:
+        """Return how a frame shows a thing, and the floor; None if the model was not taught to tell the floor."""
+        ranges_m = self._backend.free_ranges(frame)
+        if ranges_m is None:
+            return None
+        sight, cell = self._at(frame, thing)
+        distances_m = self._backend.distances(frame)
+        return View(sight, ranges_m, math.nan if distances_m is None else float(distances_m[cell]))
+
+    def _at(self, frame: Frame, thing: Thing) -> tuple[Sight, int]:
+        """How a frame shows a thing, and in which cell."""
         if self._last is None or self._last[0] != frame.key:
             self._last = frame.key, self._names.logits(self._backend.cells(frame))
         logits, own = self._last[1], self._names.rows(thing)
         cell = int(logits[:, own].max(axis=1).argmax())
         side = math.isqrt(len(logits))
-        across = (cell % side + 0.5) / side
         mine, others = logits[cell, own].max(), np.delete(logits[cell], own).max(initial=-math.inf)
-        return Sight(float(mine), float(mine - others), (0.5 - across) * _PICTURE_RAD)
+        sight = Sight(float(mine), float(mine - others), bearing_rad((cell % side + 0.5) / side))
+        return sight, cell

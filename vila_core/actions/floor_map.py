@@ -1,0 +1,135 @@
+"""A map of the floor around the robot: where it is free, as the model tells and as the robot found by driving.
+
+What the model tells is often a little wrong, so nothing that it tells closes a way: it makes the way dear. Where the
+robot was stopped it is as good as closed.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from vila_core.actions.camera_view import HALF_PICTURE_RAD, columns_at
+from vila_core.types import Pose
+
+CELL_M = 0.1
+_CELLS = 240  # along each side; the robot begins in the middle
+_MOST_M = 3.0  # what is said to be free beyond that is not believed
+_FREE, _BLOCKED = -1.0, 1.5  # evidence of one look, from near
+_HALF_AT_M = 2.0  # from so far a look counts half
+_MOST_FREE, _MOST_BLOCKED = -4.0, 4.0
+_IS_FREE, _IS_BLOCKED = -0.3, 0.4  # evidence
+_BEEN = -2.0  # at most, where the robot was
+_RADIUS_M, _BERTH_M = 0.22, 0.42  # of the robot's middle from what is in the way: too near, and as near as it need be
+_UNKNOWN, _NARROW, _TOO_NEAR, _INSIDE, _STOPPED = 1.6, 1.5, 8.0, 16.0, 60.0  # cost of a metre; of a free one it is 1
+_DEAR = 4.0  # what costs more a metre is not to be driven on straight
+_STOPPED_M = 0.2  # around where something stopped the robot
+_AHEAD_M, _ACROSS_M = 0.33, (-0.2, -0.1, 0.0, 0.1, 0.2)  # of its middle is what stopped it, and how wide that is
+_LEAVING_CELLS = 2.5  # around the robot, where it may be dear: it must get out
+
+Spot = tuple[float, float]  # x, y in metres
+Cell = tuple[int, int]
+Floats = NDArray[np.float64]
+
+
+class FloorMap:
+    """Square cells around where the robot was first, with evidence for and against something that stands there."""
+
+    def __init__(self, start: Pose) -> None:
+        self._corner = np.array([start.x_m, start.y_m]) - _CELLS / 2 * CELL_M
+        self._evidence = np.zeros((_CELLS, _CELLS))
+        self._stopped = np.zeros((_CELLS, _CELLS), np.uint8)
+        grid = np.arange(_CELLS) + 0.5
+        self._x_m, self._y_m = (self._corner[axis] + grid * CELL_M for axis in (0, 1))
+
+    def see(self, pose: Pose, ranges_m: NDArray[np.float32]) -> None:
+        """Take how far the floor is free in the direction of each column of a picture, from its left: [columns]."""
+        near = [
+            slice(max(0, at), max(0, at + 2 * round(_MOST_M / CELL_M) + 1))
+            for at in (cell - round(_MOST_M / CELL_M) for cell in self.cell_of((pose.x_m, pose.y_m)))
+        ]
+        across_m, up_m = self._x_m[near[0], None] - pose.x_m, self._y_m[None, near[1]] - pose.y_m
+        far_m = np.hypot(across_m, up_m)
+        left_rad = (np.arctan2(up_m, across_m) - pose.yaw_rad + math.pi) % (2 * math.pi) - math.pi
+        is_seen = np.abs(left_rad) < HALF_PICTURE_RAD
+        columns = columns_at(np.where(is_seen, left_rad, 0.0), len(ranges_m))
+        ranges = np.minimum(ranges_m, _MOST_M)[columns]
+        weight = 1.0 / (1.0 + (far_m / _HALF_AT_M) ** 2)
+        is_free = is_seen & (far_m < ranges - CELL_M)
+        is_end = is_seen & (np.abs(far_m - ranges) <= CELL_M) & (ranges < _MOST_M - CELL_M / 2)
+        part = self._evidence[near[0], near[1]]
+        part += weight * (_FREE * is_free + _BLOCKED * is_end)
+        np.clip(part, _MOST_FREE, _MOST_BLOCKED, out=part)
+
+    def stand(self, pose: Pose) -> None:
+        """Note that the robot is there: it is free."""
+        column, row = self.cell_of((pose.x_m, pose.y_m))
+        part = self._evidence[max(0, column - 2) : max(0, column + 3), max(0, row - 2) : max(0, row + 3)]
+        np.minimum(part, _BEEN, out=part)
+
+    def bump(self, pose: Pose) -> None:
+        """Note that something stopped the robot ahead of a pose."""
+        cos, sin = math.cos(pose.yaw_rad), math.sin(pose.yaw_rad)
+        for left in _ACROSS_M:
+            spot = pose.x_m + cos * _AHEAD_M - sin * left, pose.y_m + sin * _AHEAD_M + cos * left
+            if self.holds(cell := self.cell_of(spot)):
+                self._stopped[cell] = 1
+
+    def cell_of(self, spot: Spot) -> Cell:
+        """Return the cell of a spot; it may lie outside of the map."""
+        column, row = np.floor((np.array(spot) - self._corner) / CELL_M).astype(int)
+        return int(column), int(row)
+
+    def middle(self, cell: Cell) -> Spot:
+        """Return the middle of a cell."""
+        return float(self._x_m[cell[0]]), float(self._y_m[cell[1]])
+
+    def holds(self, cell: Cell) -> bool:
+        """Return True for a cell of the map."""
+        return 0 <= cell[0] < _CELLS and 0 <= cell[1] < _CELLS
+
+    def is_in_sight(self, start: Spot, end: Spot, last_m: float) -> bool:
+        """Return True if nothing stands between two spots, but for the last metres of the way."""
+        far_m = math.dist(start, end)
+        line = np.linspace(start, end, max(2, round(far_m / CELL_M)))[1:]
+        line = line[np.linalg.norm(line - end, axis=1) >= last_m]
+        cells = [cell for cell in map(self.cell_of, map(tuple, line)) if self.holds(cell)]
+        return not any(self._evidence[cell] > _IS_BLOCKED or self._stopped[cell] for cell in cells)
+
+    def costs(self) -> FloorCosts:
+        """Return what a metre costs in each cell, as far as it is known now."""
+        is_in_way = (self._evidence > _IS_BLOCKED) | (self._stopped > 0)
+        gap_m, stopped_m = (_gaps_m(each) for each in (is_in_way, self._stopped > 0))
+        costs = np.where(self._evidence < _IS_FREE, 1.0, _UNKNOWN)
+        costs += _NARROW * ((_BERTH_M - gap_m) / (_BERTH_M - _RADIUS_M)).clip(0.0)
+        costs[gap_m < _RADIUS_M] = _TOO_NEAR
+        costs[is_in_way] = _INSIDE
+        costs[stopped_m < _STOPPED_M] = _STOPPED
+        return FloorCosts(self, costs)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FloorCosts:
+    """What a metre costs in each cell of a map [columns, rows]: 1 where it is surely free, more where it may not be."""
+
+    map: FloorMap
+    values: Floats
+
+    def is_open(self, start: Spot, end: Spot) -> bool:
+        """Return True if the robot, which is at the start, may be driven straight to the end."""
+        line = np.linspace(start, end, max(2, round(math.dist(start, end) / (CELL_M / 2))))
+        own = self.map.cell_of(start)
+        cells = {self.map.cell_of((float(x), float(y))) for x, y in line}
+        far = (cell for cell in cells if math.dist(cell, own) > _LEAVING_CELLS)
+        return all(self.map.holds(cell) and self.values[cell] <= _DEAR for cell in far)
+
+
+def _gaps_m(is_there: NDArray[np.bool_]) -> Floats:
+    """How far each cell is from the nearest that is there."""
+    if not is_there.any():
+        return np.full(is_there.shape, math.inf)
+    return cv2.distanceTransform(1 - is_there.astype(np.uint8), cv2.DIST_L2, 5).astype(np.float64) * CELL_M

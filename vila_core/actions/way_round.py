@@ -1,0 +1,173 @@
+"""A way round what stands between the robot and a thing that it has seen.
+
+A model that sees its goal drives at it, and at what stands before it, again and again: its memory is a few small
+pictures. Once that shows, the way is planned instead: over a map of the floor, which the model's relevance head tells
+picture by picture, to where the head saw the thing. Near the thing the model drives again.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable
+
+import numpy as np
+
+from vila_core.actions.camera_view import columns_at
+from vila_core.actions.floor_map import FloorCosts, FloorMap, Spot
+from vila_core.actions.grammar import ACTIONS
+from vila_core.actions.second_look import View
+from vila_core.actions.thing_place import ThingPlace
+from vila_core.actions.way_search import cheapest_way, length_m
+from vila_core.types import Action, Frame, MoveForward, Pose, Stop, Turn, wrap_angle
+
+_SHORT_M = 0.1  # a drive that ends so much too soon was stopped
+_NEAR_M, _AT_M = 1.0, 1.2  # of the thing: to there a way is planned; from there the model drives
+_TOO_LONG, _DETOUR_M = 2.5, 2.0  # a way that is so many times as long as straight on, and so much more, is none
+_AHEAD_M = 1.6  # on the way, that is driven straight
+_PASSED_M = 0.25  # from a spot on the way: on to the next
+_STRAIGHT_RAD = math.radians(9.0)
+_MOST_RAD = math.radians(373.0)  # net turn on one spot: a mission ends at little more
+_MOVED_M = 0.3  # that is another spot
+_BEHIND_M = 0.15  # the thing's middle lies at least so far behind the end of the free floor
+_DOUBT_RAD, _DOUBT_M = math.radians(30.0), (0.5, 3.0)  # where a thing would surely be seen
+_THING_M = 0.7  # around its middle, what stands in the way may be the thing
+_MOST_STOPPED, _REST = 3, 6  # after so many stops on the way the map is wrong: the model makes so many decisions
+_KEPT_FRAMES = 32
+_TURNS = tuple(action for action in ACTIONS if isinstance(action, Turn))
+_FORWARDS = tuple(action for action in ACTIONS if isinstance(action, MoveForward))
+
+Mask = tuple[bool, ...]
+_ALL: Mask = (True,) * len(ACTIONS)
+
+
+class WayRound:
+    """Plans the way to one thing once the model's own ways led nowhere; needs odometry.
+
+    look: tells what a frame shows of the thing and the floor, None if the model can't; asked about frames once a way is
+    to be planned, not before. is_at_rest: decisions follow on the end of a motion; if they do not, nobody can tell here
+    that a drive was stopped. Call `allowed` before each decision, `note` after it, and `engage` when what the model
+    chose had led nowhere.
+    """
+
+    def __init__(self, look: Callable[[Frame], View | None], *, is_at_rest: bool = True) -> None:
+        self._look, self._is_at_rest = look, is_at_rest
+        self._frames: deque[tuple[Frame, Pose]] = deque(maxlen=_KEPT_FRAMES)  # not looked at yet
+        self._map: FloorMap | None = None
+        self._place = ThingPlace()
+        self._is_engaged = self._is_guiding = False
+        self._toward: Spot | None = None  # on the way
+        self._pose: Pose | None = None  # of the last decision
+        self._asked_m = 0.0  # how far it was to drive from there
+        self._spot, self._turned_rad = Pose(), 0.0  # net, since it was at another spot
+        self._stopped = self._rests = 0
+
+    def engage(self) -> None:
+        """Begin to plan: the model's own ways lead nowhere."""
+        self._is_engaged = True
+
+    def allowed(self, frame: Frame, pose: Pose | None) -> Mask:
+        """For each of grammar.ACTIONS: may it be done at this pose, where this frame was taken?
+
+        All may, unless a way is planned: then its next motion may, and a stop.
+        """
+        was_guiding, self._is_guiding = self._is_guiding, False
+        if pose is None:
+            self._pose = None
+            return _ALL
+        self._note_pose(pose, was_guiding)
+        self._frames.append((frame, pose))
+        if not self._is_engaged:
+            return _ALL
+        self._look_at_frames()
+        goal, floor = self._place.spot, self._map
+        if goal is None or floor is None or math.dist(_at(pose), goal) < _AT_M:
+            return _ALL
+        if self._rests:
+            self._rests -= 1
+            return _ALL
+        motion = self._next_motion(floor.costs(), pose, goal, keep=was_guiding)
+        if motion is None:
+            return _ALL
+        self._is_guiding = True
+        return tuple(isinstance(action, Stop) or action == motion for action in ACTIONS)
+
+    def note(self, action: Action) -> None:
+        """Note that the action is going to be done."""
+        self._asked_m = action.distance_m if self._is_at_rest and isinstance(action, MoveForward) else 0.0
+
+    def _note_pose(self, pose: Pose, was_guiding: bool) -> None:
+        """Note how far the robot came since the last decision, and how far it has turned on this spot."""
+        if self._map is None:
+            self._map = FloorMap(pose)
+        if self._pose is None or pose.distance_m(self._spot) > _MOVED_M:
+            self._spot, self._turned_rad = pose, 0.0
+        else:
+            self._turned_rad += wrap_angle(pose.yaw_rad - self._pose.yaw_rad)
+        if self._pose is not None and self._asked_m and self._asked_m - pose.relative_to(self._pose).x_m > _SHORT_M:
+            self._map.bump(Pose(pose.x_m, pose.y_m, self._pose.yaw_rad))
+            self.engage()
+            self._stopped += was_guiding
+            if self._stopped >= _MOST_STOPPED:
+                self._stopped, self._rests = 0, _REST
+        self._pose, self._asked_m = pose, 0.0
+
+    def _look_at_frames(self) -> None:
+        """See what the frames since the last look show of the floor and the thing."""
+        assert self._map is not None
+        while self._frames:
+            frame, pose = self._frames.popleft()
+            self._map.stand(pose)
+            if (view := self._look(frame)) is not None:
+                self._map.see(pose, view.free_ranges_m)
+                self._note_view(self._map, pose, view)
+
+    def _note_view(self, floor: FloorMap, pose: Pose, view: View) -> None:
+        """Note where the thing is if it is seen, and doubt that where it should be and is not."""
+        sight = view.sight
+        if sight.is_surely_there and not math.isnan(view.distance_m):
+            free_m = view.free_ranges_m[columns_at(np.array(sight.bearing_rad), len(view.free_ranges_m))]
+            far_m = max(view.distance_m, float(free_m) + _BEHIND_M)
+            self._place.note(_at(pose.turned(sight.bearing_rad).advanced(far_m)), far_m)
+        elif not sight.may_be_there and (goal := self._place.spot) is not None:
+            is_ahead = abs(_bearing_rad(pose, goal)) < _DOUBT_RAD
+            is_in_reach = _DOUBT_M[0] < math.dist(_at(pose), goal) < _DOUBT_M[1]
+            if is_ahead and is_in_reach and floor.is_in_sight(_at(pose), goal, _THING_M):
+                self._place.doubt()
+
+    def _next_motion(self, costs: FloorCosts, pose: Pose, goal: Spot, *, keep: bool) -> Action | None:
+        """The next motion on the way to a spot; None if there is none. keep: go on to where it led before, if it can.
+
+        A way that is another one at each look leads to and fro.
+        """
+        here = _at(pose)
+        toward = self._toward if keep else None
+        if toward is None or math.dist(here, toward) <= _PASSED_M or not costs.is_open(here, toward):
+            way = cheapest_way(costs, here, goal, _NEAR_M)
+            if not way or length_m(way) > _TOO_LONG * math.dist(here, goal) + _DETOUR_M:
+                return None
+            near = [spot for spot in way if math.dist(here, spot) <= _AHEAD_M and costs.is_open(here, spot)]
+            toward = near[-1] if near else way[min(2, len(way) - 1)]
+        self._toward = toward
+        error_rad = _bearing_rad(pose, toward)
+        if abs(error_rad) > _STRAIGHT_RAD:
+            return self._turn_by(error_rad)
+        far_m = math.dist(here, toward)
+        short = [one for one in _FORWARDS if one.distance_m <= far_m + _SHORT_M]
+        open_ = [one for one in short if costs.is_open(here, _at(pose.advanced(one.distance_m)))]
+        return open_[-1] if open_ else _FORWARDS[0]
+
+    def _turn_by(self, error_rad: float) -> Turn:
+        """The turn that comes nearest to an angle, the other way round where this one would be once too often round."""
+        if abs(self._turned_rad + error_rad) > _MOST_RAD:
+            error_rad -= math.copysign(2 * math.pi, error_rad)
+        return min(_TURNS, key=lambda turn: abs(turn.angle_rad - error_rad))
+
+
+def _at(pose: Pose) -> Spot:
+    return pose.x_m, pose.y_m
+
+
+def _bearing_rad(pose: Pose, spot: Spot) -> float:
+    """In which direction a spot lies, left > 0."""
+    return wrap_angle(math.atan2(spot[1] - pose.y_m, spot[0] - pose.x_m) - pose.yaw_rad)
