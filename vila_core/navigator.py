@@ -44,6 +44,7 @@ from vila_core.types import (
 )
 
 _MAX_REPLY_TOKENS = 32
+_OF_GUARDS = ("avoid_repeats", "look_again", "look_again_probability", "second_look", "way_round")  # made by these
 
 
 class Navigator:
@@ -112,8 +113,10 @@ class Navigator:
     def reconfigure(self, config: NavigatorConfig) -> None:
         """Take other limits, from the next frame and decision on; how replies are got stays as it was."""
         with self._lock:
-            self._config = config
+            before, self._config = self._config, config
             self._watch.reconfigure(config.max_blind_m, config.max_blind_rad)
+            if any(getattr(before, name) != getattr(config, name) for name in _OF_GUARDS):
+                self._guards = self._new_guards()
 
     def start(self, instruction: Instruction) -> None:
         """Follow an instruction from here on; the history of the one before is forgotten.
@@ -158,6 +161,16 @@ class Navigator:
         with self._lock:
             self._mission += 1
             self._instruction = None
+            self._things = ()
+            self._guards = self._new_guards()  # the old ones keep pictures
+
+    def interrupt(self) -> None:
+        """Note that what was decided last ends, or never begins, for another reason than something in the way.
+
+        Where nobody says so, a drive that ends too soon was stopped.
+        """
+        with self._lock:
+            self._guards.interrupt()
 
     def observe(self, frame: Frame, odometry: Odometry | None) -> None:
         """Take the camera's next frame, with the odometry of its stamp if there is one.
@@ -197,7 +210,7 @@ class Navigator:
                 self._note_clock_jump(f"time went back from {self._last_ns} to {now_ns} ns")
             self._last_ns = now_ns
             mission, instruction, frames = self._mission, self._instruction, self._history.snapshot()
-            steps, step, pose = self._steps, self._step, self._pose
+            steps, step, pose, guards, things = self._steps, self._step, self._pose, self._guards, self._things
             # 2. Hold, and do not even ask the model, without an instruction or an image that can be trusted.
             hold = self._hold(frames, now_ns, max_future_s)
             if hold is not None:
@@ -209,8 +222,10 @@ class Navigator:
             # 4. Write the prompt in the words that the model was trained on.
             prompt = prompt_of(self._backend.info, steps[step], visuals)
             # 5. Ask the model: have the ten sentences scored, or a reply written, and make that an action.
-            ruling = self._guards.rule(pose, frames[-1]) if self._is_choice else None
-            decision = ask_model(self._backend, prompt, stamp_ns, ruling, lambda: self._sight(frames[-1], step))
+            ruling = guards.rule(pose, frames[-1]) if self._is_choice else None
+            decision = ask_model(
+                self._backend, prompt, stamp_ns, ruling, lambda: self._sight(frames[-1], things[step : step + 1])
+            )
         except VilaError as err:
             return Decision.holding(_reason_of(err), stamp_ns, f"{type(err).__name__}: {err}")
         # 6. Note which frames were used and how long it took.
@@ -286,7 +301,9 @@ class Navigator:
         """
         age_s = (done_ns - decision.stamp_ns) / 1e9
         deadline_s, least = self._config.decision_deadline_s, self._config.min_probability
-        is_unsure = bool(decision.probabilities) and decision.probability < least  # a generated reply has no score
+        surest = max(
+            decision.probabilities, default=1.0
+        )  # of what it wants, also where that is ruled out; none: no score
         if mission != self._mission:
             return _withhold(
                 decision, HoldReason.NO_INSTRUCTION, "the instruction ended or the clock was reset while deciding"
@@ -296,15 +313,15 @@ class Navigator:
         if age_s > deadline_s:
             detail = f"the image is {age_s:.2f} s old, limit {deadline_s} s"
             return _withhold(decision, HoldReason.LATE_DECISION, detail)
-        if is_unsure:
-            return _withhold(decision, HoldReason.LOW_PROBABILITY, f"{decision.probability:.3f} is below {least}")
+        if surest < least:
+            return _withhold(decision, HoldReason.LOW_PROBABILITY, f"{surest:.3f} is below {least}")
         return decision
 
-    def _sight(self, frame: Frame, step: int) -> Sight | None:
-        """How the frame shows the step's thing; None without a second look."""
-        if self._second_look is None or not self._config.second_look or not self._things:
+    def _sight(self, frame: Frame, things: Sequence[Thing]) -> Sight | None:
+        """How the frame shows the step's thing, if that is known; None without a second look."""
+        if self._second_look is None or not self._config.second_look or not things:
             return None
-        return self._second_look.at(frame, self._things[step])
+        return self._second_look.at(frame, things[0])
 
     def _new_guards(self) -> Guards:
         """What rules out actions, for each thing that is gone to anew."""

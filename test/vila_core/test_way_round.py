@@ -152,9 +152,8 @@ def test_without_odometry_the_model_drives_alone() -> None:
     assert all(way.allowed(FRAME, None))
 
 
-@pytest.mark.parametrize("view", [None, View(Sight(*SEEN, 0.0), np.full(COLUMNS, 3.0, np.float32), math.nan)])
-def test_a_model_that_was_not_taught_it_plans_nothing(view: View | None) -> None:
-    way = WayRound(lambda frame: view)
+def test_a_model_that_was_not_taught_it_plans_nothing() -> None:
+    way = WayRound(lambda frame: None)
     way.engage()
     assert all(way.allowed(FRAME, Pose()))
 
@@ -187,6 +186,23 @@ def test_after_three_stops_on_the_way_the_model_drives_a_while() -> None:
         planned.append(not all(allowed))
         way.note(AHEAD)
     assert planned[:3] == [True] * 3 and planned[3:9] == [False] * 6
+
+
+def test_a_drive_that_ended_for_another_reason_was_not_stopped() -> None:
+    way = WayRound(lambda frame: pytest.fail("looked"))
+    way.allowed(FRAME, Pose())
+    way.note(AHEAD)
+    way.interrupt()
+    assert all(way.allowed(FRAME, Pose(0.1)))
+
+
+def test_where_odometry_begins_anew_so_does_the_map() -> None:
+    shown = [View(Sight(*SEEN, 0.0), np.full(COLUMNS, 1.8, np.float32), 2.0)]
+    way = WayRound(lambda frame: shown[0])
+    way.engage()
+    assert not all(way.allowed(FRAME, Pose()))
+    shown[0] = View(Sight(*NOT_SEEN, 0.0), np.full(COLUMNS, 1.8, np.float32), 2.0)
+    assert all(way.allowed(FRAME, Pose(500.0, 9.0, 1.0)))
 
 
 # --- the map, and the place ----------------------------------------------------------------------
@@ -292,3 +308,31 @@ def test_what_led_nowhere_lets_it_plan_too() -> None:
         if isinstance(decision.action, Turn):
             pose = pose.turned(decision.action.angle_rad)
     assert any(detail.endswith(NOT_ROUND) for detail in details)
+
+
+def test_what_is_ended_from_outside_says_nothing_of_the_floor() -> None:
+    navigator, _ = stopped_navigator()
+    navigator.interrupt()
+    assert navigator.decide(2 * S).action == AHEAD
+
+
+def test_it_can_be_switched_off_on_the_way() -> None:
+    navigator, _ = stopped_navigator()
+    assert navigator.decide(2 * S).detail.endswith(NOT_ROUND)
+    navigator.reconfigure(NavigatorConfig(watch_camera=False, way_round=False))
+    navigator.observe(picture({"red ball": (3, 4)}, stamp_s=3), Odometry(3 * S, Pose(0.2)))
+    assert navigator.decide(3 * S).action == AHEAD
+
+
+def test_what_the_model_wants_counts_for_how_sure_it_is() -> None:
+    """The motion that is planned for it is one that it did not think of."""
+    navigator, _ = stopped_navigator(min_probability=0.5)
+    decision = navigator.decide(2 * S)
+    assert isinstance(decision.action, Turn) and decision.probability == pytest.approx(0.05)
+
+
+def test_a_robot_that_is_told_nothing_keeps_no_pictures() -> None:
+    navigator, _ = stopped_navigator()
+    navigator.stop()
+    assert navigator._guards._way_round is None
+    assert navigator.decide(2 * S).hold is HoldReason.NO_INSTRUCTION

@@ -69,7 +69,7 @@ def ready_head() -> RelevanceHead:
 
 def test_the_truth_is_the_distance_along_the_floor_to_what_a_cell_shows(rollouts, head):
     stage = DistanceStage(ready_head(), Frames(rollouts, range(len(rollouts)), RECIPE))
-    truth = stage.distances(np.arange(len(rollouts)))
+    truth = stage.distances(np.arange(len(rollouts)), stage.shown(np.arange(len(rollouts))))
     shown = ~np.isnan(truth)
     assert truth.shape == (len(rollouts), 64) and 0.05 < shown.mean() < 0.9
     assert truth[shown].min() > 0.1 and truth[shown].max() < 15
@@ -81,7 +81,8 @@ def test_free_is_as_far_as_nothing_stands_in_the_way(rollouts):
     stage = DistanceStage(ready_head(), Frames(rollouts, range(50, 200), RECIPE))
     free = free_ranges(rollouts, range(50, 200), 8)
     assert free.shape == (150, 8) and 0.15 <= free.min() < 1 and free.max() == FREE_MOST_M
-    far = stage.distances(np.arange(50, 200)).reshape(150, 8, 8)  # rows from above, columns from the left
+    rows = np.arange(50, 200)
+    far = stage.distances(rows, stage.shown(rows)).reshape(150, 8, 8)  # rows from above, columns from the left
     shown = ~np.isnan(far)
     assert (far + 1.2 > free[:, None])[shown].mean() > 0.97  # the middle of a large thing may lie behind its edge
     again = free_ranges(rollouts, range(60, 70), 8)
@@ -111,7 +112,8 @@ def test_it_learns_and_leaves_all_else_as_it_was(rollouts, head, tmp_path):
     )
     lines = [line for line in read_log(tmp_path / "log.jsonl", "distances") if "error" in line]
     stage = DistanceStage(taught, Frames(rollouts, range(200), RECIPE))
-    truth, weights = np.log(stage.distances(np.arange(200))), _thing_weights(stage._shown(np.arange(200)))
+    shown = stage.shown(np.arange(200))
+    truth, weights = np.log(stage.distances(np.arange(200), shown)), _thing_weights(shown)
     same_for_all = np.nansum(abs(truth - np.nanmedian(truth)) * weights) / weights.sum()
     assert lines[-1]["error"] < min(lines[0]["error"], 0.95 * same_for_all) and 0 < figures["distances_error"] < 1
     assert lines[-1]["free_error"] < lines[0]["free_error"] and 0 < figures["distances_free_error"] < 1

@@ -121,6 +121,8 @@ class FloorCosts:
 
     def is_open(self, start: Spot, end: Spot) -> bool:
         """Return True if the robot, which is at the start, may be driven straight to the end."""
+        if not self.map.holds(self.map.cell_of(end)):
+            return False
         line = np.linspace(start, end, max(2, round(math.dist(start, end) / (CELL_M / 2))))
         own = self.map.cell_of(start)
         cells = {self.map.cell_of((float(x), float(y))) for x, y in line}

@@ -10,7 +10,7 @@ from vila_core.actions.look_around import LookAround
 from vila_core.actions.repetition_guard import RepetitionGuard
 from vila_core.actions.second_look import Sight
 from vila_core.actions.way_round import WayRound
-from vila_core.types import Action, Frame, Pose, Stop
+from vila_core.types import Action, Frame, MoveForward, Pose, Stop
 
 LEADS_NOWHERE = "which led nowhere here"
 NOT_ROUND = "which is not the way round what is in the way"
@@ -66,10 +66,15 @@ class Guards:
         onward, new = self._look_around.allowed(pose), self._repetition.allowed(pose)
         if self._way_round is not None and frame is not None:
             planned = self._way_round.allowed(frame, pose)
-            if not all(planned):
+            if not all(planned) and not _pushes_again(planned, new):
                 return Ruling(tuple("" if one else NOT_ROUND for one in planned))
         allowed = new if all(onward) else onward
         return Ruling(tuple("" if one else LEADS_NOWHERE for one in allowed))
+
+    def interrupt(self) -> None:
+        """Note that what was to be done ends, or never begins, for another reason than something in the way."""
+        if self._way_round is not None:
+            self._way_round.interrupt()
 
     def note(self, action: Action, probabilities: Sequence[float]) -> None:
         """Note what is going to be done, and how probable each action was there; empty: it is not known."""
@@ -83,6 +88,14 @@ class Guards:
             and self._ruling.reasons[max(range(len(ACTIONS)), key=probabilities.__getitem__)] == LEADS_NOWHERE
         ):
             self._way_round.engage()
+
+
+def _pushes_again(planned: Sequence[bool], new: Sequence[bool]) -> bool:
+    """Return True if it is planned to drive where a drive has just led nowhere."""
+    drives = [
+        may for action, one, may in zip(ACTIONS, planned, new, strict=True) if one and isinstance(action, MoveForward)
+    ]
+    return bool(drives) and not any(drives)
 
 
 def _leaves_a_motion(reasons: Sequence[str]) -> bool:

@@ -21,7 +21,7 @@ _TURNS = tuple(action for action in ACTIONS if isinstance(action, Turn))
 _FORWARD = tuple(index for index, action in enumerate(ACTIONS) if isinstance(action, MoveForward))
 
 Mask = tuple[bool, ...]
-_ALL: Mask = (True,) * len(ACTIONS)
+ALL: Mask = (True,) * len(ACTIONS)
 
 
 class LookAround:
@@ -42,7 +42,7 @@ class LookAround:
         """For each of grammar.ACTIONS: may it be done at this pose? All may unless the robot has looked round."""
         if pose is None:
             self._spot = None
-            return _ALL
+            return ALL
         if self._spot is None or pose.distance_m(self._spot) > _MOVED_M:
             self._spot, self._yaw_rad, self._turned_rad, self._seen = pose, pose.yaw_rad, 0.0, []
             self._wanted_rad = None
@@ -50,7 +50,7 @@ class LookAround:
         self._yaw_rad = pose.yaw_rad
         if self._wanted_rad is None and self._chances and abs(self._turned_rad) >= ROUND_RAD:
             self._choose()
-        return _ALL if self._wanted_rad is None else self._toward(wrap_angle(self._wanted_rad - pose.yaw_rad))
+        return ALL if self._wanted_rad is None else self._toward(wrap_angle(self._wanted_rad - pose.yaw_rad))
 
     def note(self, action: Action, probabilities: Sequence[float]) -> None:
         """Note what is going to be done, and how probable each action was there; empty: it is not known."""
@@ -68,7 +68,15 @@ class LookAround:
         """To stop, and one motion: a turn to the heading, not once more round; where it looks there, driving."""
         if abs(error_rad) <= _STRAIGHT_RAD:
             return tuple(not isinstance(action, Turn) for action in ACTIONS)
-        if abs(self._turned_rad + error_rad) > MOST_RAD:
-            error_rad -= math.copysign(2 * math.pi, error_rad)
-        nearest = min(_TURNS, key=lambda turn: abs(turn.angle_rad - error_rad))
+        nearest = turn_toward(error_rad, self._turned_rad)
         return tuple(isinstance(action, Stop) or action == nearest for action in ACTIONS)
+
+
+def turn_toward(error_rad: float, turned_rad: float) -> Turn:
+    """Return the turn that comes nearest to an angle, the other way round where this one led once too often round.
+
+    turned_rad: net, on this spot.
+    """
+    if abs(turned_rad + error_rad) > MOST_RAD:
+        error_rad -= math.copysign(2 * math.pi, error_rad)
+    return min(_TURNS, key=lambda turn: abs(turn.angle_rad - error_rad))

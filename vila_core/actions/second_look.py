@@ -62,7 +62,7 @@ class View:
     """How a frame shows a thing and the floor.
 
     free_ranges_m: how far the floor is free in the direction of each column of the picture, from its left. distance_m:
-    how far off the thing is, if it is there; nan if the model was not taught to tell that.
+    how far off the thing is, if it is there.
     """
 
     sight: Sight
@@ -82,13 +82,12 @@ class SecondLook:
         return self._at(frame, thing)[0]
 
     def view(self, frame: Frame, thing: Thing) -> View | None:
-        """Return how a frame shows a thing, and the floor; None if the model was not taught to tell the floor."""
-        ranges_m = self._backend.free_ranges(frame)
-        if ranges_m is None:
+        """Return how a frame shows a thing, and the floor; None if the model was not taught how far things are."""
+        ranges_m, distances_m = self._backend.free_ranges(frame), self._backend.distances(frame)
+        if ranges_m is None or distances_m is None:
             return None
         sight, cell = self._at(frame, thing)
-        distances_m = self._backend.distances(frame)
-        return View(sight, ranges_m, math.nan if distances_m is None else float(distances_m[cell]))
+        return View(sight, ranges_m, float(distances_m[cell]))
 
     def _at(self, frame: Frame, thing: Thing) -> tuple[Sight, int]:
         """How a frame shows a thing, and in which cell."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from vila_core.actions.floor_map import Spot
+
 _KEPT = 10  # sightings
 _AGREE_M = 1.0  # sightings that lie so near each other are of one thing
 _OLDER = 0.8  # how much a sighting counts, beside the one after it
 _DOUBTED = 0.4  # how much one counts once the thing was not seen where it should be
 _LEAST = 0.05  # what counts less is forgotten
-
-Spot = tuple[float, float]  # x, y in metres
 
 
 class ThingPlace:

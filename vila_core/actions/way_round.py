@@ -16,10 +16,11 @@ import numpy as np
 from vila_core.actions.camera_view import columns_at
 from vila_core.actions.floor_map import FloorCosts, FloorMap, Spot
 from vila_core.actions.grammar import ACTIONS
+from vila_core.actions.look_around import ALL, Mask, turn_toward
 from vila_core.actions.second_look import View
 from vila_core.actions.thing_place import ThingPlace
 from vila_core.actions.way_search import cheapest_way, length_m
-from vila_core.types import Action, Frame, MoveForward, Pose, Stop, Turn, wrap_angle
+from vila_core.types import Action, Frame, MoveForward, Pose, Stop, wrap_angle
 
 _SHORT_M = 0.1  # a drive that ends so much too soon was stopped
 _NEAR_M, _AT_M = 1.0, 1.2  # of the thing: to there a way is planned; from there the model drives
@@ -27,18 +28,14 @@ _TOO_LONG, _DETOUR_M = 2.5, 2.0  # a way that is so many times as long as straig
 _AHEAD_M = 1.6  # on the way, that is driven straight
 _PASSED_M = 0.25  # from a spot on the way: on to the next
 _STRAIGHT_RAD = math.radians(9.0)
-_MOST_RAD = math.radians(373.0)  # net turn on one spot: a mission ends at little more
 _MOVED_M = 0.3  # that is another spot
+_JUMP_M = 1.5  # between two decisions: odometry began anew, or the robot was carried
 _BEHIND_M = 0.15  # the thing's middle lies at least so far behind the end of the free floor
 _DOUBT_RAD, _DOUBT_M = math.radians(30.0), (0.5, 3.0)  # where a thing would surely be seen
 _THING_M = 0.7  # around its middle, what stands in the way may be the thing
 _MOST_STOPPED, _REST = 3, 6  # after so many stops on the way the map is wrong: the model makes so many decisions
 _KEPT_FRAMES = 32
-_TURNS = tuple(action for action in ACTIONS if isinstance(action, Turn))
 _FORWARDS = tuple(action for action in ACTIONS if isinstance(action, MoveForward))
-
-Mask = tuple[bool, ...]
-_ALL: Mask = (True,) * len(ACTIONS)
 
 
 class WayRound:
@@ -52,15 +49,20 @@ class WayRound:
 
     def __init__(self, look: Callable[[Frame], View | None], *, is_at_rest: bool = True) -> None:
         self._look, self._is_at_rest = look, is_at_rest
+        self._is_engaged = self._is_guiding = False
+        self._pose: Pose | None = None  # of the last decision
+        self._asked_m = 0.0  # how far it was to drive from there
+        self._spot: Pose | None = None
+        self._turned_rad = 0.0  # net, since it was at another spot
+        self._stopped = self._rests = 0
+        self._forget()
+
+    def _forget(self) -> None:
+        """Begin anew with what is known of the world."""
         self._frames: deque[tuple[Frame, Pose]] = deque(maxlen=_KEPT_FRAMES)  # not looked at yet
         self._map: FloorMap | None = None
         self._place = ThingPlace()
-        self._is_engaged = self._is_guiding = False
         self._toward: Spot | None = None  # on the way
-        self._pose: Pose | None = None  # of the last decision
-        self._asked_m = 0.0  # how far it was to drive from there
-        self._spot, self._turned_rad = Pose(), 0.0  # net, since it was at another spot
-        self._stopped = self._rests = 0
 
     def engage(self) -> None:
         """Begin to plan: the model's own ways lead nowhere."""
@@ -74,21 +76,21 @@ class WayRound:
         was_guiding, self._is_guiding = self._is_guiding, False
         if pose is None:
             self._pose = None
-            return _ALL
+            return ALL
         self._note_pose(pose, was_guiding)
         self._frames.append((frame, pose))
         if not self._is_engaged:
-            return _ALL
+            return ALL
         self._look_at_frames()
         goal, floor = self._place.spot, self._map
         if goal is None or floor is None or math.dist(_at(pose), goal) < _AT_M:
-            return _ALL
+            return ALL
         if self._rests:
             self._rests -= 1
-            return _ALL
+            return ALL
         motion = self._next_motion(floor.costs(), pose, goal, keep=was_guiding)
         if motion is None:
-            return _ALL
+            return ALL
         self._is_guiding = True
         return tuple(isinstance(action, Stop) or action == motion for action in ACTIONS)
 
@@ -96,13 +98,20 @@ class WayRound:
         """Note that the action is going to be done."""
         self._asked_m = action.distance_m if self._is_at_rest and isinstance(action, MoveForward) else 0.0
 
+    def interrupt(self) -> None:
+        """Note that a drive ends, or never begins, for another reason than something in the way."""
+        self._asked_m = 0.0
+
     def _note_pose(self, pose: Pose, was_guiding: bool) -> None:
         """Note how far the robot came since the last decision, and how far it has turned on this spot."""
+        if self._pose is not None and pose.distance_m(self._pose) > _JUMP_M:
+            self._forget()
+            self._pose = self._spot = None
         if self._map is None:
             self._map = FloorMap(pose)
-        if self._pose is None or pose.distance_m(self._spot) > _MOVED_M:
+        if self._spot is None or pose.distance_m(self._spot) > _MOVED_M:
             self._spot, self._turned_rad = pose, 0.0
-        else:
+        elif self._pose is not None:
             self._turned_rad += wrap_angle(pose.yaw_rad - self._pose.yaw_rad)
         if self._pose is not None and self._asked_m and self._asked_m - pose.relative_to(self._pose).x_m > _SHORT_M:
             self._map.bump(Pose(pose.x_m, pose.y_m, self._pose.yaw_rad))
@@ -125,7 +134,7 @@ class WayRound:
     def _note_view(self, floor: FloorMap, pose: Pose, view: View) -> None:
         """Note where the thing is if it is seen, and doubt that where it should be and is not."""
         sight = view.sight
-        if sight.is_surely_there and not math.isnan(view.distance_m):
+        if sight.is_surely_there:
             free_m = view.free_ranges_m[columns_at(np.array(sight.bearing_rad), len(view.free_ranges_m))]
             far_m = max(view.distance_m, float(free_m) + _BEHIND_M)
             self._place.note(_at(pose.turned(sight.bearing_rad).advanced(far_m)), far_m)
@@ -151,17 +160,11 @@ class WayRound:
         self._toward = toward
         error_rad = _bearing_rad(pose, toward)
         if abs(error_rad) > _STRAIGHT_RAD:
-            return self._turn_by(error_rad)
+            return turn_toward(error_rad, self._turned_rad)
         far_m = math.dist(here, toward)
         short = [one for one in _FORWARDS if one.distance_m <= far_m + _SHORT_M]
         open_ = [one for one in short if costs.is_open(here, _at(pose.advanced(one.distance_m)))]
         return open_[-1] if open_ else _FORWARDS[0]
-
-    def _turn_by(self, error_rad: float) -> Turn:
-        """The turn that comes nearest to an angle, the other way round where this one would be once too often round."""
-        if abs(self._turned_rad + error_rad) > _MOST_RAD:
-            error_rad -= math.copysign(2 * math.pi, error_rad)
-        return min(_TURNS, key=lambda turn: abs(turn.angle_rad - error_rad))
 
 
 def _at(pose: Pose) -> Spot:

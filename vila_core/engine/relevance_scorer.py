@@ -69,11 +69,11 @@ class RelevanceScorer:
 
     def distances(self, frame: Frame) -> NDArray[np.float32] | None:
         """Return how far off the thing in each cell of a frame is: [M]; None if the head was not taught that."""
-        return self._told(frame, "distances")
+        return None if self._head().distance is None else self._told(frame, "distances")
 
     def free_ranges(self, frame: Frame) -> NDArray[np.float32] | None:
         """Return how far the floor is free in each direction: [columns]; None if the head was not taught that."""
-        return self._told(frame, "free_ranges")
+        return None if self._head().free_space is None else self._told(frame, "free_ranges")
 
     def cell_queries(self, questions: Sequence[str]) -> NDArray[np.float32]:
         """Return what each question's place map looks for, and its threshold: [N, F + 1]."""
@@ -99,11 +99,9 @@ class RelevanceScorer:
             raise BackendError(f"{name} has no relevance head; it can be asked by time tokens or timestamps")
         return head
 
-    def _told(self, frame: Frame, what: str) -> NDArray[np.float32] | None:
+    def _told(self, frame: Frame, what: str) -> NDArray[np.float32]:
         (view,) = self._look(self._head(), [frame])
-        told: Tensor | None = getattr(view, what)
-        if told is None:
-            return None
+        told: Tensor = getattr(view, what)
         require_finite(told, f"the {what.replace('_', ' ')}")
         return told.numpy(force=True)
 

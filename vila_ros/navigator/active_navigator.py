@@ -19,6 +19,7 @@ from rclpy.timer import Timer
 from vila_nav.msg import NavAction, NavigatorStatus
 
 from vila_core.control.driven_path import DrivenPath
+from vila_core.control.motion.failures import IN_THE_WAY
 from vila_core.engine.backend import Backend, ModelInfo
 from vila_core.errors import FrameError, WayError
 from vila_core.navigator import Navigator
@@ -265,6 +266,9 @@ class ActiveNavigator:
             return
         if report.state == NavAction.STATE_RUNNING and report.mission_id == self._outputs.mission_id:
             current.tell_client(report, self._outputs.latency_ms)  # how far the motion got, several times a second
+        is_over = report.state not in (NavAction.STATE_COMMANDED, NavAction.STATE_RUNNING)
+        if is_over and not (report.state == NavAction.STATE_ABORTED and report.fault in IN_THE_WAY):
+            self._navigator.interrupt()
         tell_mission(current.mission, report, self._now_ns())
         self.missions.settle()
 

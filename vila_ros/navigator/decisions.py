@@ -85,6 +85,7 @@ class Decisions:
     def drop(self) -> None:
         """Wait for no decision any more."""
         self.job = None
+        self._navigator.interrupt()
 
     def is_overdue(self, deadline_s: float) -> bool:
         """Return True if a decision has been waited for longer than that."""
@@ -106,6 +107,7 @@ class Decisions:
             job, decision = self._answers.popleft()
             if job != self.job:
                 self.late += 1
+                self._navigator.interrupt()  # nobody does it
                 continue
             self.job, self._answered_ns = None, time.monotonic_ns()
             if decision.stamp_ns == 0:  # what failed unforeseen answers no image; the next try is to have a newer one

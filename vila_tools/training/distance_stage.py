@@ -50,19 +50,20 @@ class DistanceStage(nn.Module):
         """Loss and figures of one random batch, of which this rank's share is seen."""
         rows, _ = self._frames.draw(rng)
         features = self._seen(rows)
-        far = torch.from_numpy(self.distances(rows)).to(features.device)
+        things = self.shown(rows)
+        far = torch.from_numpy(self.distances(rows, things)).to(features.device)
         free = torch.from_numpy(self._free[rows - self._frames.rows.start]).to(features.device)
         shown = ~far.isnan()
-        weights = torch.from_numpy(_thing_weights(self._shown(rows))).to(features.device)
+        weights = torch.from_numpy(_thing_weights(things)).to(features.device)
         told, ranges = self.distance(features).float(), self.free_space(features).float()
         wanted = far[shown].clamp(min=_NEAREST_M).log()
         loss, error = self._errors(told[shown], wanted, weights[shown])
         free_loss, free_error = self._errors(ranges, free.log(), torch.ones_like(free))
         return loss + free_loss, {"error": float(error), "free_error": float(free_error)}
 
-    def distances(self, rows: NDArray[np.int64]) -> Floats:
-        """How far off the thing is in each cell of these rows' pictures [B, M], nan where a cell shows none."""
-        told, shown = self._frames.rollouts, self._shown(rows)
+    def distances(self, rows: NDArray[np.int64], shown: NDArray[np.int64]) -> Floats:
+        """How far off the thing is that each cell of these rows' pictures shows [B, M], nan where it shows none."""
+        told = self._frames.rollouts
         out = np.full(shown.shape, np.nan, np.float32)
         for number, row in enumerate(rows):
             spots = self._spots.of(told, int(row))
@@ -70,7 +71,8 @@ class DistanceStage(nn.Module):
             out[number, things] = np.hypot(*(spots[shown[number, things]] - told.pose[row, :2]).T)
         return out
 
-    def _shown(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    def shown(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Which thing of its flat each cell of these rows' pictures shows [B, M], -1 for none."""
         return grid_objects(self._frames.rollouts.seg[rows], self.distance.grid, _CELL_SHARE)
 
     def _errors(self, told: Tensor, wanted: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:

@@ -46,7 +46,8 @@ class LessonRun:
 class Frames:
     """What a stage of a lesson draws its batches from, and how it learns of them.
 
-    rows: of the rollouts. precision: of autocast. ranks: processes that share each batch.
+    rows: of the rollouts. precision: of autocast. ranks: processes that share each batch. folder: for what is too large
+    for memory; None: where the system keeps such.
     """
 
     rollouts: Rollouts
@@ -54,6 +55,7 @@ class Frames:
     recipe: StageRecipe
     precision: str = "float32"
     ranks: Ranks = ALONE
+    folder: Path | None = None
 
     def draw(self, rng: np.random.Generator) -> tuple[NDArray[np.int64], Share]:
         """Draw a batch: this rank's rows of it, and which share of it they are."""
@@ -65,7 +67,7 @@ class Frames:
 def learn(name: str, stage_of: Callable[[Frames], Stage], rollouts: Rollouts, run: LessonRun) -> dict[str, float]:
     """Train a stage on the frames that are not held out; returns its figures on those that are."""
     trained, checked = (
-        stage_of(Frames(rollouts, rows, run.steps, run.precision, ranks))
+        stage_of(Frames(rollouts, rows, run.steps, run.precision, ranks, run.folder))
         for rows, ranks in zip(held_out(len(rollouts)), (run.ranks, ALONE), strict=True)
     )
     return run_stage(name, trained, checked, run.steps, seed=run.seed, folder=run.folder, ranks=run.ranks)

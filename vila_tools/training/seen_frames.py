@@ -18,7 +18,7 @@ _MOST = 65504.0  # of float16
 
 
 class SeenFrames:
-    """Reads the eyes' features of rows, kept in a file on disk, 80 KB a frame, that is gone when this is.
+    """Reads the eyes' features of rows, kept in a file on disk that is gone when this is: 80 KB a frame for vila-nano.
 
     A frame's brightness, tint and noise are varied, by its row: it is the same however often it is drawn.
     """
@@ -27,7 +27,7 @@ class SeenFrames:
         self._head, self._frames = head, frames
         config = head.config
         shape = len(frames.rows), config.grid**2, config.eyes_width
-        file = tempfile.TemporaryFile()  # noqa: SIM115 (the map keeps it)
+        file = tempfile.TemporaryFile(dir=frames.folder)  # noqa: SIM115 (the map keeps it)
         self._kept = np.memmap(file, np.float16, "w+", shape=shape)
         self._is_kept = np.zeros(len(frames.rows), bool)
 

@@ -15,6 +15,8 @@ _FINAL = frozenset(
         MotionFault.TAKEN_OVER,
     }
 )
+# Something stands in the way: other motions that end too soon say nothing of the floor.
+IN_THE_WAY = frozenset({MotionFault.STALLED, MotionFault.GOVERNOR, MotionFault.OBSTRUCTED, MotionFault.GOAL_REFUSED})
 NO_FAILURES = frozenset({MotionFault.REPLACED, MotionFault.GOVERNOR})  # somebody else wanted or forbade that
 
 
