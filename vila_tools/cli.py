@@ -61,7 +61,9 @@ COMMANDS = {
     "merge": Command("vila_tools.finetune.merge:main", "an adapter and its base as one checkpoint"),
     "train-events": Command("vila_tools.training.train_events:main", "teach a checkpoint when things happen"),
     "train-names": Command("vila_tools.training.train_names:main", "show a checkpoint many more things by their names"),
-    "train-distances": Command("vila_tools.training.train_distances:main", "teach a checkpoint how far off things are"),
+    "train-distances": Command(
+        "vila_tools.training.train_distances:main", "teach a checkpoint how far off things are, and what floor is free"
+    ),
     "bench events": Command("vila_tools.evaluation.events:main", "when did it happen: clips, baselines, a patrol"),
     "bench events-cost": Command("vila_tools.benchmark.events_cost:main", "ten standing queries beside one"),
     "record": Command("vila_tools.record:main", "keep what a robot that runs sees, decides and does, as bags"),

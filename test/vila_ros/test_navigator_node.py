@@ -35,6 +35,7 @@ from vila_core.actions.grammar import SENTENCES
 from vila_core.control.reasons import MotionFault
 from vila_core.errors import BackendError, CheckpointError, ConfigError, NotFiniteError, VilaError
 from vila_core.history.policy import is_blank
+from vila_core.navigator import Navigator
 from vila_core.testing import SCRIPTED_INFO, ScriptedBackend, make_frame
 from vila_core.types import Frame, HoldReason, Odometry, Pose, Vocabulary
 from vila_ros.common.conversions import frame_from_image, image_from_frame, message_from_odometry, ns_from_stamp
@@ -573,6 +574,26 @@ def test_refused_actions_are_counted_and_end_the_mission_by_their_fault(start, g
     seen = len(robot.diagnostics)
     wait_until(lambda: len(robot.diagnostics) > seen)
     assert {v.key: v.value for v in robot.diagnostics[-1].values}["refused_actions"] == "3"
+
+
+@pytest.mark.parametrize(
+    ("end", "fault", "is_in_the_way"),
+    [
+        (NavAction.STATE_ABORTED, MotionFault.STALLED, True),
+        (NavAction.STATE_ABORTED, MotionFault.HELD_UP, False),
+        (NavAction.STATE_REFUSED, MotionFault.LATE, False),
+    ],
+)
+def test_a_motion_that_ends_for_another_reason_says_nothing_of_the_floor(
+    start, goal, monkeypatch, end, fault, is_in_the_way
+) -> None:
+    interrupted: list[bool] = []
+    monkeypatch.setattr(Navigator, "interrupt", lambda self: interrupted.append(True))
+    robot = start(ScriptedBackend(FORWARD))
+    robot.end, robot.fault = end, int(fault)
+    goal(robot).result()
+    before_the_end = len(interrupted) - 1  # whoever waits for a decision then does not any more
+    assert (before_the_end == 0) if is_in_the_way else (before_the_end > 0)
 
 
 def test_a_stop_at_once_is_an_arrival_only_if_the_model_was_sure(start, goal) -> None:
