@@ -222,10 +222,9 @@ class Navigator:
             # 4. Write the prompt in the words that the model was trained on.
             prompt = prompt_of(self._backend.info, steps[step], visuals)
             # 5. Ask the model: have the ten sentences scored, or a reply written, and make that an action.
-            ruling = guards.rule(pose, frames[-1]) if self._is_choice else None
-            decision = ask_model(
-                self._backend, prompt, stamp_ns, ruling, lambda: self._sight(frames[-1], things[step : step + 1])
-            )
+            rule = partial(guards.rule, pose, frames[-1]) if self._is_choice else None
+            look = partial(self._sight, frames[-1], things[step : step + 1])
+            decision = ask_model(self._backend, prompt, stamp_ns, rule, look)
         except VilaError as err:
             return Decision.holding(_reason_of(err), stamp_ns, f"{type(err).__name__}: {err}")
         # 6. Note which frames were used and how long it took.
@@ -405,19 +404,20 @@ def ask_model(
     backend: Backend,
     prompt: Prompt,
     stamp_ns: int,
-    ruling: Ruling | None,
+    rule: Callable[[], Ruling] | None,
     look: Callable[[], Sight | None] = lambda: None,
 ) -> Decision:
     """Have the ten sentences scored and take the best of those that are not ruled out.
 
-    stamp_ns: of the frame that it answers. ruling: None to have a reply written and parsed. look: takes the second
+    stamp_ns: of the frame that it answers. rule: says what is ruled out, None to have a reply written and parsed; asked
+    when the model has seen its prompt's frames, together: to the last bit they depend on that. look: takes the second
     look, where one can be taken; done only before stops and turns. Raises ReplyError for a reply that is no action, and
     what the backend raises.
     """
-    if ruling is None:
+    if rule is None:
         reply = backend.generate(prompt, _MAX_REPLY_TOKENS)
         return Decision(parse_action(reply), stamp_ns, reply=reply)
-    choice = _checked(backend.choose(prompt, SENTENCES))
+    choice, ruling = _checked(backend.choose(prompt, SENTENCES)), rule()
     index = best_allowed(choice.probabilities, ruling.allowed, choice.index)
     if not isinstance(ACTIONS[index], MoveForward) and (sight := look()) is not None:
         ruling = ruling.beside(sight)

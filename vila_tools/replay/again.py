@@ -106,7 +106,8 @@ def _asked(backend: Backend, one: Rebuilt, told: str) -> Again:
     is_same = is_as_recorded(prompt, before)
     ruling = Ruling.of(before.allowed) if before.allowed else Ruling()
     try:
-        now = ask_model(backend, prompt, before.stamp_ns, ruling if _is_choice(before, backend.info) else None)
+        rule = (lambda: ruling) if _is_choice(before, backend.info) else None
+        now = ask_model(backend, prompt, before.stamp_ns, rule)
     except VilaError as err:
         return Again(before, fault=f"{type(err).__name__}: {err}", has_same_prompt=is_same, told=told)
     return Again(before, dataclasses.replace(now, prompt=prompt), has_same_prompt=is_same, told=told)
