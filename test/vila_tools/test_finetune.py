@@ -349,6 +349,7 @@ def test_the_simulators_frames_are_samples_too(tmp_path):
         "slots": np.tile(np.array([0, 1] + [-1] * 6, np.int16), (2, 1)),
         "target_slot": np.ones(2, np.int8),
         "flat": np.zeros(2, np.int32),
+        "camera": np.tile(np.float32([0.9, 12.0, 90.0]), (2, 1)),
         "flat_seed": np.zeros(1, np.int64),
         "flat_family": np.zeros(1, np.int8),
         "pose": np.zeros((4, 3), np.float32),

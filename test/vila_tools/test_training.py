@@ -90,6 +90,7 @@ def data_folder(tmp_path_factory):
             "slots": np.tile(np.array([1, 0] + [-1] * 6, np.int16), (6, 1)),
             "target_slot": np.zeros(6, np.int8),
             "flat": np.zeros(6, np.int32),
+            "camera": np.tile(np.float32([0.9, 12.0, 90.0]), (6, 1)),
             "flat_seed": np.array([7]),
             "flat_family": np.zeros(1, np.int8),
             "pose": np.where(bright[:, None], (1.0, 1.0, 0.0), (4.0, 3.0, 0.0)).astype(np.float32),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -26,15 +27,19 @@ from vila_ros.navigator.node import NavigatorNode
 from vila_ros.recorder.node import RecorderNode
 from vila_tools.cli import main as vila
 
-DECISIONS = 8
+DECISIONS, DRIVES_S = 8, 0.3
 
 
 class Robot(Node):
-    """Camera, odometry and controller in one; each action is done as soon as it comes."""
+    """Camera, odometry and controller in one; each action takes DRIVES_S.
+
+    What the navigator does in that time, replay takes for done: prompts that were prefilled have other last bits.
+    """
 
     def __init__(self) -> None:
         super().__init__("controller")  # whose reports count
         self.pose, self.actions, self.told = Pose(), 0, 0
+        self.driving: list[tuple[float, NavAction]] = []  # and when each action is done
         self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, reliable_qos())
         self._image = self.create_publisher(Image, "image_raw", sensor_qos())
         self._odometry = self.create_publisher(OdometryMsg, "odom", reliable_qos())
@@ -54,6 +59,8 @@ class Robot(Node):
     def _on_timer(self) -> None:
         now_ns = self.get_clock().now().nanoseconds
         self._odometry.publish(message_from_odometry(Odometry(now_ns, self.pose)))
+        while self.driving and self.driving[0][0] <= time.monotonic():
+            self._execution.publish(self.driving.pop(0)[1])
         self._image.publish(image_from_frame(Frame(make_frame(now_ns, height=96, width=96).image, now_ns)))
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
@@ -65,7 +72,7 @@ class Robot(Node):
             return
         self.pose = self.pose.advanced(message.distance_m).turned(message.angle_rad)
         message.state = NavAction.STATE_DONE
-        self._execution.publish(message)
+        self.driving.append((time.monotonic() + DRIVES_S, message))
 
 
 @pytest.mark.parametrize("policy", ["navila", "streaming"])
