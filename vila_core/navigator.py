@@ -300,9 +300,8 @@ class Navigator:
         """
         age_s = (done_ns - decision.stamp_ns) / 1e9
         deadline_s, least = self._config.decision_deadline_s, self._config.min_probability
-        surest = max(
-            decision.probabilities, default=1.0
-        )  # of what it wants, also where that is ruled out; none: no score
+        # How sure it is of what it wants, also where that is ruled out. A generated reply has no score.
+        surest = max(decision.probabilities, default=1.0)
         if mission != self._mission:
             return _withhold(
                 decision, HoldReason.NO_INSTRUCTION, "the instruction ended or the clock was reset while deciding"

@@ -23,7 +23,7 @@ _FREE, _BLOCKED = -1.0, 1.5  # evidence of one look, from near
 _HALF_AT_M = 2.0  # from so far a look counts half
 _MOST_FREE, _MOST_BLOCKED = -4.0, 4.0
 _IS_FREE, _IS_BLOCKED = -0.3, 0.4  # evidence
-_BEEN = -2.0  # at most, where the robot was
+_BEEN, _BEEN_CELLS = -2.0, 2  # at most, where the robot was, and so far around
 _RADIUS_M, _BERTH_M = 0.22, 0.42  # of the robot's middle from what is in the way: too near, and as near as it need be
 _UNKNOWN, _NARROW, _TOO_NEAR, _INSIDE, _STOPPED = 1.6, 1.5, 8.0, 16.0, 60.0  # cost of a metre; of a free one it is 1
 _DEAR = 4.0  # what costs more a metre is not to be driven on straight
@@ -42,33 +42,28 @@ class FloorMap:
     def __init__(self, start: Pose) -> None:
         self._corner = np.array([start.x_m, start.y_m]) - _CELLS / 2 * CELL_M
         self._evidence = np.zeros((_CELLS, _CELLS))
-        self._stopped = np.zeros((_CELLS, _CELLS), np.uint8)
+        self._stopped = np.zeros((_CELLS, _CELLS), bool)
         grid = np.arange(_CELLS) + 0.5
         self._x_m, self._y_m = (self._corner[axis] + grid * CELL_M for axis in (0, 1))
 
     def see(self, pose: Pose, ranges_m: NDArray[np.float32]) -> None:
         """Take how far the floor is free in the direction of each column of a picture, from its left: [columns]."""
-        near = [
-            slice(max(0, at), max(0, at + 2 * round(_MOST_M / CELL_M) + 1))
-            for at in (cell - round(_MOST_M / CELL_M) for cell in self.cell_of((pose.x_m, pose.y_m)))
-        ]
-        across_m, up_m = self._x_m[near[0], None] - pose.x_m, self._y_m[None, near[1]] - pose.y_m
+        columns, rows = self._around(pose, round(_MOST_M / CELL_M))
+        across_m, up_m = self._x_m[columns, None] - pose.x_m, self._y_m[None, rows] - pose.y_m
         far_m = np.hypot(across_m, up_m)
         left_rad = (np.arctan2(up_m, across_m) - pose.yaw_rad + math.pi) % (2 * math.pi) - math.pi
         is_seen = np.abs(left_rad) < HALF_PICTURE_RAD
-        columns = columns_at(np.where(is_seen, left_rad, 0.0), len(ranges_m))
-        ranges = np.minimum(ranges_m, _MOST_M)[columns]
+        ranges = np.minimum(ranges_m, _MOST_M)[columns_at(np.where(is_seen, left_rad, 0.0), len(ranges_m))]
         weight = 1.0 / (1.0 + (far_m / _HALF_AT_M) ** 2)
         is_free = is_seen & (far_m < ranges - CELL_M)
         is_end = is_seen & (np.abs(far_m - ranges) <= CELL_M) & (ranges < _MOST_M - CELL_M / 2)
-        part = self._evidence[near[0], near[1]]
+        part = self._evidence[columns, rows]
         part += weight * (_FREE * is_free + _BLOCKED * is_end)
         np.clip(part, _MOST_FREE, _MOST_BLOCKED, out=part)
 
     def stand(self, pose: Pose) -> None:
         """Note that the robot is there: it is free."""
-        column, row = self.cell_of((pose.x_m, pose.y_m))
-        part = self._evidence[max(0, column - 2) : max(0, column + 3), max(0, row - 2) : max(0, row + 3)]
+        part = self._evidence[self._around(pose, _BEEN_CELLS)]
         np.minimum(part, _BEEN, out=part)
 
     def bump(self, pose: Pose) -> None:
@@ -77,7 +72,7 @@ class FloorMap:
         for left in _ACROSS_M:
             spot = pose.x_m + cos * _AHEAD_M - sin * left, pose.y_m + sin * _AHEAD_M + cos * left
             if self.holds(cell := self.cell_of(spot)):
-                self._stopped[cell] = 1
+                self._stopped[cell] = True
 
     def cell_of(self, spot: Spot) -> Cell:
         """Return the cell of a spot; it may lie outside of the map."""
@@ -97,19 +92,28 @@ class FloorMap:
         far_m = math.dist(start, end)
         line = np.linspace(start, end, max(2, round(far_m / CELL_M)))[1:]
         line = line[np.linalg.norm(line - end, axis=1) >= last_m]
-        cells = [cell for cell in map(self.cell_of, map(tuple, line)) if self.holds(cell)]
-        return not any(self._evidence[cell] > _IS_BLOCKED or self._stopped[cell] for cell in cells)
+        is_in_way = self._is_in_way()
+        return not any(is_in_way[cell] for cell in map(self.cell_of, map(tuple, line)) if self.holds(cell))
 
     def costs(self) -> FloorCosts:
         """Return what a metre costs in each cell, as far as it is known now."""
-        is_in_way = (self._evidence > _IS_BLOCKED) | (self._stopped > 0)
-        gap_m, stopped_m = (_gaps_m(each) for each in (is_in_way, self._stopped > 0))
+        is_in_way = self._is_in_way()
+        gap_m, stopped_m = (_gaps_m(each) for each in (is_in_way, self._stopped))
         costs = np.where(self._evidence < _IS_FREE, 1.0, _UNKNOWN)
         costs += _NARROW * ((_BERTH_M - gap_m) / (_BERTH_M - _RADIUS_M)).clip(0.0)
         costs[gap_m < _RADIUS_M] = _TOO_NEAR
         costs[is_in_way] = _INSIDE
         costs[stopped_m < _STOPPED_M] = _STOPPED
         return FloorCosts(self, costs)
+
+    def _is_in_way(self) -> NDArray[np.bool_]:
+        """In which cells something stands."""
+        return (self._evidence > _IS_BLOCKED) | self._stopped
+
+    def _around(self, pose: Pose, cells: int) -> tuple[slice, slice]:
+        """Columns and rows of the map that lie no more than so many cells from a pose; none where it is off the map."""
+        column, row = (slice(max(0, at - cells), max(0, at + cells + 1)) for at in self.cell_of((pose.x_m, pose.y_m)))
+        return column, row
 
 
 @dataclass(frozen=True, slots=True, eq=False)

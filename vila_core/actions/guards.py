@@ -83,19 +83,15 @@ class Guards:
         if self._way_round is None:
             return
         self._way_round.note(action)
-        if (
-            probabilities
-            and self._ruling.reasons[max(range(len(ACTIONS)), key=probabilities.__getitem__)] == LEADS_NOWHERE
-        ):
+        wanted = max(range(len(probabilities)), key=probabilities.__getitem__, default=None)
+        if wanted is not None and self._ruling.reasons[wanted] == LEADS_NOWHERE:
             self._way_round.engage()
 
 
 def _pushes_again(planned: Sequence[bool], new: Sequence[bool]) -> bool:
     """Return True if it is planned to drive where a drive has just led nowhere."""
-    drives = [
-        may for action, one, may in zip(ACTIONS, planned, new, strict=True) if one and isinstance(action, MoveForward)
-    ]
-    return bool(drives) and not any(drives)
+    drives = [index for index, action in enumerate(ACTIONS) if planned[index] and isinstance(action, MoveForward)]
+    return bool(drives) and not any(new[index] for index in drives)
 
 
 def _leaves_a_motion(reasons: Sequence[str]) -> bool:
