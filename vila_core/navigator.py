@@ -9,16 +9,16 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from vila_core.actions.grammar import ACTIONS, SENTENCES
-from vila_core.actions.guards import Guards, Ruling
 from vila_core.actions.parser import parse_action
-from vila_core.actions.repetition_guard import best_allowed
-from vila_core.actions.second_look import SecondLook, Sight
-from vila_core.actions.way_round import WayRound
 from vila_core.config import STOP_AND_THINK, HistoryConfig, NavigatorConfig
 from vila_core.control.limits import MAX_FUTURE_S
 from vila_core.engine.backend import Backend, ModelInfo
 from vila_core.engine.names import naming_backend
 from vila_core.errors import BackendError, ConfigError, FrameError, NotFiniteError, ReplyError, VilaError
+from vila_core.guards.guards import Guards, Ruling
+from vila_core.guards.repetition_guard import best_allowed
+from vila_core.guards.second_look import SecondLook, Sight
+from vila_core.guards.way_round import WayRound
 from vila_core.history.buffer import FrameHistory
 from vila_core.history.camera_watch import CameraFault, CameraWatch
 from vila_core.history.navila_policy import NavilaPolicy

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vila_core.actions.grammar import ACTIONS, action_index, forward_cm, turn_degrees
-from vila_core.actions.look_around import LookAround
+from vila_core.guards.look_around import LookAround
 from vila_core.types import Action, MoveForward, Pose, Stop, Turn
 
 LEFT, AHEAD = turn_degrees(45), forward_cm(50)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vila_core.actions.grammar import ACTIONS, action_index, forward_cm, turn_degrees
-from vila_core.actions.repetition_guard import RepetitionGuard, best_allowed
+from vila_core.guards.repetition_guard import RepetitionGuard, best_allowed
 from vila_core.types import MoveForward, Pose, Stop, Turn
 
 HERE, THERE = Pose(1.0, 2.0, 0.5), Pose(1.3, 2.0, 0.5)

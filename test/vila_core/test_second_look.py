@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from recalling import CELLS, SeeingBackend, picture
 
 from vila_core.actions.grammar import ACTIONS, SENTENCES, action_index, forward_cm, turn_degrees
-from vila_core.actions.guards import LEADS_NOWHERE, Guards, Ruling
-from vila_core.actions.second_look import SecondLook, Sight
 from vila_core.config import HistoryConfig, NavigatorConfig
 from vila_core.engine.backend import EMBEDDED_CHECKPOINT, load_backend
 from vila_core.errors import BackendError
+from vila_core.guards.guards import LEADS_NOWHERE, Guards, Ruling
+from vila_core.guards.second_look import SecondLook, Sight
 from vila_core.navigator import Navigator
 from vila_core.types import Choice, Frame, HoldReason, Instruction, MoveForward, Odometry, Pose, Stop, Thing, Turn
 

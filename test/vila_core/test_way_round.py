@@ -10,16 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from recalling import SeeingBackend, picture
 
-from vila_core.actions.camera_view import HALF_PICTURE_RAD, bearing_rad, columns_at
-from vila_core.actions.floor_map import FloorMap
 from vila_core.actions.grammar import ACTIONS, action_index, forward_cm, turn_degrees
-from vila_core.actions.guards import NOT_ROUND
-from vila_core.actions.second_look import Sight, View
-from vila_core.actions.thing_place import ThingPlace
-from vila_core.actions.way_round import WayRound
-from vila_core.actions.way_search import cheapest_way, length_m
 from vila_core.config import HistoryConfig, NavigatorConfig
 from vila_core.errors import BackendError
+from vila_core.guards.camera_view import HALF_PICTURE_RAD, bearing_rad, columns_at
+from vila_core.guards.floor_map import FloorMap
+from vila_core.guards.guards import NOT_ROUND
+from vila_core.guards.second_look import Sight, View
+from vila_core.guards.thing_place import ThingPlace
+from vila_core.guards.way_round import WayRound
+from vila_core.guards.way_search import cheapest_way, length_m
 from vila_core.navigator import Navigator
 from vila_core.types import Action, Choice, Frame, HoldReason, Instruction, MoveForward, Odometry, Pose, Stop, Turn
 

@@ -10,9 +10,9 @@ from enum import Enum, auto
 import numpy as np
 from numpy.typing import NDArray
 
-from vila_core.actions.guards import Ruling
 from vila_core.engine.backend import Backend, ModelInfo
 from vila_core.errors import VilaError
+from vila_core.guards.guards import Ruling
 from vila_core.navigator import ask_model, begun_prompt, is_choice, prompt_of
 from vila_core.types import Decision, FrameKey, Instruction, Visual
 from vila_tools.replay.prompts import NO_INSTRUCTION, Rebuilt, is_as_recorded, told_again

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from vila_core.actions.grammar import ACTIONS, SENTENCES
-from vila_core.actions.repetition_guard import best_allowed
 from vila_core.config import HistoryConfig
 from vila_core.engine.backend import Backend
 from vila_core.errors import ConfigError
+from vila_core.guards.repetition_guard import best_allowed
 from vila_core.types import Decision, Frame
 from vila_tools.replay.again import Again, Prefills, ask_again
 from vila_tools.replay.prompts import is_as_recorded, is_known, rebuilt

@@ -15,12 +15,12 @@ import enum
 import math
 from dataclasses import dataclass
 
-from vila_core.actions.look_around import ROUND_RAD
 from vila_core.control.motion.failures import NO_FAILURES, MotionFailures
 from vila_core.control.progress import Progress
 from vila_core.control.reasons import MotionFault
 from vila_core.control.search import Search
 from vila_core.control.standstill import Standstill
+from vila_core.guards.look_around import ROUND_RAD
 from vila_core.types import Decision, HoldReason, Odometry, Stop
 from vila_ros.navigator.mission.mission_config import MissionConfig
 

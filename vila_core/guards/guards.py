@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vila_core.actions.grammar import ACTIONS
-from vila_core.actions.look_around import LookAround
-from vila_core.actions.repetition_guard import RepetitionGuard
-from vila_core.actions.second_look import Sight
-from vila_core.actions.way_round import WayRound
+from vila_core.guards.look_around import LookAround
+from vila_core.guards.repetition_guard import RepetitionGuard
+from vila_core.guards.second_look import Sight
+from vila_core.guards.way_round import WayRound
 from vila_core.types import Action, Frame, MoveForward, Pose, Stop
 
 LEADS_NOWHERE = "which led nowhere here"

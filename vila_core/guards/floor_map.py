@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vila_core.actions.camera_view import HALF_PICTURE_RAD, columns_at
+from vila_core.guards.camera_view import HALF_PICTURE_RAD, columns_at
 from vila_core.types import Pose
 
 CELL_M = 0.1

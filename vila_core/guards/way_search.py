@@ -6,7 +6,7 @@ import heapq
 import itertools
 import math
 
-from vila_core.actions.floor_map import CELL_M, Cell, FloorCosts, Spot
+from vila_core.guards.floor_map import CELL_M, Cell, FloorCosts, Spot
 
 _MARGIN_CELLS = 30  # around the start and the goal; ways that leave it are too long
 _STEPS = tuple((right, up, math.hypot(right, up)) for right in (-1, 0, 1) for up in (-1, 0, 1) if right or up)

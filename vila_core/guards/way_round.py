@@ -13,13 +13,13 @@ from collections.abc import Callable
 
 import numpy as np
 
-from vila_core.actions.camera_view import columns_at
-from vila_core.actions.floor_map import FloorCosts, FloorMap, Spot
 from vila_core.actions.grammar import ACTIONS
-from vila_core.actions.look_around import ALL, Mask, turn_toward
-from vila_core.actions.second_look import View
-from vila_core.actions.thing_place import ThingPlace
-from vila_core.actions.way_search import cheapest_way, length_m
+from vila_core.guards.camera_view import columns_at
+from vila_core.guards.floor_map import FloorCosts, FloorMap, Spot
+from vila_core.guards.look_around import ALL, Mask, turn_toward
+from vila_core.guards.second_look import View
+from vila_core.guards.thing_place import ThingPlace
+from vila_core.guards.way_search import cheapest_way, length_m
 from vila_core.types import Action, Frame, MoveForward, Pose, Stop, wrap_angle
 
 _SHORT_M = 0.1  # a drive that ends so much too soon was stopped

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from vila_core.actions.floor_map import Spot
+from vila_core.guards.floor_map import Spot
 
 _KEPT = 10  # sightings
 _AGREE_M = 1.0  # sightings that lie so near each other are of one thing

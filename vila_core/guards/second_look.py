@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vila_core.actions.camera_view import bearing_rad
 from vila_core.engine.backend import CellBackend
 from vila_core.engine.names import Floats, NameTable
+from vila_core.guards.camera_view import bearing_rad
 from vila_core.types import Action, Frame, FrameKey, Stop, Thing, Turn, Vocabulary, wrap_angle
 
 _ASIDE_RAD = math.radians(30.0)  # a thing that lies so far aside after a turn is still gone to, round something else
