@@ -11,7 +11,7 @@ import textwrap
 import tokenize
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any, TypeVar
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
@@ -148,7 +148,8 @@ def counts_from(description: str) -> str:
     return description.rpartition(_COUNTS)[2].removesuffix(")") if _COUNTS in description else ""
 
 
-def field_comments(kind: type) -> dict[str, str]:
+@cache
+def field_comments(kind: type) -> Mapping[str, str]:
     """Return the comment of each field of a dataclass: behind it on its last line, or on the lines above it.
 
     {} if the source is not installed.
