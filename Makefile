@@ -39,7 +39,7 @@ demo-events: setup  ## a patrol on which things happen, in the flat of SEED=3: o
 WORKERS := $(shell n=$$(nproc); echo $$((n < 4 ? n + 1 : 5)))
 PYTEST := $(VENV)/bin/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 # What computes: it must give the same on a processor with AVX2 and nothing above.
-AVX2_TESTS := vila_core/test_{golden*,kernels,models,operations,packed*,quanti*,stacked*}.py vila_tools/test_parity*.py
+AVX2_TESTS := vila_core/test_{golden_e2e,golden_navila,golden_vision,kernels,models,operations,packed_linear,quantization,quantized_runtime,stacked_kernels}.py
 
 # Beside the tests, which wait for nodes and clocks: mypy and the import contracts; then, at lower priorities, the tests
 # as with AVX2 alone, in one process, and damaged inputs. What they say is in out/, and told at the end.
@@ -48,7 +48,7 @@ test: style  ## ruff, mypy, import contracts, tests; ALL=1: whole runs of ten se
 	@$(MAKE) --no-print-directory types >out/types.txt 2>&1 & types=$$!; \
 	nice -n 5 $(MAKE) --no-print-directory test-avx2 WORKERS=0 >out/avx2.txt 2>&1 & avx2=$$!; \
 	$(if $(ALL),nice -n 10 $(MAKE) --no-print-directory fuzz FUZZ_SECONDS=120,true) >out/fuzz.txt 2>&1 & fuzz=$$!; \
-	failed=0; $(PYTEST) $(if $(ALL),,-m "not long") --lines-run --junit-xml=out/tests.xml || failed=$$?; \
+	failed=0; $(PYTEST) $(if $(ALL),--lines-run,-m "not long") --junit-xml=out/tests.xml || failed=$$?; \
 	wait $$types || failed=$$?; cat out/types.txt; \
 	wait $$avx2 || failed=$$?; cat out/avx2.txt; \
 	wait $$fuzz || failed=$$?; grep -v '^{' out/fuzz.txt || true; \

@@ -8,11 +8,9 @@ from typing import Any
 
 from interface_packages import imported
 
-DISTRIBUTIONS = ("humble", "kilted")
-
 
 def nav2_messages(distribution: str) -> types.ModuleType:
-    """A module in the place of `nav2_msgs.action`, with the action as that distribution has it."""
+    """A module in the place of `nav2_msgs.action`, with the action as "humble" or "kilted" has it."""
     package = f"nav2_msgs_{distribution}"
     imported(package)
     module: Any = types.ModuleType("nav2_msgs.action")

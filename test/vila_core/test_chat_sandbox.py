@@ -80,7 +80,7 @@ def test_they_are_bounded_in_a_thread_and_for_each_rendering_anew() -> None:
     source, said = "{% for i in range(n|default(9000)) %}{{ i % 7 }}{% endfor %}", []
 
     def run() -> None:
-        said.extend(len(render_template(source, TURNS, True)) for _ in range(20))
+        said.extend(len(render_template(source, TURNS, True)) for _ in range(5))
         try:
             render_template(ENDLESS["loops"], TURNS, True)
         except ConfigError as err:
@@ -91,7 +91,7 @@ def test_they_are_bounded_in_a_thread_and_for_each_rendering_anew() -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert said.count(9000) == 60 and sum("more work" in str(each) for each in said) == 3
+    assert said.count(9000) == 15 and sum("more work" in str(each) for each in said) == 3
 
 
 @pytest.mark.parametrize(

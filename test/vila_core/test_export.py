@@ -273,6 +273,7 @@ def test_4_bits_take_the_decoder_of_4_bits_and_others_do_not(exported4):
         graphs_to_build(read_manifest(exported4[0]), "fp16")
 
 
+@pytest.mark.long
 def test_4_bits_of_an_export_without_them_are_named(export):
     with pytest.raises(ConfigError, match="no 4-bit decoder"):
         graphs_to_build(read_manifest(export), "int4")
@@ -336,6 +337,7 @@ def test_what_was_not_exported_or_built_is_named(tmp_path):
         Limits(1, 1, 0)
 
 
+@pytest.mark.long
 def test_profiles_cover_prefill_and_decode(export):
     manifest = read_manifest(export)
     graphs = graphs_to_build(manifest, "int8")
@@ -351,6 +353,7 @@ def test_profiles_cover_prefill_and_decode(export):
         graphs_to_build(manifest, "fp32")
 
 
+@pytest.mark.long
 @needs_rtx
 @pytest.mark.parametrize(("precision", "capability", "decode"), [("fp16", "8.6", 0), ("int8", "8.9", 1)])
 def test_engines_are_built_ahead_of_time_without_a_gpu(export, precision, capability, decode, capsys):
@@ -364,6 +367,7 @@ def test_engines_are_built_ahead_of_time_without_a_gpu(export, precision, capabi
     assert all((export / file).stat().st_size for file in engines.files.values())
 
 
+@pytest.mark.long
 @needs_rtx
 def test_a_device_that_cannot_be_built_for_is_named(export, capsys):
     options = ["--runtime", "tensorrt-rtx", "--device-capability", "8.7"]
@@ -371,6 +375,7 @@ def test_a_device_that_cannot_be_built_for_is_named(export, capsys):
     assert "does not build for SM87, only for SM75" in capsys.readouterr().err
 
 
+@pytest.mark.long
 @needs_rtx
 def test_what_the_parser_refuses_is_told(export, tmp_path):
     for file in export.iterdir():
@@ -381,6 +386,7 @@ def test_what_the_parser_refuses_is_told(export, tmp_path):
     assert not (tmp_path / "engines.json").exists()
 
 
+@pytest.mark.long
 def test_without_tensorrt_the_way_to_get_it_is_told(export, capsys, monkeypatch):
     monkeypatch.setattr(runtimes, "MODULES", {"tensorrt": "no_such_tensorrt"})
     assert main(["engine", "build", str(export)]) == 2

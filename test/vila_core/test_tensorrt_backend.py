@@ -95,6 +95,7 @@ def _prompt(count: int, words: str = "go to the red chair", cache_slot: str = "n
     return Prompt(words + "<image>" * count + "next", visuals, (), cache_slot)
 
 
+@pytest.mark.long
 def test_it_answers_as_torch_without_caches_does(backend, runners):
     naive = NaiveBackend(load_checkpoint(EMBEDDED_CHECKPOINT), "float32")
     steps = [_prompt(1), _prompt(3), _prompt(3), _prompt(2, "stop at the door", "door"), _prompt(4)]
@@ -107,6 +108,7 @@ def test_it_answers_as_torch_without_caches_does(backend, runners):
     assert backend.decoder.prefixes.reused > backend.decoder.prefixes.prefilled
 
 
+@pytest.mark.long
 def test_lengths_are_few_and_one_token_has_its_own_profile(backend, runners):
     backend.generate(_prompt(3), 5)
     calls = runners["decoder"].calls
@@ -118,6 +120,7 @@ def test_lengths_are_few_and_one_token_has_its_own_profile(backend, runners):
         assert len({tensors[name].data_ptr() for _, tensors in calls}) == 1  # allocated once
 
 
+@pytest.mark.long
 @torch.inference_mode()
 @pytest.mark.parametrize("cuts", [(0, 100), (0, 1, 2, 60, 100), (0, 48, 49, 97, 100)])
 def test_a_prompt_longer_than_a_pass_is_cut(folder, runners, cuts):
@@ -133,6 +136,7 @@ def test_a_prompt_longer_than_a_pass_is_cut(folder, runners, cuts):
     assert torch.allclose(torch.cat(parts, dim=1), model.language_model(inputs, torch.arange(100)), atol=1e-4)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("part", "output", "stage"),
     [
@@ -161,6 +165,7 @@ def test_what_an_engine_gives_that_is_not_finite_is_refused_and_forgotten(
     assert backend.choose(_prompt(0), SENTENCES).index in range(len(SENTENCES))
 
 
+@pytest.mark.long
 def test_frames_beyond_the_batch_go_in_parts(backend, runners):
     tokens = backend.model.encode_frames(FRAMES[:3])
     assert [len(tensors["pixels"]) for _, tensors in runners["vision"].calls] == [2, 1]
@@ -168,6 +173,7 @@ def test_frames_beyond_the_batch_go_in_parts(backend, runners):
     assert torch.allclose(tokens, wanted, atol=1e-4)
 
 
+@pytest.mark.long
 def test_what_the_engines_are_too_small_for_is_refused(backend, folder, runners):
     with pytest.raises(BackendError, match=r"need \d+ rows of keys and values, the engines are made for 512"):
         backend.generate(Prompt("go to the " * 200), 3)
@@ -284,6 +290,7 @@ def test_a_tensorrt_that_does_not_start_is_told(monkeypatch):
         _runner(FakeTensorRT())
 
 
+@pytest.mark.long
 def test_loading_says_what_is_missing(folder, tmp_path, monkeypatch):
     with pytest.raises(CheckpointError, match="vila engine export"):
         load_backend("tensorrt", tmp_path, device="cuda")
@@ -303,6 +310,7 @@ def test_loading_says_what_is_missing(folder, tmp_path, monkeypatch):
         load_tensorrt_backend(folder, device="cuda", precision="float32")
 
 
+@pytest.mark.long
 def test_the_info_tells_what_runs(backend):
     assert backend.info.precision == "tensorrt fp16"
     assert backend.info.visual_tokens == 16

@@ -175,7 +175,7 @@ def _values(values, is_sim: bool) -> list[Parameter]:
     return [Parameter(name, value=value) for name, value in {**values, "use_sim_time": is_sim}.items()]
 
 
-@pytest.mark.parametrize("clock_hz", [8, 10, 20, 50])
+@pytest.mark.parametrize("clock_hz", [8, *(pytest.param(hz, marks=pytest.mark.long) for hz in (10, 20)), 50])
 def test_a_mission_by_a_clock_that_is_good_enough(drive, wait_until, clock_hz: int) -> None:
     here = drive(World(clock_hz))
     wait_until(lambda: here.navigator.active.motion.is_ready)

@@ -18,7 +18,7 @@ pytest.importorskip("vila_nav")
 
 from geometry_msgs.msg import TwistStamped
 from goal_robot import GoalRobot, Mission, is_at, pose_of
-from nav2_interface import DISTRIBUTIONS, nav2_messages
+from nav2_interface import nav2_messages
 from nav2_server import Nav2Server
 from rclpy.action import ActionClient
 from rclpy.node import Node
@@ -97,7 +97,7 @@ def start(spinner, wait_until, tmp_path, messages):
     return begin
 
 
-@pytest.mark.parametrize("messages", DISTRIBUTIONS, indirect=True)
+@pytest.mark.parametrize("messages", [pytest.param("humble", marks=pytest.mark.long), "kilted"], indirect=True)
 def test_decisions_become_goals_of_nav2_and_the_robot_arrives(start) -> None:
     stage = start(FORWARD_75, LEFT, FORWARD_25, STOP, nav2_behavior_tree="patrol.xml")
     stage.wait(lambda: "Nav2: ready" in stage.robot.drivers)
@@ -129,6 +129,7 @@ def test_a_goal_where_something_stands_is_refused_by_nav2s_own_code_and_words(st
     assert OCCUPIED[1] in stage.robot.ends()[0].detail
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("messages", ["humble"], indirect=True)
 def test_humble_tells_no_code_and_that_is_said(start) -> None:
     stage = start(FORWARD_75)

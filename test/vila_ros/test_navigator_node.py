@@ -726,7 +726,9 @@ def test_who_speaks_for_controller_or_governor_ends_the_mission(start, goal, spi
     report = robot.moves()[0]
     report.state, report.executed_m = NavAction.STATE_RUNNING, 0.1
     robot._execution.publish(report)
-    wait_until(lambda: running.feedback[-1].decision.executed_m > 0, what="the controller to be heard")
+    wait_until(
+        lambda: running.feedback and running.feedback[-1].decision.executed_m > 0, what="the controller to be heard"
+    )
     forged = FORGED[topic](robot)
     publisher = stranger.create_publisher(type(forged), topic, reliable_qos())
     forging = stranger.create_timer(_TIMER_S, lambda: publisher.publish(forged))
@@ -791,6 +793,7 @@ def test_a_goal_whose_client_has_gone_ends_and_the_robot_stands(start, goal, wai
     wait_until(lambda: robot.holds() == [HoldReason.NO_INSTRUCTION])
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_memory_stays_where_it_is_however_often_the_model_is_loaded(ros) -> None:
     node = NavigatorNode([Parameter("autostart", value=False)])

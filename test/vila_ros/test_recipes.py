@@ -121,7 +121,7 @@ def test_every_topic_is_of_a_kind_that_there_is(name: str) -> None:
     assert set(TOPICS[name].nodes) <= {*NODES, *MORE_NODES}
 
 
-@pytest.mark.parametrize("robot", ["turtlebot4", "spot"])
+@pytest.mark.parametrize("robot", ["turtlebot4", pytest.param("spot", marks=pytest.mark.long)])
 def test_the_nodes_of_a_recipe_meet_its_drivers(robot: str, spinner, wait_until, ros_environment, tmp_path) -> None:
     """The nodes as processes, by the recipe; the robot's drivers as their topics would be."""
     from rclpy.node import Node

@@ -160,8 +160,8 @@ def test_reset_puts_the_robot_back_and_time_goes_on(client: Client, wait_until) 
     ("parameters", "words"),
     [
         ({"instruction": "go home"}, ["'go home'", "red", "chair"]),
-        ({"realtime_factor": -1.0}, ["realtime_factor = -1.0"]),
-        ({"camera.width": 3}, ["'camera.width'", "camera.width_px"]),
+        pytest.param({"realtime_factor": -1.0}, ["realtime_factor = -1.0"], marks=pytest.mark.long),
+        pytest.param({"camera.width": 3}, ["'camera.width'", "camera.width_px"], marks=pytest.mark.long),
     ],
 )
 def test_what_cannot_be_simulated_is_refused(ros_environment, parameters, words) -> None:

@@ -31,7 +31,7 @@ from vila_ros.simulator.standard_services import SERVICES
 from vila_sim.episodes.splits import split_flat
 from vila_tools.session.processes import NodeSpec
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long  # what no wheel brings is generated first
 PITCH_DEG, HEIGHT_M, SCAN_M = 20.0, 0.8, 0.3
 OK = {"result": 1, "error_message": ""}
 STOPPED, PLAYING, PAUSED = 0, 1, 2

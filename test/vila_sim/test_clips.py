@@ -85,6 +85,7 @@ def test_a_standing_camera_sees_change_only_while_something_happens(
             assert all(any(a <= i * PERIOD_S <= b for a, b in spans) for i in changed)
 
 
+@pytest.mark.long
 def test_the_same_seed_gives_the_same_clips(
     images: NDArray[np.uint8], rows: list[dict[str, Any]], tmp_path: Path
 ) -> None:
@@ -147,6 +148,7 @@ def test_truth_joins_what_is_seen_with_what_happens() -> None:
     assert ("door_opens", DOOR_PAIR) in truth.goes_on()
 
 
+@pytest.mark.long
 def test_a_patrol_is_the_same_each_time_and_holds_what_it_promises() -> None:
     first, second = make_patrol(0, 30.0), make_patrol(0, 30.0)
     assert (first.route, first.script, first.queries) == (second.route, second.script, second.queries)

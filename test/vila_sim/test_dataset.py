@@ -111,6 +111,7 @@ def test_training_flats_hold_no_held_out_pair(shard: Shard) -> None:
     assert pairs and not pairs & held_out_pairs()
 
 
+@pytest.mark.long
 def test_same_seed_gives_the_same_shard(shard: Shard, tmp_path: Path) -> None:
     again = load(make_shard(tmp_path, 0, 0, frames=FRAMES_PER_FLAT))
     for name, array in shard.items():
@@ -169,6 +170,7 @@ class Forward:
         return Decision(Stop() if self.decided == 7 else MoveForward(0.25), 0)
 
 
+@pytest.mark.long
 def test_a_driver_drives_and_the_oracle_says_what_would_have_been_right(shard: Shard, tmp_path: Path) -> None:
     driver = Forward()
     driven = load(make_shard(tmp_path, 0, 0, frames=FRAMES_PER_FLAT, driver=driver))

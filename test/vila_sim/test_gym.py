@@ -27,7 +27,7 @@ from vila_sim.mujoco.simulator import CameraConfig
 
 SMALL = {"width_px": 64, "height_px": 64}
 NOT_HERE = "Stable-Baselines3 is not installed: it is in no extra"  # so that CI misses nothing
-FORMS = [("discrete", "text"), ("continuous", "bytes")]
+FORMS = [pytest.param("discrete", "text", marks=pytest.mark.long), ("continuous", "bytes")]
 
 
 @pytest.fixture

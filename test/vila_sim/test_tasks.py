@@ -140,7 +140,7 @@ def test_episodes_of_other_flats_are_refused(clean: Episode, env: FlatEnv) -> No
 @pytest.mark.slow
 @pytest.mark.parametrize("split", ["door", "two_step"])
 def test_the_oracle_arrives_and_never_turns_more_than_once_round(split: str, tasks, env: FlatEnv) -> None:
-    for episode in tasks[split]:
+    for episode in tasks[split][:3]:
         env.reset(episode, track_target=True)
         turned: list[float] = []
         for _ in range(MAX_DECISIONS):

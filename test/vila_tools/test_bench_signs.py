@@ -67,11 +67,12 @@ def test_the_envelope_holds_beside_the_sign(driven: Driven, sign: str) -> None:
     assert episode_end(result) in (EpisodeEnd.STOP, EpisodeEnd.DECISIONS, EpisodeEnd.GIVEN_UP)
 
 
+@pytest.mark.long
 def test_the_same_world_gives_the_same_drive(driven: Driven) -> None:
     assert driven("").actions == driven("2").actions and driven("").path == driven("2").path
 
 
-@pytest.mark.parametrize("sign", ["", "sign_stop"])
+@pytest.mark.parametrize("sign", ["", pytest.param("sign_stop", marks=pytest.mark.long)])
 def test_speed_keeps_its_limits_beside_the_sign(driven: Driven, episode: Episode, sign: str) -> None:
     flat = flat_of(episode)
     simulator, config = Simulator(with_signs(flat, sign) if sign else flat), ControlConfig()

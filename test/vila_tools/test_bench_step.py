@@ -173,6 +173,7 @@ def test_a_worker_that_fails_tells_its_last_words(lite):
         WorkerProcess("no_such_module:Nobody", job(lite))
 
 
+@pytest.mark.long
 def test_a_peer_that_fails_is_missing_and_the_run_goes_on(lite, monkeypatch):
     monkeypatch.setitem(PEERS, "broken", {STEP: Form("vila_tools.benchmark.target:NoSuchClass", (), 0.0, "")})
     monkeypatch.setitem(PEERS, "absent", {STEP: Form("x:y", ("no_such_library",), 0.0, "")})

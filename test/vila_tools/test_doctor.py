@@ -57,8 +57,12 @@ def test_every_check_has_a_mistake():
 
 
 def cells():
+    """Each check's first mistake, and its others with the whole runs where pictures are rendered for each."""
+    before = {"camera heading"}  # a run of its own
     for mistake in MISTAKES:
-        marks = [pytest.mark.slow] if mistake.check in _RENDERED else []
+        is_long = mistake.check in _RENDERED and mistake.check in before
+        marks = [pytest.mark.long] if is_long else [pytest.mark.slow] if mistake.check in _RENDERED else []
+        before.add(mistake.check)
         yield pytest.param(mistake, marks=marks, id=f"{mistake.check}: {mistake.about}")
 
 

@@ -196,7 +196,10 @@ def test_a_step_is_its_decision_its_frames_and_its_chunks():
     assert measured.slower(80).step_ms(StepCounts(2.0, 600.0, 30.0)) == pytest.approx(7 + 80 * (200 + chunks))
 
 
-@pytest.mark.parametrize(("bits", "precision"), [((0, 0), "float32"), ((0, 0), "bfloat16"), ((4, 8), "float32")])
+PARTS = [((0, 0), "float32"), pytest.param((0, 0), "bfloat16", marks=pytest.mark.long), ((4, 8), "float32")]
+
+
+@pytest.mark.parametrize(("bits", "precision"), PARTS)
 def test_parts_of_every_kind_are_timed(bits, precision):
     layout = open_layout(EMBEDDED_CHECKPOINT)
     storage = Storage(2 if precision == "bfloat16" else 4, *bits)

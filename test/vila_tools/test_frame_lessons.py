@@ -121,7 +121,7 @@ def test_it_learns_and_leaves_all_else_as_it_was(rollouts, head, tmp_path):
     assert taught.config.distance_width == taught.config.free_space_width == train_distances.WIDTH
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_ranks_that_share_a_batch_learn_what_one_process_does(rollouts):
     torch.manual_seed(0)
     taught, recipe = ready_head(), StageRecipe(1, 3, 1e-3)
@@ -163,6 +163,7 @@ def test_a_cell_is_called_as_its_thing_is(rollouts, model):
     np.testing.assert_allclose(stage._wanted[0, named[row, cell]], asked[0], atol=1e-4)
 
 
+@pytest.mark.long
 def test_its_eyes_learn_more_names_and_all_that_reads_them_stays(rollouts, model, tmp_path):
     model = copy.deepcopy(model)
     nn.init.normal_(model.relevance_head.place, std=0.3)  # it has much to learn again
@@ -179,7 +180,7 @@ def test_its_eyes_learn_more_names_and_all_that_reads_them_stays(rollouts, model
     assert {name.partition(".")[0] for name in kept} == {"eyes", "place", "seeing"}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_ranks_that_share_a_batch_of_names_learn_what_one_process_does(rollouts, model):
     torch.manual_seed(0)
     recipe, rows = StageRecipe(1, 3, 1e-3), range(100)

@@ -71,8 +71,8 @@ def file(tmp_path: Path, rooms: list[Episode]) -> list[str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("split", ["door", "two_step", "absent", "val_all_unseen", "corrupted", "signs"])
 def test_the_oracle_does_every_task(split: str, env: FlatEnv) -> None:
-    results = [run(env, "oracle", episode) for episode in generate_episodes(split, 4, seed=1)]
-    assert [result.metrics.success for result in results] == [1.0] * 4, [result.end for result in results]
+    results = [run(env, "oracle", episode) for episode in generate_episodes(split, 2, seed=1)]
+    assert [result.metrics.success for result in results] == [1.0] * 2, [result.end for result in results]
 
 
 def test_not_found_is_right_where_a_thing_is_absent_and_a_stop_is_wrong(env: FlatEnv, absent: Episode) -> None:

@@ -39,6 +39,7 @@ def room() -> Iterator[MiniWorldRoom]:
     room.close()
 
 
+@pytest.mark.long
 @needs_miniworld
 def test_the_same_seed_gives_the_same_task_and_picture(room: MiniWorldRoom) -> None:
     first, (frame, _) = room.reset(3), room.see()

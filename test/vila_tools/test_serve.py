@@ -580,7 +580,9 @@ def test_a_fault_of_the_engine_is_one_request_s_own(served, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.long)]
+)
 def test_the_program_serves_until_a_signal_and_tells_what_it_answered(number, status, tmp_path):
     command = [sys.executable, "-m", "vila_tools.cli", "serve", str(EMBEDDED_CHECKPOINT), "--port", "0"]
     with subprocess.Popen([*command, "--generate-token"], stdout=subprocess.PIPE, text=True) as process:

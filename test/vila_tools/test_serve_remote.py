@@ -132,6 +132,7 @@ def test_vila_decide_asks_it(served, tmp_path, capsys):
     assert np.allclose(found, expected, atol=1e-4)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_vila_bench_nav_drives_by_it_as_by_the_model_here(served, tmp_path, capsys):
     pytest.importorskip("mujoco")

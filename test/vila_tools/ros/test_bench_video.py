@@ -61,6 +61,7 @@ def test_the_node_is_given_the_checkpoint_and_the_players_topic() -> None:
     assert spec.parameters == {"checkpoint": "/models/nano"} and spec.remaps == {"image_raw": "camera/image_raw"}
 
 
+@pytest.mark.long
 def test_a_bag_through_the_node(bag, navigator, tmp_path, capsys) -> None:
     file = tmp_path / "out" / "video.json"
     arguments = ["--bag", str(bag), "--watch", "it is bright", "--minutes", "0.07", "--json", str(file)]

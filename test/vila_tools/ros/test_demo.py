@@ -171,6 +171,7 @@ def check_bag(path: Path, decisions: int) -> None:
     assert last.linear.x == last.angular.z == 0.0
 
 
+@pytest.mark.long
 def test_a_robot_that_stops_where_it_is_has_not_reached_anything(run_demo) -> None:
     status, result, _ = run_demo(0, [SENTENCES[0]])
     assert status == 1 and not result["reached"], result

@@ -90,6 +90,7 @@ def test_a_robot_that_stands_is_judged_as_far_as_that_goes(ros, ros_environment,
     assert levels["disk"] != "unknown" and levels["kernels"] != "unknown"
 
 
+@pytest.mark.long
 def test_a_publisher_that_does_not_fit_is_named(ros, ros_environment, spinner):
     spinner.add(Base())
     viewer = spinner.add(Node("viewer"))

@@ -218,6 +218,7 @@ def test_the_emergency_stop_stops_a_driving_robot_and_both_tabs_show_it(page):
     assert not is_moving(one)
 
 
+@pytest.mark.long
 def test_the_button_stops_too_and_cancel_ends_an_instruction(page):
     tab = page()
     drive(tab)
@@ -228,6 +229,7 @@ def test_the_button_stops_too_and_cancel_ends_an_instruction(page):
     tab.until(lambda: "EMERGENCY STOP" in tab.text("alert") and not is_moving(tab))
 
 
+@pytest.mark.long
 def test_a_pulled_cable_is_shown_and_stops_a_robot_that_is_held(page, robot):
     cable = Cable(robot[0])
     far, near = page(cable.port), page()
@@ -277,7 +279,7 @@ def test_a_query_is_added_and_removed_and_a_question_answered_for_both_tabs(page
         tab.until(lambda tab=tab: "before" in tab.text("questions") or "not seen" in tab.text("questions"))
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.long)])
 def test_it_fits_a_phone_and_can_be_read_there(page, scheme):
     tab = page()
     tab.until(lambda: "ready" in tab.text("navigator"))
@@ -298,6 +300,7 @@ def test_it_fits_a_phone_and_can_be_read_there(page, scheme):
         tab.until(lambda: "EMERGENCY STOP" in tab.text("alert"))
 
 
+@pytest.mark.long
 def test_all_of_it_can_be_reached_by_keys_and_has_a_name(page):
     tab = page()
     tab.until(lambda: "ready" in tab.text("navigator"))
@@ -334,6 +337,7 @@ def test_an_instruction_is_typed_and_the_robot_arrives(page):
         tab.to_front().save_screenshot(f"{folder}/page.png")
 
 
+@pytest.mark.long
 def test_a_click_tells_what_the_decision_depends_on(page):
     """Where the last test has left the robot; it need not drive for that."""
     tab = page()
