@@ -24,6 +24,7 @@ _DARK_GAIN, _DARK_GAMMA = 0.3, 1.5
 _NOISE = 25.0  # standard deviation, of 255
 _LOW_CAMERA_M, _HIGH_CAMERA_M = 0.45, 1.4
 _LEVEL_DEG, _STEEP_DEG = 0.0, 30.0
+_NARROW_DEG, _WIDE_DEG = 69.0, 120.0  # the first is what depth cameras of many robots see
 
 
 def _blurred(image: Image, rng: np.random.Generator) -> Image:
@@ -43,13 +44,18 @@ IMAGES: dict[str, Callable[[Image, np.random.Generator], Image]] = {
     "dark": _darkened,
     "noise": _noisy,
 }
-CAMERAS: dict[str, dict[str, Any]] = {  # fields of CameraConfig
+LENSES: dict[str, dict[str, Any]] = {  # fields of CameraConfig; in no committed file
+    "narrow_lens": {"hfov_deg": _NARROW_DEG},
+    "wide_lens": {"hfov_deg": _WIDE_DEG},
+}
+CAMERAS: dict[str, dict[str, Any]] = LENSES | {
     "low_camera": {"height_m": _LOW_CAMERA_M},
     "high_camera": {"height_m": _HIGH_CAMERA_M},
     "level_camera": {"pitch_deg": _LEVEL_DEG},
     "steep_camera": {"pitch_deg": _STEEP_DEG},
 }
 CORRUPTIONS = (*IMAGES, LOW_FRAME_RATE, *CAMERAS, REPHRASED)
+IN_TURN = tuple(name for name in CORRUPTIONS if name not in LENSES)
 
 
 def corrupted(episode: Episode, name: str) -> Episode:
@@ -62,8 +68,8 @@ def corrupted(episode: Episode, name: str) -> Episode:
 
 
 def corrupted_in_turn(episode: Episode, number: int) -> Episode:
-    """Return the episode with one of the corruptions, each in its turn."""
-    return corrupted(episode, CORRUPTIONS[number % len(CORRUPTIONS)])
+    """Return the episode with one of the corruptions but the lenses, each in its turn."""
+    return corrupted(episode, IN_TURN[number % len(IN_TURN)])
 
 
 def corrupted_camera(camera: CameraConfig, name: str) -> CameraConfig:

@@ -107,6 +107,12 @@ class FlatEnv:
         return self.path[-1]
 
     @property
+    def camera(self) -> CameraConfig:
+        """The camera of the episode."""
+        assert self._simulator is not None
+        return self._simulator.camera
+
+    @property
     def distance_m(self) -> float:
         """Geodesic way that is left, past the thing to be visited first; nan without a goal."""
         return self.distances_m[-1]

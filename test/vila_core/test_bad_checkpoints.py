@@ -150,6 +150,11 @@ def _is_there(file: Path, path: str) -> bool:
         ("config.json", {"vila_nav": {"history_tokens": 5}}, r"vila_nav\.history_tokens 5 is not the square"),
         (
             "config.json",
+            {"vila_nav": {"camera_hfov_deg": 250}},
+            r"vila_nav\.camera_hfov_deg 250 is not a finite number .*170",
+        ),
+        (
+            "config.json",
             {"vila_nav": {"vocabulary": {**WORDS, "form": "go to it"}}},
             r"vocabulary\.form 'go to it' is not a sent",
         ),

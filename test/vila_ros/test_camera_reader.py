@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
+
 import numpy as np
 import pytest
 
@@ -12,6 +15,7 @@ from rclpy.node import Node
 from sensor_msgs.msg import Image
 
 from vila_core.engine.backend import EMBEDDED_CHECKPOINT, load_backend
+from vila_core.testing import SCRIPTED_INFO
 from vila_core.types import Frame
 from vila_ros.common.conversions import image_from_frame
 from vila_ros.common.qos import reliable_qos
@@ -29,7 +33,7 @@ def seen(spinner, wait_until):
     frames: list[Frame] = []
     errors: list[Exception] = []
     camera = Camera("front", CameraConfig("image_raw", "reliable"), "image_")
-    reader = CameraReader(node, camera, "helper", on_frame=frames.append, on_error=errors.append)
+    reader = CameraReader(node, camera, "helper", model=SCRIPTED_INFO, on_frame=frames.append, on_error=errors.append)
     reader.start()
     wait_until(lambda: images.get_subscription_count() > 0)
 
@@ -59,3 +63,41 @@ def test_an_image_after_a_clock_reset_is_not_taken_for_an_earlier_one_of_its_sta
 def test_images_out_of_order_are_no_clock_reset(seen) -> None:
     frames = seen((1.0, 0), (1.1, 80), (1.07, 160), (1.2, 240))
     assert {frame.clock_epoch for frame in frames} == {0}
+
+
+# --- what the model is shown -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("own_deg", "wanted_deg", "shape", "shown_deg"),
+    [
+        (53.13, 90.0, (55, 55, 3), 90.0),  # half as wide: filled up, and no larger
+        (126.87, 90.0, (32, 32, 3), 90.0),  # twice as wide: cut
+        (math.nan, 90.0, (48, 64, 3), math.nan),
+        (53.13, None, (48, 64, 3), 53.13),
+    ],
+)
+def test_pictures_are_fitted_to_what_the_model_was_trained_with(own_deg, wanted_deg, shape, shown_deg) -> None:
+    camera = Camera("front", CameraConfig(hfov_deg=own_deg), "image_")
+    model = dataclasses.replace(SCRIPTED_INFO, camera_hfov_deg=wanted_deg)
+    frame = Frame(np.full((48, 64, 3), 9, np.uint8), S)
+    shown = camera.as_shown(frame, model)
+    assert shown.image.shape == shape and shown.key == frame.key and (shown.image == 9).all()
+    assert camera.shown_hfov_deg(model) == pytest.approx(shown_deg, nan_ok=True)
+    assert (shown is frame) is (shape == (48, 64, 3))
+
+
+def test_the_reader_hands_on_what_is_shown(spinner, wait_until) -> None:
+    node, frames = spinner.add(Node("camera_owner")), list[Frame]()
+    images = node.create_publisher(Image, "image_raw", reliable_qos())
+    camera = Camera("front", CameraConfig("image_raw", "reliable", hfov_deg=53.13), "image_")
+    model = dataclasses.replace(SCRIPTED_INFO, camera_hfov_deg=90.0)
+    reader = CameraReader(node, camera, "helper", model=model, on_frame=frames.append, on_error=pytest.fail)
+    reader.start()
+    try:
+        wait_until(lambda: images.get_subscription_count() > 0)
+        images.publish(image_from_frame(Frame(np.full((48, 64, 3), 9, np.uint8), S)))
+        wait_until(lambda: frames)
+    finally:
+        reader.stop()
+    assert frames[0].image.shape == (55, 55, 3)

@@ -15,6 +15,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
 
 from vila_core.errors import ConfigError, FrameError
+from vila_core.testing import SCRIPTED_INFO
 from vila_core.types import Frame
 from vila_ros.common.conversions import image_from_frame
 from vila_ros.common.qos import reliable_qos
@@ -91,7 +92,9 @@ class Taken:
         self.frames: list[Frame] = []
         self.errors: list[FrameError] = []
         camera = Camera("front", CameraConfig(topic, "reliable", transport), "image_")
-        self.reader = CameraReader(node, camera, "helper", on_frame=self.frames.append, on_error=self.errors.append)
+        self.reader = CameraReader(
+            node, camera, "helper", model=SCRIPTED_INFO, on_frame=self.frames.append, on_error=self.errors.append
+        )
         self.reader.start()
 
 

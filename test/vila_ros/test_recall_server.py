@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 
@@ -106,6 +107,18 @@ def scene(spinner, wait_until, tmp_path: Path):
         return Scene(node, robot, wait_until)
 
     return begin
+
+
+def test_what_is_remembered_is_of_the_width_that_the_model_is_shown(scene) -> None:
+    backend = SeeingBackend()
+    backend.info = dataclasses.replace(backend.info, camera_hfov_deg=90.0)
+    seen = scene(backend, image_hfov_deg=126.87, memory__camera_hfov_deg=75.0)
+    seen.show(Pose(1.0, 2.0, 0.5), red_ball=(4, 4))
+    memory = seen.node.configured.recall._memory
+    assert memory.config.camera_hfov_deg == 90.0
+    assert memory._latest.image.shape == (32, 32, 3)  # of 64 pixels that see twice as much
+    assert seen.node.set_parameters([Parameter("memory.min_probability", value=0.9)])[0].successful
+    assert (memory.config.min_probability, memory.config.camera_hfov_deg) == (0.9, 90.0)
 
 
 def test_what_was_seen_is_found_again_with_its_picture(scene) -> None:

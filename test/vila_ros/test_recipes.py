@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import re
 from pathlib import Path
 
@@ -73,6 +74,11 @@ class TestRecipe:
         assert types == {"plain" if robot in PLAIN else "auto"}
         twists = {parameters(robot, node).get("odometry_twist", "body") for node in ("controller", "navigator")}
         assert len(twists) == 1
+
+    def test_the_navigator_knows_how_wide_the_camera_sees(self, robot: str) -> None:
+        known = load_recipe(robot, FOLDER, blind=True).description.camera_hfov_deg
+        told = parameters(robot, "navigator").get("image_hfov_deg", math.nan)
+        assert known == told or (math.isnan(known) and math.isnan(told))
 
     def test_the_controller_wants_no_more_than_passes(self, robot: str) -> None:
         wanted, passed = parameters(robot, "controller"), parameters(robot, "governor")

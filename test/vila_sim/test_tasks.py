@@ -13,7 +13,7 @@ import pytest
 
 from vila_core.errors import WorldError
 from vila_core.types import MoveForward, Pose
-from vila_sim.corruptions import CAMERAS, CORRUPTIONS, IMAGES, LOW_FRAME_RATE, REPHRASED, corrupted
+from vila_sim.corruptions import CAMERAS, CORRUPTIONS, IMAGES, IN_TURN, LOW_FRAME_RATE, REPHRASED, corrupted
 from vila_sim.environment import FlatEnv
 from vila_sim.episodes.episode import pair_of_name
 from vila_sim.episodes.episode_files import read_episodes, write_episodes
@@ -189,7 +189,7 @@ def test_unknown_corruptions_are_refused(clean: Episode, tasks) -> None:
 
 def test_spoiled_splits_take_turns_and_are_clean_episodes_else() -> None:
     base = generate_episodes("val_unseen_layout", 10)
-    for split, field, names in (("corrupted", "corruption", CORRUPTIONS), ("signs", "sign", tuple(SIGNS))):
+    for split, field, names in (("corrupted", "corruption", IN_TURN), ("signs", "sign", tuple(SIGNS))):
         episodes = generate_episodes(split, 10)
         assert [getattr(e, field) for e in episodes] == [names[n % len(names)] for n in range(10)]
         same = {"split": "val_unseen_layout", field: ""}

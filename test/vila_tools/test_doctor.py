@@ -306,3 +306,11 @@ def test_a_bag_whose_writer_had_another_clock_is_not_blamed_for_it(run):
     other = Case(simulated(run.observed, camera_ns=far_ns, odometry_ns=0))
     assert examine_one("camera clock", other).level is Level.RED
     assert examine_one("odometry clock", other).level is Level.GREEN
+
+
+@pytest.mark.parametrize(("hfov_deg", "level"), [(80.0, Level.GREEN), (69.0, Level.AMBER), (110.0, Level.AMBER)])
+def test_another_lens_is_told_with_what_to_set(run, hfov_deg: float, level: Level):
+    optics = run.observed.optics
+    other = dataclasses.replace(optics, focal_px=optics.width_px / 2 / math.tan(math.radians(hfov_deg) / 2))
+    finding = examine_one("field of view", Case(dataclasses.replace(run.observed, optics=other)))
+    assert finding.level is level and (level is Level.GREEN or f"image_hfov_deg to {hfov_deg:.0f}" in finding.remedy)

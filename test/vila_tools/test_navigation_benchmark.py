@@ -8,16 +8,20 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from vila_core.actions.grammar import SENTENCES
 from vila_core.errors import ConfigError
+from vila_core.media.field_of_view import as_seen_over
+from vila_core.navigator import Navigator
 from vila_core.random_checkpoints.make import make_random
 from vila_core.random_checkpoints.shapes import SHAPES, tiny
-from vila_core.testing import ScriptedBackend
-from vila_core.types import Pose
+from vila_core.testing import SCRIPTED_INFO, ScriptedBackend
+from vila_core.types import Frame, Pose
 from vila_ros.navigator.mission.mission import MissionError
+from vila_sim.corruptions import corrupted
 from vila_sim.environment import FlatEnv
 from vila_sim.episodes.episode_files import write_episodes
 from vila_sim.episodes.splits import Episode, flat_of, generate_episodes
@@ -73,6 +77,20 @@ def file(tmp_path: Path, rooms: list[Episode]) -> list[str]:
 def test_the_oracle_does_every_task(split: str, env: FlatEnv) -> None:
     results = [run(env, "oracle", episode) for episode in generate_episodes(split, 2, seed=1)]
     assert [result.metrics.success for result in results] == [1.0] * 2, [result.end for result in results]
+
+
+@pytest.mark.parametrize(("name", "shown_deg"), [("ours", 90.0), ("unfitted", 69.0)])
+def test_the_model_is_shown_pictures_as_on_a_robot(
+    name: str, shown_deg: float, env: FlatEnv, rooms, monkeypatch
+) -> None:
+    """Of a camera that sees 69 degrees: filled up to what it was trained with, unless that is not to be."""
+    seen: list[Frame] = []
+    monkeypatch.setattr(Navigator, "observe", lambda self, frame, odometry: seen.append(frame))
+    backend = ScriptedBackend(STOP, info=dataclasses.replace(SCRIPTED_INFO, camera_hfov_deg=90.0))
+    first, odometry = env.reset(corrupted(rooms[0], "narrow_lens"))
+    make_policy(name, env, backend).observe(first, odometry)
+    assert env.camera.hfov_deg == 69.0
+    assert np.array_equal(seen[0].image, as_seen_over(first.image, 69.0, shown_deg)) and seen[0].key == first.key
 
 
 def test_not_found_is_right_where_a_thing_is_absent_and_a_stop_is_wrong(env: FlatEnv, absent: Episode) -> None:

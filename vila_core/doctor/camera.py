@@ -179,8 +179,9 @@ def field_of_view(observed: Observations) -> Finding:
     off = abs(fov_deg - wanted)
     return graded(
         f"{fov_deg:.0f} degrees wide, the model was trained with {wanted:.0f}",
-        f"a lens of {wanted:.0f} degrees, or finetune on your camera (docs/finetuning.md)",
-        is_amber=off > 22,
+        f"set the navigator's image_hfov_deg to {fov_deg:.0f}, if that is not done; better is a lens of {wanted:.0f}"
+        " degrees, or a model finetuned on your camera (docs/finetuning.md)",
+        is_amber=off > 15,
         is_red=off > 50,
     )
 

@@ -36,12 +36,13 @@ class ModelInfo:
     time_tokens: texts of the tokens that part a video's duration, in order; empty if it has none.
     relevance_period_s: time between the frames that `Backend.relevance` was trained on; None if it has no such head.
     picture_px: side of the square that a frame is squashed to before anything is read of it, the largest if there are
-    several; None if that is not known, or frames keep their shape. precision_reason: in one line why it is the
-    precision, or that it is computed slowly here; "" if it was asked for and is computed well. kernels: what it runs
-    on a CPU, or why that is slower than it could be; "" if it does not run there. describes: whether `generate` may be
-    asked anything; False for a model that knows its own sentences alone. vocabulary: the words that it knows, None for
-    one that may be told anything. computed_on: what the last bits of its results depend on beside the weights, see
-    machine.computing; "" if that is not known. threads: that torch computes in.
+    several; None if that is not known, or frames keep their shape. camera_hfov_deg: what the square pictures show, from
+    left to right, that it was trained with; None if that is not known, or any will do. precision_reason: in one line
+    why it is the precision, or that it is computed slowly here; "" if it was asked for and is computed well. kernels:
+    what it runs on a CPU, or why that is slower than it could be; "" if it does not run there. describes: whether
+    `generate` may be asked anything; False for a model that knows its own sentences alone. vocabulary: the words that
+    it knows, None for one that may be told anything. computed_on: what the last bits of its results depend on beside
+    the weights, see machine.computing; "" if that is not known. threads: that torch computes in.
     """
 
     name: str
@@ -56,6 +57,7 @@ class ModelInfo:
     time_tokens: tuple[str, ...] = ()
     relevance_period_s: float | None = None
     picture_px: int | None = None
+    camera_hfov_deg: float | None = None
     precision_reason: str = ""
     kernels: str = ""
     describes: bool = True

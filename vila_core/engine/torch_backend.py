@@ -97,6 +97,7 @@ def model_info(model: VisionLanguageModel, precision: str, precision_reason: str
         prompt_style=navigation.prompt_style,
         describes=navigation.describes,
         vocabulary=navigation.vocabulary,
+        camera_hfov_deg=navigation.camera_hfov_deg,
         chat_template=navigation.chat_template,
         visual_tokens=frame_tokens(config),
         max_tokens=config.language.max_positions,

@@ -136,7 +136,8 @@ class NavigationConfig:
 
     num_frames: the current one included. history_tokens: visual tokens of an older frame, None for all. describes:
     whether the model answers freely; False for one that knows its own sentences alone. vocabulary: the words that it
-    knows, None for a model that may be told anything.
+    knows, None for a model that may be told anything. camera_hfov_deg: from left to right and from above to below, of
+    the square pictures that it was trained with; None if that is not known, or any will do.
     """
 
     prompt_style: str
@@ -145,6 +146,7 @@ class NavigationConfig:
     history_tokens: int | None
     describes: bool = True
     vocabulary: Vocabulary | None = None
+    camera_hfov_deg: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,8 @@ class MemoryConfig:
     picture_px: Annotated[int, Bounds(least=32, most=4096), AT_ONCE] = 320
     # odometry_frame outlasts a restart, as a map does; else places of earlier runs are told as such
     is_map: bool = False
-    # horizontal field of view of the camera to drive by; NaN: not known, and no place of a thing is told
+    # horizontal field of view of the pictures, where image_hfov_deg does not say it; NaN: not known, and no place of a
+    # thing is told
     camera_hfov_deg: Annotated[float, Bounds(least=10, most=170)] = UNKNOWN
     # of the lens above the floor; NaN: not known, and places of things are less exact
     camera_height_m: Annotated[float, Bounds(least=0.05, most=10)] = UNKNOWN

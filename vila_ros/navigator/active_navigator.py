@@ -124,13 +124,16 @@ class ActiveNavigator:
             node,
             config.main_camera,
             f"{node.get_name()}_camera",
+            model=self._backend.info,
             on_frame=self._observe,
             on_error=self._on_bad_frame,
             on_stamp=self.readiness.note_image,
         )
         self._undo_later(self._camera.stop)
         self._camera.start()
-        self._extras = ExtraCameras(node, self._configured.extra_cameras, self.readiness, self._events)
+        self._extras = ExtraCameras(
+            node, self._configured.extra_cameras, self._backend.info, self.readiness, self._events
+        )
         self._undo_later(self._extras.stop)
         self._extras.start()
 

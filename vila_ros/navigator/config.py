@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Protocol
@@ -50,6 +51,9 @@ class NavigatorNodeConfig:
     image_transport: Annotated[str, OneOf(TRANSPORTS)] = "auto"
     # of our end of the images; reliable where the camera is
     image_reliability: Annotated[str, OneOf(tuple(RELIABILITIES))] = "best_effort"
+    # what the camera to drive by sees from left to right, lens distortion removed; pictures are cut, or filled up, to
+    # what the model was trained with, if its checkpoint says that; NaN: not known, they are shown as they are
+    image_hfov_deg: Annotated[float, Bounds(least=10, most=170)] = math.nan
     # of our end of odometry; reliable where the odometry is
     odometry_reliability: Annotated[str, OneOf(tuple(RELIABILITIES))] = "best_effort"
     # axes of odometry's velocity: body, as ROS has it; or world, those of its frame_id
@@ -73,7 +77,8 @@ class NavigatorNodeConfig:
     @property
     def main_camera(self) -> Camera:
         """The camera that the robot drives by."""
-        return Camera(self.camera, CameraConfig(IMAGE, self.image_reliability, self.image_transport), "image_")
+        config = CameraConfig(IMAGE, self.image_reliability, self.image_transport, self.image_hfov_deg)
+        return Camera(self.camera, config, "image_")
 
 
 class LoadBackend(Protocol):

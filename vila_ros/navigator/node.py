@@ -90,7 +90,7 @@ class NavigatorNode(ManagedNode):
         events = EventServer(self, read(self, EventsConfig, "events"), navigation.decision_deadline_s, cameras)
         self._undo_later(events.destroy)
         most = read(self, EventsConfig, "events").max_queries
-        recall = RecallServer(self, read(self, MemoryConfig, "memory"), config.odometry_frame, most)
+        recall = RecallServer(self, read(self, MemoryConfig, "memory"), config.main_camera, config.odometry_frame, most)
         self._undo_later(recall.destroy)
         self.configured = Configured(
             node=config,

@@ -14,21 +14,23 @@ from vila_core.actions.grammar import ACTIONS
 from vila_core.config import HistoryConfig, NavigatorConfig
 from vila_core.engine.backend import Backend
 from vila_core.errors import ConfigError
+from vila_core.media.field_of_view import as_seen_over
 from vila_core.navigator import Navigator
 from vila_core.types import Action, Decision, Frame, Instruction, MoveForward, Odometry, Stop, Turn
 from vila_sim.environment import FlatEnv
 from vila_sim.episodes.instructions import NEUTRAL_INSTRUCTION
 from vila_sim.episodes.oracle import oracle_action
 from vila_sim.episodes.policy import Policy
+from vila_sim.robot import CameraConfig
 
 _OWN_HISTORY = ("streaming", "window")  # ours, with the history policy of that name
 POLICIES = (
-    *("ours", *_OWN_HISTORY, "plain_greedy", "image_blind", "instruction_blind"),
+    *("ours", *_OWN_HISTORY, "plain_greedy", "unfitted", "image_blind", "instruction_blind"),
     *("oracle", "forward", "random", "stop"),
 )
 AGAINST = "against"  # ours again, with another checkpoint
-DEFAULT_POLICIES = tuple(name for name in POLICIES if name not in (*_OWN_HISTORY, "plain_greedy"))
-MODEL_POLICIES = frozenset({*POLICIES[:6], AGAINST})  # these need a checkpoint
+DEFAULT_POLICIES = tuple(name for name in POLICIES if name not in (*_OWN_HISTORY, "plain_greedy", "unfitted"))
+MODEL_POLICIES = frozenset({*POLICIES[:7], AGAINST})  # these need a checkpoint
 SEEING_POLICIES = MODEL_POLICIES - {"image_blind"}  # for the others nothing need be rendered
 
 
@@ -49,8 +51,9 @@ def make_policy(
         history = history or HistoryConfig()
         if name in _OWN_HISTORY:
             history = dataclasses.replace(history, policy=name)
+        camera = None if name == "unfitted" else lambda: env.camera
         blank = name == "image_blind"
-        return ModelPolicy(backend, config, history, blank_images=blank, instruction=_NEUTRAL.get(name))
+        return ModelPolicy(backend, config, history, camera, blank_images=blank, instruction=_NEUTRAL.get(name))
     makers: dict[str, Callable[[], Policy]] = {
         "oracle": lambda: OraclePolicy(env),
         "forward": lambda: ForwardPolicy(env),
@@ -68,6 +71,7 @@ _NEUTRAL = {"instruction_blind": NEUTRAL_INSTRUCTION}
 class ModelPolicy:
     """The navigator exactly as on the robot, on the clock of the frames.
 
+    camera: says which it is, that pictures be fitted to the model as on a robot whose camera is known.
     blank_images: black images instead of what the camera saw, in the cache's eyes of another
     camera; nobody finds fault with it. instruction: one sentence instead
     of what each episode says.
@@ -78,6 +82,7 @@ class ModelPolicy:
         backend: Backend,
         config: NavigatorConfig,
         history: HistoryConfig,
+        camera: Callable[[], CameraConfig] | None = None,
         *,
         blank_images: bool = False,
         instruction: str | None = None,
@@ -85,6 +90,7 @@ class ModelPolicy:
         if blank_images:
             config = dataclasses.replace(config, watch_camera=False)
         self._navigator = Navigator(backend, config, history)
+        self._wanted_deg, self._camera = backend.info.camera_hfov_deg, camera
         self._blank_images = blank_images
         self._instruction = instruction
         self._now_ns = 0
@@ -97,6 +103,9 @@ class ModelPolicy:
         """Show the navigator the frame."""
         if self._blank_images:
             frame = dataclasses.replace(frame, image=np.zeros_like(frame.image), camera="blind")
+        if self._camera is not None and self._wanted_deg is not None:
+            image = as_seen_over(frame.image, self._camera().hfov_deg, self._wanted_deg)
+            frame = dataclasses.replace(frame, image=image)
         self._navigator.observe(frame, odometry)
         self._now_ns = frame.stamp_ns
 

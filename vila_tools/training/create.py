@@ -16,6 +16,7 @@ from vila_core.models.stored.checkpoint import build_model
 from vila_core.models.stored.config_reader import read_checkpoint_config
 from vila_core.models.tokenizer import Tokenizer
 from vila_core.models.vlm import VisionLanguageModel
+from vila_sim.robot import CameraConfig
 from vila_tools.training.recipe import ModelSizes
 
 BOS, EOS = "<s>", "</s>"
@@ -83,6 +84,7 @@ def write_config(path: Path, sizes: ModelSizes, vocabulary: dict[str, Any] | Non
             "prompt_style": "nano",
             "chat_template": "nano",
             "history_tokens": sizes.history_tokens,
+            "camera_hfov_deg": CameraConfig().hfov_deg,
             **({} if vocabulary is None else {"vocabulary": vocabulary}),
         },
         "vision_tower_cfg": vision,

@@ -214,6 +214,7 @@ def _info(name: str, config: RemoteConfig, told: Mapping[str, Any]) -> ModelInfo
             pool=None if told["pool"] is None else tuple(map(_count, told["pool"])),  # type: ignore[arg-type]
             time_tokens=tuple(map(str, told["time_tokens"])),
             picture_px=None if told["picture_px"] is None else _count(told["picture_px"]),
+            camera_hfov_deg=_degrees(told.get("camera_hfov_deg")),
             describes=bool(told["describes"]),
             vocabulary=_vocabulary(told.get("vocabulary")),
         )
@@ -228,6 +229,12 @@ def _vocabulary(told: Mapping[str, Any] | None) -> Vocabulary | None:
         tuple((str(name), tuple(map(str, others))) for name, others in told[key]) for key in ("colours", "kinds")
     )
     return Vocabulary(str(told["form"]), colours, kinds)
+
+
+def _degrees(value: object) -> float | None:
+    if value is not None and not (isinstance(value, int | float) and 10 <= value <= 170):
+        raise ValueError(f"{value!r} is no field of view")
+    return None if value is None else float(value)
 
 
 def _count(value: object) -> int:

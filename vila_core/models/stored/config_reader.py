@@ -436,4 +436,5 @@ def _navigation_config(top: JsonObject, family: Family, template: str) -> Naviga
         history_tokens=own.integer("history_tokens") if own.has("history_tokens") else None,
         describes=family.describes,
         vocabulary=read_vocabulary(own),
+        camera_hfov_deg=own.number("camera_hfov_deg", least=10, most=170) if own.has("camera_hfov_deg") else None,
     )

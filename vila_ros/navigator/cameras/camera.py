@@ -18,6 +18,7 @@ from rclpy.node import Node
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image
 
+from vila_core.engine.backend import ModelInfo
 from vila_core.errors import ConfigError, FrameError
 from vila_core.types import Frame
 from vila_ros.common.conversions import frame_from_image, ns_from_stamp
@@ -35,10 +36,10 @@ class CameraReader:
     """Subscribes to a camera's topic (with the owner's remappings) on a helper node and thread.
 
     A topic whose name ends with /compressed is taken as it is, whatever transport is configured. helper: the name of
-    that node. on_frame: gets each frame in the camera's thread; may raise FrameError. on_error: gets each FrameError,
-    whoever raised it, in the same thread. on_stamp: gets the stamp of each message, good or bad, before. is_wanted: by
-    its stamp in ns; an image that is not wanted is not decoded. Raises ConfigError for a topic that this process uses
-    for something else.
+    that node. model: who is shown the frames. on_frame: gets each frame in the camera's thread; may raise FrameError.
+    on_error: gets each FrameError, whoever raised it, in the same thread. on_stamp: gets the stamp of each message,
+    good or bad, before. is_wanted: by its stamp in ns; an image that is not wanted is not decoded. Raises ConfigError
+    for a topic that this process uses for something else.
     """
 
     def __init__(
@@ -47,12 +48,13 @@ class CameraReader:
         camera: Camera,
         helper: str,
         *,
+        model: ModelInfo,
         on_frame: Callable[[Frame], None],
         on_error: Callable[[FrameError], None],
         on_stamp: Callable[[Time], None] = lambda _: None,
         is_wanted: Callable[[int], bool] = lambda _: True,
     ) -> None:
-        self._owner, self._camera = owner, camera
+        self._owner, self._camera, self._model = owner, camera, model
         self._on_frame, self._on_error, self._on_stamp = on_frame, on_error, on_stamp
         self._is_wanted = is_wanted
         self._newest_ns: int | None = None
@@ -149,7 +151,8 @@ class CameraReader:
         if not self._is_wanted(ns_from_stamp(message.header.stamp)):
             return
         try:
-            self._on_frame(self._dated(frame_from_image(message, self._camera.name, self.topic)))
+            frame = self._dated(frame_from_image(message, self._camera.name, self.topic))
+            self._on_frame(self._camera.as_shown(frame, self._model))
         except FrameError as err:
             self._on_error(err)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,8 +14,11 @@ from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.node import Node
 
 from vila_core.config import check_fields
+from vila_core.engine.backend import ModelInfo
 from vila_core.errors import ConfigError
-from vila_core.fields import OneOf
+from vila_core.fields import Bounds, OneOf
+from vila_core.media.field_of_view import as_seen_over
+from vila_core.types import Frame
 from vila_ros.common.parameters import declare, read
 from vila_ros.common.qos import RELIABILITIES
 from vila_ros.common.topics import TRANSPORTS
@@ -35,6 +40,9 @@ class CameraConfig:
     reliability: Annotated[str, OneOf(tuple(RELIABILITIES))] = "best_effort"
     # of the images: raw; compressed: from the topic with /compressed behind; auto: what is published
     transport: Annotated[str, OneOf(TRANSPORTS)] = "auto"
+    # what it sees from left to right, lens distortion removed; pictures are cut, or filled up, to what the model was
+    # trained with, if its checkpoint says that; NaN: not known, they are shown as they are
+    hfov_deg: Annotated[float, Bounds(least=10, most=170)] = math.nan
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -52,6 +60,18 @@ class Camera:
     def topic(self) -> str:
         """Its topic, which the node may remap."""
         return self.config.topic or f"{self.name}/image_raw"
+
+    def shown_hfov_deg(self, model: ModelInfo) -> float:
+        """What the pictures that the model is shown see from left to right; NaN if that is not known."""
+        own, wanted = self.config.hfov_deg, model.camera_hfov_deg
+        return own if math.isnan(own) or wanted is None else wanted
+
+    def as_shown(self, frame: Frame, model: ModelInfo) -> Frame:
+        """Return a frame of the camera as the model is shown it."""
+        shown_deg = self.shown_hfov_deg(model)
+        if math.isnan(shown_deg) or model.camera_hfov_deg is None:
+            return frame
+        return dataclasses.replace(frame, image=as_seen_over(frame.image, self.config.hfov_deg, shown_deg))
 
 
 def declare_cameras(node: Node) -> tuple[tuple[str, ...], tuple[str, ...]]:

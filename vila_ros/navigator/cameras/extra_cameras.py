@@ -14,6 +14,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.node import Node
 
 from vila_core.control.stamp_watch import StampWatch
+from vila_core.engine.backend import ModelInfo
 from vila_core.errors import ConfigError, FrameError
 from vila_core.types import Frame
 from vila_ros.common.diagnostics import status_of
@@ -29,14 +30,17 @@ _MAX_STAMP_AGE_S = 2.0  # images that are always older bear the stamps of anothe
 class ExtraCameras:
     """Takes the images of all of them from `start` to `stop`, each in a thread of its own.
 
-    events: gets the frames that it awaits; others are not even decoded. Raises ConfigError as CameraReader does.
+    model: who is shown them. events: gets the frames that it awaits; others are not even decoded. Raises ConfigError as
+    CameraReader does.
     """
 
-    def __init__(self, owner: Node, cameras: Sequence[Camera], readiness: Readiness, events: EventServer) -> None:
+    def __init__(
+        self, owner: Node, cameras: Sequence[Camera], model: ModelInfo, readiness: Readiness, events: EventServer
+    ) -> None:
         self._cameras: list[_ExtraCamera] = []
         try:
             for camera in cameras:
-                self._cameras.append(_ExtraCamera(owner, camera, readiness, events))
+                self._cameras.append(_ExtraCamera(owner, camera, model, readiness, events))
         except ConfigError:
             self.stop()
             raise
@@ -57,7 +61,9 @@ class ExtraCameras:
 
 
 class _ExtraCamera:
-    def __init__(self, owner: Node, camera: Camera, readiness: Readiness, events: EventServer) -> None:
+    def __init__(
+        self, owner: Node, camera: Camera, model: ModelInfo, readiness: Readiness, events: EventServer
+    ) -> None:
         self._owner, self._name, self._readiness, self._events = owner, camera.name, readiness, events
         self._stamps = StampWatch(owner.resolve_topic_name(camera.topic), _MAX_STAMP_AGE_S)
         self._begun_ns = time.monotonic_ns()
@@ -69,6 +75,7 @@ class _ExtraCamera:
             owner,
             camera,
             f"{owner.get_name()}_camera_{camera.name}",
+            model=model,
             on_frame=self._on_frame,
             on_error=self._on_bad_frame,
             on_stamp=self._on_stamp,

@@ -5,6 +5,7 @@ Threads: the camera's (`observe`), the worker's (all that asks the model or the 
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from functools import partial
@@ -22,6 +23,7 @@ from vila_core.recall.config import MemoryConfig
 from vila_core.scene_memory import Recalled, SceneMemory
 from vila_core.types import Frame, Odometry
 from vila_ros.common.conversions import frame_from_image, pose_message, stamp_from_ns
+from vila_ros.navigator.cameras.camera_config import Camera
 from vila_ros.navigator.queries.questions import QuestionServer
 from vila_ros.navigator.worker import InferenceWorker, Urgency
 
@@ -32,11 +34,13 @@ class RecallServer:
     """~/recall and ~/tag of a node, and the views that they answer from.
 
     Made when the node is configured; it remembers between `activate` and `deactivate`, and refuses before and after.
-    frame: what odometry's poses are given in. most: questions that may wait.
+    camera: whose views they are; if its field of view is known, what memory.camera_hfov_deg says does not count. frame:
+    what odometry's poses are given in. most: questions that may wait.
     """
 
-    def __init__(self, node: Node, config: MemoryConfig, frame: str, most: int) -> None:
-        self._node, self.config, self._frame = node, config, frame
+    def __init__(self, node: Node, config: MemoryConfig, camera: Camera, frame: str, most: int) -> None:
+        self._node, self.config, self._camera, self._frame = node, config, camera, frame
+        self._hfov_deg = math.nan  # of the pictures that are remembered
         self._memory: SceneMemory | None = None
         self._is_busy = False
         self._questions = QuestionServer(node, most)
@@ -51,16 +55,21 @@ class RecallServer:
         """Take another configuration of the same file and camera."""
         self.config = config
         if self._memory is not None:
-            self._memory.config = config
+            self._memory.config = self._of_pictures(config)
 
     def activate(self, backend: Backend, worker: InferenceWorker[Any], wake: Callable[[], None]) -> None:
         """Open the file and begin to remember; VilaError if it can't be had, or the model can't tell things apart."""
         now_ns = self._node.get_clock().now().nanoseconds
+        self._hfov_deg = self._camera.shown_hfov_deg(backend.info)
         if self.config.file:
-            self._memory = SceneMemory(backend, self.config, now_ns=now_ns, frame=self._frame)
+            self._memory = SceneMemory(backend, self._of_pictures(self.config), now_ns=now_ns, frame=self._frame)
             self._node.get_logger().info(f"{self.config.file}: {self._memory.views} views are remembered")
         self._worker, self._is_busy = worker, False
         self._questions.activate(worker, wake)
+
+    def _of_pictures(self, config: MemoryConfig) -> MemoryConfig:
+        """The configuration with the field of view of the pictures that are remembered."""
+        return config if math.isnan(self._hfov_deg) else dataclasses.replace(config, camera_hfov_deg=self._hfov_deg)
 
     def deactivate(self) -> None:
         """Close the file and refuse from now on; the worker has been stopped."""
