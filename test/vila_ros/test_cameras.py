@@ -380,7 +380,7 @@ def test_cameras_are_a_word_or_a_list(ros, tmp_path, given: dict, names: tuple[s
     node = NavigatorNode([Parameter(name, value=value) for name, value in given.items()])
     try:
         assert [name for name in node._parameters if name.startswith("camera.")] == [
-            f"camera.{name}.{field}" for name in names for field in ("topic", "reliability", "transport")
+            f"camera.{name}.{field}" for name in names for field in ("topic", "reliability", "transport", "hfov_deg")
         ]
     finally:
         node.destroy_node()
