@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from vila_core.types import Frame
+
+
+def as_trained_with(frame: Frame, hfov_deg: float, wanted_deg: float | None) -> Frame:
+    """Return a frame as a model is shown it, see as_seen_over.
+
+    hfov_deg: NaN, and wanted_deg: None, are not known; then it is shown as it is.
+    """
+    if math.isnan(hfov_deg) or wanted_deg is None:
+        return frame
+    return dataclasses.replace(frame, image=as_seen_over(frame.image, hfov_deg, wanted_deg))
 
 
 def as_seen_over(image: NDArray[np.uint8], hfov_deg: float, wanted_deg: float) -> NDArray[np.uint8]:

@@ -14,7 +14,7 @@ from vila_core.actions.grammar import ACTIONS
 from vila_core.config import HistoryConfig, NavigatorConfig
 from vila_core.engine.backend import Backend
 from vila_core.errors import ConfigError
-from vila_core.media.field_of_view import as_seen_over
+from vila_core.media.field_of_view import as_trained_with
 from vila_core.navigator import Navigator
 from vila_core.types import Action, Decision, Frame, Instruction, MoveForward, Odometry, Stop, Turn
 from vila_sim.environment import FlatEnv
@@ -103,9 +103,8 @@ class ModelPolicy:
         """Show the navigator the frame."""
         if self._blank_images:
             frame = dataclasses.replace(frame, image=np.zeros_like(frame.image), camera="blind")
-        if self._camera is not None and self._wanted_deg is not None:
-            image = as_seen_over(frame.image, self._camera().hfov_deg, self._wanted_deg)
-            frame = dataclasses.replace(frame, image=image)
+        if self._camera is not None:
+            frame = as_trained_with(frame, self._camera().hfov_deg, self._wanted_deg)
         self._navigator.observe(frame, odometry)
         self._now_ns = frame.stamp_ns
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import re
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ from vila_core.config import check_fields
 from vila_core.engine.backend import ModelInfo
 from vila_core.errors import ConfigError
 from vila_core.fields import Bounds, OneOf
-from vila_core.media.field_of_view import as_seen_over
+from vila_core.media.field_of_view import as_trained_with
 from vila_core.types import Frame
 from vila_ros.common.parameters import declare, read
 from vila_ros.common.qos import RELIABILITIES
@@ -68,10 +67,7 @@ class Camera:
 
     def as_shown(self, frame: Frame, model: ModelInfo) -> Frame:
         """Return a frame of the camera as the model is shown it."""
-        shown_deg = self.shown_hfov_deg(model)
-        if math.isnan(shown_deg) or model.camera_hfov_deg is None:
-            return frame
-        return dataclasses.replace(frame, image=as_seen_over(frame.image, self.config.hfov_deg, shown_deg))
+        return as_trained_with(frame, self.config.hfov_deg, model.camera_hfov_deg)
 
 
 def declare_cameras(node: Node) -> tuple[tuple[str, ...], tuple[str, ...]]:
