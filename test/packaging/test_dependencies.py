@@ -38,7 +38,7 @@ ROSDEP_KEYS = {"PIL": "python3-pil", "cv2": "python3-opencv", "yaml": "python3-y
 
 # no dependable rosdep key: pip brings them to a robot, by extra where it is not the core
 FROM_PIP = {
-    "core": {"safetensors", "sentencepiece", "tokenizers", "torch"},
+    "core": {"safetensors", "sentencepiece", "threadpoolctl", "tokenizers", "torch"},
     "ros": {"lz4", "mcap", "rosbags", "zstandard"},
     "sim": {"av", "mujoco"},
     "gym": {"gymnasium"},

@@ -29,6 +29,7 @@ from vila_core.kernels.library import kernels_status
 from vila_core.kernels.linear import KERNEL_TYPES
 from vila_core.machine.computing import computed_on
 from vila_core.machine.precision import AUTO
+from vila_core.machine.threads import leave_cores_to_torch
 from vila_core.models.encoders import frame_tokens
 from vila_core.models.packed_linear import pack_linears
 from vila_core.models.preprocess import input_size
@@ -44,6 +45,7 @@ VISUAL_CACHE_FRAMES = 640  # more than HistoryConfig.capacity: no frame of the h
 
 def load_torch_backend(checkpoint: Path, *, device: str, precision: str, check_memory: bool = True) -> TorchBackend:
     """Load a checkpoint directory; errors as in models.checkpoint.load_checkpoint and load_model."""
+    leave_cores_to_torch()
     kept, chosen = VISUAL_CACHE_FRAMES if check_memory else None, working_precision(checkpoint, precision, device)
     model = load_model(checkpoint, device, chosen.name, kept_frames=kept)
     return TorchBackend(model, chosen.name, precision_reason=chosen.reason)

@@ -19,6 +19,7 @@ from rclpy.signals import SignalHandlerOptions
 
 from vila_core.bug import BUG, bug_report
 from vila_core.errors import VilaError
+from vila_core.machine.threads import leave_cores_to_torch
 from vila_ros.common.machine import prepare_machine, raise_priority
 
 BAD_CONFIGURATION = 2
@@ -35,6 +36,7 @@ def run_node(make: Callable[[], Node], name: str) -> int:
     context before the last zero velocity is out.
     """
     try:
+        leave_cores_to_torch()
         flaws = prepare_machine()
         rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     except (VilaError, RuntimeError) as err:  # there is no logger yet
