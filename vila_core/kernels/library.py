@@ -113,6 +113,26 @@ class RowsCall(ctypes.Structure):
     )
 
 
+class FilterCall(ctypes.Structure):
+    """What the outputs of one direction are made of: `Filter` of source/kernels.h."""
+
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("first", "count", "weights")),
+        *((name, ctypes.c_int64) for name in ("outputs", "taps")),
+    )
+
+
+class ResizeCall(ctypes.Structure):
+    """The arguments of vila_resize: `ResizeCall` of source/kernels.h."""
+
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("x", "y")),
+        *((name, ctypes.c_int64) for name in ("height", "width")),
+        ("columns", FilterCall),
+        ("rows", FilterCall),
+    )
+
+
 _POINTER, _COUNT, _SET = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
 _PACKINGS: dict[str, tuple[type, ...]] = {
     "pack_int4": (_POINTER, _POINTER, _COUNT, _COUNT),
@@ -125,6 +145,7 @@ _CALLS: dict[str, tuple[type, ...]] = {
     "decoder": (ctypes.POINTER(DecoderCall),),
     "tower": (ctypes.POINTER(TowerCall),),
     **{name: (ctypes.POINTER(RowsCall),) for name in ("gelu", "silu_mul", "rms_norm", "layer_norm", "rotate")},
+    "resize": (ctypes.POINTER(ResizeCall),),
 }
 _SYMBOLS = ("vila_sets", "vila_set", *(f"vila_{name}" for name in (*_PACKINGS, *_CALLS)))
 

@@ -12,6 +12,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vila_core.errors import FrameError
+from vila_core.kernels.library import kernels
+from vila_core.kernels.resize import resize_square
 from vila_core.media.images import resize_picture
 from vila_core.models.config import ImageConfig, VisionConfig
 from vila_core.models.functional import upload
@@ -90,7 +92,9 @@ def pad_to_square(image: NDArray[np.uint8], mean: Sequence[float]) -> NDArray[np
 
 def resize_image(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     """Squash an image [H, W, 3] to [size, size, 3] with Pillow's antialiased bicubic, as SiglipImageProcessor does."""
-    return resize_picture(image, size, size)
+    found = kernels()
+    resized = None if found is None else resize_square(found, image, size)
+    return resize_picture(image, size, size) if resized is None else resized
 
 
 def resize_on_device(image: Tensor, size: int) -> Tensor:

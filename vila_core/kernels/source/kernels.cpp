@@ -121,5 +121,6 @@ void vila_silu_mul(const RowsCall* call, int set) { kSets[set]->silu_mul(*call);
 void vila_rms_norm(const RowsCall* call, int set) { kSets[set]->rms_norm(*call); }
 void vila_layer_norm(const RowsCall* call, int set) { kSets[set]->layer_norm(*call); }
 void vila_rotate(const RowsCall* call, int set) { kSets[set]->rotate(*call); }
+void vila_resize(const ResizeCall* call, int set) { kSets[set]->resize(*call); }
 
 }  // extern "C"

@@ -69,6 +69,19 @@ struct RowsCall {        // one operation on each value or row, see rows.h
   int bfloat16;
 };
 
+struct Filter {  // what each output of one direction is made of, weights times 2^22
+  const int32_t *first, *count;  // [outputs], of the inputs
+  const int32_t* weights;        // [outputs, taps]
+  int64_t outputs, taps;
+};
+
+struct ResizeCall {
+  const uint8_t* x;  // [height, width, 3]
+  uint8_t* y;        // [rows' outputs, columns' outputs, 3]
+  int64_t height, width;
+  Filter columns, rows;
+};
+
 struct Set {  // of instructions
   const char* name;
   bool (*runs_here)();
@@ -82,6 +95,7 @@ struct Set {  // of instructions
   void (*rms_norm)(const RowsCall& call);
   void (*layer_norm)(const RowsCall& call);
   void (*rotate)(const RowsCall& call);
+  void (*resize)(const ResizeCall& call);
 };
 
 // Memory of the calling thread, 64-byte aligned, valid until its next call with the same use.

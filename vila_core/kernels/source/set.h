@@ -18,6 +18,7 @@ static inline int64_t up(int64_t n, int64_t to) { return (n + to - 1) / to * to;
 #include "attention.h"
 #include "attention_few.h"
 #include "stacks.h"
+#include "resize.h"
 
 #define VILA_SET(name, runs_here) \
-  extern const Set kSet = {name, runs_here, linear, attend, attend_few, decoder, tower, gelu, silu_mul, rms_norm, layer_norm, rotate};
+  extern const Set kSet = {name, runs_here, linear, attend, attend_few, decoder, tower, gelu, silu_mul, rms_norm, layer_norm, rotate, resize};
