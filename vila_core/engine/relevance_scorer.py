@@ -7,7 +7,7 @@ a short pass through time.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -40,6 +40,7 @@ class RelevanceScorer:
         self._model, self._encoder = model, encoder
         self._views: VisualCache[_View] = VisualCache(_FRAMES)
         self._cells: dict[Sight, Tensor] = {}  # [M, F], of frames of the last call
+        self._features: dict[FrameKey, Tensor] = {}  # [1, M, E], of the frame that was encoded last
         self._asked = lru_cache(maxsize=_QUESTIONS)(self._read_question)
 
     def score(self, question: str, frames: Sequence[Frame]) -> tuple[float, ...]:
@@ -69,11 +70,13 @@ class RelevanceScorer:
 
     def distances(self, frame: Frame) -> NDArray[np.float32] | None:
         """Return how far off the thing in each cell of a frame is: [M]; None if the head was not taught that."""
-        return None if self._head().distance is None else self._told(frame, "distances")
+        head = self._head()
+        return None if head.distance is None else self._told(frame, "distances", head.distances)
 
     def free_ranges(self, frame: Frame) -> NDArray[np.float32] | None:
         """Return how far the floor is free in each direction: [columns]; None if the head was not taught that."""
-        return None if self._head().free_space is None else self._told(frame, "free_ranges")
+        head = self._head()
+        return None if head.free_space is None else self._told(frame, "free ranges", head.free_ranges)
 
     def cell_queries(self, questions: Sequence[str]) -> NDArray[np.float32]:
         """Return what each question's place map looks for, and its threshold: [N, F + 1]."""
@@ -84,7 +87,7 @@ class RelevanceScorer:
     def forget(self) -> None:
         """Drop all that is kept of frames and questions."""
         self._asked.cache_clear()
-        self._cells = {}
+        self._cells, self._features = {}, {}
         self._views.clear()
 
     def close(self) -> None:
@@ -99,10 +102,15 @@ class RelevanceScorer:
             raise BackendError(f"{name} has no relevance head; it can be asked by time tokens or timestamps")
         return head
 
-    def _told(self, frame: Frame, what: str) -> NDArray[np.float32]:
-        (view,) = self._look(self._head(), [frame])
-        told: Tensor = getattr(view, what)
-        require_finite(told, f"the {what.replace('_', ' ')}")
+    def _told(self, frame: Frame, what: str, read: Callable[[Tensor], Tensor]) -> NDArray[np.float32]:
+        """What is read from a frame's features, worked out when it is first asked for: most frames are never asked."""
+        head = self._head()
+        (view,) = self._look(head, [frame])
+        told = view.told.get(what)
+        if told is None:
+            features = self._features.get(frame.key)
+            told = view.told[what] = read(self._features_of(head, [frame]) if features is None else features)[0]
+            require_finite(told, f"the {what}")
         return told.numpy(force=True)
 
     def _see(self, head: RelevanceHead, shown: Mapping[Sight, Sequence[Frame]]) -> Tensor:
@@ -121,16 +129,16 @@ class RelevanceScorer:
         new = [frame for frame in frames if views[frame.key] is None]
         if new:
             tokens = torch.stack([self._encoder.tokens(frame) for frame in new]).float()
-            features = head.features(self._model.squares(new, head.config.picture_px))
-            nothing = [None] * len(new)
-            far = nothing if head.distance is None else _rows(head.distances(features))
-            free = nothing if head.free_space is None else _rows(head.free_ranges(features))
-            stills = _rows(head.still(tokens, features).half())
-            for frame, still, distances, ranges in zip(new, stills, far, free, strict=True):
-                seen = _View(still, thumbnail(frame.image), distances, ranges)
+            features = self._features_of(head, new)
+            self._features = {new[-1].key: features[-1:]}
+            for frame, still in zip(new, _rows(head.still(tokens, features).half()), strict=True):
+                seen = _View(still, thumbnail(frame.image))
                 views[frame.key] = seen
                 self._views.put(frame.key, seen)
         return [view for frame in frames if (view := views[frame.key]) is not None]
+
+    def _features_of(self, head: RelevanceHead, frames: Sequence[Frame]) -> Tensor:
+        return head.features(self._model.squares(frames, head.config.picture_px))
 
     def _read_question(self, question: str) -> _Asked:
         return _Asked(self._read([question])[None])
@@ -176,9 +184,8 @@ class _Asked:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _View:
-    """A frame's part that no question changes: still [M, F] float16, its small picture, distances [M], free ranges."""
+    """A frame's part that no question changes: still [M, F] float16, its small picture, what else was read from it."""
 
     still: Tensor
     thumbnail: NDArray[np.uint8]
-    distances: Tensor | None
-    free_ranges: Tensor | None
+    told: dict[str, Tensor] = field(default_factory=dict)
