@@ -4,6 +4,7 @@
 //
 // Both are given the same; outputs are filled with NaN before. A case fails if the norm of the difference is more than
 // the limit of its function times the norm of the reference. The exit status is 1 if one fails, 2 if a set is not there.
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
@@ -30,6 +31,7 @@ void vila_silu_mul(const RowsCall* call, int set);
 void vila_rms_norm(const RowsCall* call, int set);
 void vila_layer_norm(const RowsCall* call, int set);
 void vila_rotate(const RowsCall* call, int set);
+void vila_resize(const ResizeCall* call, int set);
 }
 
 namespace {
@@ -165,7 +167,7 @@ struct Layer {  // owns what a Call points to
 };
 
 void compare_linear(bool bfloat16) {
-  const Limit limit{1e-6, 5e-4};
+  const Limit limit{1e-6, 2e-3};  // one of few outputs may be rounded the other way
   const int64_t sizes[][2] = {{16, 16}, {64, 16}, {96, 48}, {128, 128}, {256, 32}, {512, 128}, {576, 576}};  // inputs, group
   for (int bits : {4, 8})
     for (bool half : {false, true})
@@ -183,6 +185,29 @@ void compare_linear(bool bfloat16) {
                       vila_linear(&call, 1, set);
                     });
           }
+}
+
+void compare_float_linear(bool bfloat16) {
+  const Limit limit{1e-6, 5e-4};
+  for (int64_t inputs : {16, 64, 176})
+    for (int64_t outputs : {16, 48, 80})
+      for (int64_t tokens : {1, 2, 3, 4, 5, 8, 9, 13, 40}) {
+        Values x = noise(bfloat16, tokens * inputs), weight = noise(false, outputs * inputs), bias = noise(false, outputs);
+        compare("float linear", limit, text("%ld tokens, %ld outputs, %ld inputs", tokens, outputs, inputs), bfloat16, tokens * outputs,
+                [&](void* y, int set) {
+                  Call call{};
+                  call.x = x.data();
+                  call.weight = (const uint8_t*)weight.data();
+                  call.bias = outputs > 16 ? (const float*)bias.data() : nullptr;
+                  call.y = y;
+                  call.tokens = tokens;
+                  call.outputs = outputs;
+                  call.inputs = call.group = inputs;
+                  call.bits = 32;
+                  call.bfloat16 = bfloat16;
+                  vila_linear(&call, 1, set);
+                });
+      }
 }
 
 // One input that is NaN: so must be all outputs, whatever place it has.
@@ -226,6 +251,36 @@ void compare_together(bool bfloat16) {
                 vila_linear(calls, 3, set);
               });
     }
+}
+
+// --- pictures ------------------------------------------------------------------------------------
+
+// Whole numbers: so no difference is allowed. Weights of made-up filters, some below zero, that sum up to about 1.
+void compare_resize(bool bfloat16) {
+  if (bfloat16) return;
+  const int64_t taps = 5;
+  for (int64_t height : {1, 15, 33})
+    for (int64_t width : {1, 7, 50})
+      for (int64_t size : {1, 30, 70}) {
+        std::vector<uint8_t> picture(height * width * 3), made(size * size * 3);
+        for (uint8_t& v : picture) v = generator() % 2 ? (uint8_t)generator() : 255;
+        std::vector<int32_t> first[2], counts[2], weights[2];
+        Filter filters[2];
+        for (int way = 0; way < 2; way++) {
+          const int64_t inputs = way ? height : width;
+          for (int64_t i = 0; i < size; i++) {
+            first[way].push_back((int32_t)(i * inputs / size));
+            counts[way].push_back((int32_t)std::min(taps, inputs - first[way].back()));
+            for (int64_t tap = 0; tap < taps; tap++) weights[way].push_back((int32_t)uniform(-1e6f, 2.7e6f));
+          }
+          filters[way] = {first[way].data(), counts[way].data(), weights[way].data(), size, taps};
+        }
+        compare("resize", {0, 0}, text("%ld x %ld to %ld", width, height, size), false, size * size * 3, [&](void* y, int set) {
+          const ResizeCall call{picture.data(), made.data(), height, width, filters[0], filters[1]};
+          vila_resize(&call, set);
+          for (size_t i = 0; i < made.size(); i++) ((float*)y)[i] = 1.f + made[i];
+        });
+      }
 }
 
 // --- values and rows -----------------------------------------------------------------------------
@@ -460,8 +515,8 @@ int main(int count, char** names) {
   tested = vila_set(names[2]);
   if (reference < 0 || tested < 0) return printf("this processor or library lacks %s\n", names[reference < 0 ? 1 : 2]), 2;
   for (bool bfloat16 : {false, true})
-    for (auto* compare_all : {compare_linear, keep_nan, compare_together, compare_values, compare_norms, compare_rotate, compare_attend,
-                              compare_decoder, compare_tower})
+    for (auto* compare_all : {compare_linear, compare_float_linear, keep_nan, compare_together, compare_resize, compare_values,
+                              compare_norms, compare_rotate, compare_attend, compare_decoder, compare_tower})
       compare_all(bfloat16);
   int passed = 0, failed = 0;
   for (const auto& [name, record] : records) {

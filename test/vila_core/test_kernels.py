@@ -6,9 +6,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn import functional as F
 
 from vila_core.kernels.library import Kernels, kernels
-from vila_core.kernels.linear import KernelLinear, fits, linear_together
+from vila_core.kernels.linear import FloatKernelLinear, KernelLinear, fits, linear_together
 from vila_core.models.functional import project
 
 pytestmark = pytest.mark.skipif(kernels() is None, reason="no compiler")
@@ -54,6 +55,29 @@ def test_every_shape_equals_the_arithmetic(set_name, tokens, outputs, groups, gr
     short = x.bfloat16()
     wanted = exact(short.float(), values, scales, zeros, bias)
     assert (module(short).double() - wanted).norm() <= 6e-3 * wanted.norm()
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    tokens=st.integers(1, 70),
+    outputs=st.integers(1, 7).map(lambda n: 16 * n),
+    inputs=st.integers(1, 9).map(lambda n: 16 * n),
+    has_bias=st.booleans(),
+    seed=st.integers(0, 9),
+)
+@pytest.mark.parametrize("set_name", SETS)
+def test_in_float32_nothing_is_rounded(set_name, tokens, outputs, inputs, has_bias, seed):
+    rng = torch.Generator().manual_seed(seed)
+    weight, x = torch.randn(outputs, inputs, generator=rng), torch.randn(tokens, inputs, generator=rng)
+    bias = torch.randn(outputs, generator=rng) if has_bias else None
+    module = FloatKernelLinear(Kernels(kernels().file, set_name), weight, bias)
+    wanted = F.linear(x.double(), weight.double(), None if bias is None else bias.double())
+    assert (module(x).double() - wanted).norm() <= 1e-6 * wanted.norm()
+    assert torch.equal(module(x)[-1], module(x[-1])), "a token's result depends on those beside it"
+    short = x.bfloat16()
+    wanted = F.linear(short.double(), weight.double(), None if bias is None else bias.double())
+    assert (module(short).double() - wanted).norm() <= 4e-3 * wanted.norm()
+    assert torch.equal(module.rows(torch.tensor([outputs - 1, 0])), weight[[-1, 0]])
 
 
 @pytest.mark.parametrize("bits", [4, 8])

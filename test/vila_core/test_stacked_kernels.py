@@ -1,4 +1,4 @@
-"""All layers of a quantized decoder or tower in one call, against the same layers one step at a time."""
+"""All layers of a decoder or tower on the kernels in one call, against the same layers one step at a time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from vila_core.kernels.library import kernels
 from vila_core.models.config import LanguageConfig, VisionConfig
 from vila_core.models.kv_cache import AttentionContext, KVCache, append
 from vila_core.models.language_model import LanguageModel
+from vila_core.models.packed_linear import lay_out_small
 from vila_core.models.vision_tower import VisionTower
+from vila_core.models.working_precision import quantized_as
 from vila_core.quantization.int8_linear import Int8Linear
 from vila_core.quantization.linear import quantize_linear
 from vila_core.quantization.runtime import convert_for_cpu
@@ -139,6 +141,47 @@ def test_a_tower_in_one_call_gives_what_its_steps_give(pictures, dtype):
     wanted = model(pixels)
     assert model.encoder.join_layers()
     assert torch.equal(model(pixels), wanted)
+
+
+@pytest.mark.parametrize("count", [1, 3, 9, MOST_TOKENS])
+@torch.inference_mode()
+def test_a_small_decoder_in_float32_gives_what_torchs_layers_give(count):
+    torch.manual_seed(0)
+    model, plain = LanguageModel(CONFIG), LanguageModel(CONFIG)
+    plain.load_state_dict(model.state_dict())
+    assert lay_out_small(model.layers) and quantized_as(model) == ""
+    inputs = torch.randn(1, count, 64, generator=torch.Generator().manual_seed(4))
+    positions = torch.arange(count) + 7
+    for which in range(3):
+        kept = {name: cache(dtype=torch.float32) for name in ("torch", "steps", "joined")}
+        context = contexts(count, torch.float32)[which]
+        wanted = plain(inputs, positions, context=context(kept["torch"]))
+        model.split_layers()
+        steps = model(inputs, positions, context=context(kept["steps"]))
+        assert model.join_layers()
+        assert torch.equal(model(inputs, positions, context=context(kept["joined"])), steps)
+        assert torch.equal(kept["joined"].keys, kept["steps"].keys)
+        assert (steps - wanted).norm() <= 2e-6 * wanted.norm()
+
+
+@torch.inference_mode()
+def test_a_small_tower_in_float32_gives_what_torchs_layers_give():
+    torch.manual_seed(0)
+    model, plain = VisionTower(TOWER), VisionTower(TOWER)
+    plain.load_state_dict(model.state_dict())
+    assert lay_out_small(model.encoder.layers) and quantized_as(model) == ""
+    pixels = torch.randn(2, 3, 56, 56, generator=torch.Generator().manual_seed(4))
+    steps = model(pixels)
+    assert model.encoder.join_layers() and torch.equal(model(pixels), steps)
+    wanted = plain(pixels)
+    assert (steps - wanted).norm() <= 2e-6 * wanted.norm()
+
+
+def test_large_layers_and_those_of_another_precision_stay_as_they_are():
+    large = dataclasses.replace(CONFIG, hidden_size=512, intermediate_size=1024, heads=8, head_dim=64)
+    for model in (LanguageModel(large), LanguageModel(CONFIG).bfloat16(), decoder()):
+        before = [type(child) for child in model.modules()]
+        assert not lay_out_small(model.layers) and [type(child) for child in model.modules()] == before
 
 
 def test_without_kernels_no_layers_are_joined(monkeypatch):

@@ -31,7 +31,7 @@ from vila_core.machine.computing import computed_on
 from vila_core.machine.precision import AUTO
 from vila_core.machine.threads import leave_cores_to_torch
 from vila_core.models.encoders import frame_tokens
-from vila_core.models.packed_linear import pack_linears
+from vila_core.models.packed_linear import lay_out_small, pack_linears
 from vila_core.models.preprocess import input_size
 from vila_core.models.stored.checkpoint import load_checkpoint
 from vila_core.models.vlm import VisionLanguageModel
@@ -71,6 +71,8 @@ def prepare_for_device(model: VisionLanguageModel) -> None:
     """Bring a model's layers into the form that its device runs quickest; it can only be run afterwards."""
     if model.device.type == "cpu" and model.dtype in KERNEL_TYPES:
         convert_for_cpu(model)
+        lay_out_small(model.vision_tower.encoder.layers)
+        lay_out_small(model.language_model.layers)
         model.vision_tower.encoder.join_layers()
         model.language_model.join_layers()
         prepare_eyes(model)

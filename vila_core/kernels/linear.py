@@ -1,4 +1,4 @@
-"""Quantized linear layers on the package's own CPU kernels: 4- or 8-bit weights, activations rounded to 8 bits."""
+"""Linear layers on the package's own CPU kernels: 4- or 8-bit weights and activations of 8 bits, or all in float32."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from vila_core.kernels.library import Kernels, LinearCall
 
 _LANES = 16
+_FLOAT_BITS = 32  # of a weight that is not quantized
 KERNEL_TYPES = {torch.float32: 0, torch.bfloat16: 1}  # of inputs and outputs, and how the library numbers them
 
 
@@ -26,6 +27,11 @@ class KernelLinear(nn.Module):
     the exact one by about half a percent of its norm.
     """
 
+    packed: Tensor
+    scale: Tensor | None
+    zero: Tensor | None
+    bias: Tensor | None
+
     def __init__(
         self, kernels: Kernels, values: Tensor, scales: Tensor, zeros: Tensor, *, bias: Tensor | None, bits: int
     ) -> None:
@@ -40,10 +46,6 @@ class KernelLinear(nn.Module):
             raise ValueError(f"{bits} bits have zeros of 0 to {2**bits - 1}, not {lowest:g} to {highest:g}")
         self._kernels = kernels
         self.bits = bits
-        self.packed: Tensor
-        self.scale: Tensor
-        self.zero: Tensor
-        self.bias: Tensor | None
         self.register_buffer("packed", torch.empty(values.numel() * bits // 8, dtype=torch.uint8))
         source = values.contiguous()
         pack = kernels.pack_int4 if bits == 4 else kernels.pack_int8
@@ -56,6 +58,16 @@ class KernelLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[..., K] -> [..., N], float32 or bfloat16."""
         return linear_together(x, [self])[0]
+
+    @property
+    def rounds_inputs(self) -> bool:
+        """Tell if its inputs are rounded to 8 bits."""
+        return self.bits != _FLOAT_BITS
+
+    @property
+    def blocks(self) -> Tensor:
+        """The weight as the kernels read it."""
+        return self.packed
 
     def takes_with(self, other: KernelLinear) -> bool:
         """Tell if the two may read one input together."""
@@ -74,6 +86,7 @@ class KernelLinear(nn.Module):
         packed = self.packed.view(self.out_features // _LANES, -1, _LANES, 4)[blocks, :, lanes]  # [U, runs, 4]
         runs = torch.stack((packed & 15, packed >> 4), dim=2) if self.bits == 4 else packed
         values = runs.reshape(len(numbers), -1, self.group).float()
+        assert self.scale is not None and self.zero is not None
         scale, zero = (table[blocks, :, lanes, None].float() for table in (self.scale, self.zero))
         return ((values - zero) * scale).flatten(1)
 
@@ -81,9 +94,9 @@ class KernelLinear(nn.Module):
         """Return what the library is given to multiply x into y, both contiguous; without them both are left open."""
         return LinearCall(
             None if x is None else x.data_ptr(),
-            self.packed.data_ptr(),
-            self.scale.data_ptr(),
-            self.zero.data_ptr(),
+            self.blocks.data_ptr(),
+            None if self.scale is None else self.scale.data_ptr(),
+            None if self.zero is None else self.zero.data_ptr(),
             None if self.bias is None else self.bias.data_ptr(),
             None if y is None else y.data_ptr(),
             0 if x is None else x.numel() // self.in_features,
@@ -92,8 +105,34 @@ class KernelLinear(nn.Module):
             self.group,
             self.bits,
             0 if x is None else KERNEL_TYPES[x.dtype],
-            self.scale.dtype == torch.float16,
+            self.scale is not None and self.scale.dtype == torch.float16,
         )
+
+
+class FloatKernelLinear(KernelLinear):
+    """y = x W^T + bias with weight [N, K] as it is, in float32."""
+
+    weight: Tensor
+    scale = zero = None
+
+    def __init__(self, kernels: Kernels, weight: Tensor, bias: Tensor | None) -> None:
+        nn.Module.__init__(self)
+        self.out_features, self.in_features = weight.shape
+        self.group, self.bits = self.in_features, _FLOAT_BITS
+        if not fits(self.out_features, self.in_features, self.group):
+            raise ValueError(f"the kernels do not take {list(weight.shape)}")
+        self._kernels = kernels
+        self.register_buffer("weight", _by_block(weight.detach().float()))
+        self.register_buffer("bias", None if bias is None else bias.detach().float().contiguous())
+
+    @property
+    def blocks(self) -> Tensor:
+        """As the kernels read it: [N / 16, K, 16] float32."""
+        return self.weight
+
+    def rows(self, numbers: Tensor) -> Tensor:
+        """Rows [U, K] of the weight; numbers: [U] int64."""
+        return self.weight[numbers // _LANES, :, numbers % _LANES]
 
 
 def linear_together(x: Tensor, layers: Sequence[KernelLinear]) -> list[Tensor]:

@@ -6,12 +6,17 @@ than the product itself. In float32 its packed weights are 5 to 25 % quicker tha
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
+from vila_core.kernels.library import kernels
+from vila_core.kernels.linear import FloatKernelLinear, fits
 from vila_core.machine.memory import trim_heap
 
 _TRIM_BYTES = 64 << 20
+_SMALL = 1 << 22  # weights of all layers: with more of them torch's products are quicker than calls take
 _LARGE = 1 << 18  # values of a float32 weight: below it packing costs more than it saves
 
 
@@ -62,6 +67,32 @@ def pack_linears(module: nn.Module) -> int:
             freed = 0
     trim_heap()
     return count
+
+
+def lay_out_small(layers: nn.Module) -> bool:
+    """Replace the float32 nn.Linears of few and small layers by the package's kernels, which run them in one call.
+
+    Returns False, and changes nothing, where there are no kernels, the layers are not small, or not all are taken.
+    """
+    found = kernels()
+    plain = [
+        (parent, name) for parent in layers.modules() for name, child in parent.named_children() if _is_plain(child)
+    ]
+    linears = [parent.get_submodule(name) for parent, name in plain]
+    sizes = [one.weight.shape for one in linears if isinstance(one, nn.Linear)]
+    if found is None or not sizes or sum(map(math.prod, sizes)) > _SMALL:
+        return False
+    if not all(fits(outputs, inputs, inputs) for outputs, inputs in sizes):
+        return False
+    for parent, name in plain:
+        linear = parent.get_submodule(name)
+        assert isinstance(linear, nn.Linear)
+        setattr(parent, name, FloatKernelLinear(found, linear.weight, linear.bias))
+    return True
+
+
+def _is_plain(child: nn.Module) -> bool:
+    return type(child) is nn.Linear and child.weight.dtype == torch.float32 and child.weight.device.type == "cpu"
 
 
 def _places(module: nn.Module) -> list[tuple[nn.Module, str]]:

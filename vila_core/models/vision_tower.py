@@ -148,7 +148,7 @@ class VisionAttention(nn.Module):
             projected.unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for projected in project(hidden, self.q_proj, self.k_proj, self.v_proj)
         )
-        attended = attend(q, k, v, eight_bits=isinstance(self.q_proj, KernelLinear))
+        attended = attend(q, k, v, eight_bits=isinstance(self.q_proj, KernelLinear) and self.q_proj.rounds_inputs)
         return self.out_proj(attended.transpose(1, 2).flatten(2))
 
 

@@ -69,7 +69,7 @@ def quantized_as(module: nn.Module) -> str:
             return "w4a16"
         if isinstance(child, Int8Linear | GpuInt8Linear):
             return "w8a8"
-        if isinstance(child, KernelLinear):
+        if isinstance(child, KernelLinear) and child.rounds_inputs:
             return f"w{child.bits}a8"
     return ""
 

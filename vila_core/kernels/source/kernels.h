@@ -5,7 +5,7 @@
 
 #include <cstdint>
 
-struct Call {             // a linear layer
+struct Call {             // a linear layer; with bits of 32 the weights are float, see floats.h, and have no scale and zero
   const void* x;          // [tokens, inputs]
   const uint8_t* weight;  // see linear.h
   const void* scale;      // [outputs / 16][groups][16] float, or half if half_scale

@@ -83,6 +83,7 @@ static Rounded rounded_room(const Call& c, Form form) {
 template <class T>
 static void linear_of(const Call* calls, int count) {
   const Call& c = calls[0];
+  if (c.bits == 32) return float_linear<T>(calls, count);
   const Form form = form_of(c);
   const Rounded a = rounded_room(c, form);
   const int64_t size = form == kNibbles ? kBlocks : kMostBlocks;  // of a unit, in blocks

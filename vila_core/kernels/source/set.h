@@ -10,6 +10,7 @@ static inline int64_t up(int64_t n, int64_t to) { return (n + to - 1) / to * to;
 
 #include "lanes.h"
 #include "rows.h"
+#include "floats.h"
 #include "linear.h"
 #include "queries.h"
 #ifdef VILA_BF16

@@ -102,7 +102,7 @@ static void tower_of(const TowerCall& c) {
   R room{scratch(kBetween, 3 * R::bytes(all) + R::bytes(3 * all) + R::bytes(inner))};
   T *normal = room.take(all), *mixed = room.take(all), *added = room.take(all), *qkv = room.take(3 * all), *wide = room.take(inner);
   const AttendCall seen{qkv, qkv + all, qkv + 2 * all, nullptr, mixed, c.heads, c.heads, c.tokens, c.tokens, dim, dim, c.width, dim,
-                        c.width, dim, c.width, dim, c.width, c.scale, 0, 1, c.bfloat16};
+                        c.width, dim, c.width, dim, c.width, c.scale, 0, c.layers->qkv->bits != 32, c.bfloat16};
   memcpy(c.out, c.hidden, sizeof(T) * c.pictures * all);
   for (int64_t picture = 0; picture < c.pictures; picture++) {
     T* hidden = (T*)c.out + picture * all;
