@@ -18,6 +18,7 @@ from vila_core.engine.frame_encoder import embed_visual
 from vila_core.engine.reply_trie import ReplyTrie, choose_reply, make_grammar
 from vila_core.engine.torch_backend import load_model, model_info, stop_ids
 from vila_core.errors import BackendError
+from vila_core.machine.threads import leave_cores_to_torch
 from vila_core.models.vlm import VisionLanguageModel
 from vila_core.models.working_precision import working_precision
 from vila_core.types import Choice, Frame, Prompt
@@ -34,6 +35,7 @@ class NaiveBackend:
     """Runs a vision-language model and keeps nothing between calls."""
 
     def __init__(self, model: VisionLanguageModel, precision: str, *, precision_reason: str = "") -> None:
+        leave_cores_to_torch()
         self.info = model_info(model, precision, precision_reason)
         self._loaded: VisionLanguageModel | None = model
 

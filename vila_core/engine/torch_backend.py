@@ -45,7 +45,6 @@ VISUAL_CACHE_FRAMES = 640  # more than HistoryConfig.capacity: no frame of the h
 
 def load_torch_backend(checkpoint: Path, *, device: str, precision: str, check_memory: bool = True) -> TorchBackend:
     """Load a checkpoint directory; errors as in models.checkpoint.load_checkpoint and load_model."""
-    leave_cores_to_torch()
     kept, chosen = VISUAL_CACHE_FRAMES if check_memory else None, working_precision(checkpoint, precision, device)
     model = load_model(checkpoint, device, chosen.name, kept_frames=kept)
     return TorchBackend(model, chosen.name, precision_reason=chosen.reason)
@@ -140,6 +139,7 @@ class TorchBackend:
         *,
         precision_reason: str = "",
     ) -> None:
+        leave_cores_to_torch()
         self.info = model_info(model, precision, precision_reason)
         self.encoder = FrameEncoder(model, VISUAL_CACHE_FRAMES)
         self.decoder = decoder or CachedDecoder(model)
