@@ -73,7 +73,16 @@ def file(tmp_path: Path, rooms: list[Episode]) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("split", ["door", "two_step", "absent", "val_all_unseen", "corrupted", "signs"])
+@pytest.mark.parametrize(
+    "split",
+    [
+        *(pytest.param(name, marks=pytest.mark.long) for name in ("door", "two_step")),
+        "absent",
+        "val_all_unseen",
+        "corrupted",
+        "signs",
+    ],
+)
 def test_the_oracle_does_every_task(split: str, env: FlatEnv) -> None:
     results = [run(env, "oracle", episode) for episode in generate_episodes(split, 2, seed=1)]
     assert [result.metrics.success for result in results] == [1.0] * 2, [result.end for result in results]

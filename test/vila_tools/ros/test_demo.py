@@ -178,6 +178,7 @@ def test_a_robot_that_stops_where_it_is_has_not_reached_anything(run_demo) -> No
     assert result["distance_to_goal_m"] == pytest.approx(result["start_distance_m"], abs=0.05)
 
 
+@pytest.mark.long
 def test_a_navigator_that_cannot_start_ends_the_demo_with_its_words(run_demo, tmp_path) -> None:
     with pytest.raises(ProcessError, match=r"(?s)node navigator ended with status 2.*/nowhere"):
         run_demo(0, [SENTENCES[0]], "--checkpoint", "/nowhere")

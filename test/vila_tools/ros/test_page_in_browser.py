@@ -279,7 +279,8 @@ def test_a_query_is_added_and_removed_and_a_question_answered_for_both_tabs(page
         tab.until(lambda tab=tab: "before" in tab.text("questions") or "not seen" in tab.text("questions"))
 
 
-@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_fits_a_phone_and_can_be_read_there(page, scheme):
     tab = page()
     tab.until(lambda: "ready" in tab.text("navigator"))

@@ -75,7 +75,7 @@ class Robot(Node):
         self.driving.append((time.monotonic() + DRIVES_S, message))
 
 
-@pytest.mark.parametrize("policy", ["navila", "streaming"])
+@pytest.mark.parametrize("policy", [pytest.param("navila", marks=pytest.mark.long), "streaming"])
 def test_every_bit_is_there_again(spinner, wait_until, tmp_path: Path, capsys, policy: str) -> None:
     recorder = RecorderNode([Parameter("folder", value=str(tmp_path)), Parameter("more_topics", value="image_raw")])
     values = {"require_governor": False, "history.policy": policy, "mission.max_rotation_rad": 1000.0}
