@@ -19,6 +19,7 @@ from vila_core.engine.hugging_face_config import HuggingFaceConfig, read_hugging
 from vila_core.engine.reply_trie import ReplyTrie, build_trie, choose_reply
 from vila_core.errors import BackendError, CheckpointError, MissingDependencyError, NotFiniteError
 from vila_core.machine.precision import AUTO
+from vila_core.machine.threads import leave_cores_to_torch
 from vila_core.types import IMAGE_TOKEN, Choice, Frame, Prompt
 
 _SHOWN_CHARS = 200
@@ -69,6 +70,7 @@ class TransformersBackend:
     """Runs a model of transformers. Frames are encoded with each new prompt. Not thread-safe."""
 
     def __init__(self, model: Any, processor: Any, config: HuggingFaceConfig) -> None:
+        leave_cores_to_torch()
         self._model, self._processor = model, processor
         self._tokenizer = processor.tokenizer
         self._kept: _Kept | None = None
