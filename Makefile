@@ -35,8 +35,8 @@ demo: setup  ## drive to INSTRUCTION="go to the red chair" in the flat of SEED=3
 demo-events: setup  ## a patrol on which things happen, in the flat of SEED=3: out/events.mp4 and the score
 	@$(VENV)/bin/vila demo-events --seed $(SEED)
 
-# Each file of tests in one process: a file's fixtures are made once. One more than cores: nodes wait for each other.
-WORKERS := $(shell n=$$(nproc); echo $$((n < 4 ? n + 1 : 5)))
+# Each file of tests in one process: a file's fixtures are made once. Two more than cores: nodes wait for each other.
+WORKERS := $(shell n=$$(nproc); echo $$((n < 4 ? n + 2 : 6)))
 PYTEST := $(VENV)/bin/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 # What computes: it must give the same on a processor with AVX2 and nothing above. The kernels' own tests run every set.
 AVX2_TESTS := vila_core/test_{golden_e2e,golden_navila,golden_vision,models,packed_linear,quantization,quantized_runtime,stacked_kernels}.py
