@@ -8,7 +8,6 @@ import signal
 import time
 from typing import ClassVar
 
-import numpy as np
 import pytest
 
 pytest.importorskip("rclpy")
@@ -21,9 +20,9 @@ from sensor_msgs.msg import Image
 from vila_nav.msg import Mission
 from vila_nav.srv import SetInstruction
 
-from vila_core.testing import Unicycle
+from vila_core.testing import Unicycle, make_frame
 from vila_core.types import VelocityCommand
-from vila_ros.common.conversions import message_from_odometry, stamp_from_ns
+from vila_ros.common.conversions import image_from_frame, message_from_odometry, stamp_from_ns
 from vila_ros.common.qos import reliable_qos
 from vila_ros.common.velocity import velocity_from_message
 from vila_tools.session.processes import NodeSpec, ProcessGroup
@@ -33,6 +32,7 @@ PERIOD_S = 0.02
 BLIND = {"obstacles.sources": "", "obstacles.required": False}
 TOLERANCE_S = 0.4
 JUMP_TOLERANCE_S = 0.9
+HICCUP_S = 0.5
 NAVIGATOR = """
 import sys
 from vila_core.actions.grammar import SENTENCES
@@ -79,8 +79,7 @@ class Base(Node):
         odometry = dataclasses.replace(self.body.drive(self.command, PERIOD_S), stamp_ns=now_ns)
         self._odometry.publish(message_from_odometry(odometry))
         self._images += 1
-        pixels = np.random.default_rng(self._images).integers(0, 255, 48 * 192, np.uint8)
-        image = Image(height=48, width=64, encoding="rgb8", step=192, data=pixels.tobytes())
+        image = image_from_frame(make_frame(seed=self._images))
         image.header.stamp = stamp_from_ns(now_ns)
         self._image.publish(image)
 
@@ -166,6 +165,17 @@ def test_whoever_hangs_the_robot_stands_until_a_new_instruction(robot, lateness)
         at_s = time.monotonic()
         robot.signal(victim, signal.SIGSTOP)
         robot.stands(at_s, TOLERANCE_S, lateness)
+        robot.signal(victim, signal.SIGCONT)
+        robot.stays(time.monotonic(), 2.0)
+
+
+@pytest.mark.long
+def test_whoever_hangs_for_half_a_second_ends_the_mission(robot) -> None:
+    """Too short for a watcher to call it dead, long enough for the robot to have been stopped."""
+    for victim in Robot.SPECS:
+        robot.drive()
+        robot.signal(victim, signal.SIGSTOP)
+        time.sleep(HICCUP_S)
         robot.signal(victim, signal.SIGCONT)
         robot.stays(time.monotonic(), 2.0)
 

@@ -31,9 +31,9 @@ class GovernorConfig:
     # the robot stands while the watchdog has been silent for so long
     watchdog_life_s: Annotated[float, Bounds(least=0.05, most=10), AT_ONCE] = 0.3
     # a controller amid a motion, navigator or watchdog that is silent so long ends the mission
-    lost_s: Annotated[float, Bounds(least=0.05, most=60), AT_ONCE] = 0.8
+    lost_s: Annotated[float, Bounds(least=0.05, most=60), AT_ONCE] = 0.4
     # a governor that was not run for so long amid a mission ends it
-    held_up_s: Annotated[float, Bounds(least=0.05, most=60), AT_ONCE] = 0.5
+    held_up_s: Annotated[float, Bounds(least=0.05, most=60), AT_ONCE] = 0.4
     # the operator's last command is obeyed for so long
     operator_s: Annotated[float, Bounds(least=0.05, most=10), AT_ONCE] = 0.5
     # after a stop zeros are published for so long, then nothing
