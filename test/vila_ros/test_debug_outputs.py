@@ -31,6 +31,7 @@ from vila_ros.navigator.node import NavigatorNode
 visualization = pytest.importorskip("visualization_msgs.msg")
 CONFIG = File(__file__).resolve().parents[2] / "config"
 FORWARD = SENTENCES[1]
+TITLE_PX = 28  # above the picture, so that no pixel is hidden
 
 
 def decision(**values) -> Decision:
@@ -52,11 +53,10 @@ def test_the_picture_holds_the_very_pixels_that_the_model_saw():
     picture = debug_picture(told)
     height, width, _ = newest.shape
     assert picture.shape[1] == 640
-    shown = picture[: round(height * 640 / width)]
-    lower = shown[shown.shape[0] // 2 :]
     scale = 640 // width
     assert scale * width == 640, "the frame of the test is enlarged by a whole number"
-    assert np.array_equal(lower[scale // 2 :: scale, scale // 2 :: scale], newest[height // 2 :])
+    shown = picture[TITLE_PX : TITLE_PX + height * scale]
+    assert np.array_equal(shown[scale // 2 :: scale, scale // 2 :: scale], newest)
 
 
 def test_a_decision_that_no_model_made_has_no_picture():
@@ -159,6 +159,7 @@ def graph(ros):
 ELSEWHERE = {  # topics that other nodes publish
     "/camera/image_raw": "sensor_msgs/msg/Image",
     "/scan": "sensor_msgs/msg/LaserScan",
+    "/navigator/frames/compressed": "sensor_msgs/msg/CompressedImage",  # the recorder's, in its bags
     "/controller/execution": "vila_nav/msg/NavAction",
     "/cmd_vel": "geometry_msgs/msg/TwistStamped",
 }
@@ -189,17 +190,18 @@ def test_rviz_shows_topics_that_there_are_with_their_types(graph):
 def test_foxglove_shows_topics_that_there_are(graph):
     told = json.loads((CONFIG / "foxglove_layout.json").read_text(encoding="utf-8"))
     assert set(told) >= {"configById", "globalVariables", "userNodes", "playbackConfig", "layout"}
-    assert set(panels(told["layout"])) == set(told["configById"])
+    assert set(panels(told["layout"], told["configById"])) == set(told["configById"])
     topics = set(topics_of(told["configById"]))
     assert {"/navigator/debug_image/compressed", "/navigator/markers", "/navigator/path"} <= topics
     assert not {topic for topic in topics if topic not in graph and topic not in ELSEWHERE}
 
 
-def panels(layout):
-    """The panels' names in a layout, which is a tree."""
+def panels(layout, configurations):
+    """The panels' names in a layout, which is a tree; tabs are panels that hold such trees."""
     if isinstance(layout, str):
-        return [layout]
-    return [*panels(layout["first"]), *panels(layout["second"])]
+        tabs = configurations[layout].get("tabs", ())
+        return [layout, *(name for tab in tabs for name in panels(tab["layout"], configurations))]
+    return [name for side in ("first", "second") for name in panels(layout[side], configurations)]
 
 
 def topics_of(content):

@@ -11,6 +11,7 @@ from vila_core.media.packing import Picture, jpeg_of
 from vila_core.types import Decision, Frame
 
 _WIDTH_PX = 640
+_TITLE_PX = 28
 _TILE_PX, _TILES = 64, 9  # of the older pictures, the newest of them last
 _LINE_PX, _SHOWN = 20, 4  # replies, the most probable first
 _BAR_PX = 120
@@ -27,18 +28,19 @@ def debug_jpeg(decision: Decision) -> bytes:
 
 
 def debug_picture(decision: Decision) -> Picture:
-    """Draw it, [H, 640, 3] RGB: the newest image, below it the older ones that were shown, and the best replies."""
+    """Draw it, [H, 640, 3] RGB: a title, the newest image, the older ones that were shown, and the best replies."""
     assert decision.prompt is not None
     frames = [frame for visual in decision.prompt.visuals for frame in visual.frames]
-    newest = _wide(frames[-1].image)
-    cv2.putText(newest, _title(decision, len(frames)), (8, 20), _FONT, 0.5, (0, 0, 0), 3, cv2.LINE_AA)
-    cv2.putText(newest, _title(decision, len(frames)), (8, 20), _FONT, 0.5, _WHITE, 1, cv2.LINE_AA)
-    return np.concatenate([newest, _tiles(frames[:-1]), _replies(decision)])
+    return np.concatenate(
+        [_title(decision, len(frames)), _wide(frames[-1].image), _tiles(frames[:-1]), _replies(decision)]
+    )
 
 
-def _title(decision: Decision, shown: int) -> str:
+def _title(decision: Decision, shown: int) -> Picture:
+    line = np.full((_TITLE_PX, _WIDTH_PX, 3), _DARK, np.uint8)
     reply = decision.reply or f"hold: {decision.hold.name}"
-    return f"{reply}  {decision.probability:.2f}  {decision.latency_ms:.0f} ms, {shown} images"
+    text = f"{reply}  {decision.probability:.2f}  {decision.latency_ms:.0f} ms, {shown} images"
+    return np.asarray(cv2.putText(line, text, (8, 19), _FONT, 0.5, _WHITE, 1, cv2.LINE_AA), np.uint8)
 
 
 def _wide(image: Picture) -> Picture:
