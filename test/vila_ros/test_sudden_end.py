@@ -6,6 +6,7 @@ import dataclasses
 import os
 import signal
 import time
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
@@ -105,6 +106,10 @@ class Robot:
     def signal(self, name: str, number: int) -> None:
         os.kill(self._nodes.process_id(name), number)
 
+    def shares_memory(self, name: str) -> bool:
+        maps = Path(f"/proc/{self._nodes.process_id(name)}/maps").read_text(encoding="utf-8")
+        return "/dev/shm/fast" in maps
+
     def drive(self) -> None:
         """Give an instruction, again if its mission ends: who was just started is not there at once."""
 
@@ -167,6 +172,12 @@ def test_whoever_hangs_the_robot_stands_until_a_new_instruction(robot, lateness)
         robot.stands(at_s, TOLERANCE_S, lateness)
         robot.signal(victim, signal.SIGCONT)
         robot.stays(time.monotonic(), 2.0)
+
+
+def test_nobody_waits_for_the_watchdog_or_the_controller(robot) -> None:
+    """Who is stopped or killed as it reads shared memory holds up, for seconds, who writes to it there."""
+    robot.drive()
+    assert {name for name in Robot.SPECS if robot.shares_memory(name)} == {"governor", "navigator"}
 
 
 @pytest.mark.long

@@ -15,6 +15,7 @@ from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
 from vila_ros.common.recipes import GENERIC, TOPICS, load_recipe
+from vila_ros.common.transports import PROFILE, profile_variable
 
 SHARE = Path(get_package_share_directory("vila_nav"))
 Argument = tuple[str, Any, str]  # name, default, what it is
@@ -84,14 +85,13 @@ def choose_robot(context: Any, *, drives: bool = True) -> list[SetLaunchConfigur
 
 def network() -> list[SetEnvironmentVariable]:
     """Limit who may find the nodes, and who may speak to them; set how messages travel."""
-    is_older = os.environ.get("ROS_DISTRO") in ("humble", "iron", "jazzy")  # Fast DDS 2; 3 warns of the older name
-    profile = "FASTRTPS_DEFAULT_PROFILES_FILE" if is_older else "FASTDDS_DEFAULT_PROFILES_FILE"
+    profile = profile_variable(os.environ)
     on_this_machine = PythonExpression(["int('", LaunchConfiguration("discovery"), "' != 'SUBNET')"])
     discovery = ("ROS_AUTOMATIC_DISCOVERY_RANGE", LaunchConfiguration("discovery"))
     if os.environ.get("ROS_DISTRO") == "humble":
         discovery = ("ROS_LOCALHOST_ONLY", on_this_machine)
     return [
-        SetEnvironmentVariable(profile, str((SHARE / "config" / "fastdds.xml").resolve())),  # it follows no link
+        SetEnvironmentVariable(profile, str((SHARE / PROFILE).resolve())),  # it follows no link
         SetEnvironmentVariable(*discovery),
         SetEnvironmentVariable("ROS_DOMAIN_ID", LaunchConfiguration("domain_id")),
         SetEnvironmentVariable("ROS_SECURITY_ENABLE", LaunchConfiguration("security")),

@@ -21,15 +21,17 @@ from vila_core.bug import BUG, bug_report
 from vila_core.errors import VilaError
 from vila_core.machine.threads import leave_cores_to_torch
 from vila_ros.common.machine import prepare_machine, raise_priority
+from vila_ros.common.transports import leave_shared_memory
 
 BAD_CONFIGURATION = 2
 _POLL_S = 0.1  # how long a signal may wait
 
 
-def run_node(make: Callable[[], Node], name: str) -> int:
+def run_node(make: Callable[[], Node], name: str, *, takes_images: bool = True) -> int:
     """Make the node, spin it until a signal comes, close it on every way out.
 
-    Our nodes stop what moves and join their threads in `destroy_node`.
+    takes_images: or any other large message; a node without them hangs on nobody, see leave_shared_memory. Our
+    nodes stop what moves and join their threads in `destroy_node`.
 
     Returns the exit status: 0 after a signal, 2 if the configuration, ROS's arguments or the node's keys were refused,
     70 after a bug, which is told with its traceback. Signal handlers are ours, not rclpy's: rclpy's would end the
@@ -37,6 +39,8 @@ def run_node(make: Callable[[], Node], name: str) -> int:
     """
     try:
         leave_cores_to_torch()
+        if not takes_images:
+            leave_shared_memory()
         flaws = prepare_machine()
         rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     except (VilaError, RuntimeError) as err:  # there is no logger yet

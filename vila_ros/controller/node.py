@@ -371,7 +371,7 @@ def _doubt(fault: MotionFault, detail: str | None) -> Doubt | None:
 
 def main() -> int:
     """Run the controller until it is told to end."""
-    return run_node(ControllerNode, "controller")
+    return run_node(ControllerNode, "controller", takes_images=False)
 
 
 if __name__ == "__main__":

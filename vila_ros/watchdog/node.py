@@ -123,7 +123,7 @@ def make_node() -> Node:
 
 def main() -> int:
     """Run the watchdog until it is told to end."""
-    return run_node(make_node, "watchdog")
+    return run_node(make_node, "watchdog", takes_images=False)
 
 
 if __name__ == "__main__":

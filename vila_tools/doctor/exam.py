@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from tqdm import tqdm
 
 from vila_core.doctor.checks import CHECKS, Case, examine
@@ -46,7 +45,6 @@ class Exam:
 
 def take_exam(runs: int, healthy: int = 0) -> Exam:
     """Drive the runs and seed every mistake into each; healthy: more of them, without mistakes."""
-    torch.set_num_threads(1)  # a small model waits longer for a second thread than that helps
     backend = load_backend("torch", EMBEDDED_CHECKPOINT)
     names = [check.name for check in CHECKS]
     exam = Exam(runs, runs + healthy, [Row(mistake.check, mistake.about) for mistake in MISTAKES], {}, {}, [])

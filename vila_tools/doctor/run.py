@@ -183,7 +183,7 @@ def _probes(gatherer: Gatherer, checkpoint: Path | None, instruction: str) -> tu
     if checkpoint is None or not frames:
         return ()
     if checkpoint == EMBEDDED_CHECKPOINT:
-        torch.set_num_threads(1)  # so small a model waits longer for a second thread than that helps
+        torch.set_num_threads(1)  # the other cores are for the robot that is looked at
     backend = load_backend("torch", checkpoint)
     try:
         return probe(backend, frames, instruction or gatherer.instruction)

@@ -15,8 +15,8 @@ from types import TracebackType
 
 from vila_core.errors import VilaError
 from vila_ros.common.resources import share_file
+from vila_ros.common.transports import FAST_DDS_2, PROFILE, profile_variable
 
-FAST_DDS_2 = ("humble", "iron", "jazzy")  # they know the profile's variable by its older name alone
 _TAIL_LINES = 15
 
 
@@ -59,12 +59,10 @@ def node_environment(domain_id: int, base: Mapping[str, str] | None = None) -> d
     stay, as the children run the same Python.
     """
     environment = dict(os.environ if base is None else base)
-    profile = str(share_file("config/fastdds.xml").resolve())
     environment["ROS_DOMAIN_ID"] = str(domain_id)
     environment["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
-    is_older = environment.get("ROS_DISTRO") in FAST_DDS_2
-    environment.setdefault(f"{'FASTRTPS' if is_older else 'FASTDDS'}_DEFAULT_PROFILES_FILE", profile)
-    if is_older:
+    environment.setdefault(profile_variable(environment), str(share_file(PROFILE).resolve()))
+    if environment.get("ROS_DISTRO") in FAST_DDS_2:
         environment.setdefault("ROS_LOCALHOST_ONLY", "1")
     prefixes = [sys.prefix, *filter(None, environment.get("AMENT_PREFIX_PATH", "").split(os.pathsep))]
     environment["AMENT_PREFIX_PATH"] = os.pathsep.join(dict.fromkeys(prefixes))
