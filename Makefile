@@ -24,7 +24,7 @@ unexport PYTHONPATH LD_LIBRARY_PATH _ROS_WHEELS_BOOTSTRAP_COMPLETE
 # Else each of the hundreds of processes that the tests start would compile the package again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup platform system demo demo-events test test-quick test-avx2 fuzz lint style types colcon sanitize neon clip clean
+.PHONY: help setup platform system demo demo-events drill test test-quick test-avx2 fuzz lint style types colcon sanitize neon clip clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -34,6 +34,9 @@ demo: setup  ## drive to INSTRUCTION="go to the red chair" in the flat of SEED=3
 
 demo-events: setup  ## a patrol on which things happen, in the flat of SEED=3: out/events.mp4 and the score
 	@$(VENV)/bin/vila demo-events --seed $(SEED)
+
+drill: setup  ## the short form of the fault drill, on the robot in the flat: a minute; `vila inject` is the whole
+	@$(VENV)/bin/vila inject --quick --simulator --out out/drill
 
 # Each file of tests in one process: a file's fixtures are made once. Two more than cores: nodes wait for each other.
 WORKERS := $(shell n=$$(nproc); echo $$((n < 4 ? n + 2 : 6)))
