@@ -47,7 +47,7 @@ def test_found_on_this_machine_alone(given, instead):
 @pytest.mark.parametrize(
     "given",
     [
-        {"FASTDDS_DEFAULT_PROFILES_FILE": "/home/me/discovery.xml"},
+        {"FASTDDS_DEFAULT_PROFILES_FILE": "/etc/ros/discovery.xml"},
         {"FASTDDS_BUILTIN_TRANSPORTS": "LARGE_DATA"},
         {**OURS, "ROS_STATIC_PEERS": "192.168.1.7"},
     ],

@@ -9,11 +9,8 @@ from __future__ import annotations
 
 import os
 import statistics
-import subprocess
-import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +23,7 @@ from vila_nav.msg import GovernorState, NavigatorStatus
 
 from vila_core.errors import ConfigError, VilaError
 from vila_ros.common.qos import latched_qos, reliable_qos
+from vila_tools.benchmark.busy import busy_programs
 from vila_tools.command_line import option, parse_options
 from vila_tools.demo.run import DemoOptions, node_specs
 from vila_tools.report import tell
@@ -35,7 +33,6 @@ from vila_tools.session.session import READY_TIMEOUT_S, Session, running
 _INSTRUCTIONS = ("go to the red chair", "go to the blue table", "go to the green sofa")
 _STARTS = 5  # of the governor, to time
 _WARM_UP_S = 3.0
-_BUSY = (sys.executable, "-c", "while True: pass")
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +128,7 @@ def measure(options: GovernorBenchOptions) -> GovernorFigures:
     with running(specs) as session:
         observer = session.add(_Observer())
         session.require(lambda: observer.is_ready, READY_TIMEOUT_S, "the navigator was not ready")
-        with _busy(options.busy):
+        with busy_programs(options.busy):
             _count(session, observer, options.seconds)
     if not observer.ticks:
         raise VilaError("the governor told of no ticks")
@@ -164,14 +161,3 @@ def _count(session: Session, observer: _Observer, seconds: float) -> None:
         session.spin_until(lambda: False, 0.2)
     if not observer.sent:
         raise VilaError("the navigator took no instruction")
-
-
-@contextmanager
-def _busy(count: int) -> Iterator[None]:
-    programs = [subprocess.Popen(_BUSY) for _ in range(count)]
-    try:
-        yield
-    finally:
-        for program in programs:
-            program.kill()
-            program.wait()

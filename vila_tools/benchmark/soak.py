@@ -24,13 +24,14 @@ from sensor_msgs.msg import Image
 from vila_nav.msg import DecisionStats, NavAction
 from vila_nav.srv import WatchEvent
 
-from vila_core.errors import VilaError
+from vila_core.errors import ConfigError, VilaError
 from vila_core.files.writing import write_text
 from vila_core.kernels.library import kernels_status
 from vila_core.machine.memory import resident_bytes
 from vila_core.types import HoldReason
 from vila_ros.common.conversions import stamp_from_ns
 from vila_ros.common.qos import reliable_qos, sensor_qos
+from vila_tools.benchmark.busy import busy_programs
 from vila_tools.benchmark.ros_overhead import BenchOptions, navigator_spec
 from vila_tools.benchmark.ros_robot import BenchRobot, made_up_images
 from vila_tools.benchmark.ros_video import ask_for, check_watching
@@ -42,6 +43,7 @@ DRIVING, WATCHING = "navigator", "second/navigator"
 _QUERIES = ("the door opens", "the red ball moves", "a person walks", "the light goes out")
 _ACTION_S = 1.0
 _SAMPLE_S = 1.0
+_MOST_BUSY = 64
 _SETTLED = 0.1  # of the time: until then memory may still grow to what the work needs
 
 
@@ -57,11 +59,14 @@ class SoakOptions:
     width: int = field(default=640, metadata=option("of the images (%(default)s)"))
     height: int = field(default=480, metadata=option("of the images (%(default)s)"))
     rate_hz: float = field(default=30.0, metadata=option("of each camera, in Hz (%(default)s)", flag="--rate"))
+    busy: int = field(default=0, metadata=option("programs beside it that only compute (%(default)s)"))
     json_file: Path | None = field(default=None, metadata=option("file for the figures, too", flag="--json"))
     navigator: str = field(default=NAVIGATOR, metadata=option(None))
 
     def __post_init__(self) -> None:
         check_watching(self.minutes, self.queries)
+        if not 0 <= self.busy <= _MOST_BUSY:
+            raise ConfigError(f"--busy {self.busy}: must be from 0 to {_MOST_BUSY}")
         self.bench()
 
     def bench(self) -> BenchOptions:
@@ -102,6 +107,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     require_checkpoint(options.checkpoint, options.navigator)
     print(f"{options.minutes:g} minutes, two cameras at {options.rate_hz:g} Hz", flush=True)
     setting = {"minutes": options.minutes, "rate_hz": options.rate_hz, "queries_each": len(options.queries)}
+    setting |= {"busy": options.busy}
     size = {"width": options.width, "height": options.height, "cores": os.cpu_count()}
     line = json.dumps({**asdict(measure(options)), **setting, **size, "kernels": asdict(kernels_status())})
     print(line, flush=True)
@@ -117,7 +123,7 @@ def measure(options: SoakOptions) -> SoakFigures:
     """
     driving = navigator_spec(options.bench())
     watching = replace(driving, name=WATCHING.replace("/", "_"), remaps={"image_raw": "image_raw", "__ns": "/second"})
-    with running([driving, watching]) as session:
+    with running([driving, watching]) as session, busy_programs(options.busy):
         robot = session.add(
             BenchRobot(rate_hz=options.rate_hz, width=options.width, height=options.height, action_s=_ACTION_S)
         )

@@ -59,7 +59,12 @@ def test_nothing_heard_is_no_figure(stats, resident) -> None:
 
 @pytest.mark.parametrize(
     ("values", "complaint"),
-    [({"minutes": 0.0}, "minutes = 0.0: must be above 0"), ({"queries": ()}, "no query"), ({"width": 1}, "width = 1")],
+    [
+        ({"minutes": 0.0}, "minutes = 0.0: must be above 0"),
+        ({"queries": ()}, "no query"),
+        ({"width": 1}, "width = 1"),
+        ({"busy": -1}, "--busy -1: must be from 0 to 64"),
+    ],
 )
 def test_impossible_options_are_refused(values, complaint) -> None:
     with pytest.raises(ConfigError, match=complaint):
