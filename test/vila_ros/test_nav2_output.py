@@ -240,6 +240,9 @@ def test_a_nav2_that_dies_ends_the_mission_and_a_new_one_serves_the_next(start, 
 # --- somebody else drives -------------------------------------------------------------------------
 
 
+OTHERS_M = 3.0
+
+
 class Other(Node):
     """Another client of Nav2, as RViz is."""
 
@@ -251,7 +254,7 @@ class Other(Node):
     def send(self, wait_until):
         wait_until(self.client.server_is_ready)
         goal = self._kind.Goal()
-        goal.pose.pose.position.y, goal.pose.pose.orientation.w = 3.0, 1.0
+        goal.pose.pose.position.y, goal.pose.pose.orientation.w = OTHERS_M, 1.0
         future = self._spun(wait_until, self.client.send_goal_async, goal)
         wait_until(future.done)
         return future.result()
@@ -281,10 +284,11 @@ def test_who_sends_another_goal_has_taken_over(start, other, wait_until) -> None
     handle = other.send(wait_until)
     result = running.result()
     assert result.error_code == Result.ERROR_OPERATOR and "somebody else" in result.error_msg
-    assert stage.nav2.preempted == 1 and len(stage.nav2.goals) == 2
+    goals = list(stage.nav2.goals)  # a machine that is late may have had ours sent anew before
+    assert stage.nav2.preempted and goals[-1].pose.pose.position.y == OTHERS_M
     refused = stage.begin().result()  # nor does a mission begin while the other one drives
     assert refused.error_code == Result.ERROR_OPERATOR and refused.decisions == 0
-    assert len(stage.nav2.goals) == 2 and not stage.nav2.canceled
+    assert stage.nav2.goals == goals and not stage.nav2.canceled
     other._spun(wait_until, handle.cancel_goal_async)
     wait_until(lambda: stage.navigator.active.motion.rival is None)
 
