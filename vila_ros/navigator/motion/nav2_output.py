@@ -26,6 +26,7 @@ from vila_ros.navigator.motion.nav2_client import Nav2Client, Nav2Event, Nav2New
 from vila_ros.navigator.motion.nav2_errors import abort_doubt
 
 _CANCEL_S = 1.0  # a cancellation that takes longer is told
+_REPLACED_NS = 500_000_000  # behind an abort: so long somebody else's goal may be told of
 _ROLL_S = 3.0  # a robot that still moves so long after Nav2 said that it has come does not stand
 _WARN_EVERY_S = 5.0
 
@@ -45,6 +46,7 @@ class Nav2Output(GoalOutput):
         super().__init__(node, setup)
         self._tree = behavior_tree
         self._arrived_ns: int | None = None  # steady time at which Nav2 said so
+        self._aborted: tuple[int, Doubt] | None = None  # likewise, and why
         self._client = Nav2Client(node, kind, action, wake)
         self._client.start()
 
@@ -81,6 +83,10 @@ class Nav2Output(GoalOutput):
             self._client.forget()
         elif self._client.cancels_s > 0:
             self._client.cancel()
+        if self._aborted is not None and time.monotonic_ns() - self._aborted[0] > _REPLACED_NS:
+            doubt, self._aborted = self._aborted[1], None
+            if self._running is not None:
+                self._finish(NavAction.STATE_ABORTED, doubt)
         if self._client.cancels_s > _CANCEL_S:
             self._node.get_logger().error(f"{self.fault}: stop the robot", throttle_duration_sec=_WARN_EVERY_S)
 
@@ -91,7 +97,7 @@ class Nav2Output(GoalOutput):
             self._node.get_logger().error(f"Nav2 did not confirm within {_CANCEL_S:g} s that the goal is canceled")
 
     def _go(self, goal: PoseStamped) -> None:
-        self._arrived_ns = None
+        self._arrived_ns = self._aborted = None
         self._client.send(self._running.id, goal, self._tree)  # type: ignore[union-attr] # it was begun
 
     def _halt(self) -> None:
@@ -115,10 +121,11 @@ class Nav2Output(GoalOutput):
             self._finish(NavAction.STATE_ABORTED, Doubt(MotionFault.NAV2_FAILED, "Nav2's action server is gone"))
 
     def _on_aborted(self, doubt: Doubt) -> None:
+        """Nav2 also aborts what another goal replaces, and tells of that goal a moment later: wait for its word."""
         if doubt.fault is MotionFault.GOAL_REFUSED:
             self._refuse_running(doubt)
         else:
-            self._finish(NavAction.STATE_ABORTED, doubt)
+            self._aborted = time.monotonic_ns(), doubt
 
     def _refuse_running(self, doubt: Doubt) -> None:
         running, self._running = self._running, None
