@@ -26,7 +26,7 @@ from vila_ros.navigator.motion.nav2_client import Nav2Client, Nav2Event, Nav2New
 from vila_ros.navigator.motion.nav2_errors import abort_doubt
 
 _CANCEL_S = 1.0  # a cancellation that takes longer is told
-_REPLACED_NS = 500_000_000  # behind an abort: so long somebody else's goal may be told of
+_REPLACED_NS = 1_000_000_000  # behind an abort: so long somebody else's goal may be told of
 _ROLL_S = 3.0  # a robot that still moves so long after Nav2 said that it has come does not stand
 _WARN_EVERY_S = 5.0
 
