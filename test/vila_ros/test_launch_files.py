@@ -49,7 +49,7 @@ LAUNCH_FILES = sorted((ROOT / "launch").glob("*.launch.py"))
 USUAL_ARGUMENTS = {"namespace", "use_sim_time", "params_file", "log_level", "use_respawn"}
 USUAL_ARGUMENTS |= {"image", "odom", "cmd_vel", "discovery", "domain_id", "security"}
 ACTIONS = ("DeclareLaunchArgument", "ExecuteProcess", "GroupAction", "IncludeLaunchDescription", "OpaqueFunction")
-ACTIONS += ("SetEnvironmentVariable", "SetLaunchConfiguration", "Shutdown")
+ACTIONS += ("LogInfo", "SetEnvironmentVariable", "SetLaunchConfiguration", "Shutdown")
 SIMULATORS = ("simulation", "gazebo", "isaac")
 NETWORK = {"ROS_DOMAIN_ID", "ROS_SECURITY_ENABLE", "ROS_SECURITY_STRATEGY"}
 
@@ -465,7 +465,8 @@ def navigation(monkeypatch: pytest.MonkeyPatch, **given: str) -> tuple[dict[str,
     (action,) = of(description, "OpaqueFunction")
     first = next(number for number, call in enumerate(description) if call.name == "Node")
     assert description.index(action) < first
-    return {call.args[0]: call.args[1] for call in chosen(description, action, **given)}, of(description, "Node")
+    set_ = of(chosen(description, action, **given), "SetLaunchConfiguration")
+    return {call.args[0]: call.args[1] for call in set_}, of(description, "Node")
 
 
 def test_a_robot_is_a_file_of_parameters_and_the_topics_that_it_names(monkeypatch) -> None:
@@ -500,6 +501,37 @@ def test_arguments_count_more_than_the_recipe(monkeypatch, tmp_path) -> None:
     chosen, _ = navigation(monkeypatch, robot="turtlebot4", image="/mine", params_file=str(mine))
     assert chosen["image"] == "/mine" and chosen["params_file"] == str(mine)
     assert chosen["scan"] == "scan" and chosen["robot_file"].endswith("turtlebot4.yaml")
+
+
+@pytest.mark.parametrize(
+    ("given", "width"),
+    [
+        ({}, "nan"),
+        ({"robot": "turtlebot4"}, "40"),
+        ({"robot": "turtlebot4", "image": "/oakd/rgb/preview/image_raw"}, "40"),
+        ({"robot": "turtlebot4", "image": "/mine"}, "nan"),  # another camera
+        ({"robot": "turtlebot4", "image": "/mine", "params_file": "of {navigator}"}, "66.5"),
+        ({"robot": "turtlebot4", "params_file": "of {/**}"}, "66.5"),
+        ({"robot": "turtlebot4", "params_file": "of {governor}"}, "40"),
+    ],
+)
+def test_how_wide_the_camera_sees_is_known_of_the_recipes_own_camera(monkeypatch, tmp_path, given, width) -> None:
+    if node := given.get("params_file", "").removeprefix("of {").rstrip("}"):
+        mine = tmp_path / "mine.yaml"
+        mine.write_text(f"{node}:\n  ros__parameters:\n    image_hfov_deg: 66.5\n")
+        given = given | {"params_file": str(mine)}
+    chosen, nodes = navigation(monkeypatch, **given)
+    assert chosen["image_hfov_deg"] == width
+    (navigator,) = (node for node in nodes if node.kwargs["name"] == "navigator")
+    assert navigator.kwargs["parameters"][-1]["image_hfov_deg"].args[0].args == ("image_hfov_deg",)
+    assert "image_hfov_deg" not in navigation(monkeypatch, **given, image_hfov_deg="69")[0]  # the argument stays
+
+
+def test_a_width_that_is_no_number_is_refused(monkeypatch, tmp_path) -> None:
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("navigator:\n  ros__parameters:\n    image_hfov_deg: wide\n")
+    with pytest.raises(ConfigError, match="navigator image_hfov_deg = 'wide': must be a number"):
+        navigation(monkeypatch, params_file=str(mine))
 
 
 def test_an_own_file_is_taken_and_a_wrong_name_refused_with_those_that_there_are(monkeypatch, tmp_path) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ament_index_python.packages import get_package_share_directory
-from launch.actions import DeclareLaunchArgument, SetEnvironmentVariable, SetLaunchConfiguration
+from launch.actions import DeclareLaunchArgument, LogInfo, SetEnvironmentVariable, SetLaunchConfiguration
 from launch.conditions import IfCondition
 from launch.substitutions import EnvironmentVariable, LaunchConfiguration, PythonExpression
 from launch_ros.actions import Node
@@ -45,6 +46,7 @@ ROBOT_ARGUMENTS: tuple[Argument, ...] = (
     ("cmd_vel_out", "", "what reaches the base, if something below cmd_vel changes that; empty: cmd_vel"),
     ("cmd_vel_nav", "", "from our controller to the governor; empty: cmd_vel_nav where our controller drives"),
 )
+WIDTH = "image_hfov_deg"
 YES_OR_NO = ["true", "false"]
 CHOICES = {
     "discovery": ["LOCALHOST", "SUBNET", "OFF"],
@@ -65,10 +67,10 @@ def declared(arguments: Sequence[Argument], choices: Mapping[str, Sequence[str]]
     return [DeclareLaunchArgument(n, default_value=v, description=d, choices=choices.get(n)) for n, v, d in arguments]
 
 
-def choose_robot(context: Any, *, drives: bool = True) -> list[SetLaunchConfiguration]:
+def choose_robot(context: Any, *, drives: bool = True) -> list[SetLaunchConfiguration | LogInfo]:
     """Read the robot's recipe, and set what no argument says.
 
-    drives: it is asked then whether a robot without a sensor for obstacles may.
+    drives: it is asked then whether a robot without a sensor for obstacles may, and how wide the camera sees.
     """
     names = ("robot", "params_file", "output", "cmd_vel_out", "cmd_vel_nav", *TOPICS)
     given = {name: LaunchConfiguration(name).perform(context) for name in names}
@@ -80,7 +82,13 @@ def choose_robot(context: Any, *, drives: bool = True) -> list[SetLaunchConfigur
     topics |= {} if given["output"] == "velocity" else _NOT_OURS
     chosen |= {name: given[name] or topic for name, topic in topics.items()}
     chosen["cmd_vel_out"] = given["cmd_vel_out"] or chosen["cmd_vel"]
-    return [SetLaunchConfiguration(name, value) for name, value in chosen.items()]
+    told = []
+    if drives and not LaunchConfiguration(WIDTH).perform(context):
+        width_deg = recipe.image_hfov_deg(chosen["image"])
+        chosen[WIDTH] = f"{width_deg:g}"
+        if math.isnan(width_deg):
+            told.append(LogInfo(msg=f"how wide {chosen['image']} sees is not known; give {WIDTH}:= (docs/cameras.md)"))
+    return [*(SetLaunchConfiguration(name, value) for name, value in chosen.items()), *told]
 
 
 def network() -> list[SetEnvironmentVariable]:
@@ -133,6 +141,11 @@ def flag(name: str) -> ParameterValue:
 def number(name: str) -> ParameterValue:
     """Return an argument that is a whole number, as a parameter."""
     return ParameterValue(LaunchConfiguration(name), value_type=int)
+
+
+def decimal(name: str) -> ParameterValue:
+    """Return an argument that is a number, nan as well, as a parameter."""
+    return ParameterValue(LaunchConfiguration(name), value_type=float)
 
 
 def word(name: str) -> ParameterValue:

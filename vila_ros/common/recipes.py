@@ -25,6 +25,7 @@ GENERIC = "generic"
 BLIND_MPS = 0.2  # top speed of a robot without a sensor for obstacles
 NODES = ("controller", "governor", "navigator", "watchdog")
 MORE_NODES = ("page", "recorder", "voice")  # that are started only if they are asked for
+_WIDTH = "image_hfov_deg"
 _ANYWHERE, _ROBOT, _PARAMETERS, _TOPICS = "/**", "robot", "ros__parameters", "topics"
 _NAME = re.compile(r"/?[A-Za-z_]\w*(/[A-Za-z_]\w*)*", re.ASCII)
 
@@ -93,6 +94,7 @@ class RobotRecipe:
     """A recipe that was read: a file to give to the nodes, and the topics to remap.
 
     topics: by the names in TOPICS, those alone that the recipe names. parameters: of each node, by their dotted names.
+    more: the same of a further file, which count more.
     """
 
     name: str
@@ -100,6 +102,7 @@ class RobotRecipe:
     description: RobotDescription
     topics: Mapping[str, str]
     parameters: Mapping[str, Mapping[str, Any]]
+    more: Mapping[str, Mapping[str, Any]]
     is_blind: bool  # no sensor tells its obstacles
 
     def topic(self, name: str) -> str:
@@ -109,6 +112,16 @@ class RobotRecipe:
     def remaps(self, node: str) -> dict[str, str]:
         """Return the remappings of a node, from its own name of a topic to the robot's."""
         return {TOPICS[name].name: topic for name, topic in self.topics.items() if node in TOPICS[name].nodes}
+
+    def image_hfov_deg(self, image: str) -> float:
+        """Return what the camera of a topic sees from left to right; NaN: not known. Raises ConfigError for no number.
+
+        The recipe knows its own camera alone; what the further file says is of any.
+        """
+        told, is_own = self.more.get("navigator", {}), image.lstrip("/") == self.topic("image").lstrip("/")
+        if _WIDTH not in told and is_own:
+            told = self.parameters.get("navigator", {})
+        return _number(self.path, "navigator", told, _WIDTH, math.nan)
 
 
 def known_robots(folder: Path) -> tuple[str, ...]:
@@ -134,13 +147,13 @@ def load_recipe(robot: str, folder: Path, *, blind: bool = False, more: Path | N
         description = from_mapping(RobotDescription, described)
     except ConfigError as err:
         raise ConfigError(f"{path}: {err}") from err
-    governor = dict(sections.get("governor", {}))
-    source = path
+    source, further = path, dict[str, dict[str, Any]]()
     if more is not None:
-        source = Path(f"{path} with {more}")
-        governor |= _of_governor(read_yaml(more))
+        source, told = Path(f"{path} with {more}"), read_yaml(more)
+        further = {node: _of_node(node, told) for node in NODES}
+    governor = sections.get("governor", {}) | further.get("governor", {})
     _check_limits(source, description, governor)
-    recipe = RobotRecipe(path.stem, path, description, topics, sections, not _sources(source, governor))
+    recipe = RobotRecipe(path.stem, path, description, topics, sections, further, not _sources(source, governor))
     if recipe.is_blind:
         _check_blind(recipe, governor, blind)
     return recipe
@@ -178,13 +191,13 @@ def _sections(path: Path) -> dict[str, dict[str, Any]]:
     return sections
 
 
-def _of_governor(content: Any, name: str = "") -> dict[str, Any]:
-    """The parameters that a file, as ROS knows them, has for the governor, whatever its namespace."""
+def _of_node(node: str, content: Any, name: str = "") -> dict[str, Any]:
+    """The parameters that a file, as ROS knows them, has for a node, whatever its namespace."""
     found: dict[str, Any] = {}
     for key, value in content.items() if isinstance(content, dict) else ():
         if key != _PARAMETERS:
-            found |= _of_governor(value, str(key))
-        elif isinstance(value, dict) and name.rpartition("/")[2] in ("governor", "**", "*"):
+            found |= _of_node(node, value, str(key))
+        elif isinstance(value, dict) and name.rpartition("/")[2] in (node, "**", "*"):
             found |= dict(_flat(value))
     return found
 
@@ -240,9 +253,13 @@ def _check_blind(recipe: RobotRecipe, governor: Mapping[str, Any], blind: bool) 
 
 
 def _limit(path: Path, governor: Mapping[str, Any], name: str) -> float:
-    value = governor.get(f"limits.{name}", getattr(GovernorConfig(), name))
+    return _number(path, "governor", governor, f"limits.{name}", getattr(GovernorConfig(), name))
+
+
+def _number(path: Path, node: str, parameters: Mapping[str, Any], name: str, default: float) -> float:
+    value = parameters.get(name, default)
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ConfigError(f"{path}: governor limits.{name} = {value!r}: must be a number")
+        raise ConfigError(f"{path}: {node} {name} = {value!r}: must be a number")
     return float(value)
 
 
