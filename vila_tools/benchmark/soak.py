@@ -44,7 +44,7 @@ _QUERIES = ("the door opens", "the red ball moves", "a person walks", "the light
 _ACTION_S = 1.0
 _SAMPLE_S = 1.0
 _MOST_BUSY = 64
-_SETTLED = 0.1  # of the time: until then memory may still grow to what the work needs
+_TENTH = 0.1  # of the time: in the first memory may still grow to what the work needs
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,8 @@ class SoakOptions:
 class SoakFigures:
     """How it went. image_age: of the image when its decision began.
 
-    growth: from the first tenth of the time to its end, in percent, of each process. evaluations: of the queries.
+    resident: mean of the second tenth of the time and of the last one, since a mission holds more as it goes on;
+    growth: from the one to the other, in percent. Both of each process, as the evaluations, which are of the queries.
     holds: by their reason; NO_INSTRUCTION: a mission had ended at a limit, and the next one began.
     dropped_answers: that came behind their mission's end.
     """
@@ -184,7 +185,7 @@ def summary(listener: Listener, resident: dict[str, list[tuple[float, float]]]) 
     if not stats or not all(resident.values()):
         raise VilaError("the navigator told of no decision, or its memory can't be read; is the run too short?")
     ages_ms = [each.image_age_ms - each.latency_ms for each in stats]
-    memory = {name: (_settled(samples), samples[-1][1]) for name, samples in resident.items()}
+    memory = {name: (_mean(samples, _TENTH), _mean(samples, 1 - _TENTH)) for name, samples in resident.items()}
     return SoakFigures(
         decisions=len(stats),
         missed_deadlines=listener.holds[HoldReason.LATE_DECISION.name],
@@ -218,8 +219,10 @@ def _sample(session: Session, processes: dict[str, int], duration_s: float) -> d
     return resident
 
 
-def _settled(samples: Sequence[tuple[float, float]]) -> float:
-    return next((held_mb for share, held_mb in samples if share >= _SETTLED), samples[-1][1])
+def _mean(samples: Sequence[tuple[float, float]], begun: float) -> float:
+    """Of the tenth that begins at a share of the time; of what was told last, if nothing was told then."""
+    told_mb = [held_mb for share, held_mb in samples if begun <= share <= begun + _TENTH] or [samples[-1][1]]
+    return round(statistics.fmean(told_mb), 1)
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ def test_ages_are_those_at_which_decisions_began() -> None:
         DecisionStats(image_age_ms=250.0, latency_ms=40.0, holds=2, late_answers=1),
         DecisionStats(image_age_ms=25.0, latency_ms=10.0, holds=3, late_answers=1),
     ]
-    resident = {DRIVING: [(0.0, 80.0), (0.1, 100.0), (0.5, 130.0), (1.0, 102.0)]}
+    resident = {DRIVING: [(0.0, 80.0), (0.1, 95.0), (0.15, 105.0), (0.5, 130.0), (0.95, 98.0), (1.0, 106.0)]}
     figures = summary(Heard(*stats), resident)
     assert (figures.image_age_ms_max, figures.image_age_ms_median, figures.decide_ms_max) == (210.0, 20.0, 40.0)
     assert (figures.decisions, figures.dropped_answers) == (3, 1)
