@@ -14,13 +14,14 @@ pytest.importorskip("torch")
 import torch
 
 from vila_core.engine.backend import EMBEDDED_CHECKPOINT, load_backend
-from vila_core.errors import BackendError, CheckpointError
+from vila_core.errors import BackendError, CheckpointError, FrameError
 from vila_core.kernels.library import kernels
 from vila_core.models.relevance import RelevanceConfig, RelevanceHead
 from vila_core.models.stored.checkpoint import load_checkpoint
 from vila_core.models.stored.relevance_files import FOLDER, save_relevance
 from vila_core.models.working_precision import quantized_as
 from vila_core.testing import make_frame
+from vila_core.types import Frame
 from vila_tools.quantize import run as quantize
 
 SIZES = RelevanceConfig(
@@ -168,6 +169,37 @@ def test_a_head_that_was_taught_how_far_tells_it_of_each_cell_or_column(checkpoi
     assert near.shape == far.shape == (count,) and (near > 0).all() and (near != far).any()
     again = getattr(backend, told)(frames[0])
     assert (again == near).all() and backend.visual_cache.misses == 2  # each frame was seen once
+
+
+@pytest.fixture
+def seeing(checkpoint):
+    """A backend whose head tells distances and free ranges."""
+    taught = RelevanceHead(dataclasses.replace(SIZES, distance_width=8, free_space_width=8)).eval()
+    save_relevance(taught.requires_grad_(False), checkpoint, torch.float32)
+    return load_backend("torch", checkpoint)
+
+
+def test_the_eyes_look_once_at_a_frame_that_came_before_another(seeing, monkeypatch) -> None:
+    first, second = (make_frame(number, seed=number) for number in range(2))
+    seeing.cells(first), seeing.cells(second)
+    looked, look = [], RelevanceHead.features
+    monkeypatch.setattr(RelevanceHead, "features", lambda self, it: looked.append(len(it)) or look(self, it))
+    seeing.free_ranges(first), seeing.distances(first)
+    assert looked == [1]
+
+
+def test_what_is_no_number_is_never_told(seeing) -> None:
+    for weight in seeing.model.relevance_head.distance.parameters():
+        weight.fill_(float("inf"))
+    for _ in range(2):
+        with pytest.raises(BackendError, match="the distances"):
+            seeing._scorer.distances(make_frame(0))
+
+
+@pytest.mark.parametrize("shape", [(48, 64), (48, 64, 1), (48, 64, 4)])
+def test_pictures_without_three_colours_are_refused(seeing, shape) -> None:
+    with pytest.raises(FrameError, match="expected an image"):
+        seeing.cells(Frame(np.zeros(shape, np.uint8), 1))
 
 
 def test_a_window_that_moves_on_is_scored_as_a_new_one(checkpoint) -> None:

@@ -48,6 +48,12 @@ def test_a_part_of_an_image_is_resized_as_a_copy_of_it():
     assert np.array_equal(resize_image(part, 32), resize_picture(part.copy(), 32, 32))
 
 
+@pytest.mark.parametrize("shape", [(48, 64), (48, 64, 1), (48, 64, 4), (0, 64, 3)])
+def test_what_is_no_picture_of_three_colours_is_not_read(shape):
+    assert resize_square(kernels(), np.zeros(shape, np.uint8), 32) is None
+    assert resize_square(kernels(), np.zeros((48, 64, 3), np.float32), 32) is None
+
+
 def test_portraits_are_pillows():
     image = picture(90, 60)
     assert resize_square(kernels(), image, 32) is None

@@ -7,12 +7,17 @@ import dataclasses
 import pytest
 import torch
 
+from vila_core.engine import torch_backend
+from vila_core.engine.backend import EMBEDDED_CHECKPOINT
 from vila_core.kernels.decoder import MOST_TOKENS
 from vila_core.kernels.library import kernels
 from vila_core.models.config import LanguageConfig, VisionConfig
 from vila_core.models.kv_cache import AttentionContext, KVCache, append
 from vila_core.models.language_model import LanguageModel
 from vila_core.models.packed_linear import lay_out_small
+from vila_core.models.stored.checkpoint import build_model
+from vila_core.models.stored.config_reader import read_checkpoint_config
+from vila_core.models.tokenizer import Tokenizer
 from vila_core.models.vision_tower import VisionTower
 from vila_core.models.working_precision import quantized_as
 from vila_core.quantization.int8_linear import Int8Linear
@@ -184,9 +189,34 @@ def test_large_layers_and_those_of_another_precision_stay_as_they_are():
         assert not lay_out_small(model.layers) and [type(child) for child in model.modules()] == before
 
 
+def test_layers_that_stand_for_a_large_model_stay_as_its_own_would():
+    model = LanguageModel(CONFIG)
+    assert not lay_out_small(model.layers, times=1000) and lay_out_small(model.layers, times=2)
+
+
+@torch.no_grad()
+def test_a_tower_of_which_one_layer_rounds_and_another_does_not_runs_in_steps():
+    model = VisionTower(TOWER)
+    first = model.encoder.layers[0]
+    for parent in list(first.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, torch.nn.Linear):
+                setattr(parent, name, Int8Linear.of(child))
+    convert_for_cpu(model)
+    assert lay_out_small(model.encoder.layers) and not model.encoder.join_layers()
+
+
 def test_without_kernels_no_layers_are_joined(monkeypatch):
     decoding, seeing = decoder(), tower()
     for module in ("language_model", "vision_tower"):
         monkeypatch.setattr(f"vila_core.models.{module}.kernels", lambda: None)
     assert not decoding.join_layers() and not seeing.encoder.join_layers()
     assert not VisionTower(TOWER).encoder.join_layers()
+
+
+def test_kernels_are_asked_for_as_a_model_is_loaded_on_any_device(monkeypatch):
+    asked = []
+    monkeypatch.setattr(torch_backend, "kernels", lambda: asked.append(True))
+    config = read_checkpoint_config(EMBEDDED_CHECKPOINT)
+    torch_backend.prepare_for_device(build_model(config, Tokenizer(EMBEDDED_CHECKPOINT / "llm"), device="meta"))
+    assert asked

@@ -1,9 +1,16 @@
+"""Whose threads run beside the models."""
+
+from __future__ import annotations
+
 import json
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
+
+from vila_core.machine import threads
 
 _CHILD = """
 import json
@@ -27,3 +34,22 @@ def test_numpy_has_no_threads_that_spin_beside_the_models():
     if not threads["before"]:
         pytest.skip("numpy has no pool of its own here")
     assert set(threads["after"]) == {1}
+
+
+@pytest.mark.parametrize(
+    ("built", "file", "kept"),
+    [
+        ("BLAS_INFO=mkl", "/usr/lib/libopenblas.so.0", False),
+        ("BLAS_INFO=open", "/usr/lib/libopenblas.so.0", True),  # torch may multiply by it, too
+        ("BLAS_INFO=open", "/venv/numpy.libs/libscipy_openblas64_.so", False),
+        ("BLAS_INFO=open", "/venv/torch.libs/libopenblas.so.0", True),
+    ],
+)
+def test_what_torch_multiplies_by_keeps_its_threads(monkeypatch, built, file, kept):
+    set_to = []
+    library = SimpleNamespace(internal_api="openblas", threading_layer="pthreads", filepath=file)
+    library.set_num_threads = set_to.append
+    monkeypatch.setattr(threads, "ThreadpoolController", lambda: SimpleNamespace(lib_controllers=[library]))
+    monkeypatch.setattr(threads.torch.__config__, "show", lambda: built)
+    threads.leave_cores_to_torch()
+    assert set_to == ([] if kept else [1])

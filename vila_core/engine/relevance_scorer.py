@@ -108,9 +108,12 @@ class RelevanceScorer:
         (view,) = self._look(head, [frame])
         told = view.told.get(what)
         if told is None:
-            features = self._features.get(frame.key)
-            told = view.told[what] = read(self._features_of(head, [frame]) if features is None else features)[0]
+            if (features := self._features.get(frame.key)) is None:
+                features = self._features_of(head, [frame])
+                self._features = {frame.key: features}
+            told = read(features)[0]
             require_finite(told, f"the {what}")
+            view.told[what] = told
         return told.numpy(force=True)
 
     def _see(self, head: RelevanceHead, shown: Mapping[Sight, Sequence[Frame]]) -> Tensor:
@@ -130,7 +133,7 @@ class RelevanceScorer:
         if new:
             tokens = torch.stack([self._encoder.tokens(frame) for frame in new]).float()
             features = self._features_of(head, new)
-            self._features = {new[-1].key: features[-1:]}
+            self._features = {new[-1].key: features[-1:].clone()}  # a view would keep all of them
             for frame, still in zip(new, _rows(head.still(tokens, features).half()), strict=True):
                 seen = _View(still, thumbnail(frame.image))
                 views[frame.key] = seen

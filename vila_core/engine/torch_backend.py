@@ -25,7 +25,7 @@ from vila_core.engine.sampling import Pick
 from vila_core.engine.shared_prefix import Suffix, split_hidden, split_prompts, suffix_groups, suffix_tree
 from vila_core.engine.visual_cache import VisualCache
 from vila_core.errors import BackendError, NotFiniteError
-from vila_core.kernels.library import kernels_status
+from vila_core.kernels.library import kernels, kernels_status
 from vila_core.kernels.linear import KERNEL_TYPES
 from vila_core.machine.computing import computed_on
 from vila_core.machine.precision import AUTO
@@ -66,12 +66,16 @@ def load_model(checkpoint: Path, device: str, precision: str, *, kept_frames: in
     return model
 
 
-def prepare_for_device(model: VisionLanguageModel) -> None:
-    """Bring a model's layers into the form that its device runs quickest; it can only be run afterwards."""
+def prepare_for_device(model: VisionLanguageModel, *, times: tuple[float, float] = (1.0, 1.0)) -> None:
+    """Bring a model's layers into the form that its device runs quickest; it can only be run afterwards.
+
+    times: how many such towers and decoders make up the model that it stands for, which may be larger.
+    """
+    kernels()  # compiled now, not at the first frame: beside a GPU, too, they resize pictures
     if model.device.type == "cpu" and model.dtype in KERNEL_TYPES:
         convert_for_cpu(model)
-        lay_out_small(model.vision_tower.encoder.layers)
-        lay_out_small(model.language_model.layers)
+        lay_out_small(model.vision_tower.encoder.layers, times=times[0])
+        lay_out_small(model.language_model.layers, times=times[1])
         model.vision_tower.encoder.join_layers()
         model.language_model.join_layers()
         prepare_eyes(model)

@@ -1,4 +1,4 @@
-"""A decoder's quantized layers in one call: for a few tokens, Python between the steps takes a fifth of the time."""
+"""A decoder's layers in one call: for a few tokens, Python between the steps takes a fifth of the time."""
 
 from __future__ import annotations
 

@@ -136,7 +136,7 @@ class FloatKernelLinear(KernelLinear):
 
 
 def linear_together(x: Tensor, layers: Sequence[KernelLinear]) -> list[Tensor]:
-    """Multiply x [..., K] by layers that take it together: [..., N] each; x is rounded to 8 bits once."""
+    """Multiply x [..., K] by layers that take it together: [..., N] each; if it is rounded, then once."""
     width = layers[0].in_features
     if x.dtype not in KERNEL_TYPES or x.shape[-1] != width:
         raise ValueError(f"expected float32 or bfloat16 [..., {width}], got {x.dtype} {list(x.shape)}")

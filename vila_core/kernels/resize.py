@@ -16,7 +16,12 @@ _POINT = 22  # bits behind the point of a weight, as Pillow has them for 8-bit p
 
 
 def resize_square(found: Kernels, image: NDArray[np.uint8], size: int) -> NDArray[np.uint8] | None:
-    """Squash an image [H, W, 3] to [size, size, 3]; None for a portrait, whose rows Pillow sometimes does first."""
+    """Squash an image [H, W, 3] to [size, size, 3]; None for a portrait, whose rows Pillow sometimes does first.
+
+    None, too, for what is no such image of bytes.
+    """
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        return None
     height, width = image.shape[:2]
     if height > width:
         return None

@@ -1,4 +1,4 @@
-"""A vision tower's quantized layers in one call: nothing but the kernels runs between the steps."""
+"""A vision tower's layers in one call: nothing but the kernels runs between the steps."""
 
 from __future__ import annotations
 
@@ -50,6 +50,8 @@ class TowerStack:
         dtype = layers[0].norm1[0].dtype
         if layers[0].out.in_features % (heads * _DIMS) or not all(layer.fits(dtype) for layer in layers):
             return None
+        if len({layer.qkv[0].rounds_inputs for layer in layers}) > 1:
+            return None  # attention rounds in all layers, or in none
         return cls(found, layers, heads=heads, eps=eps)
 
     def takes(self, hidden: Tensor) -> bool:

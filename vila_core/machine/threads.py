@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import torch
 from threadpoolctl import ThreadpoolController
 
 _LIBRARY, _OWN_POOL = "openblas", "pthreads"  # as threadpoolctl names them
+_TORCH_HAS_IT = "BLAS_INFO=open"  # in what torch says of how it was built
+_BUNDLES = ("numpy.libs", "scipy.libs", "scipy_openblas32", "scipy_openblas64")  # folders of those that are not torch's
 
 
 def leave_cores_to_torch() -> None:
-    """Have numpy's matrix products run in the thread that asks for them, from now on and in the whole process.
+    """Have numpy's matrix products run in the thread that asks for them, in the whole process.
 
     OpenBLAS keeps threads of its own, which go on spinning for 30 to 60 ms after a product: on two cores a model beside
-    them decides at a third of its speed (github.com/OpenMathLib/OpenBLAS/issues/3187). An OpenBLAS that shares its
-    threads with torch (torch's own, on ARM) is left as it is.
+    them decides at a third of its speed (github.com/OpenMathLib/OpenBLAS/issues/3187). Only those that are loaded by
+    now. One that shares its threads with torch, or that torch may multiply by itself (the system's, on a Jetson), is
+    left as it is.
     """
+    is_shared = _TORCH_HAS_IT in torch.__config__.show()
     for library in ThreadpoolController().lib_controllers:
-        if library.internal_api == _LIBRARY and getattr(library, "threading_layer", None) == _OWN_POOL:
+        if library.internal_api != _LIBRARY or getattr(library, "threading_layer", None) != _OWN_POOL:
+            continue
+        if not is_shared or any(folder in Path(library.filepath).parts for folder in _BUNDLES):
             library.set_num_threads(1)

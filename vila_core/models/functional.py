@@ -13,7 +13,7 @@ from vila_core.kernels.operations import operations_for
 
 
 def project(x: Tensor, *linears: nn.Module) -> list[Tensor]:
-    """Give x [..., K] to several linears: [..., N] each. Kernels that can take it together round it only once."""
+    """Give x [..., K] to several linears: [..., N] each. Kernels that take it together round it, if at all, once."""
     kernels = [linear for linear in linears if isinstance(linear, KernelLinear)]
     if len(kernels) == len(linears) and all(kernels[0].takes_with(other) for other in kernels[1:]):
         return linear_together(x, kernels)

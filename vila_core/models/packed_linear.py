@@ -69,10 +69,11 @@ def pack_linears(module: nn.Module) -> int:
     return count
 
 
-def lay_out_small(layers: nn.Module) -> bool:
+def lay_out_small(layers: nn.Module, *, times: float = 1.0) -> bool:
     """Replace the float32 nn.Linears of few and small layers by the package's kernels, which run them in one call.
 
-    Returns False, and changes nothing, where there are no kernels, the layers are not small, or not all are taken.
+    times: how many such make up all layers of the model, which are to be small. Returns False, and changes nothing,
+    where there are no kernels, the layers are not small, or not all are taken.
     """
     found = kernels()
     plain = [
@@ -80,7 +81,7 @@ def lay_out_small(layers: nn.Module) -> bool:
     ]
     linears = [parent.get_submodule(name) for parent, name in plain]
     sizes = [one.weight.shape for one in linears if isinstance(one, nn.Linear)]
-    if found is None or not sizes or sum(map(math.prod, sizes)) > _SMALL:
+    if found is None or not sizes or times * sum(map(math.prod, sizes)) > _SMALL:
         return False
     if not all(fits(outputs, inputs, inputs) for outputs, inputs in sizes):
         return False

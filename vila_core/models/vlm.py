@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from vila_core.errors import InstructionError
+from vila_core.media.images import check_image
 from vila_core.models.config import CheckpointConfig, EncoderConfig
 from vila_core.models.encoders import EncoderTokens, encode_image, encode_pictures, encode_video, encoder_tokens
 from vila_core.models.functional import upload
@@ -194,7 +195,12 @@ class VisionLanguageModel(nn.Module):
         return self.encode_squares(self.squares(frames, input_size(self.config.vision, self.config.images)))
 
     def squares(self, frames: Sequence[Frame], size: int) -> Tensor:
-        """Frames as squares of a size, uint8 [B, S, S, 3]: padded or squashed, as the checkpoint's images are."""
+        """Frames as squares of a size, uint8 [B, S, S, 3]: padded or squashed, as the checkpoint's images are.
+
+        Raises FrameError for one that is no RGB image of bytes.
+        """
+        for frame in frames:
+            check_image(frame)
         pixels = torch.stack([torch.tensor(self._squashed(frame.image, size)) for frame in frames])
         return pixels.to(self.device)
 

@@ -172,7 +172,8 @@ def _model(
     if storage.vision_bits:
         with_int8(model.vision_tower)
     model.eval().requires_grad_(False)
-    prepare_for_device(model)
+    whole = config.vision.layers, config.language.layers
+    prepare_for_device(model, times=(whole[0] / max(1, layers[0]), whole[1] / max(1, layers[1])))
     return model
 
 
