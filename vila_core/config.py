@@ -79,6 +79,9 @@ class NavigatorConfig:
     # where what the model chooses leads nowhere, plan a way to the thing that was seen, over the floor that the
     # relevance head, if it was taught that, says is free
     way_round: Annotated[bool, AT_ONCE] = True
+    # what was not seen all round is looked for where nobody has looked yet, over the same floor, until so many
+    # decisions have been made for it; 0: never
+    explore_decisions: Annotated[int, Bounds(least=0, most=10_000), AT_ONCE] = 48
     watch_camera: bool = True  # hold when the images don't fit the robot's motion: frozen, replayed, nothing to see
     # drive that the images must show; shorter tells sooner, longer doubts less
     max_blind_m: Annotated[float, Bounds(least=0.005, most=1), AT_ONCE] = 0.05

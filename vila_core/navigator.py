@@ -44,7 +44,7 @@ from vila_core.types import (
 )
 
 _MAX_REPLY_TOKENS = 32
-_OF_GUARDS = ("avoid_repeats", "look_again", "look_again_probability", "second_look", "way_round")  # made by these
+_OF_GUARDS = ("avoid_repeats", "look_again", "look_again_probability", "second_look", "way_round", "explore_decisions")
 
 
 class Navigator:
@@ -326,7 +326,8 @@ class Navigator:
         config, look, way_round = self._config, self._second_look, None
         if config.way_round and config.second_look and look is not None and self._things:
             is_at_rest = config.timing == STOP_AND_THINK
-            way_round = WayRound(partial(look.view, thing=self._things[self._step]), is_at_rest=is_at_rest)
+            at = partial(look.view, thing=self._things[self._step])
+            way_round = WayRound(at, is_at_rest=is_at_rest, explores=config.explore_decisions)
         return Guards(
             avoid_repeats=config.avoid_repeats,
             chances=config.look_again,

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from vila_core.types import Action, Decision, Turn
 
+_STOP_AND_ONE = 2  # of the actions are allowed on a planned way
 _TOLD = 0.8  # share of a turn that decisions must explain: the rest is tolerance, or somebody who turns the robot
 
 
 class Search:
     """Adds up the turns that were decided and done.
 
-    told_rad: net, on the present spot. turned_rad: to both sides, over the whole mission. turns: on the present spot.
+    told_rad: net, on the present spot. turned_rad: to both sides, over the whole mission, but for turns that no other
+    motion was left beside: those are on a way that was planned. turns: on the present spot.
     arrival: how probable a stop was at most on the present spot; 0 for a model that tells no probabilities.
     """
 
@@ -19,10 +21,11 @@ class Search:
         self.turns = 0
         self._spot = 0
         self._action: Action | None = None
+        self._is_planned = False
 
     def note_decision(self, decision: Decision) -> None:
         """Take a decision that is going to be done."""
-        self._action = decision.action
+        self._action, self._is_planned = decision.action, sum(decision.allowed) == _STOP_AND_ONE
         self.arrival = max(self.arrival, decision.probabilities[0] if decision.probabilities else 0.0)
 
     def note_done(self, spot: int) -> None:
@@ -31,7 +34,7 @@ class Search:
             self._spot, self.told_rad, self.turns, self.arrival = spot, 0.0, 0, 0.0
         if isinstance(self._action, Turn):
             self.told_rad += self._action.angle_rad
-            self.turned_rad += abs(self._action.angle_rad)
+            self.turned_rad += 0.0 if self._is_planned else abs(self._action.angle_rad)
             self.turns += 1
 
     def explains(self, turned_rad: float) -> bool:

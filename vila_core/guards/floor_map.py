@@ -22,7 +22,7 @@ _MOST_M = 3.0  # what is said to be free beyond that is not believed
 _FREE, _BLOCKED = -1.0, 1.5  # evidence of one look, from near
 _HALF_AT_M = 2.0  # from so far a look counts half
 _MOST_FREE, _MOST_BLOCKED = -4.0, 4.0
-_IS_FREE, _IS_BLOCKED = -0.3, 0.4  # evidence
+_IS_FREE, _IS_BLOCKED, _IS_UNKNOWN = -0.3, 0.4, 0.05  # evidence; nothing is known of what has so little of either
 _BEEN, _BEEN_CELLS = -2.0, 2  # at most, where the robot was, and so far around
 _RADIUS_M, _BERTH_M = 0.22, 0.42  # of the robot's middle from what is in the way: too near, and as near as it need be
 _UNKNOWN, _NARROW, _TOO_NEAR, _INSIDE, _STOPPED = 1.6, 1.5, 8.0, 16.0, 60.0  # cost of a metre; of a free one it is 1
@@ -106,6 +106,12 @@ class FloorMap:
         costs[stopped_m < _STOPPED_M] = _STOPPED
         return FloorCosts(self, costs)
 
+    def edges(self) -> NDArray[np.bool_]:
+        """In which free cells the known floor ends, with something beside them of which nothing is known."""
+        unknown = (np.abs(self._evidence) < _IS_UNKNOWN) & ~self._stopped
+        beside = cv2.dilate(unknown.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
+        return (self._evidence < _IS_FREE) & beside
+
     def _is_in_way(self) -> NDArray[np.bool_]:
         """In which cells something stands."""
         return (self._evidence > _IS_BLOCKED) | self._stopped
@@ -122,6 +128,10 @@ class FloorCosts:
 
     map: FloorMap
     values: Floats
+
+    def edges(self) -> NDArray[np.bool_]:
+        """In which cells the known floor ends, and the robot may stand."""
+        return self.map.edges() & (self.values <= _DEAR)
 
     def is_open(self, start: Spot, end: Spot) -> bool:
         """Return True if the robot, which is at the start, may be driven straight to the end."""

@@ -13,7 +13,6 @@ from vila_core.guards.way_round import WayRound
 from vila_core.types import Action, Frame, MoveForward, Pose, Stop
 
 LEADS_NOWHERE = "which led nowhere here"
-NOT_ROUND = "which is not the way round what is in the way"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +64,11 @@ class Guards:
     def _rule(self, pose: Pose | None, frame: Frame | None) -> Ruling:
         onward, new = self._look_around.allowed(pose), self._repetition.allowed(pose)
         if self._way_round is not None and frame is not None:
+            if self._look_around.has_seen_all:
+                self._way_round.explore()
             planned = self._way_round.allowed(frame, pose)
             if not all(planned) and not _pushes_again(planned, new):
-                return Ruling(tuple("" if one else NOT_ROUND for one in planned))
+                return Ruling(tuple("" if one else self._way_round.reason for one in planned))
         allowed = new if all(onward) else onward
         return Ruling(tuple("" if one else LEADS_NOWHERE for one in allowed))
 

@@ -15,6 +15,7 @@ from vila_core.types import Action, MoveForward, Pose, Stop, Turn, wrap_angle
 
 ROUND_RAD = math.radians(330.0)  # net turn that counts as round: one more turn leads to MOST_RAD at most
 MOST_RAD = math.radians(375.0)  # net turn that a mission does not yet end at
+_SHOWN_RAD = math.radians(265.0)  # net turn in which pictures of a right angle have shown all round
 _MOVED_M = 0.3  # from where it began to look: somebody else drives it
 _STRAIGHT_RAD = math.radians(8.0)
 _TURNS = tuple(action for action in ACTIONS if isinstance(action, Turn))
@@ -51,6 +52,11 @@ class LookAround:
         if self._wanted_rad is None and self._chances and abs(self._turned_rad) >= ROUND_RAD:
             self._choose()
         return ALL if self._wanted_rad is None else self._toward(wrap_angle(self._wanted_rad - pose.yaw_rad))
+
+    @property
+    def has_seen_all(self) -> bool:
+        """True once the robot has turned so far on its spot that it has seen all round."""
+        return self._spot is not None and abs(self._turned_rad) >= _SHOWN_RAD
 
     def note(self, action: Action, probabilities: Sequence[float]) -> None:
         """Note what is going to be done, and how probable each action was there; empty: it is not known."""

@@ -47,7 +47,7 @@ class MissionConfig:
     client_timeout_s: Annotated[float, Bounds(least=0, most=600), FROM_NEXT_MISSION] = 2.0
     # net turn without progress that ends it: once round, not quite exact
     max_rotation_rad: Annotated[float, Bounds(above=0, most=1000), FROM_NEXT_MISSION] = math.radians(380.0)
-    # turns in all, left and right, that end a search: four times round
+    # turns in all, left and right, that end a search: four times round; those on a planned way do not count
     max_search_rad: Annotated[float, Bounds(above=0, most=10_000), FROM_NEXT_MISSION] = math.radians(1440.0)
     # so many without progress and without a new heading end it: swings to and fro
     max_idle_motions: Annotated[int, Bounds(least=1, most=1_000_000), FROM_NEXT_MISSION] = 24
