@@ -147,7 +147,8 @@ def test_executables_exist(description) -> None:
     [("humble", "FASTRTPS"), ("jazzy", "FASTRTPS"), ("kilted", "FASTDDS"), ("lyrical", "FASTDDS"), (None, "FASTDDS")],
 )
 def test_the_dds_profile_is_set_once_under_the_name_that_the_distro_knows(monkeypatch, tmp_path, distro, name) -> None:
-    monkeypatch.delenv("ROS_DISTRO", raising=False)
+    for variable in ("ROS_DISTRO", "FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"):
+        monkeypatch.delenv(variable, raising=False)
     if distro:
         monkeypatch.setenv("ROS_DISTRO", distro)
     (tmp_path / "config").symlink_to(ROOT / "config")  # as after `make setup`
@@ -157,6 +158,9 @@ def test_the_dds_profile_is_set_once_under_the_name_that_the_distro_knows(monkey
         call.args[0]: call.args[1] for call in of(description, "SetEnvironmentVariable") if "FAST" in call.args[0]
     }
     assert values == {f"{name}_DEFAULT_PROFILES_FILE": str(ROOT / "config" / "fastdds.xml")}
+    monkeypatch.setenv(f"{name}_DEFAULT_PROFILES_FILE", "/etc/ros/dds.xml")  # the user's own stays
+    description = described(path, monkeypatch, share=tmp_path)
+    assert not [call for call in of(description, "SetEnvironmentVariable") if "FAST" in call.args[0]]
 
 
 @pytest.mark.parametrize(
@@ -513,6 +517,10 @@ def test_arguments_count_more_than_the_recipe(monkeypatch, tmp_path) -> None:
         ({"robot": "turtlebot4", "image": "/mine", "params_file": "of {navigator}"}, "66.5"),
         ({"robot": "turtlebot4", "params_file": "of {/**}"}, "66.5"),
         ({"robot": "turtlebot4", "params_file": "of {governor}"}, "40"),
+        ({"robot": "turtlebot4", "params_file": "of {/two/navigator}"}, "40"),  # another robot's
+        ({"robot": "turtlebot4", "params_file": "of {/two/navigator}", "namespace": "two"}, "66.5"),
+        ({"robot": "turtlebot4", "params_file": "of {/*/navigator}", "namespace": "/two"}, "66.5"),
+        ({"robot": "turtlebot4", "params_file": "of {/**/navigator}", "namespace": "/two"}, "66.5"),
     ],
 )
 def test_how_wide_the_camera_sees_is_known_of_the_recipes_own_camera(monkeypatch, tmp_path, given, width) -> None:

@@ -16,6 +16,7 @@ from conftest import HANG_S
 pytest.importorskip("rclpy")
 pytest.importorskip("vila_nav")
 
+from action_msgs.msg import GoalStatus, GoalStatusArray
 from geometry_msgs.msg import TwistStamped
 from goal_robot import GoalRobot, Mission, is_at, pose_of
 from nav2_interface import nav2_messages
@@ -33,9 +34,10 @@ from vila_core.actions.grammar import SENTENCES
 from vila_core.control.reasons import MotionFault, StopReason
 from vila_core.errors import ConfigError
 from vila_core.testing import ScriptedBackend
-from vila_core.types import Pose
+from vila_core.types import Decision, MoveForward, Pose
 from vila_ros.common.qos import latched_qos, reliable_qos
 from vila_ros.governor.node import GovernorNode
+from vila_ros.navigator.motion import nav2_output
 from vila_ros.navigator.motion.nav2_errors import CODES, abort_doubt
 from vila_ros.navigator.node import NavigatorNode
 
@@ -156,6 +158,36 @@ def test_a_goal_that_nav2_gives_up_ends_the_mission_by_its_code(start, code: int
     result = stage.begin().result()
     assert result.error_code == error and (str(code) in result.error_msg or code == 0)
     assert {state for state, _ in stage.ends} == {NavAction.STATE_ABORTED}
+
+
+def test_nothing_is_sent_while_it_is_not_known_who_replaced_a_goal(start, monkeypatch) -> None:
+    """An abort without a code may be of a goal that an operator replaced; a decision may be on its way just then."""
+    monkeypatch.setattr(nav2_output, "_REPLACED_NS", 3600 * 10**9)
+    stage = start(FORWARD_75)
+    stage.nav2.refuses = (0, "")
+    stage.begin()
+    motion = stage.navigator.active.motion
+    stage.wait(lambda: motion._aborted is not None, "Nav2 to abort")
+    assert not motion.is_ready
+    goals = len(stage.nav2.goals)
+    motion.carry_out(Decision(MoveForward(0.25), stamp_ns=motion._aborted[0]), NavAction(id=4711))
+    stage.wait(lambda: stage.ends, "the report")
+    assert stage.ends == [(NavAction.STATE_REFUSED, MotionFault.NAV2_FAILED)]
+    assert not motion.is_ready and len(stage.nav2.goals) == goals
+
+
+def test_a_goal_of_others_that_is_over_at_once_is_noticed(start) -> None:
+    client = start(FORWARD_75).navigator.active.motion._client
+    over = GoalStatus(status=GoalStatus.STATUS_SUCCEEDED)
+    over.goal_info.goal_id.uuid = [7] * 16
+    client._listed = None  # what is listed first was over before we came
+    client._on_status(GoalStatusArray(status_list=[over]))
+    assert not client.is_foreign
+    client._on_status(GoalStatusArray())
+    client._on_status(GoalStatusArray(status_list=[over]))
+    assert client.is_foreign
+    client._foreign_ns -= 10**9
+    assert not client.is_foreign
 
 
 @pytest.mark.parametrize(

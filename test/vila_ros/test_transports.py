@@ -50,10 +50,33 @@ def test_found_on_this_machine_alone(given, instead):
         {"FASTDDS_DEFAULT_PROFILES_FILE": "/etc/ros/discovery.xml"},
         {"FASTDDS_BUILTIN_TRANSPORTS": "LARGE_DATA"},
         {**OURS, "ROS_STATIC_PEERS": "192.168.1.7"},
+        {**OURS, "ROS_DISCOVERY_SERVER": "192.168.1.7:11811"},
     ],
 )
-def test_what_the_user_has_chosen_stays(given):
+def test_what_the_user_has_chosen_stays_and_is_told(given):
+    environment = dict(given)
+    told = leave_shared_memory(environment)
+    assert environment == given and list(given)[-1] in told
+
+
+def test_an_edited_copy_of_our_profile_is_the_users(tmp_path):
+    copy = tmp_path / "fastdds.xml"
+    copy.write_bytes((CONFIG / "fastdds.xml").read_bytes())
+    given = {"FASTDDS_DEFAULT_PROFILES_FILE": str(copy)}
+    assert left(given) != given
+    copy.write_text(copy.read_text().replace("</", "<!-- mine --></", 1))
     assert left(given) == given
+
+
+def test_a_variable_that_this_distribution_does_not_read_says_nothing():
+    stale = {"FASTRTPS_DEFAULT_PROFILES_FILE": "/etc/ros/discovery.xml"}
+    assert left({**OURS, **stale})["FASTDDS_DEFAULT_PROFILES_FILE"] == str(CONFIG / "fastdds_udp.xml")
+
+
+def test_another_middleware_is_left_alone():
+    given = {**OURS, "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", "RMW_IMPLEMENTATION": "rmw_cyclonedds_cpp"}
+    assert left(given) == given and leave_shared_memory(given) == ""
+    assert left({**given, "RMW_IMPLEMENTATION": "rmw_fastrtps_dynamic_cpp"}) != given
 
 
 @pytest.mark.parametrize("name", ["fastdds_udp.xml", "fastdds_udp_localhost.xml"])

@@ -76,7 +76,8 @@ def choose_robot(context: Any, *, drives: bool = True) -> list[SetLaunchConfigur
     given = {name: LaunchConfiguration(name).perform(context) for name in names}
     more = Path(given["params_file"]) if given["params_file"] else None
     blind = not drives or LaunchConfiguration("blind").perform(context) == "true"
-    recipe = load_recipe(given["robot"], SHARE / "config" / "robots", blind=blind, more=more)
+    namespace = LaunchConfiguration("namespace").perform(context)
+    recipe = load_recipe(given["robot"], SHARE / "config" / "robots", blind=blind, more=more, namespace=namespace)
     chosen = {"robot_file": str(recipe.path), "params_file": str(more or recipe.path)}
     topics = {"cmd_vel_nav": "cmd_vel_nav"} | {name: recipe.topic(name) for name in TOPICS}
     topics |= {} if given["output"] == "velocity" else _NOT_OURS
@@ -92,14 +93,15 @@ def choose_robot(context: Any, *, drives: bool = True) -> list[SetLaunchConfigur
 
 
 def network() -> list[SetEnvironmentVariable]:
-    """Limit who may find the nodes, and who may speak to them; set how messages travel."""
+    """Limit who may find the nodes, and who may speak to them; set how messages travel, if the user has not."""
     profile = profile_variable(os.environ)
+    travel = [SetEnvironmentVariable(profile, str((SHARE / PROFILE).resolve()))]  # it follows no link
     on_this_machine = PythonExpression(["int('", LaunchConfiguration("discovery"), "' != 'SUBNET')"])
     discovery = ("ROS_AUTOMATIC_DISCOVERY_RANGE", LaunchConfiguration("discovery"))
     if os.environ.get("ROS_DISTRO") == "humble":
         discovery = ("ROS_LOCALHOST_ONLY", on_this_machine)
     return [
-        SetEnvironmentVariable(profile, str((SHARE / PROFILE).resolve())),  # it follows no link
+        *([] if os.environ.get(profile) else travel),
         SetEnvironmentVariable(*discovery),
         SetEnvironmentVariable("ROS_DOMAIN_ID", LaunchConfiguration("domain_id")),
         SetEnvironmentVariable("ROS_SECURITY_ENABLE", LaunchConfiguration("security")),

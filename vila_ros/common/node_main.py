@@ -39,9 +39,8 @@ def run_node(make: Callable[[], Node], name: str, *, takes_images: bool = True) 
     """
     try:
         leave_cores_to_torch()
-        if not takes_images:
-            leave_shared_memory()
-        flaws = prepare_machine()
+        shared = "" if takes_images else leave_shared_memory()
+        flaws = [*prepare_machine(), *([shared] if shared else [])]
         rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     except (VilaError, RuntimeError) as err:  # there is no logger yet
         sys.stderr.write(f"{name}: ROS cannot start: {str(err).splitlines()[0]}\n")

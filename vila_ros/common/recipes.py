@@ -129,12 +129,15 @@ def known_robots(folder: Path) -> tuple[str, ...]:
     return tuple(sorted(file.stem for file in folder.glob("*.yaml")))
 
 
-def load_recipe(robot: str, folder: Path, *, blind: bool = False, more: Path | None = None) -> RobotRecipe:
+def load_recipe(
+    robot: str, folder: Path, *, blind: bool = False, more: Path | None = None, namespace: str = ""
+) -> RobotRecipe:
     """Read the recipe of a robot, by its name in the folder or by the path of a file of your own.
 
     blind: whether a robot may drive that has no sensor for obstacles. more: parameters for the nodes that will count
-    more than the recipe's. Raises ConfigError for an unknown name, a file that is no recipe, limits above what the base
-    obeys, and for a robot without such a sensor, unless blind.
+    more than the recipe's; namespace: of the nodes, by which it may tell them from others. Raises ConfigError for an
+    unknown name, a file that is no recipe, limits above what the base obeys, and for a robot without such a sensor,
+    unless blind.
     """
     path = _find(robot, folder)
     sections = _sections(path)
@@ -150,7 +153,8 @@ def load_recipe(robot: str, folder: Path, *, blind: bool = False, more: Path | N
     source, further = path, dict[str, dict[str, Any]]()
     if more is not None:
         source, told = Path(f"{path} with {more}"), read_yaml(more)
-        further = {node: _of_node(node, told) for node in NODES}
+        further = {node: _of_node("/".join(filter(None, (namespace.strip("/"), node))), told) for node in NODES}
+        further["governor"] = _of_node("governor", told, "", anywhere=True)  # every one of them must be fit to drive
     governor = sections.get("governor", {}) | further.get("governor", {})
     _check_limits(source, description, governor)
     recipe = RobotRecipe(path.stem, path, description, topics, sections, further, not _sources(source, governor))
@@ -191,15 +195,29 @@ def _sections(path: Path) -> dict[str, dict[str, Any]]:
     return sections
 
 
-def _of_node(node: str, content: Any, name: str = "") -> dict[str, Any]:
-    """The parameters that a file, as ROS knows them, has for a node, whatever its namespace."""
+def _of_node(node: str, content: Any, name: str = "", *, anywhere: bool = False) -> dict[str, Any]:
+    """The parameters that a file, as ROS knows them, has for a node, by its namespace and name.
+
+    anywhere: for every node of that name, whatever its namespace.
+    """
     found: dict[str, Any] = {}
     for key, value in content.items() if isinstance(content, dict) else ():
         if key != _PARAMETERS:
-            found |= _of_node(node, value, str(key))
-        elif isinstance(value, dict) and name.rpartition("/")[2] in (node, "**", "*"):
+            found |= _of_node(node, value, f"{name}/{key}", anywhere=anywhere)
+        elif isinstance(value, dict) and (_is_meant(node, name) or (anywhere and _is_meant(node, _last(name)))):
             found |= dict(_flat(value))
     return found
+
+
+def _is_meant(node: str, pattern: str) -> bool:
+    """Whether a key of a parameter file is of a node: * stands for one part of its name, ** for any number."""
+    parts = {"*": "/[^/]+", "**": "(/[^/]+)*"}
+    wanted = "".join(parts.get(part, f"/{re.escape(part)}") for part in pattern.split("/") if part)
+    return re.fullmatch(wanted, f"/{node}") is not None
+
+
+def _last(name: str) -> str:
+    return name.rpartition("/")[2]
 
 
 def _flat(content: Mapping[Any, Any], prefix: str = "") -> list[tuple[str, Any]]:

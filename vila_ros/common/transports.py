@@ -10,9 +10,11 @@ from vila_ros.common.resources import share_file
 
 PROFILE = "config/fastdds.xml"
 _BY_UDP, _BY_UDP_HERE = "config/fastdds_udp.xml", "config/fastdds_udp_localhost.xml"
+_OURS = (PROFILE, _BY_UDP, _BY_UDP_HERE)
 _VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
 FAST_DDS_2 = ("humble", "iron", "jazzy")  # they know the variable by its older name alone; 3 warns of that
-_CHOSEN = ("FASTDDS_BUILTIN_TRANSPORTS", "ROS_STATIC_PEERS")
+_CHOSEN = ("FASTDDS_BUILTIN_TRANSPORTS", "ROS_STATIC_PEERS", "ROS_DISCOVERY_SERVER", "ROS2_EASY_MODE")
+_RMW, _FAST_DDS = "RMW_IMPLEMENTATION", "rmw_fastrtps"  # where nothing is said, it is Fast DDS
 _RANGE, _ONLY_HERE = "ROS_AUTOMATIC_DISCOVERY_RANGE", "ROS_LOCALHOST_ONLY"
 
 
@@ -21,25 +23,31 @@ def profile_variable(environment: Mapping[str, str]) -> str:
     return _VARIABLES[environment.get("ROS_DISTRO") in FAST_DDS_2]
 
 
-def leave_shared_memory(environment: MutableMapping[str, str] = os.environ) -> None:
+def leave_shared_memory(environment: MutableMapping[str, str] = os.environ) -> str:
     """Have Fast DDS send and receive by UDP alone in this process; to be called before rclpy.init.
 
     Who writes to a process through shared memory is held up for a second and more if that one was stopped, or killed,
-    as it read. A profile or transports of the user's own stay, and so does discovery by static peers.
+    as it read. A profile or transports of the user's own stay, and so does discovery by peers or a server; returns what
+    stays then, for the log, else "". Of another middleware than Fast DDS nothing is known, and nothing changed.
     """
+    if not environment.get(_RMW, _FAST_DDS).startswith(_FAST_DDS):
+        return ""
+    variable = profile_variable(environment)
     by_user = [name for name in _CHOSEN if environment.get(name)]
-    if by_user or not all(_is_ours(environment[name]) for name in _VARIABLES if environment.get(name)):
-        return
+    if environment.get(variable) and not _is_ours(Path(environment[variable])):
+        by_user.append(variable)
+    if by_user:
+        return f"it may share memory with others, as {' and '.join(by_user)} say: one of them that hangs can hold it up"
     is_for_here = environment.get(_RANGE) == "LOCALHOST" or environment.get(_ONLY_HERE) == "1"
-    environment[profile_variable(environment)] = str(share_file(_BY_UDP_HERE if is_for_here else _BY_UDP).resolve())
-    if not is_for_here:
-        return
-    if environment.get(_RANGE):
+    environment[variable] = str(share_file(_BY_UDP_HERE if is_for_here else _BY_UDP).resolve())
+    if is_for_here and environment.get(_RANGE):
         environment[_RANGE] = "SYSTEM_DEFAULT"  # the profile says it: LOCALHOST would bring shared memory back
-    if environment.get(_ONLY_HERE):
+    if is_for_here and environment.get(_ONLY_HERE):
         environment[_ONLY_HERE] = "0"
+    return ""
 
 
-def _is_ours(profile: str) -> bool:
-    """Whether a profile's file is the package's, wherever it is installed."""
-    return (Path(profile).parent / Path(_BY_UDP).name).exists()
+def _is_ours(profile: Path) -> bool:
+    """Whether a profile's file is one of the package's, wherever it is installed, as it came."""
+    names = [each for each in _OURS if Path(each).name == profile.name]
+    return bool(names) and profile.is_file() and profile.read_bytes() == share_file(names[0]).read_bytes()

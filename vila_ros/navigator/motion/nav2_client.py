@@ -30,6 +30,7 @@ from vila_ros.common.helper_node import make_helper, spin
 _ACTIVE = (GoalStatus.STATUS_ACCEPTED, GoalStatus.STATUS_EXECUTING, GoalStatus.STATUS_CANCELING)
 _FEED_EVERY_NS = 100_000_000  # Nav2 tells a hundred times a second
 _ASK_AGAIN_NS = 500_000_000
+_FOREIGN_NS = 500_000_000  # that a new goal of others counts, also if it is over
 _FORGOTTEN_S = 0.5  # a goal whose cancellation was asked for so long ago, and that the server does not list, is over
 _REMEMBERED = 256  # of our goals' ids
 
@@ -83,7 +84,8 @@ class Nav2Client:
         self._news: deque[Nav2News] = deque()
         self._goals: dict[bytes, _Goal] = {}  # that are not over, by their ids
         self._own: deque[bytes] = deque(maxlen=_REMEMBERED)
-        self._foreign = False
+        self._foreign, self._foreign_ns = False, 0  # steady time at which a goal of others was new
+        self._listed: set[bytes] | None = None  # goals of the last status; None: there was none yet
         self._settled = threading.Event()
         self.name = owner.resolve_service_name(name)
         self._node, self._executor = make_helper(owner, f"{owner.get_name()}_nav2")
@@ -138,8 +140,9 @@ class Nav2Client:
 
     @property
     def is_foreign(self) -> bool:
-        """True while Nav2 is on a goal that is not ours."""
-        return self._foreign and self.is_server_there
+        """True while Nav2 is on a goal that is not ours, and a moment behind it: it may be over at once."""
+        is_new = self._foreign_ns and time.monotonic_ns() - self._foreign_ns < _FOREIGN_NS
+        return bool(self._foreign or is_new) and self.is_server_there
 
     def close(self, timeout_s: float) -> bool:
         """Cancel what runs and leave the graph; return whether the end of every goal was confirmed in time."""
@@ -184,13 +187,17 @@ class Nav2Client:
 
     def _on_status(self, message: GoalStatusArray) -> None:
         listed = {bytes(one.goal_info.goal_id.uuid): one.status for one in message.status_list}
-        self._foreign = any(status in _ACTIVE and one not in self._own for one, status in listed.items())
+        others = {one for one in listed if one not in self._own}
+        self._foreign = any(listed[one] in _ACTIVE for one in others)
         steady_ns = time.monotonic_ns()
+        if self._listed is not None and others - self._listed:
+            self._foreign_ns = steady_ns
+        self._listed = set(listed)
         for goal_id, goal in tuple(self._goals.items()):
             waited_s = 0.0 if goal.canceled_ns is None else (steady_ns - goal.canceled_ns) / 1e9
             if goal_id not in listed and waited_s > _FORGOTTEN_S:  # the server was started again
                 self._over(goal_id, Nav2Event.ENDED)
-        if self._foreign:
+        if self._foreign or self._foreign_ns == steady_ns:
             self._wake()
 
     def _ask_to_cancel(self) -> None:

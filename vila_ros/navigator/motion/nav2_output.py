@@ -19,6 +19,7 @@ from vila_core.control.decision_timing import HALF
 from vila_core.control.goal_watch import GoalStep
 from vila_core.control.reasons import MotionFault
 from vila_core.control.watchdog import Doubt
+from vila_core.types import Decision, Stop
 from vila_ros.navigator.mission.mission import MissionError
 from vila_ros.navigator.motion.goal_output import GoalOutput, GoalSetup
 from vila_ros.navigator.motion.motion_output import Rival
@@ -52,8 +53,8 @@ class Nav2Output(GoalOutput):
 
     @property
     def is_ready(self) -> bool:
-        """True if there is a server, and no cancellation is waited for."""
-        return self._client.is_server_there and self._client.cancels_s == 0.0
+        """True if there is a server, and neither a cancellation nor word of who replaced our goal is waited for."""
+        return self._client.is_server_there and self._client.cancels_s == 0.0 and self._aborted is None
 
     @property
     def fault(self) -> str:
@@ -69,6 +70,14 @@ class Nav2Output(GoalOutput):
         if self._client.is_foreign:
             return MissionError.OPERATOR, f"Nav2 is on a goal of somebody else ({self._client.name})"
         return super().rival
+
+    def carry_out(self, decision: Decision, action: NavAction) -> None:
+        """Send the robot to where the action leads; not while it may be somebody else's."""
+        if self._aborted is None or decision.action is None or isinstance(decision.action, Stop):
+            super().carry_out(decision, action)
+            return
+        doubt, self._running = self._aborted[1], None
+        self._refuse(action, Doubt(doubt.fault, f"not begun, as the one before has just ended: {doubt.detail}"))
 
     def on_wake(self) -> None:
         """Take over what Nav2 said."""
@@ -116,14 +125,19 @@ class Nav2Output(GoalOutput):
                 NavAction.STATE_ABORTED, Doubt(MotionFault.TAKEN_OVER, "somebody else canceled the goal in Nav2")
             )
         elif news.status == GoalStatus.STATUS_ABORTED:
-            self._on_aborted(abort_doubt(news.message))
+            self._on_aborted(abort_doubt(news.message), is_told=bool(getattr(news.message, "error_code", 0)))
         else:
             self._finish(NavAction.STATE_ABORTED, Doubt(MotionFault.NAV2_FAILED, "Nav2's action server is gone"))
 
-    def _on_aborted(self, doubt: Doubt) -> None:
-        """Nav2 also aborts what another goal replaces, and tells of that goal a moment later: wait for its word."""
+    def _on_aborted(self, doubt: Doubt, *, is_told: bool) -> None:
+        """Nav2 also aborts what another goal replaces, without a code, and tells of that goal a moment later.
+
+        So its word is waited for. is_told: it gave the reason's code.
+        """
         if doubt.fault is MotionFault.GOAL_REFUSED:
             self._refuse_running(doubt)
+        elif is_told:
+            self._finish(NavAction.STATE_ABORTED, doubt)
         else:
             self._aborted = time.monotonic_ns(), doubt
 
