@@ -16,7 +16,7 @@ from vila_core.guards.exploring import Explorer
 from vila_core.guards.floor_map import FloorMap
 from vila_core.guards.look_around import LookAround
 from vila_core.guards.second_look import Sight, View
-from vila_core.guards.way_round import NOT_NEW, NOT_ONCE_MORE, WayRound
+from vila_core.guards.way_round import NOT_NEW, NOT_ONCE_MORE, NOT_ROUND, WayRound
 from vila_core.navigator import Navigator
 from vila_core.types import Action, Choice, Decision, Instruction, Odometry, Pose, Stop, Turn
 
@@ -104,6 +104,22 @@ def test_what_was_not_seen_all_round_is_not_where_it_was_taken_to_be() -> None:
         way.allowed(FRAME, Pose(yaw_rad=number * LEFT.angle_rad))
     way.explore()
     assert not all(way.allowed(FRAME, Pose())) and way.reason == NOT_NEW
+
+
+def test_what_comes_into_view_is_gone_to_at_once() -> None:
+    """Not first to where the way to the last edge led."""
+    shown = [View(Sight(*NOT_SEEN, 0.0), np.full(COLUMNS, 3.0, np.float32), 2.0)]
+    way, pose = WayRound(lambda frame: shown[0], explores=50), Pose()
+    for number in range(6):
+        way.allowed(FRAME, Pose(yaw_rad=number * LEFT.angle_rad))
+    way.explore()
+    way.allowed(FRAME, pose)
+    assert way.reason == NOT_NEW and way._toward is not None
+    toward = way._toward
+    shown[0] = View(Sight(*SEEN, 0.0), np.full(COLUMNS, 3.0, np.float32), 2.6)
+    pose = Pose(yaw_rad=math.atan2(-toward[1], -toward[0]))  # it looks the other way
+    assert not all(way.allowed(FRAME, pose)) and way.reason == NOT_ROUND
+    assert way._toward is not None and abs(pose.yaw_rad - math.atan2(*way._toward[::-1])) < math.radians(15)
 
 
 def test_edges_are_where_the_known_floor_ends_and_nothing_stands() -> None:

@@ -116,8 +116,8 @@ class WayRound:
         if goal is None:
             motion: Action | None = self._exploring_motion(floor.costs(), pose)
         else:
-            self.reason = NOT_ROUND
-            motion = self._next_motion(floor.costs(), pose, goal, _TO_THING, keep=was_guiding)
+            self.reason, keep, self._edge = NOT_ROUND, was_guiding and self._edge is None, None
+            motion = self._next_motion(floor.costs(), pose, goal, _TO_THING, keep=keep)
         if motion is None:
             return ALL
         self._is_guiding = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import socket
@@ -140,12 +141,18 @@ class Cable:
             return
 
 
+PATIENCE = {"limits.lost_s": 2.0, "limits.held_up_s": 2.0}  # beside a browser and other tests nodes may be late
+
+
 @pytest.fixture(scope="module")
 def robot(tmp_path_factory) -> Iterator[tuple[int, Path]]:
     """The simulated robot with all its nodes: the port of its page, and the folder of the logs."""
     out = tmp_path_factory.mktemp("robot")
     before = dict(os.environ)
-    with running(node_specs(DemoOptions(seed=3, page=True, page_port=0, record=True, out=out)), out):
+    specs = node_specs(DemoOptions(seed=3, page=True, page_port=0, record=True, out=out))
+    (governor,) = (spec for spec in specs if spec.name == "governor")
+    patient = dataclasses.replace(governor, parameters={**governor.parameters, **PATIENCE})
+    with running([patient if spec is governor else spec for spec in specs], out):
         log, until_s = out / "log" / "page.log", time.monotonic() + HANG_S
         while "the page is at" not in log.read_text():
             assert time.monotonic() < until_s, log.read_text()
