@@ -39,6 +39,7 @@ def test_numpy_has_no_threads_that_spin_beside_the_models():
 @pytest.mark.parametrize(
     ("built", "file", "kept"),
     [
+        (None, "/usr/lib/libopenblas.so.0", True),  # torch is not loaded yet
         ("BLAS_INFO=mkl", "/usr/lib/libopenblas.so.0", False),
         ("BLAS_INFO=open", "/usr/lib/libopenblas.so.0", True),  # torch may multiply by it, too
         ("BLAS_INFO=open", "/venv/numpy.libs/libscipy_openblas64_.so", False),
@@ -50,6 +51,7 @@ def test_what_torch_multiplies_by_keeps_its_threads(monkeypatch, built, file, ke
     library = SimpleNamespace(internal_api="openblas", threading_layer="pthreads", filepath=file)
     library.set_num_threads = set_to.append
     monkeypatch.setattr(threads, "ThreadpoolController", lambda: SimpleNamespace(lib_controllers=[library]))
-    monkeypatch.setattr(threads.torch.__config__, "show", lambda: built)
+    torch = None if built is None else SimpleNamespace(__config__=SimpleNamespace(show=lambda: built))
+    monkeypatch.setitem(sys.modules, "torch", torch)
     threads.leave_cores_to_torch()
     assert set_to == ([] if kept else [1])

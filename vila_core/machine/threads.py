@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
-import torch
 from threadpoolctl import ThreadpoolController
 
 _LIBRARY, _OWN_POOL = "openblas", "pthreads"  # as threadpoolctl names them
@@ -18,9 +18,10 @@ def leave_cores_to_torch() -> None:
     OpenBLAS keeps threads of its own, which go on spinning for 30 to 60 ms after a product: on two cores a model beside
     them decides at a third of its speed (github.com/OpenMathLib/OpenBLAS/issues/3187). Only those that are loaded by
     now. One that shares its threads with torch, or that torch may multiply by itself (the system's, on a Jetson), is
-    left as it is.
+    left as it is; so is the system's before torch is loaded.
     """
-    is_shared = _TORCH_HAS_IT in torch.__config__.show()
+    torch = sys.modules.get("torch")
+    is_shared = torch is None or _TORCH_HAS_IT in torch.__config__.show()
     for library in ThreadpoolController().lib_controllers:
         if library.internal_api != _LIBRARY or getattr(library, "threading_layer", None) != _OWN_POOL:
             continue
