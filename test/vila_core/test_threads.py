@@ -51,7 +51,6 @@ def test_what_torch_multiplies_by_keeps_its_threads(monkeypatch, built, file, ke
     library = SimpleNamespace(internal_api="openblas", threading_layer="pthreads", filepath=file)
     library.set_num_threads = set_to.append
     monkeypatch.setattr(threads, "ThreadpoolController", lambda: SimpleNamespace(lib_controllers=[library]))
-    torch = None if built is None else SimpleNamespace(__config__=SimpleNamespace(show=lambda: built))
-    monkeypatch.setitem(sys.modules, "torch", torch)
+    monkeypatch.setattr(threads, "_torchs_build", lambda: built)
     threads.leave_cores_to_torch()
     assert set_to == ([] if kept else [1])

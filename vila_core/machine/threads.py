@@ -20,10 +20,16 @@ def leave_cores_to_torch() -> None:
     now. One that shares its threads with torch, or that torch may multiply by itself (the system's, on a Jetson), is
     left as it is; so is the system's before torch is loaded.
     """
-    torch = sys.modules.get("torch")
-    is_shared = torch is None or _TORCH_HAS_IT in torch.__config__.show()
+    build = _torchs_build()
+    is_shared = build is None or _TORCH_HAS_IT in build
     for library in ThreadpoolController().lib_controllers:
         if library.internal_api != _LIBRARY or getattr(library, "threading_layer", None) != _OWN_POOL:
             continue
         if not is_shared or any(folder in Path(library.filepath).parts for folder in _BUNDLES):
             library.set_num_threads(1)
+
+
+def _torchs_build() -> str | None:
+    """What torch says of how it was built; None as long as it is not loaded."""
+    torch = sys.modules.get("torch")
+    return None if torch is None else str(torch.__config__.show())
