@@ -29,11 +29,7 @@ ARGUMENTS = (
     *ROBOT_ARGUMENTS,
     ("blind", "false", "true: let a robot drive that has no sensor for obstacles"),
     *RUN_ARGUMENTS,
-    (
-        WIDTH,
-        "",
-        "degrees that the camera sees across; empty: as the recipe says of its own; nan: not known",
-    ),
+    (WIDTH, "", "degrees that the camera sees across; empty: as the recipe says of its own; nan: not known"),
     ("goal_frame", "", "frame of goal poses, by tf, such as map; empty: odometry's"),
     ("image_transport", "auto", "raw; compressed: from that topic with /compressed behind; auto: what is published"),
 )

@@ -46,13 +46,13 @@ class Explorer:
         self._chosen = None
 
     def _is_still_one(self, costs: FloorCosts, edges: NDArray[np.bool_], spot: Spot) -> bool:
-        return int(np.count_nonzero(edges[_around(costs, spot, _AROUND)])) >= _STILL
+        return int(np.count_nonzero(edges[costs.map.around(spot, _AROUND)])) >= _STILL
 
     def _best(self, costs: FloorCosts, edges: NDArray[np.bool_], pose: Pose) -> Spot | None:
         """The edge that is worth the most for the way to it."""
         here, best, least_m = (pose.x_m, pose.y_m), None, math.inf
         edges = edges.copy()
-        edges[_around(costs, here, _HERE)] = False
+        edges[costs.map.around(here, _HERE)] = False
         for spot, worth_m in sorted(_parts(costs, edges), key=lambda one: math.dist(here, one[0]) - one[1]):
             if math.dist(here, spot) - worth_m >= least_m:
                 break  # no way is shorter than straight on
@@ -65,11 +65,6 @@ class Explorer:
                 if cost_m < least_m:
                     best, least_m = spot, cost_m
         return best
-
-
-def _around(costs: FloorCosts, spot: Spot, cells: int) -> tuple[slice, slice]:
-    column, row = (slice(max(0, at - cells), max(0, at + cells + 1)) for at in costs.map.cell_of(spot))
-    return column, row
 
 
 def _parts(costs: FloorCosts, edges: NDArray[np.bool_]) -> list[tuple[Spot, float]]:

@@ -48,7 +48,7 @@ class FloorMap:
 
     def see(self, pose: Pose, ranges_m: NDArray[np.float32]) -> None:
         """Take how far the floor is free in the direction of each column of a picture, from its left: [columns]."""
-        columns, rows = self._around(pose, round(_MOST_M / CELL_M))
+        columns, rows = self.around((pose.x_m, pose.y_m), round(_MOST_M / CELL_M))
         across_m, up_m = self._x_m[columns, None] - pose.x_m, self._y_m[None, rows] - pose.y_m
         far_m = np.hypot(across_m, up_m)
         left_rad = (np.arctan2(up_m, across_m) - pose.yaw_rad + math.pi) % (2 * math.pi) - math.pi
@@ -63,7 +63,7 @@ class FloorMap:
 
     def stand(self, pose: Pose) -> None:
         """Note that the robot is there: it is free."""
-        part = self._evidence[self._around(pose, _BEEN_CELLS)]
+        part = self._evidence[self.around((pose.x_m, pose.y_m), _BEEN_CELLS)]
         np.minimum(part, _BEEN, out=part)
 
     def bump(self, pose: Pose) -> None:
@@ -86,6 +86,11 @@ class FloorMap:
     def holds(self, cell: Cell) -> bool:
         """Return True for a cell of the map."""
         return 0 <= cell[0] < _CELLS and 0 <= cell[1] < _CELLS
+
+    def around(self, spot: Spot, cells: int) -> tuple[slice, slice]:
+        """Return columns and rows no more than so many cells from a spot; none where it is off the map."""
+        column, row = (slice(max(0, at - cells), max(0, at + cells + 1)) for at in self.cell_of(spot))
+        return column, row
 
     def is_in_sight(self, start: Spot, end: Spot, last_m: float) -> bool:
         """Return True if nothing stands between two spots, but for the last metres of the way."""
@@ -115,11 +120,6 @@ class FloorMap:
     def _is_in_way(self) -> NDArray[np.bool_]:
         """In which cells something stands."""
         return (self._evidence > _IS_BLOCKED) | self._stopped
-
-    def _around(self, pose: Pose, cells: int) -> tuple[slice, slice]:
-        """Columns and rows of the map that lie no more than so many cells from a pose; none where it is off the map."""
-        column, row = (slice(max(0, at - cells), max(0, at + cells + 1)) for at in self.cell_of((pose.x_m, pose.y_m)))
-        return column, row
 
 
 @dataclass(frozen=True, slots=True, eq=False)

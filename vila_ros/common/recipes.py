@@ -9,8 +9,9 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,7 @@ class RobotRecipe:
     """A recipe that was read: a file to give to the nodes, and the topics to remap.
 
     topics: by the names in TOPICS, those alone that the recipe names. parameters: of each node, by their dotted names.
-    more: the same of a further file, which count more.
+    further: the navigator's in a further file, which count more.
     """
 
     name: str
@@ -102,7 +103,7 @@ class RobotRecipe:
     description: RobotDescription
     topics: Mapping[str, str]
     parameters: Mapping[str, Mapping[str, Any]]
-    more: Mapping[str, Mapping[str, Any]]
+    further: Mapping[str, Any]
     is_blind: bool  # no sensor tells its obstacles
 
     def topic(self, name: str) -> str:
@@ -118,7 +119,7 @@ class RobotRecipe:
 
         The recipe knows its own camera alone; what the further file says is of any.
         """
-        told, is_own = self.more.get("navigator", {}), image.lstrip("/") == self.topic("image").lstrip("/")
+        told, is_own = self.further, image.lstrip("/") == self.topic("image").lstrip("/")
         if _WIDTH not in told and is_own:
             told = self.parameters.get("navigator", {})
         return _number(self.path, "navigator", told, _WIDTH, math.nan)
@@ -150,12 +151,11 @@ def load_recipe(
         description = from_mapping(RobotDescription, described)
     except ConfigError as err:
         raise ConfigError(f"{path}: {err}") from err
-    source, further = path, dict[str, dict[str, Any]]()
+    governor, source, further = dict(sections.get("governor", {})), path, dict[str, Any]()
     if more is not None:
         source, told = Path(f"{path} with {more}"), read_yaml(more)
-        further = {node: _of_node("/".join(filter(None, (namespace.strip("/"), node))), told) for node in NODES}
-        further["governor"] = _of_node("governor", told, "", anywhere=True)  # every one of them must be fit to drive
-    governor = sections.get("governor", {}) | further.get("governor", {})
+        governor |= _of_nodes(told, _is_a_governor)  # every one of them must be fit to drive
+        further = _of_nodes(told, partial(_is_meant, f"/{namespace.strip('/')}/navigator".replace("//", "/")))
     _check_limits(source, description, governor)
     recipe = RobotRecipe(path.stem, path, description, topics, sections, further, not _sources(source, governor))
     if recipe.is_blind:
@@ -195,29 +195,27 @@ def _sections(path: Path) -> dict[str, dict[str, Any]]:
     return sections
 
 
-def _of_node(node: str, content: Any, name: str = "", *, anywhere: bool = False) -> dict[str, Any]:
-    """The parameters that a file, as ROS knows them, has for a node, by its namespace and name.
-
-    anywhere: for every node of that name, whatever its namespace.
-    """
+def _of_nodes(content: Any, is_meant: Callable[[str], bool], name: str = "") -> dict[str, Any]:
+    """The parameters that a file, as ROS knows them, has under the names that are meant."""
     found: dict[str, Any] = {}
     for key, value in content.items() if isinstance(content, dict) else ():
         if key != _PARAMETERS:
-            found |= _of_node(node, value, f"{name}/{key}", anywhere=anywhere)
-        elif isinstance(value, dict) and (_is_meant(node, name) or (anywhere and _is_meant(node, _last(name)))):
+            found |= _of_nodes(value, is_meant, f"{name}/{key}")
+        elif isinstance(value, dict) and is_meant(name):
             found |= dict(_flat(value))
     return found
 
 
+def _is_a_governor(pattern: str) -> bool:
+    """Whether a key of a parameter file is of a governor, whatever its namespace."""
+    return pattern.rpartition("/")[2] in ("governor", "**", "*")
+
+
 def _is_meant(node: str, pattern: str) -> bool:
-    """Whether a key of a parameter file is of a node: * stands for one part of its name, ** for any number."""
+    """Whether a key is of a node, by its full name: * stands for one part of that, ** for any number."""
     parts = {"*": "/[^/]+", "**": "(/[^/]+)*"}
     wanted = "".join(parts.get(part, f"/{re.escape(part)}") for part in pattern.split("/") if part)
-    return re.fullmatch(wanted, f"/{node}") is not None
-
-
-def _last(name: str) -> str:
-    return name.rpartition("/")[2]
+    return re.fullmatch(wanted, node) is not None
 
 
 def _flat(content: Mapping[Any, Any], prefix: str = "") -> list[tuple[str, Any]]:

@@ -14,13 +14,18 @@ _OURS = (PROFILE, _BY_UDP, _BY_UDP_HERE)
 _VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
 FAST_DDS_2 = ("humble", "iron", "jazzy")  # they know the variable by its older name alone; 3 warns of that
 _CHOSEN = ("FASTDDS_BUILTIN_TRANSPORTS", "ROS_STATIC_PEERS", "ROS_DISCOVERY_SERVER", "ROS2_EASY_MODE")
-_RMW, _FAST_DDS = "RMW_IMPLEMENTATION", "rmw_fastrtps"  # where nothing is said, it is Fast DDS
+_FAST_DDS = "rmw_fastrtps"
 _RANGE, _ONLY_HERE = "ROS_AUTOMATIC_DISCOVERY_RANGE", "ROS_LOCALHOST_ONLY"
 
 
 def profile_variable(environment: Mapping[str, str]) -> str:
     """Return the name of the variable that tells Fast DDS of its profile's file."""
     return _VARIABLES[environment.get("ROS_DISTRO") in FAST_DDS_2]
+
+
+def uses_fast_dds(environment: Mapping[str, str]) -> bool:
+    """Return True if messages go by Fast DDS, as they do where nothing else is asked for."""
+    return environment.get("RMW_IMPLEMENTATION", _FAST_DDS).startswith(_FAST_DDS)
 
 
 def leave_shared_memory(environment: MutableMapping[str, str] = os.environ) -> str:
@@ -30,7 +35,7 @@ def leave_shared_memory(environment: MutableMapping[str, str] = os.environ) -> s
     as it read. A profile or transports of the user's own stay, and so does discovery by peers or a server; returns what
     stays then, for the log, else "". Of another middleware than Fast DDS nothing is known, and nothing changed.
     """
-    if not environment.get(_RMW, _FAST_DDS).startswith(_FAST_DDS):
+    if not uses_fast_dds(environment):
         return ""
     variable = profile_variable(environment)
     by_user = [name for name in _CHOSEN if environment.get(name)]

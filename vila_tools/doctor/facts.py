@@ -13,6 +13,7 @@ from vila_core.export.manifest import ENGINES, read_engines
 from vila_core.kernels.library import kernels_status
 from vila_core.machine.strain import ROOT, read_strain
 from vila_ros.common.machine import SHARED_MEMORY, shared_memory_flaws
+from vila_ros.common.transports import uses_fast_dds
 
 _PROFILES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
 _NVIDIA = ("proc/driver/nvidia/version", "dev/nvidiactl", "dev/nvhost-gpu", "dev/nvmap")
@@ -42,7 +43,7 @@ def machine_facts(runs: Path, checkpoint: Path | None = None, root: Path = ROOT)
         sees_gpu=torch.cuda.is_available(),
         tensorrt=_version("tensorrt"),
         engine_tensorrt=read_engines(checkpoint).version if engines and checkpoint is not None else "",
-        uses_fast_dds=os.environ.get("RMW_IMPLEMENTATION", "rmw_fastrtps_cpp").startswith("rmw_fastrtps"),
+        uses_fast_dds=uses_fast_dds(os.environ),
         dds_profile=profile,
         is_profile_there=not profile or Path(profile).is_file(),
         profile_has_shared_memory="<type>SHM</type>" in _text(Path(profile)) if profile else True,
